@@ -1,0 +1,76 @@
+"""batchseg: segment a folder of images, tonight and every night.
+
+    result = batchseg.run(batchseg.load_config("job.yaml"))
+
+The names below are loaded when they are first used, so that `import batchseg` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchseg.analysis.evaluate import evaluate
+    from batchseg.config import EvaluateConfig, RunConfig
+    from batchseg.errors import BatchsegError
+    from batchseg.labels import LabelMap, load_label_map
+    from batchseg.load import load_config
+    from batchseg.metrics import ConfusionMatrix
+    from batchseg.pipeline import dry_run, run
+    from batchseg.results.record import RunResult
+    from batchseg.schema import Status
+    from batchseg.segmentors.base import ModelInput, Prediction, Segmentor, load_segmentor
+    from batchseg.upsample import bilinear_argmax
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BatchsegError": "batchseg.errors",
+    "ConfusionMatrix": "batchseg.metrics",
+    "EvaluateConfig": "batchseg.config",
+    "LabelMap": "batchseg.labels",
+    "ModelInput": "batchseg.segmentors.base",
+    "Prediction": "batchseg.segmentors.base",
+    "RunConfig": "batchseg.config",
+    "RunResult": "batchseg.results.record",
+    "Segmentor": "batchseg.segmentors.base",
+    "Status": "batchseg.schema",
+    "bilinear_argmax": "batchseg.upsample",
+    "dry_run": "batchseg.pipeline",
+    "evaluate": "batchseg.analysis.evaluate",
+    "load_config": "batchseg.load",
+    "load_label_map": "batchseg.labels",
+    "load_segmentor": "batchseg.segmentors.base",
+    "run": "batchseg.pipeline",
+}
+
+__all__ = [
+    "BatchsegError",
+    "ConfusionMatrix",
+    "EvaluateConfig",
+    "LabelMap",
+    "ModelInput",
+    "Prediction",
+    "RunConfig",
+    "RunResult",
+    "Segmentor",
+    "Status",
+    "bilinear_argmax",
+    "dry_run",
+    "evaluate",
+    "load_config",
+    "load_label_map",
+    "load_segmentor",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,1 @@
+"""Figures from masks and tables, without a model."""

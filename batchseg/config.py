@@ -1,0 +1,288 @@
+"""The configuration: strict, frozen models. `RunConfig` is a whole job; load.py reads one from YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+SUFFIX_RULE = r"^[^=]*=[^=]*$"
+FAILED_RULE = r"^(\d+|\d+(\.\d+)?%)$"
+CLASS_RULE = r"^[\w.]+:\w+$"
+_PARQUET = re.compile(r"\.(parquet|pq)/?($|\?.*=)")  # a URI may end in options of its file system
+METRICS = (
+    "accuracy",
+    "recall_weighted",
+    "f1_weighted",
+    "recall_macro",
+    "f1_macro",
+    "precision_macro",
+    "mean_iou",
+)
+
+
+class Model(BaseModel):
+    """Unknown keys are refused, values are fixed after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FolderSource(Model):
+    """Images in a folder, local or on anything `pyarrow.fs` opens."""
+
+    kind: Literal["folder"] = "folder"
+    path: str = Field(
+        min_length=1, description="Folder with the images: a path or a URI (s3://, gs://, hdfs://)."
+    )
+    include: tuple[str, ...] = Field((), description="Globs on the id; an image must match one. Empty: all.")
+    exclude: tuple[str, ...] = Field(
+        (), description="Globs on the id; an image that matches one is left out."
+    )
+    truth: str | None = Field(
+        None, min_length=1, description="Folder with the ground truth, mirroring the image folder."
+    )
+    truth_suffix: str | None = Field(
+        None,
+        pattern=SUFFIX_RULE,
+        description="FROM=TO: how the end of an image's stem changes to its truth's.",
+    )
+    limit: int | None = Field(None, ge=1, description="Stop after this many images.")
+
+
+class ManifestSource(Model):
+    """Images listed in Parquet: one file, several (a glob or a folder), or a partitioned folder."""
+
+    kind: Literal["manifest"] = "manifest"
+    path: str = Field(min_length=1, description="The Parquet file, or a folder of them.")
+    root: str | None = Field(
+        None,
+        min_length=1,
+        description="What relative URIs are relative to. Default: the manifest's folder.",
+    )
+    limit: int | None = Field(None, ge=1, description="Stop after this many images.")
+
+
+Source = Annotated[FolderSource | ManifestSource, Field(discriminator="kind")]
+
+
+class SegmentorConfig(Model):
+    """What every kind of segmentor has: how it is placed on the hardware. Null: chosen from the hardware."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the hardware computes it natively, else fp32."
+    )
+    batch_size: int | None = Field(None, ge=1, description="Images per model call.")
+    actors: int | None = Field(None, ge=1, description="Copies of the model.")
+    gpus_per_actor: float | None = Field(None, gt=0, description="GPUs for each copy; 0.5 puts two on one.")
+
+
+class HuggingFaceSegmentor(SegmentorConfig):
+    """Any semantic or universal segmentation model of transformers."""
+
+    kind: Literal["huggingface"] = "huggingface"
+    model: str = Field(min_length=1, description="Local folder or hub name.")
+    revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
+    trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
+
+
+class TorchvisionSegmentor(SegmentorConfig):
+    """A model of torchvision.models.segmentation."""
+
+    kind: Literal["torchvision"] = "torchvision"
+    model: str = Field(description="Builder name, such as deeplabv3_resnet50 or lraspp_mobilenet_v3_large.")
+    weights: str = Field(
+        "DEFAULT", description="Name of torchvision weights, or a local state dict (.pt, .pth, .safetensors)."
+    )
+    resize: int = Field(520, ge=16, description="Shorter side of the model's input, in pixels.")
+
+
+class ThresholdSegmentor(SegmentorConfig):
+    """Brightness against fixed levels: deterministic, without torch; for dry runs and tests."""
+
+    kind: Literal["threshold"] = "threshold"
+    levels: tuple[int, ...] = Field(
+        (128,), min_length=1, description="Rising grey levels, 1 to 255; class = levels reached."
+    )
+
+    @field_validator("levels")
+    @classmethod
+    def _rising(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if list(levels) != sorted(set(levels)) or not all(1 <= level <= 255 for level in levels):
+            raise ValueError("must rise and lie in 1 .. 255")
+        return levels
+
+
+class CustomSegmentor(SegmentorConfig):
+    """A class of your own, named `module:Class`."""
+
+    kind: Literal["custom"] = "custom"
+    model: str = Field(pattern=CLASS_RULE, description="module:Class, importable on every worker.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the class.")
+
+
+AnySegmentor = Annotated[
+    HuggingFaceSegmentor | TorchvisionSegmentor | ThresholdSegmentor | CustomSegmentor,
+    Field(discriminator="kind"),
+]
+
+
+class Limits(Model):
+    """What an image may ask of this machine; its size is checked from its header, before decoding."""
+
+    max_pixels: int = Field(
+        178_956_970, ge=1, description="Width x height; the default is where Pillow refuses."
+    )
+    max_bytes: int = Field(2**30, ge=1, description="Size of the encoded file.")
+    segment_timeout_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds one model call may take before its images count as failed. Null: any.",
+    )
+
+
+class Output(Model):
+    """The results folder."""
+
+    path: str = Field(min_length=1, description="Folder for the results: a path or a URI.")
+    mask_name: Literal["stem", "full"] = Field(
+        "stem",
+        description="stem: a.jpg -> a.png; full: a.jpg -> a.jpg.png, where names differ only in extension.",
+    )
+    overlays: bool = Field(False, description="Also write overlays/: the image with its mask in colour.")
+
+
+class Gates(Model):
+    """When a finished run still exits with an error."""
+
+    max_failed: str = Field(
+        "0", pattern=FAILED_RULE, description="Failed images allowed: a number, or a percentage."
+    )
+    minimum: dict[str, float] = Field(
+        default_factory=dict, description="METRIC: lowest value over the data set."
+    )
+
+    @field_validator("max_failed", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("minimum")
+    @classmethod
+    def _known(cls, minimum: dict[str, float]) -> dict[str, float]:
+        for name, value in minimum.items():
+            if name not in METRICS:
+                raise ValueError(f"unknown metric {name!r}; available: {', '.join(METRICS)}")
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} lies in 0 .. 1, so {value:g} decides nothing")
+        return minimum
+
+    def allows(self, failed: int, total: int) -> bool:
+        """Whether so many failed images are acceptable."""
+        if self.max_failed.endswith("%"):
+            return failed * 100 <= total * Fraction(self.max_failed[:-1])
+        return failed <= int(self.max_failed)
+
+
+class RayConfig(Model):
+    """The Ray cluster."""
+
+    address: str | None = Field(
+        None, description="Address of a running cluster; null starts Ray in this process."
+    )
+
+
+def infer_source(value: Any) -> Any:
+    """A plain path, or a mapping without `kind`: Parquet files make a manifest, all else is a folder."""
+    data = {"path": value} if isinstance(value, str) else value
+    if not isinstance(data, Mapping) or "kind" in data:
+        return data
+    path = data.get("path")
+    is_manifest = isinstance(path, str) and _looks_like_manifest(path)
+    return {"kind": "manifest" if is_manifest else "folder", **data}
+
+
+def _looks_like_manifest(path: str) -> bool:
+    if _PARQUET.search(path):
+        return True
+    folder = Path(path).expanduser()
+    if "://" in path or not folder.is_dir():
+        return False
+    # partitions are told by their names, so that no large folder of images is searched to its depths
+    return any(any(folder.glob(glob)) for glob in ("*.parquet", "*.pq", "*=*/**/*.parquet"))
+
+
+def infer_segmentor(value: Any) -> Any:
+    """A plain model name, or a mapping without `kind`: the name tells the kind."""
+    data = {"model": value} if isinstance(value, str) else value
+    if not isinstance(data, Mapping):
+        return data
+    if data.get("model") == "threshold" and data.get("kind", "threshold") == "threshold":
+        return {**{key: item for key, item in data.items() if key != "model"}, "kind": "threshold"}
+    if "kind" in data:
+        return data
+    return {"kind": _kind_of(str(data.get("model"))), **data}
+
+
+def _kind_of(model: str) -> str:
+    if re.search(CLASS_RULE, model):
+        return "custom"
+    return "torchvision" if re.fullmatch(r"(deeplabv3|fcn|lraspp)_\w+", model) else "huggingface"
+
+
+def infer_output(value: Any) -> Any:
+    """A plain path."""
+    return {"path": value} if isinstance(value, str) else value
+
+
+class RunConfig(Model):
+    """One job: `batchseg run`. `source`, `segmentor` and `output` may be given as a plain string."""
+
+    source: Annotated[Source, BeforeValidator(infer_source)]
+    segmentor: Annotated[AnySegmentor, BeforeValidator(infer_segmentor)]
+    output: Annotated[Output, BeforeValidator(infer_output)]
+    labels: str | None = Field(
+        None,
+        description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
+    )
+    limits: Limits = Limits()
+    gates: Gates = Gates()
+    ray: RayConfig = RayConfig()
+    recompute: bool = Field(False, description="Compute again what another model or setting computed.")
+    prune: bool = Field(False, description="Remove rows and masks of images that the source no longer has.")
+
+    @model_validator(mode="after")
+    def _prune_needs_the_whole_source(self) -> RunConfig:
+        if self.prune and self.source.limit is not None:
+            raise ValueError("prune would remove every image beyond source.limit; leave one of them out")
+        return self
+
+
+class EvaluateConfig(Model):
+    """Existing masks against ground truth, without a model: `batchseg evaluate`."""
+
+    masks: str = Field(min_length=1, description="Folder with the masks to judge.")
+    truth: str = Field(min_length=1, description="Folder with the ground truth, mirroring the masks.")
+    output: str = Field(min_length=1, description="Folder for the tables.")
+    labels: str = Field(description="ade20k, cityscapes, voc, coco-stuff, or a YAML file.")
+    mask_ids: Literal["class", "truth"] = Field(
+        "class",
+        description="What pixel values of the masks mean: class ids, or the data set's own truth ids.",
+    )
+    mask_suffix: str | None = Field(
+        None, pattern=SUFFIX_RULE, description="FROM=TO on a mask's stem, applied before truth_suffix."
+    )
+    truth_suffix: str | None = Field(
+        None, pattern=SUFFIX_RULE, description="FROM=TO: a mask's stem to its truth's."
+    )
+    include: tuple[str, ...] = Field(
+        (), description="Globs on the mask's path; it must match one. Empty: all."
+    )
+    exclude: tuple[str, ...] = Field((), description="Globs; a mask that matches one is left out.")
+    limits: Limits = Limits()
+    gates: Gates = Gates()
+    ray: RayConfig = RayConfig()

@@ -1,0 +1,80 @@
+"""Execute a surveyed job on Ray: plan, place, drive, finish, and leave a record whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from batchseg.config import EvaluateConfig, RunConfig, SegmentorConfig
+from batchseg.engine.drive import drive
+from batchseg.engine.graph import Stages, build
+from batchseg.engine.journal import Journal
+from batchseg.engine.placement import Placement, place
+from batchseg.engine.session import ray_session
+from batchseg.labels import LabelMap
+from batchseg.results.folder import Done, Results
+from batchseg.results.record import RunResult, new_run_id, result_of, run_record, total_facts
+from batchseg.results.tally import Tally
+from batchseg.stages.source.plan import Listing, write_plan
+
+OnProgress = Callable[[Tally], None]
+
+
+def ignore(tally: Tally) -> None:
+    """A progress callback for callers who do not look."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be done, as far as it can be known without Ray."""
+
+    config: RunConfig | EvaluateConfig
+    hardware: SegmentorConfig
+    model: str | None
+    fingerprint: str
+    label_map: LabelMap
+    listing: Listing
+    done: Done
+    prune: bool
+    stages: Callable[[Placement], Stages]
+
+
+def execute(task: Task, results: Results, on_progress: OnProgress) -> RunResult:
+    """Compute what is not done and bring the results folder up to date.
+
+    Raises BatchsegError and KeyboardInterrupt; what was finished is committed and the record says so.
+    """
+    with ray_session(task.config.ray.address):
+        run_id, images = new_run_id(), task.listing.images
+        placement = place(task.hardware, _cluster_resources(), images)
+        plan = write_plan(task.listing, results.work / "plan.arrow", placement.chunk_rows(images), task.done)
+        tally = Tally(plan.images)
+        facts: dict[str, Any] = {
+            "model": {"name": task.model, "fingerprint": task.fingerprint, "classes": task.label_map.names},
+            "images": {"listed": images, "done_before": plan.done},
+            "placement": asdict(placement),
+        }
+        stamp = {"model": task.model, "fingerprint": task.fingerprint, "run_id": run_id}
+        on_progress(tally)
+        try:
+            if plan.chunks:
+                dataset = build(plan, task.stages(placement), placement, stamp, Journal(str(results.work)))
+                drive(dataset, results, run_id, tally, on_progress)
+            facts["images"]["pruned"] = results.prune(task.listing.ids()) if task.prune else 0
+            total = results.finish(task.label_map)
+        except BaseException as exc:
+            status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
+            results.write_record(run_record(run_id, status, task.config, tally, {**facts, "error": str(exc)}))
+            raise
+    facts |= {"precision": tally.precision, **total_facts(total, task.config.gates, tally)}
+    record = run_record(run_id, "finished", task.config, tally, facts)
+    results.write_record(record)
+    return result_of(record, str(results.root), tally)
+
+
+def _cluster_resources() -> dict[str, Any]:
+    import ray
+
+    resources: dict[str, Any] = ray.cluster_resources()
+    return resources

@@ -1,0 +1,151 @@
+"""The Ray Data graph of a job: which stages share a process, and how items cross between processes.
+
+    CPU:  chunks ──> [ before · model · after ]                one actor a core
+    GPU:  chunks ──> [ before ] ──> [ model ] ──> [ after ]    tasks, actors, tasks
+
+On a CPU the model shares its process with its neighbours, so that pixels never leave it. With a GPU the
+stages around the model are tasks of their own and keep the device fed; between them items travel as bytes.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from batchseg.engine.journal import Journal
+from batchseg.engine.placement import Placement
+from batchseg.stages.item import Item, Stage
+from batchseg.stages.sink import row_schema, to_table
+from batchseg.stages.source.plan import Plan
+
+ITEMS_A_TABLE = 16
+
+Make = Callable[[], list[Stage]]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of a job, as functions that make them inside the process where they run."""
+
+    before: Make
+    model: Make
+    after: Make
+
+
+def build(
+    plan: Plan, stages: Stages, placement: Placement, stamp: dict[str, str | None], journal: Journal
+) -> Any:
+    """The dataset of result rows (see `stages.sink.row_schema`), lazy until it is iterated."""
+    import ray.data
+
+    chunks = ray.data.from_arrow([pa.table({"chunk": [chunk]}) for chunk in range(plan.chunks)])
+    actors = {"compute": ray.data.ActorPoolStrategy(size=placement.actors), "num_cpus": placement.actor_cpus}
+    arrow = {"batch_format": "pyarrow", "zero_copy_batch": True}
+    read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
+    if placement.device == "cpu":
+        whole = Work("all", (stages.before, stages.model, stages.after), read, rows, journal)
+        return chunks.map_batches(Worker, fn_constructor_args=(whole,), batch_size=1, **actors, **arrow)
+    before = Work("before", (stages.before,), read, pack, journal)
+    model = Work("model", (stages.model,), unpack, pack, journal)
+    after = Work("after", (stages.after,), unpack, rows, journal)
+    inputs = chunks.map_batches(run_in_task, fn_args=(before, stamp["run_id"]), batch_size=1, **arrow)
+    label_maps = inputs.map_batches(
+        Worker, fn_constructor_args=(model,), batch_size=4 * placement.batch_size,
+        num_gpus=placement.gpus_an_actor, **actors, **arrow,
+    )  # fmt: skip
+    return label_maps.map_batches(
+        run_in_task, fn_args=(after, stamp["run_id"]), batch_size=ITEMS_A_TABLE, **arrow
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """Some stages, and how items enter and leave them."""
+
+    name: str
+    parts: tuple[Make, ...]
+    enter: Callable[[pa.Table], Iterator[Item]]
+    leave: Callable[[Iterator[Item]], Iterator[pa.Table]]
+    journal: Journal
+
+
+class Worker:
+    """The stages, made once in their process: model and preparer stay loaded from batch to batch."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        # made with the first batch, not with the actor: what goes wrong here then reaches the driver with
+        # its cause, where the death of an actor in its constructor arrives as text
+        return [stage for make in self.work.parts for stage in make()]
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        items = list(self.work.enter(batch))
+        yield from self.work.leave(self.work.journal.carry(self.work.name, items, self.through))
+
+    def through(self, items: Iterator[Item]) -> Iterator[Item]:
+        for stage in self.stages:
+            items = stage(items)
+        return items
+
+
+_kept: dict[tuple[str, bytes], Worker] = {}
+
+
+def run_in_task(batch: pa.Table, work: Work, run_id: str) -> Iterator[pa.Table]:
+    """The same in a stateless task: a process that has served this run before still has its stages."""
+    key = (run_id, pickle.dumps(work.parts))
+    if key not in _kept:
+        for old in [old for old in _kept if old[0] != run_id]:
+            del _kept[old]
+        _kept[key] = Worker(work)
+    yield from _kept[key](batch)
+
+
+@dataclass(frozen=True)
+class ReadChunks:
+    """Chunk numbers -> the items of their rows."""
+
+    plan: Plan
+
+    def __call__(self, batch: pa.Table) -> Iterator[Item]:
+        for chunk in batch["chunk"].to_pylist():
+            yield from (Item.from_plan(row) for row in self.plan.read(chunk).to_pylist())
+
+
+@dataclass(frozen=True)
+class ToRows:
+    """Items -> the rows the driver commits."""
+
+    schema: pa.Schema
+    stamp: dict[str, str | None]
+
+    def __call__(self, items: Iterator[Item]) -> Iterator[pa.Table]:
+        return (to_table(some, self.schema, self.stamp) for some in _groups(items))
+
+
+def pack(items: Iterator[Item]) -> Iterator[pa.Table]:
+    """Items -> bytes that cross to another process: Ray would pickle them just so, one copy later."""
+    for some in _groups(items):
+        yield pa.table(
+            {"item": pa.array([pickle.dumps(item, protocol=5) for item in some], pa.large_binary())}
+        )
+
+
+def unpack(batch: pa.Table) -> Iterator[Item]:
+    """The inverse of `pack`."""
+    for value in batch["item"]:
+        yield pickle.loads(value.as_buffer())
+
+
+def _groups(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while some := list(islice(items, ITEMS_A_TABLE)):
+        yield some

@@ -1,0 +1,146 @@
+"""Configuration from YAML, with overrides, and every problem named with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from batchseg.config import CLASS_RULE, FAILED_RULE, SUFFIX_RULE, AnySegmentor, Model, RunConfig
+from batchseg.errors import ConfigError
+
+Config = TypeVar("Config", bound=Model)
+
+
+def load_config(
+    path: str | Path | None = None,
+    settings: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Read a RunConfig.
+
+    Args:
+        path: YAML file; None starts from nothing.
+        settings: `key.sub=value` strings, the value in YAML; they have the last word.
+        overrides: nested values laid over the file's, such as `{"output": {"path": "results"}}`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or a value is wrong; every problem is named.
+    """
+    data = read_yaml(path) if path is not None else {}
+    data = merge(data, overrides or {})
+    for setting in settings:
+        data = merge(data, _nested(setting))
+    return validate(RunConfig, data, str(path) if path is not None else "the configuration")
+
+
+def validate(kind: type[Config], data: Mapping[str, Any], origin: str) -> Config:
+    """Validate values against a configuration model. Raises ConfigError that names every problem."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as exc:
+        problems = "\n".join(f"  {_place(kind, error['loc'])}: {_sentence(error)}" for error in exc.errors())
+        raise ConfigError(f"{origin} does not hold together:\n{problems}") from exc
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping. Raises ConfigError."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except (yaml.YAMLError, ValueError) as exc:  # ValueError: not UTF-8, or a date that is none
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(exc).split())}") from exc
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: holds {type(data).__name__}, not a mapping of settings")
+    return data
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested values over others; a plain string below a mapping counts as its main key."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping):
+            merged[key] = merge(_beneath(key, old, value), value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _beneath(key: str, old: Any, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    main = _MAIN_KEY.get(key, "")
+    old = {main: old} if main and isinstance(old, str) else old
+    if not isinstance(old, Mapping):
+        return {}
+    # another model or source may be of another kind, which its name tells anew
+    return {name: item for name, item in old.items() if not (name == "kind" and main in value)}
+
+
+_MAIN_KEY = {"source": "path", "output": "path", "segmentor": "model"}
+
+
+def _nested(setting: str) -> dict[str, Any]:
+    path, equals, text = setting.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {setting}: must be key=value, such as segmentor.batch_size=16")
+    try:
+        value: Any = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as exc:
+        raise ConfigError(
+            f"--set {setting}: the value is not valid YAML; quote it, as in {path}='\"...\"'"
+        ) from exc
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _place(kind: type[Model], location: tuple[int | str, ...]) -> str:
+    """`source.folder.path` -> `source.path`: the tag of a union is no key of the file."""
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] in ("source", "segmentor") and parts[1] in _TAGS:
+        del parts[1]
+    return ".".join(parts) or "(top level)"
+
+
+_TAGS = frozenset(("folder", "manifest", "huggingface", "torchvision", "threshold", "custom"))
+
+
+def _sentence(error: Any) -> str:
+    kind, given = error["type"], error["input"]
+    if kind == "extra_forbidden" and error["loc"][:2] == ("source", "manifest"):
+        return "not a setting of a manifest, which names its truth and its images in its own columns"
+    if kind in ("extra_forbidden", "missing"):
+        return _CLEARER[kind]
+    message = _CLEARER.get(kind) or _CLEARER.get(error.get("ctx", {}).get("pattern")) or str(error["msg"])
+    shown = "" if isinstance(given, dict | list) else f" (given: {given!r})"
+    return message.removeprefix("Value error, ") + shown
+
+
+# by type of error, or by the pattern that was not met
+_CLEARER = {
+    "extra_forbidden": "unknown key",
+    "missing": "is required",
+    "model_type": "must be a mapping of settings",
+    "model_attributes_type": "must be a name or a mapping of settings",
+    "tuple_type": "must be a list",
+    "string_too_short": "must not be empty",
+    SUFFIX_RULE: "must be FROM=TO, such as _image=_label",
+    FAILED_RULE: "must be a number of images or a percentage, such as 5 or 0.5%",
+    CLASS_RULE: "must be module:Class",
+}
+
+
+def validate_segmentor(data: Any) -> AnySegmentor:
+    """The configuration of one segmentor. Raises ConfigError."""
+    try:
+        return TypeAdapter[AnySegmentor](AnySegmentor).validate_python(data)
+    except ValidationError as exc:
+        problems = "; ".join(_sentence(error) for error in exc.errors())
+        raise ConfigError(f"the segmentor {data!r} does not hold together: {problems}") from exc

@@ -1,0 +1,165 @@
+"""The main job: list the source, compute what is not done, and bring the results folder up to date."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from batchseg.config import Limits, RunConfig
+from batchseg.engine.execute import OnProgress, Task, execute, ignore
+from batchseg.engine.graph import Stages
+from batchseg.engine.placement import Placement
+from batchseg.errors import OutputError
+from batchseg.labels import LabelMap
+from batchseg.preflight import check_source, check_truth, choose_labels
+from batchseg.results.folder import Results
+from batchseg.results.record import RunResult
+from batchseg.segmentors.base import Checkpoint, open_checkpoint
+from batchseg.segmentors.precision import resolve_precision
+from batchseg.stages.decode import decode
+from batchseg.stages.item import Stage
+from batchseg.stages.prepare import prepare
+from batchseg.stages.score import score
+from batchseg.stages.segment import Segment
+from batchseg.stages.sink import write_mask, write_overlay
+from batchseg.stages.source import open_source
+from batchseg.stages.source.plan import Listing, write_listing, write_plan
+from batchseg.storage import Location, locate
+
+
+def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
+    """Segment every image of the source that is not done yet.
+
+    Args:
+        config: the whole job.
+        on_progress: called in this process whenever rows have come in.
+
+    Raises:
+        BatchsegError: the job as a whole cannot be done; what was finished is committed.
+        KeyboardInterrupt: likewise.
+    """
+    model, results = Model.open(config), Results(config.output.path)
+    with results.held():
+        refuse_mixture(results, model, config)
+        task = Task(
+            config=config,
+            hardware=config.segmentor,
+            model=model.name,
+            fingerprint=model.fingerprint,
+            label_map=model.label_map,
+            listing=survey(config, model, results.work),
+            done=results.done(model.fingerprint),
+            prune=config.prune,
+            stages=partial(stages, config, model, str(results.root)),
+        )
+        return execute(task, results, on_progress)
+
+
+def stages(config: RunConfig, model: Model, results: str, placement: Placement) -> Stages:
+    """decode, prepare | segment | score, write."""
+    return Stages(
+        before=partial(before, config.limits, model.checkpoint),
+        model=partial(segment, config, model.checkpoint, placement),
+        after=partial(after, config.limits, model.label_map, results, config.output.overlays),
+    )
+
+
+def before(limits: Limits, checkpoint: Checkpoint) -> list[Stage]:
+    """From a URI to the model's input."""
+    return [decode(limits), prepare(checkpoint.preparer())]
+
+
+def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
+    """From the model's input to a label map."""
+    resolved = resolve_precision(config.segmentor.precision, placement.device)
+    segmentor = checkpoint.load(placement.device, resolved)
+    torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
+    if torch is not None and placement.device == "cpu":
+        torch.set_num_threads(placement.threads)
+    return [Segment(segmentor, placement.batch_size, resolved, config.limits.segment_timeout_s)]
+
+
+def after(limits: Limits, label_map: LabelMap, results: str, overlays: bool) -> list[Stage]:
+    """From a label map to files and counts."""
+    extra = [write_overlay(results, label_map, limits)] if overlays else []
+    return [score(label_map, limits), write_mask(results, label_map), *extra]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The checkpoint, the label map it is run with, and the fingerprint of both."""
+
+    name: str
+    checkpoint: Checkpoint
+    label_map: LabelMap
+    fingerprint: str
+
+    @classmethod
+    def open(cls, config: RunConfig) -> Model:
+        """Raises ModelError and LabelMapError."""
+        checkpoint = open_checkpoint(config.segmentor)
+        label_map = choose_labels(config.labels, checkpoint)
+        # the precision as asked for, not as resolved: a night on another machine continues the same results
+        facts = [checkpoint.fingerprint, label_map.fingerprint, config.segmentor.precision]
+        fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return cls(
+            getattr(config.segmentor, "model", config.segmentor.kind), checkpoint, label_map, fingerprint
+        )
+
+
+def survey(config: RunConfig, model: Model, work: Location) -> Listing:
+    """List the source and find what can be known to be wrong with it. Raises SourceError, LabelMapError."""
+    source = open_source(config.source, (config.output.path,))
+    listing = write_listing(source.tables(), work / "listing.arrow", config.output.mask_name)
+    check_source(source, listing)
+    check_truth(listing, model.label_map, config.limits)
+    return listing
+
+
+def dry_run(config: RunConfig) -> dict[str, Any]:
+    """Resolve everything and count the images, without Ray, the model's weights or a results folder."""
+    model, results = Model.open(config), Results(config.output.path)
+    refuse_mixture(results, model, config)
+    with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
+        work = locate(folder)
+        listing = survey(config, model, work)
+        plan = write_plan(listing, work / "plan.arrow", 1, results.done(model.fingerprint))
+    return {
+        "images": {
+            "listed": listing.images,
+            "with_truth": listing.with_truth,
+            "done_before": plan.done,
+            "to_compute": plan.images,
+        },
+        "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def refuse_mixture(results: Results, model: Model, config: RunConfig) -> None:
+    """Raises OutputError where the folder holds masks that this model would not have made."""
+    if config.recompute or results.fingerprints() <= {model.fingerprint}:
+        return
+    before, now = (results.record() or {}).get("config", {}), config.model_dump(mode="json")
+    changes = [
+        f"{key}: {old!r} -> {new!r}"
+        for part in ("segmentor", "labels")
+        for key, old, new in _differences(part, before.get(part), now.get(part))
+    ]
+    raise OutputError(
+        f"{results.root} holds masks of another model or setting "
+        f"({'; '.join(changes) or 'its weights changed'}); "
+        "choose a fresh --output, or have everything computed again with --recompute"
+    )
+
+
+def _differences(place: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})
+        return [found for key in keys for found in _differences(f"{place}.{key}", old.get(key), new.get(key))]
+    return [] if old == new else [(place, old, new)]

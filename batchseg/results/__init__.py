@@ -1,0 +1,1 @@
+"""The results folder and the record of a run."""

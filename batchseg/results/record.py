@@ -1,0 +1,138 @@
+"""The record of a run: run.json, and what the library call returns."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from batchseg.config import EvaluateConfig, Gates, RunConfig
+from batchseg.metrics import ConfusionMatrix
+from batchseg.results.tally import Tally
+
+VERSIONED = ("batchseg", "torch", "torchvision", "transformers", "ray", "numpy", "pyarrow", "pillow")
+
+EXIT_FINISHED, EXIT_TOO_MANY_FAILED, EXIT_GATE_FAILED = 0, 3, 4
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came out of a run.
+
+    Attributes:
+        output: the results folder.
+        statuses: images computed in this run, by status.
+        done_before: images that needed no work.
+        metrics: of the whole data set (all committed images, earlier runs included), by name; None
+            without ground truth.
+        worst: (mean IoU, id) of the images of this run with the lowest mean IoU, ascending.
+        gates: one sentence for each gate that failed.
+        exit_code: 0 finished, 3 too many images failed, 4 a quality gate failed.
+    """
+
+    run_id: str
+    output: str
+    listed: int
+    done_before: int
+    statuses: dict[str, int]
+    metrics: dict[str, float | None]
+    worst: list[tuple[float, str]]
+    elapsed_s: float
+    images_per_s: float | None
+    exit_code: int
+    gates: list[str]
+    record: dict[str, Any] = field(repr=False)
+
+    @property
+    def computed(self) -> int:
+        """Images of this run."""
+        return sum(self.statuses.values())
+
+    @property
+    def failed(self) -> int:
+        """Images of this run that are not ok."""
+        return self.computed - self.statuses.get("ok", 0)
+
+
+def new_run_id() -> str:
+    """Sorts by time: the parts of a later run come after those of an earlier one."""
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def judge(gates: Gates, tally: Tally, metrics: dict[str, float | None]) -> tuple[int, list[str]]:
+    """The exit code of a finished run, and a sentence for every gate that failed."""
+    sentences = []
+    if not gates.allows(tally.failed, tally.total):
+        sentences.append(f"{tally.failed} of {tally.total} images failed; max_failed is {gates.max_failed}")
+    code = EXIT_TOO_MANY_FAILED if sentences else EXIT_FINISHED
+    for name, lowest in gates.minimum.items():
+        value = metrics[name]
+        if value is None:
+            sentences.append(f"{name} is unknown without ground truth; its minimum is {lowest}")
+        elif value < lowest:
+            sentences.append(f"{name} is {value:.4f}; its minimum is {lowest}")
+    if code == EXIT_FINISHED and sentences:
+        code = EXIT_GATE_FAILED
+    return code, sentences
+
+
+def run_record(
+    run_id: str, status: str, config: RunConfig | EvaluateConfig, tally: Tally, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """What run.json holds; `facts` are the parts that only the caller knows."""
+    return {
+        "run_id": run_id,
+        "status": status,
+        "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "config": config.model_dump(mode="json"),
+        "versions": {name: _version(name) for name in VERSIONED},
+        "machine": {"host": platform.node(), "python": platform.python_version(), "cpus": os.cpu_count()},
+        "computed": dict(sorted(tally.statuses.items())),
+        "timings": {
+            "elapsed_s": round(tally.elapsed_s, 3),
+            "first_row_s": tally.first_row_s and round(tally.first_row_s, 3),
+            "images_per_s": _rate(tally),
+            "stage_s": {name: round(value, 3) for name, value in sorted(tally.seconds.items())},
+        },
+        **facts,
+    }
+
+
+def _rate(tally: Tally) -> float | None:
+    return round(tally.done / tally.elapsed_s, 3) if tally.done else None
+
+
+def result_of(record: dict[str, Any], output: str, tally: Tally) -> RunResult:
+    """The library's view of a finished run's record."""
+    return RunResult(
+        run_id=record["run_id"],
+        output=output,
+        listed=record["images"]["listed"],
+        done_before=record["images"]["done_before"],
+        statuses=record["computed"],
+        metrics=record["metrics"],
+        worst=tally.worst,
+        elapsed_s=record["timings"]["elapsed_s"],
+        images_per_s=record["timings"]["images_per_s"],
+        exit_code=record["exit_code"],
+        gates=record["gates"],
+        record=record,
+    )
+
+
+def total_facts(total: ConfusionMatrix, gates: Gates, tally: Tally) -> dict[str, Any]:
+    """Metrics over the data set, and the verdict on them."""
+    metrics = total.summary()
+    code, sentences = judge(gates, tally, metrics)
+    return {"metrics": metrics, "truth_pixels": total.truth_pixels, "gates": sentences, "exit_code": code}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

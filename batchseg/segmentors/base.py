@@ -1,0 +1,130 @@
+"""What a segmentor is: the only contract between the pipeline and a model.
+
+Checkpoint   on the driver: knows its label map and fingerprint without loading weights; travels to workers
+Preparer     on a CPU worker: one image -> one ModelInput, geometry only, uint8 in and uint8 out
+Segmentor    in an actor, holding the model: ModelInputs -> Predictions at the original resolution
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from batchseg.config import AnySegmentor
+    from batchseg.labels import LabelMap
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """What a model needs of one image.
+
+    Attributes:
+        pixels_THWC: uint8, contiguous. T crops of one size; T is 1 unless the model reads an image in crops.
+        image_hw: height and width of the image as decoded, in pixels: the size of the mask.
+        geometry: small JSON-serialisable facts that the same checkpoint's segmentor needs to undo the
+            geometry, such as the offsets of the crops. Empty for most models.
+    """
+
+    pixels_THWC: NDArray[np.uint8]
+    image_hw: tuple[int, int]
+    geometry: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """How sure a model was of one image, from its class probabilities at its own resolution."""
+
+    mean: float
+    entropy_mean: float
+    entropy_p95: float
+    low_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A label map at the original resolution, and how sure the model was.
+
+    Attributes:
+        labels_HW: class ids 0 .. C-1, or C where the model abstains; uint8 while C <= 255, else uint16.
+        confidence: None for segmentors without probabilities.
+    """
+
+    labels_HW: NDArray[np.unsignedinteger[Any]]
+    confidence: Confidence | None = None
+
+
+class Preparer(Protocol):
+    """Geometry on the CPU. Must be picklable before its first call."""
+
+    def __call__(self, image_HWC: NDArray[np.uint8], /) -> ModelInput:
+        """Prepare one RGB image (uint8, [H, W, 3])."""
+        ...
+
+
+class Segmentor(Protocol):
+    """A loaded model. The one method every segmentor has."""
+
+    def segment(self, inputs: Sequence[ModelInput], /) -> list[Prediction]:
+        """Segment a batch whose `pixels_THWC` all have the same shape; one Prediction an input, in order."""
+        ...
+
+
+class Checkpoint(Protocol):
+    """A model that can be loaded: cheap to make (no weights, no torch where possible) and picklable."""
+
+    @property
+    def label_map(self) -> LabelMap:
+        """The classes the model predicts."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the weights and of every model setting that changes a mask."""
+        ...
+
+    def preparer(self) -> Preparer:
+        """Called on a CPU worker."""
+        ...
+
+    def load(self, device: str, precision: str) -> Segmentor:
+        """Called in an actor. `device` is "cpu" or "cuda"; `precision` is "fp32", "bf16" or "fp16"."""
+        ...
+
+
+def open_checkpoint(config: AnySegmentor) -> Checkpoint:
+    """Find the model a configuration names, without loading it. Raises ModelError."""
+    # each kind is imported only when it is used: a threshold run needs no torch
+    if config.kind == "threshold":
+        from batchseg.segmentors.threshold import ThresholdCheckpoint
+
+        return ThresholdCheckpoint.open(config)
+    if config.kind == "custom":
+        from batchseg.segmentors.custom import CustomCheckpoint
+
+        return CustomCheckpoint.open(config)
+    if config.kind == "torchvision":
+        from batchseg.segmentors.torchvision import TorchvisionCheckpoint
+
+        return TorchvisionCheckpoint.open(config)
+    from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+
+    return HuggingFaceCheckpoint.open(config)
+
+
+def load_segmentor(model: str, device: str = "cpu", precision: str = "auto") -> tuple[Preparer, Segmentor]:
+    """A model ready for use in this process, by the name or path that `batchseg run --model` takes.
+
+    `segmentor.segment([preparer(image)])` then segments one uint8 RGB image [H, W, 3].
+    Raises ModelError.
+    """
+    from batchseg.config import infer_segmentor
+    from batchseg.load import validate_segmentor
+    from batchseg.segmentors.precision import resolve_precision
+
+    checkpoint = open_checkpoint(validate_segmentor(infer_segmentor(model)))
+    return checkpoint.preparer(), checkpoint.load(device, resolve_precision(precision, device))

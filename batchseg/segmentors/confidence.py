@@ -1,0 +1,46 @@
+"""How sure a model was of an image, from its class probabilities."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from batchseg.segmentors.base import Confidence
+
+_LOW = 0.5
+
+
+def confidence(probabilities_CHW: Tensor) -> Confidence:
+    """Summarise class probabilities (floating point, summing to one over C) at the model's own resolution.
+
+    The entropy is Shannon's divided by log(C): 0 is certain, 1 is uniform; with one class it is 0. Its 95th
+    percentile interpolates linearly between ranks, as `numpy.percentile` does.
+    """
+    probabilities = probabilities_CHW.float()
+    top_HW = probabilities.amax(0)
+    entropy_HW = _relative_entropy(probabilities)
+    summary = [
+        top_HW.mean(),
+        entropy_HW.mean(),
+        _percentile_95(entropy_HW.flatten()),
+        (top_HW < _LOW).float().mean(),
+    ]
+    return Confidence(*torch.stack(summary).tolist())  # one transfer from the device
+
+
+def _relative_entropy(probabilities: Tensor) -> Tensor:
+    smallest = torch.finfo(probabilities.dtype).tiny  # 0 log 0 is 0
+    # twice as fast as torch.special.entr, whose logarithm is not vectorised
+    entropy_HW = -probabilities.clamp(min=smallest).log_().mul_(probabilities).sum(0)
+    return (entropy_HW / (math.log(len(probabilities)) or 1.0)).clamp(0, 1)  # rounding can overstep
+
+
+def _percentile_95(values_N: Tensor) -> Tensor:
+    # torch.quantile sorts all the values, and refuses more than 16 million
+    count = len(values_N)
+    below, hundredths = divmod((count - 1) * 95, 100)
+    lower = values_N.kthvalue(below + 1).values
+    upper = values_N.kthvalue(min(below + 2, count)).values
+    return torch.lerp(lower, upper, hundredths / 100)

@@ -1,0 +1,87 @@
+"""The `huggingface` segmentor: every semantic and universal segmentation model of transformers.
+
+HuggingFaceCheckpoint   on the driver: reads JSON and hashes files; neither torch nor transformers
+.preparer()             huggingface_processor.py: the geometry of the checkpoint's own image processor
+.load()                 huggingface_model.py: the network, its scores and their label maps
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batchseg.config import HuggingFaceSegmentor
+from batchseg.errors import ModelError
+from batchseg.labels import LabelMap
+from batchseg.segmentors.huggingface_families import KNOWN
+from batchseg.segmentors.huggingface_files import Location, fingerprint, locate, read_config, require_files
+
+if TYPE_CHECKING:
+    from batchseg.segmentors.huggingface_model import HuggingFaceModel
+    from batchseg.segmentors.huggingface_processor import HuggingFacePreparer
+
+
+@dataclass(frozen=True)
+class HuggingFaceCheckpoint:
+    """A checkpoint of transformers, in a folder or on the hub.
+
+    Attributes:
+        location: where workers find the files; on the hub, at one commit.
+        model_type: the family, such as `segformer`.
+    """
+
+    location: Location
+    model_type: str
+    label_map: LabelMap
+    fingerprint: str
+
+    @classmethod
+    def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
+        """Find the checkpoint a configuration names, downloading what is on the hub and not here yet.
+
+        Raises:
+            ModelError: there is none, or it is not one that can be loaded and trusted.
+        """
+        location, folder = locate(config)
+        content = read_config(folder, location.name)
+        model_type = _known_type(content, location)
+        require_files(folder, location.name)
+        try:
+            label_map = LabelMap.from_names(_class_names(content))
+        except (AttributeError, TypeError, ValueError) as exc:
+            raise ModelError(
+                f"{location.name}: its config.json does not map class ids to names: {exc}"
+            ) from exc
+        return cls(location, model_type, label_map, fingerprint(folder, location.trust_remote_code))
+
+    def preparer(self) -> HuggingFacePreparer:
+        from batchseg.segmentors.huggingface_processor import HuggingFacePreparer
+
+        return HuggingFacePreparer(self.location, self.model_type)
+
+    def load(self, device: str, precision: str) -> HuggingFaceModel:
+        """The network, in eval mode. Raises ModelError where a weight is missing."""
+        from batchseg.segmentors.huggingface_model import HuggingFaceModel
+
+        return HuggingFaceModel.load(self, device, precision)
+
+
+def _known_type(content: dict[str, Any], location: Location) -> str:
+    """The family, unless it is unknown and the checkpoint may not bring its own code."""
+    model_type = str(content.get("model_type"))
+    if model_type not in KNOWN and not (location.trust_remote_code and "auto_map" in content):
+        raise ModelError(
+            f"{location.name}: its model_type {model_type!r} is not a segmentation model known here; "
+            f"known are {', '.join(KNOWN)}"
+        )
+    return model_type
+
+
+def _class_names(content: dict[str, Any]) -> tuple[str, ...]:
+    """One name an output of the model, made unique: COCO's maps, for one, hold several `N/A`."""
+    by_id = {int(key): str(name) for key, name in (content.get("id2label") or {}).items()}
+    count = len(by_id) or int(content.get("num_labels", 2))  # transformers leaves its default, two, unwritten
+    names = [by_id.get(index, f"LABEL_{index}") for index in range(count)]
+    times = Counter(names)
+    return tuple(name if times[name] == 1 else f"{name} ({index})" for index, name in enumerate(names))

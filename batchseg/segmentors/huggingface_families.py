@@ -1,0 +1,24 @@
+"""The model families of transformers that segment, and what sets some of them apart."""
+
+from __future__ import annotations
+
+# listed here because transformers names them only after torch is loaded; a test keeps the lists equal
+SEMANTIC = (
+    "beit",
+    "data2vec-vision",
+    "dpt",
+    "mobilenet_v2",
+    "mobilevit",
+    "mobilevitv2",
+    "sapiens2",
+    "segformer",
+    "tipsv2_dpt",
+    "upernet",
+)
+UNIVERSAL = ("detr", "eomt", "eomt_dinov3", "mask2former", "maskformer", "oneformer", "videomt")
+OWN = ("llmseg",)
+KNOWN = tuple(sorted((*SEMANTIC, *UNIVERSAL, *OWN)))
+
+FIXED_SIZE = ("eomt", "eomt_dinov3")  # their input is a square, or several
+VIDEO = ("videomt",)  # an image is a clip of one frame
+TASK = ("oneformer",)  # told in words what to do

@@ -1,0 +1,156 @@
+"""A loaded model of transformers: batches of prepared images in, label maps out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from batchseg.errors import ModelError
+from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.confidence import confidence
+from batchseg.segmentors.huggingface_families import FIXED_SIZE, OWN, TASK, UNIVERSAL, VIDEO
+from batchseg.segmentors.huggingface_processor import fixed_size, load_processor, merge_crops, pixel_affine
+from batchseg.segmentors.mask_classification import (
+    MASK2FORMER_SIZE,
+    as_probabilities,
+    class_scores,
+    query_logits,
+)
+from batchseg.upsample import bilinear_argmax
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+    from batchseg.segmentors.huggingface_files import Location
+
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class HuggingFaceModel:
+    """The network and all that stands between uint8 pixels and label maps.
+
+    The label maps are those of the library's own `post_process_semantic_segmentation` at the size of the
+    image (for EoMT with padding, after its `unpad_image`).
+    """
+
+    def __init__(self, network: Any, processor: Any, model_type: str, device: str, precision: str) -> None:
+        self.network = network
+        self.model_type = model_type
+        self.by_queries = model_type in UNIVERSAL
+        self.device = torch.device(device)
+        self.dtype = AUTOCAST[precision]
+        self.scale_C11, self.shift_C11 = (part.to(self.device) for part in pixel_affine(processor))
+        self.mask_size = _mask_size(model_type, processor)
+        self.task_L: Tensor | None = None
+        self.labels_dtype = np.min_scalar_type(network.config.num_labels)
+
+    @classmethod
+    def load(cls, checkpoint: HuggingFaceCheckpoint, device: str, precision: str) -> HuggingFaceModel:
+        """Raises ModelError where the weights do not fill the network or its classes are others."""
+        location, model_type = checkpoint.location, checkpoint.model_type
+        folder = location.folder()
+        network = _load_network(folder, model_type, location)
+        if network.config.num_labels != checkpoint.label_map.num_classes:
+            raise ModelError(
+                f"{location.name}: the network has {network.config.num_labels} classes, "
+                f"its config.json names {checkpoint.label_map.num_classes}"
+            )
+        processor = load_processor(folder, model_type, location.trust_remote_code)
+        model = cls(network.to(device).eval(), processor, model_type, device, precision)
+        if model_type in TASK:
+            model.task_L = _task_tokens(folder, network.config.task_seq_len).to(device)
+        return model
+
+    @torch.inference_mode()
+    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        outputs = self._forward(np.concatenate([each.pixels_THWC for each in inputs]))
+        crops = len(inputs[0].pixels_THWC)
+        return [
+            self._predict(self._scores(outputs, slice(index * crops, (index + 1) * crops)), each)
+            for index, each in enumerate(inputs)
+        ]
+
+    def _forward(self, pixels_BHWC: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
+        pixels = torch.from_numpy(pixels_BHWC)
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        # the pixels cross to the device as bytes, a quarter of float32
+        pixels_BCHW = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        values = {"pixel_values": pixels_BCHW * self.scale_C11 + self.shift_C11}
+        if self.model_type in VIDEO:
+            values = {"pixel_values_videos": values["pixel_values"][:, None]}
+        if self.task_L is not None:
+            values["task_inputs"] = self.task_L.expand(len(pixels), -1)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.network(**values)
+
+    def _scores(self, outputs: Any, rows: slice) -> Tensor:
+        """Scores [T, C, H, W] of one image, which is `rows` of the batch."""
+        if not self.by_queries:
+            logits: Tensor = outputs["logits"][rows]
+            return logits
+        classes_BQK, masks_BQHW = query_logits(outputs)
+        return class_scores(classes_BQK[rows], masks_BQHW[rows], self.mask_size)
+
+    def _predict(self, scores_TCHW: Tensor, prepared: ModelInput) -> Prediction:
+        scores_CHW = merge_crops(scores_TCHW, prepared.image_hw, prepared.geometry).float()
+        labels_HW = bilinear_argmax(scores_CHW, prepared.image_hw).cpu().numpy()
+        probabilities_CHW = as_probabilities(scores_CHW) if self.by_queries else scores_CHW.softmax(0)
+        return Prediction(labels_HW.astype(self.labels_dtype, copy=False), confidence(probabilities_CHW))
+
+
+def _load_network(folder: Path, model_type: str, location: Location) -> Any:
+    import transformers
+
+    if model_type in OWN:
+        importlib.import_module(f"batchseg.segmentors.llm.modeling_{model_type}")  # registers itself
+    transformers.utils.logging.disable_progress_bar()  # one bar an actor would only litter the log
+    auto = transformers.AutoModelForSemanticSegmentation
+    if model_type in UNIVERSAL:
+        auto = transformers.AutoModelForUniversalSegmentation
+    try:
+        network, info = auto.from_pretrained(
+            folder,
+            dtype=torch.float32,  # the default is the file's: half precision is autocast's choice, not its
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=location.trust_remote_code,
+            local_files_only=True,
+        )
+    except Exception as exc:  # the library's own code may fail in any way
+        raise ModelError(f"cannot load {location.name}: {type(exc).__name__}: {exc}") from exc
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ModelError(
+            f"{location.name} lacks {len(missing)} of the weights of {type(network).__name__}, {missing[0]} "
+            "among them: it was not trained to segment, or not saved whole"
+        )
+    return network
+
+
+def _mask_size(model_type: str, processor: Any) -> tuple[int, int] | None:
+    """What the library's post-processing interpolates mask logits to before it scores them."""
+    if model_type == "mask2former":
+        return MASK2FORMER_SIZE
+    return fixed_size(processor) if model_type in FIXED_SIZE else None
+
+
+def _task_tokens(folder: Path, length: int) -> Tensor:
+    """OneFormer's request for a semantic map, as its processor words it: token ids, zero where padded."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as exc:
+        raise ModelError(f"cannot load the tokenizer of {folder}: {exc}") from exc
+    tokens = tokenizer(
+        "the task is semantic", padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )
+    task_1L: Tensor = tokens["input_ids"] * tokens["attention_mask"]
+    return task_1L[0]

@@ -1,0 +1,28 @@
+"""Which number format a model computes in."""
+
+from __future__ import annotations
+
+
+def resolve_precision(requested: str, device: str) -> str:
+    """`auto` becomes bf16 where the hardware computes it natively, else fp32; others stand as they are."""
+    if requested != "auto":
+        return requested
+    return "bf16" if _native_bf16(device) else "fp32"
+
+
+def _native_bf16(device: str) -> bool:
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # AVX512-BF16 or AMX: with plain AVX512 bf16 is emulated, and slower than fp32
+    return bool(_cpu_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            line = next((line for line in file if line.startswith("flags")), "")
+    except OSError:  # not Linux: no claim, so fp32
+        return set()
+    return set(line.split())

@@ -1,0 +1,69 @@
+"""The `threshold` segmentor: brightness against fixed levels. Deterministic and torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchseg.config import ThresholdSegmentor
+from batchseg.labels import LabelMap
+from batchseg.segmentors.base import ModelInput, Prediction
+
+
+@dataclass(frozen=True)
+class ThresholdCheckpoint:
+    """Class of a pixel = how many levels its brightness reaches (ITU-R BT.601 luma, as Pillow's "L")."""
+
+    levels: tuple[int, ...]
+
+    @classmethod
+    def open(cls, config: ThresholdSegmentor) -> ThresholdCheckpoint:
+        return cls(config.levels)
+
+    @property
+    def label_map(self) -> LabelMap:
+        if len(self.levels) == 1:
+            return LabelMap.from_names(("dark", "bright"))
+        return LabelMap.from_names(tuple(f"level_{index}" for index in range(len(self.levels) + 1)))
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(f"threshold {self.levels}".encode()).hexdigest()
+
+    def preparer(self) -> Identity:
+        return Identity()
+
+    def load(self, device: str, precision: str) -> ThresholdModel:
+        return ThresholdModel(self.levels)
+
+
+class Identity:
+    """A preparer that leaves the image as it is."""
+
+    def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
+        height, width, _ = image_HWC.shape
+        return ModelInput(image_HWC[None], (height, width), {})
+
+
+class ThresholdModel:
+    """See ThresholdCheckpoint."""
+
+    def __init__(self, levels: tuple[int, ...]) -> None:
+        grey = np.arange(256)
+        self._class_of = sum(
+            ((grey >= level).astype(np.uint8) for level in levels), start=np.zeros(256, np.uint8)
+        )
+
+    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        return [Prediction(self._class_of[_luma(each.pixels_THWC[0])]) for each in inputs]
+
+
+def _luma(image_HWC: NDArray[np.uint8]) -> NDArray[Any]:
+    # integer weights in 1/65536, rounded to nearest: the ones Pillow uses
+    red, green, blue = (image_HWC[..., channel].astype(np.uint32) for channel in range(3))
+    return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16

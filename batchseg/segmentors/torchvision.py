@@ -1,0 +1,243 @@
+"""The `torchvision` segmentor: the models of torchvision.models.segmentation.
+
+The label maps are those of the library's own recipe: resize the shorter side, normalise, take `out`,
+interpolate it to the size of the image, argmax.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models import get_model_builder, get_model_weights
+from torchvision.transforms.v2 import functional
+
+from batchseg.config import TorchvisionSegmentor
+from batchseg.errors import ModelError, RowFault
+from batchseg.labels import LabelMap, load_label_map
+from batchseg.schema import Status
+from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.confidence import confidence
+from batchseg.upsample import bilinear_argmax
+
+CLASSIFIER = {  # the weight whose length is the number of classes
+    "deeplabv3_mobilenet_v3_large": "classifier.4.weight",
+    "deeplabv3_resnet50": "classifier.4.weight",
+    "deeplabv3_resnet101": "classifier.4.weight",
+    "fcn_resnet50": "classifier.4.weight",
+    "fcn_resnet101": "classifier.4.weight",
+    "lraspp_mobilenet_v3_large": "classifier.low_classifier.weight",
+}
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LARGEST_INPUT_PIXELS = 2**26
+_FILES = (".pt", ".pth", ".safetensors")
+_VOC_CLASSES = 21
+_NAMED = 3
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TorchvisionCheckpoint:
+    """A builder of torchvision.models.segmentation and the weights to fill it with.
+
+    Attributes:
+        builder: such as `deeplabv3_resnet50`.
+        weights: name of torchvision's weights, or the absolute path of a state dict.
+        resize: shorter side of the model's input, in pixels.
+    """
+
+    builder: str
+    weights: str
+    resize: int
+    label_map: LabelMap
+    fingerprint: str
+
+    @classmethod
+    def open(cls, config: TorchvisionSegmentor) -> TorchvisionCheckpoint:
+        """Find the weights a configuration names, downloading torchvision's own if they are not here yet.
+
+        Raises:
+            ModelError: the builder or the weights are unknown, or the file is no state dict of the builder.
+        """
+        if config.model not in CLASSIFIER:
+            raise ModelError(f"there is no builder {config.model!r} here; known are {', '.join(CLASSIFIER)}")
+        weights = _locate(config.model, config.weights)
+        classes = _count_classes(config.model, weights, _read(config.model, weights))
+        names = _class_names(config.model, weights, classes)
+        identity = [config.model, _sha256(weights) if _is_file(weights) else weights, config.resize]
+        fingerprint = hashlib.sha256(json.dumps(["torchvision", *identity]).encode()).hexdigest()
+        return cls(config.model, weights, config.resize, LabelMap.from_names(names), fingerprint)
+
+    def preparer(self) -> TorchvisionPreparer:
+        return TorchvisionPreparer(self.resize)
+
+    def load(self, device: str, precision: str) -> TorchvisionModel:
+        """The network, in eval mode. Raises ModelError where the weights do not fit it."""
+        state = _read(self.builder, self.weights)
+        with torch.device("meta"):  # all weights come from the state: initialising them would be for nothing
+            network: nn.Module = get_model_builder(self.builder)(
+                weights=None, weights_backbone=None, num_classes=self.label_map.num_classes, aux_loss=False
+            )
+        _check_fit(network.state_dict(), state, f"{self.weights} does not fit {self.builder}")
+        network.load_state_dict(state, assign=True)
+        preset = get_model_weights(self.builder).DEFAULT.transforms()
+        return TorchvisionModel(network, preset.mean, preset.std, device, AUTOCAST[precision])
+
+
+class TorchvisionPreparer:
+    """Resizes the shorter side, as the transforms of torchvision's weights do for a Pillow image."""
+
+    def __init__(self, resize: int) -> None:
+        self.resize = resize
+
+    def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
+        """Raises RowFault for an image so narrow that the input would be blown up beyond measure."""
+        height, width = image_HWC.shape[:2]
+        scale = self.resize / min(height, width)
+        if height * width * scale**2 > LARGEST_INPUT_PIXELS:
+            raise RowFault(
+                Status.TOO_LARGE,
+                f"the image is {width} x {height} pixels, so narrow that the model's input would be "
+                f"{round(width * scale)} x {round(height * scale)}",
+            )
+        image_CHW = torch.from_numpy(np.require(image_HWC, requirements="W")).permute(2, 0, 1)
+        resized_CHW = functional.resize(image_CHW, [self.resize], antialias=True)
+        return ModelInput(resized_CHW.permute(1, 2, 0).contiguous().numpy()[None], (height, width), {})
+
+
+class TorchvisionModel:
+    """The network and all that stands between uint8 pixels and label maps."""
+
+    def __init__(
+        self, network: nn.Module, mean: list[float], std: list[float], device: str, dtype: torch.dtype
+    ) -> None:
+        self.device = torch.device(device)
+        self.dtype = dtype
+        # float: a state dict may be stored in half precision; computing in it is autocast's choice
+        self.network = network.float().to(self.device).to(memory_format=torch.channels_last).eval()
+        spread_C11 = torch.tensor(std, device=self.device)[:, None, None]
+        self.scale_C11 = 1 / (255 * spread_C11)
+        self.shift_C11 = -torch.tensor(mean, device=self.device)[:, None, None] / spread_C11
+
+    @torch.inference_mode()
+    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        logits_BCHW = self._forward(np.concatenate([each.pixels_THWC for each in inputs]))
+        return [_predict(logits, each.image_hw) for logits, each in zip(logits_BCHW, inputs, strict=True)]
+
+    def _forward(self, pixels_BHWC: NDArray[np.uint8]) -> Tensor:
+        """Logits [B, C, H, W] at the size of the input, to which the network itself brings them."""
+        # the pixels cross to the device as bytes, a quarter of float32; seen as BCHW they are channels-last
+        pixels_BCHW = torch.from_numpy(pixels_BHWC).to(self.device).permute(0, 3, 1, 2)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits: Tensor = self.network(pixels_BCHW * self.scale_C11 + self.shift_C11)["out"]
+        return logits
+
+
+def _predict(logits_CHW: Tensor, image_hw: tuple[int, int]) -> Prediction:
+    labels_HW = bilinear_argmax(logits_CHW, image_hw).cpu().numpy()
+    dtype = np.min_scalar_type(len(logits_CHW))
+    return Prediction(labels_HW.astype(dtype, copy=False), confidence(logits_CHW.float().softmax(0)))
+
+
+def _is_file(weights: str) -> bool:
+    return weights.endswith(_FILES)
+
+
+def _locate(builder: str, weights: str) -> str:
+    """The absolute path of a state dict, or the full name of torchvision's weights."""
+    if _is_file(weights):
+        path = Path(weights).expanduser().resolve()
+        if not path.is_file():
+            raise ModelError(f"there is no file {weights} with the weights of {builder}")
+        return str(path)
+    known = get_model_weights(builder)
+    if weights not in known.__members__:
+        raise ModelError(
+            f"{builder} has no weights {weights!r}; name {', '.join(known.__members__)}, or the file of a "
+            f"state dict ({', '.join(_FILES)})"
+        )
+    return str(known[weights].name)  # DEFAULT is an alias
+
+
+def _read(builder: str, weights: str) -> State:
+    """The state dict, less the auxiliary classifier, which only training uses. Raises ModelError."""
+    state = _read_file(weights) if _is_file(weights) else _download(builder, weights)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{weights} is not a state dict; save model.state_dict() and nothing around it")
+    return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
+
+
+def _read_file(path: str) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.endswith(".safetensors"):
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as exc:
+        raise ModelError(
+            f"{path} is not a state dict but a pickle of other things (a whole module, perhaps), which can "
+            "run code when it is read; save model.state_dict() instead"
+        ) from exc
+    except (OSError, EOFError, RuntimeError, SafetensorError) as exc:
+        raise ModelError(f"{path} cannot be read as a state dict: {' '.join(str(exc).split())}") from exc
+
+
+def _download(builder: str, name: str) -> Any:
+    """Torchvision's own weights, from its cache if they are there."""
+    weights = get_model_weights(builder)[name]
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as exc:
+        raise ModelError(
+            f"cannot download the weights {name} of {builder} from {weights.url} ({exc}); a local state dict "
+            "can be named instead, as the setting `weights`"
+        ) from exc
+
+
+def _count_classes(builder: str, weights: str, state: State) -> int:
+    head = state.get(CLASSIFIER[builder])
+    if head is None:
+        raise ModelError(f"{weights} is not a state dict of {builder}: it has no {CLASSIFIER[builder]}")
+    return len(head)
+
+
+def _class_names(builder: str, weights: str, classes: int) -> tuple[str, ...]:
+    if not _is_file(weights):
+        return tuple(get_model_weights(builder)[weights].meta["categories"])
+    if classes == _VOC_CLASSES:  # what torchvision's own training script makes
+        return load_label_map("voc").names
+    return tuple(f"class_{index}" for index in range(classes))
+
+
+def _check_fit(wanted: Mapping[str, Tensor], given: State, problem: str) -> None:
+    """Raise ModelError, beginning with `problem`, unless names and shapes agree."""
+    wrong = [f"{key} is missing" for key in wanted if key not in given]
+    wrong += [f"{key} is not one of its weights" for key in given if key not in wanted]
+    wrong += [
+        f"{key} is {list(given[key].shape)} instead of {list(wanted[key].shape)}"
+        for key in wanted
+        if key in given and given[key].shape != wanted[key].shape
+    ]
+    if wrong:
+        more = f", and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise ModelError(f"{problem}: {', '.join(wrong[:_NAMED])}{more}")
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,78 @@
+"""One image on its way through the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from batchseg.errors import RowFault
+from batchseg.schema import Status
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from batchseg.metrics import ConfusionMatrix
+    from batchseg.segmentors.base import ModelInput, Prediction
+
+
+@dataclass(slots=True)
+class Item:
+    """What is known of one image so far. A stage fills its own fields and frees what nobody reads later.
+
+    Attributes:
+        row: the plan's row: id, uri, truth, source_version, mask, and the manifest's own columns.
+        fault: what went wrong last. Once the image itself has failed, the stages let it pass untouched.
+        image_HWC: uint8 RGB, from decode to prepare.
+        precision: what the model computed in.
+        seconds: what each stage spent on it.
+    """
+
+    row: dict[str, Any]
+    fault: RowFault | None = None
+    size_hw: tuple[int, int] | None = None
+    image_HWC: NDArray[np.uint8] | None = None
+    model_input: ModelInput | None = None
+    prediction: Prediction | None = None
+    matrix: ConfusionMatrix | None = None
+    has_truth: bool = False
+    precision: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_plan(cls, row: dict[str, Any]) -> Item:
+        """An item with the fault the listing may have found already."""
+        status = row.pop("status")
+        error = row.pop("error")
+        return cls(row, RowFault(Status(status), error) if status else None)
+
+    @property
+    def alive(self) -> bool:
+        """False once the image itself has failed; a fault of its truth alone lets it go on."""
+        return self.fault is None or self.fault.status.concerns_truth
+
+    @property
+    def status(self) -> Status:
+        return self.fault.status if self.fault else Status.OK
+
+
+Stage = Callable[[Iterator[Item]], Iterator[Item]]
+
+
+def for_each(name: str, work: Callable[[Item], None]) -> Stage:
+    """A stage that does `work` on every living item, times it, and keeps a RowFault as its fault."""
+
+    def stage(items: Iterator[Item]) -> Iterator[Item]:
+        for item in items:
+            if item.alive:
+                start = perf_counter()
+                try:
+                    work(item)
+                except RowFault as fault:
+                    item.fault = fault
+                item.seconds[name] = perf_counter() - start
+            yield item
+
+    return stage

@@ -1,0 +1,30 @@
+"""Prepare: a decoded image -> the model's input, geometry only, still uint8."""
+
+from __future__ import annotations
+
+from batchseg.errors import BatchsegError, RowFault
+from batchseg.schema import Status
+from batchseg.segmentors.base import Preparer
+from batchseg.stages.item import Item, Stage, for_each
+
+
+def prepare(preparer: Preparer) -> Stage:
+    """Resize and pad as the checkpoint asks for."""
+
+    def work(item: Item) -> None:
+        assert item.image_HWC is not None
+        try:
+            item.model_input = preparer(item.image_HWC)
+        except BatchsegError:
+            raise
+        except Exception as exc:  # a preparer may be the user's own code, and fail on one image in any way
+            raise RowFault(Status.MODEL_FAILED, f"preparing the input failed: {describe(exc)}") from exc
+        item.image_HWC = None
+
+    return for_each("prepare", work)
+
+
+def describe(exc: BaseException) -> str:
+    """An exception of somebody else's code as part of a sentence."""
+    text = " ".join(str(exc).split())
+    return f"{type(exc).__name__}: {text[:300]}" if text else type(exc).__name__

@@ -1,0 +1,53 @@
+"""Score: a prediction and its ground truth -> a confusion matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchseg.config import Limits
+from batchseg.errors import RowFault
+from batchseg.images import decode_labels
+from batchseg.labels import LabelMap
+from batchseg.metrics import ConfusionMatrix
+from batchseg.schema import Status
+from batchseg.stages.item import Item, Stage, for_each
+from batchseg.stages.reader import Reader, truth_reader
+
+Labels = NDArray[np.unsignedinteger[Any]]
+
+
+def score(label_map: LabelMap, limits: Limits) -> Stage:
+    """Count every image's pixels by true and predicted class; a fault of the truth leaves the truth out."""
+    reader = truth_reader()
+
+    def work(item: Item) -> None:
+        assert item.prediction is not None
+        labels_HW = item.prediction.labels_HW
+        truth_HW: Labels | None = None
+        try:
+            if item.fault is None and item.row["truth"] is not None:
+                truth_HW = read_truth(reader, label_map, limits, item.row["truth"])
+                _check_size(truth_HW, labels_HW)
+        except RowFault as fault:
+            item.fault, truth_HW = fault, None
+        item.has_truth = truth_HW is not None
+        item.matrix = ConfusionMatrix.from_maps(labels_HW, truth_HW, label_map.num_classes)
+
+    return for_each("score", work)
+
+
+def read_truth(reader: Reader, label_map: LabelMap, limits: Limits, uri: str) -> Labels:
+    """Class ids [H, W] of a ground truth. Raises RowFault."""
+    return label_map.encode(decode_labels(reader.read(uri), limits))
+
+
+def _check_size(truth_HW: Labels, labels_HW: Labels) -> None:
+    if truth_HW.shape != labels_HW.shape:
+        (truth_h, truth_w), (height, width) = truth_HW.shape, labels_HW.shape
+        raise RowFault(
+            Status.TRUTH_MISMATCH,
+            f"the image is {width} x {height} pixels, its truth {truth_w} x {truth_h}",
+        )

@@ -1,0 +1,124 @@
+"""Segment: model inputs -> label maps at the original resolution, in batches of one input shape."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+
+from batchseg.errors import RowFault
+from batchseg.schema import Status
+from batchseg.segmentors.base import Prediction, Segmentor
+from batchseg.stages.item import Item
+from batchseg.stages.prepare import describe
+
+WAITING_PIXELS = 64 * 2**20  # label maps of a batch exist at once, so large images go in small batches
+
+
+class Segment:
+    """A stage around a loaded segmentor. Items leave in the order in which their batches fill.
+
+    A batch that fails is bisected down to the images that cause it: they become `model_failed`. A batch
+    that does not fit into the device's memory is halved too, and later batches stay at that size.
+    """
+
+    def __init__(
+        self,
+        segmentor: Segmentor,
+        batch_size: int,
+        precision: str | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        self.segmentor = segmentor
+        self.timeout_s = timeout_s
+        self.precision = precision
+        self.batch_size = batch_size
+
+    def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
+        waiting: dict[tuple[int, ...], list[Item]] = defaultdict(list)
+        for item in items:
+            if not item.alive or item.model_input is None:
+                yield item
+                continue
+            group = waiting[item.model_input.pixels_THWC.shape]
+            group.append(item)
+            if len(group) >= self.batch_size:
+                yield from self._finish(group)
+            elif sum(map(_pixels, waiting.values())) > WAITING_PIXELS:
+                yield from self._finish(max(waiting.values(), key=_pixels))
+        for group in waiting.values():
+            yield from self._finish(group)
+
+    def _finish(self, group: list[Item]) -> Iterator[Item]:
+        while group:
+            # more may wait than fit, for the size shrinks when memory runs out
+            batch = group[: self.batch_size]
+            del group[: len(batch)]
+            yield from self._finish_batch(batch)
+
+    def _finish_batch(self, batch: list[Item]) -> Iterator[Item]:
+        start = perf_counter()
+        outcomes = self._segment(batch)
+        share = (perf_counter() - start) / len(batch)
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, RowFault):
+                item.fault = outcome
+            else:
+                item.prediction = outcome
+            item.model_input, item.precision = None, self.precision
+            item.seconds["segment"] = share
+            yield item
+
+    def _segment(self, batch: Sequence[Item]) -> list[Prediction | RowFault]:
+        try:
+            return [*self._predict(batch)]
+        except Exception as exc:  # a model may fail in any way; the job goes on without the image
+            if len(batch) == 1:
+                return [RowFault(Status.MODEL_FAILED, f"the model failed: {describe(exc)}")]
+            half = len(batch) // 2
+            if out_of_memory(exc):
+                self.batch_size = min(self.batch_size, max(1, half))
+        return self._segment(batch[:half]) + self._segment(batch[half:])
+
+    def _predict(self, batch: Sequence[Item]) -> list[Prediction]:
+        inputs = [item.model_input for item in batch if item.model_input is not None]
+        with deadline(self.timeout_s):
+            predictions = self.segmentor.segment(inputs)
+        if len(predictions) != len(inputs):
+            raise ValueError(f"{len(predictions)} label maps for {len(inputs)} images")
+        for each, prediction in zip(inputs, predictions, strict=True):
+            if prediction.labels_HW.shape != each.image_hw:
+                raise ValueError(
+                    f"a label map of shape {prediction.labels_HW.shape} for an image of {each.image_hw}"
+                )
+        return predictions
+
+
+@contextmanager
+def deadline(timeout_s: float | None) -> Iterator[None]:
+    """End the process when the time is up: a call that hangs in native code listens to nothing else.
+
+    Whoever runs the process starts it anew and finds the image (see engine.journal).
+    """
+    if timeout_s is None:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(timeout_s, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def out_of_memory(exc: BaseException) -> bool:
+    """Whether a device (torch's own error, by name so that torch need not be here) or the host ran out."""
+    return isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError"
+
+
+def _pixels(group: list[Item]) -> int:
+    sizes = (item.model_input.image_hw for item in group if item.model_input)
+    return sum(height * width for height, width in sizes)

@@ -1,0 +1,135 @@
+"""Files by path or URI, through pyarrow.fs: local disks and object stores look alike from here on."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyarrow import fs
+
+from batchseg.errors import ConfigError
+
+TEMPORARY = ".tmp-"
+# options such as ?region=eu&scheme=http; any other question mark belongs to a name
+_OPTIONS = re.compile(r"\?\w+=[^?]*$")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file or folder on a file system; `str()` gives back an absolute path or a full URI."""
+
+    filesystem: fs.FileSystem
+    path: str
+    prefix: str = ""  # "s3://" and the like; empty on a local disk
+    query: str = ""  # options of the file system, such as ?endpoint_override=...
+
+    def __str__(self) -> str:
+        return self.prefix + self.path + self.query
+
+    def __truediv__(self, below: str) -> Location:
+        return replace(self, path=f"{self.path.rstrip('/')}/{below}")
+
+    @property
+    def is_local(self) -> bool:
+        return not self.prefix
+
+    @property
+    def name(self) -> str:
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    @property
+    def parent(self) -> Location:
+        return replace(self, path=self.path.rstrip("/").rpartition("/")[0] or "/")
+
+    def info(self) -> fs.FileInfo:
+        return self.filesystem.get_file_info(self.path)
+
+    def exists(self) -> bool:
+        return bool(self.info().type != fs.FileType.NotFound)
+
+    def is_folder(self) -> bool:
+        return bool(self.info().type == fs.FileType.Directory)
+
+    def read(self) -> bytes:
+        """The whole file. Raises OSError (FileNotFoundError, PermissionError) as the file system does."""
+        if self.is_local:
+            with open(self.path, "rb") as file:
+                return file.read()
+        with self.filesystem.open_input_stream(self.path) as stream:
+            return bytes(stream.readall())
+
+    def write(self, data: bytes) -> None:
+        """Write a file whole or not at all: a temporary name and a rename locally, one upload elsewhere."""
+        if not self.is_local:
+            with self.filesystem.open_output_stream(self.path) as stream:
+                stream.write(data)
+            return
+        temporary = self.parent / temporary_name()
+        try:
+            with open(temporary.path, "wb") as file:
+                file.write(data)
+            os.replace(temporary.path, self.path)
+        except BaseException:
+            temporary.delete()
+            raise
+
+    def delete(self) -> None:
+        """Remove the file if it is there."""
+        with suppress(FileNotFoundError):
+            self.filesystem.delete_file(self.path)
+
+    def make_folder(self) -> None:
+        self.filesystem.create_dir(self.path, recursive=True)
+
+    def files(self, suffix: str = "") -> list[Location]:
+        """The files directly in this folder, sorted by name; none if the folder is missing."""
+        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        paths = sorted(item.path for item in found if item.type == fs.FileType.File)
+        return [replace(self, path=path) for path in paths if path.endswith(suffix)]
+
+
+def temporary_name() -> str:
+    """A short hidden name: what carries it is unfinished, and no reader takes it for a table or a mask."""
+    return f"{TEMPORARY}{uuid.uuid4().hex[:12]}"
+
+
+def is_uri(path: str) -> bool:
+    return "://" in path
+
+
+def locate(path: str) -> Location:
+    """Open a path or URI. Raises ConfigError for a URI that no file system serves."""
+    if path.startswith("file://"):
+        path = unquote(path.removeprefix("file://"))  # the one kind of URI that is commonly escaped
+    if not is_uri(path):
+        return Location(_local(), os.path.abspath(os.path.expanduser(path)))
+    options = _OPTIONS.search(path)
+    query = options[0] if options else ""
+    scheme, _, rest = path.removesuffix(query).partition("://")
+    host, _, below = rest.partition("/")
+    root = f"{scheme}://{host}"
+    try:
+        filesystem, top = _open_root(f"{root}/{query}")
+    except (pa.ArrowException, ValueError, OSError) as exc:
+        raise ConfigError(f"{path}: cannot open this location: {exc}") from exc
+    top = top.rstrip("/")
+    return Location(filesystem, f"{top}/{below}".rstrip("/"), root.removesuffix(top), query)
+
+
+@lru_cache(maxsize=64)
+def _open_root(uri: str) -> tuple[fs.FileSystem, str]:
+    # only the root goes through the URI parser, so that names with spaces or % need no escaping; and one
+    # client serves a bucket, for opening one costs a handshake
+    filesystem, top = fs.FileSystem.from_uri(uri)
+    return filesystem, top
+
+
+@lru_cache(maxsize=1)
+def _local() -> fs.LocalFileSystem:
+    return fs.LocalFileSystem()

@@ -1,0 +1,110 @@
+"""What a person sees: a bar on a terminal, a line now and then elsewhere, and a closing table."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from batchseg.results.record import RunResult
+    from batchseg.results.tally import Tally
+
+LOG_EVERY_S = 30.0
+
+# progress and tables are for people, so they go to standard error; --json owns standard output
+console = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def native_stderr(hidden: bool) -> Iterator[None]:
+    """Hide what native code writes to descriptor 2: Ray's core reports there what no user can act on.
+
+    Python's own sys.stderr keeps working.
+    """
+    if not hidden:
+        yield
+        return
+    before, kept = sys.stderr, os.dup(2)
+    with open(os.devnull, "wb") as nowhere, os.fdopen(kept, "w", buffering=1, closefd=False) as visible:
+        os.dup2(nowhere.fileno(), 2)
+        sys.stderr = visible
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+class Progress:
+    """A callback for `run`: draws how far it is."""
+
+    def __init__(self, hidden: bool = False) -> None:
+        self.hidden = hidden
+        self.logged = monotonic()
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[failed]}"),
+            console=console,
+            disable=hidden or not console.is_terminal,
+        )
+        self.task = self.bar.add_task("starting", total=None, rate="", failed="")
+
+    def __enter__(self) -> Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def __call__(self, tally: Tally) -> None:
+        rate = f"{tally.done / tally.elapsed_s:.1f}/s" if tally.done else "loading the model"
+        failed = f"{tally.failed} failed" if tally.failed else ""
+        self.bar.update(
+            self.task,
+            description="segmenting",
+            completed=tally.done,
+            total=tally.total,
+            rate=rate,
+            failed=failed,
+        )
+        if self.bar.disable and not self.hidden and monotonic() - self.logged >= LOG_EVERY_S:
+            self.logged = monotonic()
+            left_s = (tally.total - tally.done) * tally.elapsed_s / max(1, tally.done)
+            parts = [f"{tally.done} / {tally.total}", rate, f"{left_s:.0f} s left", failed]
+            console.print("  ".join(part for part in parts if part))
+
+
+def print_result(result: RunResult) -> None:
+    """The closing table: totals, metrics, the worst images, and where everything lies."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rate = f", {result.images_per_s:.1f} images/s" if result.images_per_s else ""
+    done = f", {result.done_before} done before" if result.done_before else ""
+    table.add_row("images", f"{result.computed} in {result.elapsed_s:.1f} s{rate}{done}")
+    faults = {status: count for status, count in result.statuses.items() if status != "ok"}
+    if faults:
+        table.add_row("failed", ", ".join(f"{count} {status}" for status, count in faults.items()))
+    for name, value in result.metrics.items():
+        if value is not None:
+            table.add_row(name, f"{value:.4f}")
+    for index, (score, name) in enumerate(result.worst):
+        table.add_row("worst (mean IoU)" if index == 0 else "", f"{score:.4f}  {escape(name)!s}")
+    table.add_row("results", escape(result.output))
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Training: the handwritten-digit scenes, augmentation and the training job."""

@@ -1,0 +1,84 @@
+"""Time `bilinear_argmax` against interpolate and argmax: `python -m tests.bench.upsample`.
+
+One thread; the two methods take turns, so that a slow minute of the machine meets both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from batchseg.upsample import bilinear_argmax
+
+CELLS = (128, 128)
+SIZE = (768, 1024)
+ROUNDS = 11
+COARSE = {150: (2, 3), 11: (4, 4)}  # classes: grid of the random field; both mix about 5 % of the pixels
+
+
+def upsample(scores_CHW: Tensor) -> Tensor:
+    return functional.interpolate(scores_CHW[None], size=SIZE, mode="bilinear", align_corners=False)[0]
+
+
+def direct(scores_CHW: Tensor) -> Tensor:
+    """What bilinear_argmax replaces."""
+    return upsample(scores_CHW).argmax(0)
+
+
+def exact(scores_CHW: Tensor) -> Tensor:
+    return bilinear_argmax(scores_CHW, SIZE)
+
+
+def smooth_scores(classes: int) -> Tensor:
+    """Scores whose best classes form large regions."""
+    field = torch.randn(1, classes, *COARSE[classes], generator=torch.Generator().manual_seed(0))
+    return functional.interpolate(field, size=CELLS, mode="bicubic")[0]
+
+
+def mixed_pixels(scores_CHW: Tensor) -> int:
+    """Output pixels between cells of more than one best class."""
+    best_HWC = functional.one_hot(scores_CHW.argmax(0), len(scores_CHW))
+    share_HW = upsample(best_HWC.permute(2, 0, 1).float().contiguous()).amax(0)
+    return int((share_HW < 1 - 1e-6).sum())
+
+
+def seconds(method: Callable[[Tensor], Tensor], scores_CHW: Tensor) -> float:
+    start = perf_counter()
+    method(scores_CHW)
+    return perf_counter() - start
+
+
+def spread(times_s: list[float]) -> str:
+    return f"{median(times_s) * 1e3:7.1f} ms ({min(times_s) * 1e3:.1f} to {max(times_s) * 1e3:.1f})"
+
+
+def compare(classes: int) -> str:
+    """One line: median and spread of both methods, their ratio, and whether they agree."""
+    scores = smooth_scores(classes)
+    mixed = mixed_pixels(scores)
+    same = torch.equal(exact(scores).long(), direct(scores))
+    slow, fast = [], []
+    for _ in range(ROUNDS):
+        slow.append(seconds(direct, scores))
+        fast.append(seconds(exact, scores))
+    pixels = SIZE[0] * SIZE[1]
+    return "\n".join(
+        [
+            f"{classes} classes, {mixed} of {pixels} pixels mixed ({mixed / pixels:.1%})",
+            f"  interpolate, argmax  {spread(slow)}",
+            f"  bilinear_argmax      {spread(fast)}",
+            f"  {median(slow) / median(fast):.1f} x faster, {'equal' if same else 'NOT EQUAL'}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(f"{CELLS} to {SIZE}, float32, one thread, {ROUNDS} rounds")
+    for number in COARSE:
+        print(compare(number))

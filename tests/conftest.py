@@ -1,0 +1,38 @@
+"""What all tests share: one Ray for the whole session, and the sample data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("batchseg", deadline=None, derandomize=True)  # machines differ, results must not
+settings.load_profile("batchseg")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    return ROOT / "sample_data"
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """Ray with two cores, whatever the machine; `batchseg.run` uses a session that is already there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray
+
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="CRITICAL",
+        )
+        yield
+        ray.shutdown()

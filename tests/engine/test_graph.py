@@ -1,0 +1,97 @@
+"""Both graphs, the fused one for CPUs and the one whose stages stand apart for GPUs, give the same rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import batchseg
+from batchseg.engine.graph import build
+from batchseg.engine.journal import Journal
+from batchseg.engine.placement import place
+from batchseg.errors import ConfigError
+from batchseg.keys import KeySet
+from batchseg.pipeline import Model, stages, survey
+from batchseg.results.folder import Done
+from batchseg.stages.source.plan import write_plan
+from batchseg.storage import locate
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("ignore")
+def test_fused_and_apart_are_equal(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for index in range(20):
+        image = rng.integers(0, 256, (10 + index, 20), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / "images" / f"{index:02d}.png")
+    (tmp_path / "images" / "broken.png").write_bytes(b"")  # a fault, too, must cross between processes
+    config = batchseg.load_config(
+        overrides={
+            "source": str(tmp_path / "images"),
+            "segmentor": "threshold",
+            "output": str(tmp_path / "out"),
+        }
+    )
+    model = Model.open(config)
+    listing = survey(config, model, locate(str(tmp_path)))
+    plan = write_plan(listing, locate(str(tmp_path / "plan.arrow")), 6, Done(KeySet()))
+    fused = place(config.segmentor, {"CPU": 2}, 21)
+    # the graph for GPUs, on actors that ask Ray for none; `threshold` does not mind where it runs
+    apart = replace(fused, device="cuda", gpus_an_actor=0.0)
+    found = []
+    for placement in (fused, apart):
+        masks = str(tmp_path / placement.device)
+        made, stamp = stages(config, model, masks, placement), {"run_id": placement.device}
+        dataset = build(plan, made, placement, stamp, Journal(str(tmp_path)))
+        rows = sorted(dataset.take_all(), key=lambda row: row["id"])
+        found.append(
+            [{key: row[key] for key in ("id", "status", "error", "height", "_pixels")} for row in rows]
+        )
+    assert len(found[0]) == 21
+    assert found[0] == found[1]
+    for path in (tmp_path / "cpu" / "masks").iterdir():
+        assert path.read_bytes() == (tmp_path / "cuda" / "masks" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "resources", "images", "expected"),
+    [
+        ([], {"CPU": 2}, 1000, ("cpu", 2, 0.0, 1, 4)),
+        ([], {"CPU": 8}, 5, ("cpu", 2, 0.0, 4, 4)),
+        (["segmentor.actors=1"], {"CPU": 8}, 1000, ("cpu", 1, 0.0, 8, 4)),
+        ([], {"CPU": 64, "GPU": 8}, 10_000, ("cuda", 8, 1.0, 1, 16)),
+        (["segmentor.gpus_per_actor=0.5"], {"CPU": 64, "GPU": 8}, 10_000, ("cuda", 16, 0.5, 1, 16)),
+        (
+            ["segmentor.device=cpu", "segmentor.batch_size=2"],
+            {"CPU": 4, "GPU": 1},
+            100,
+            ("cpu", 4, 0.0, 1, 2),
+        ),
+        ([], {"CPU": 16, "GPU": 1}, 3, ("cuda", 1, 1.0, 1, 16)),
+    ],
+)
+def test_defaults_follow_the_hardware(
+    settings: list[str], resources: dict[str, float], images: int, expected: tuple[object, ...]
+) -> None:
+    job = {"source": "photos", "segmentor": "threshold", "output": "results"}
+    chosen = place(batchseg.load_config(settings=settings, overrides=job).segmentor, resources, images)
+    found = (chosen.device, chosen.actors, chosen.gpus_an_actor, chosen.threads, chosen.batch_size)
+    assert found == expected
+
+
+def test_actors_leave_room_for_short_tasks() -> None:
+    job = {"source": "photos", "segmentor": "threshold", "output": "results"}
+    for cpus in (1, 2, 3, 16):
+        chosen = place(batchseg.load_config(overrides=job).segmentor, {"CPU": cpus}, 10_000)
+        assert chosen.actors * chosen.actor_cpus <= cpus / 2
+
+
+def test_a_gpu_that_is_not_there() -> None:
+    job = {"source": "photos", "segmentor": {"kind": "threshold", "device": "cuda"}, "output": "results"}
+    with pytest.raises(ConfigError, match="Ray sees no GPU"):
+        place(batchseg.load_config(overrides=job).segmentor, {"CPU": 4}, 10)

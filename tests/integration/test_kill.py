@@ -1,0 +1,102 @@
+"""kill -9 of the driver at any point, then the same command again: nothing is missing, doubled or torn."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+IMAGES = 80
+PASSING = ("run_id", "finished_at", "segment_s")  # what differs from run to run by nature
+
+
+def masks(count: int) -> Callable[[Path], bool]:
+    return lambda out: sum(1 for _ in (out / "masks").rglob("*.png")) >= count
+
+
+def parts(table: str, count: int) -> Callable[[Path], bool]:
+    return lambda out: len(list((out / table).glob("*.parquet"))) >= count
+
+
+POINTS: dict[str, Callable[[Path], bool]] = {
+    "locked": lambda out: (out / ".lock").exists(),
+    "listing": lambda out: (out / ".work" / "listing.arrow").exists(),
+    "planned": lambda out: (out / ".work" / "plan.arrow").exists(),
+    "begun": lambda out: bool(list((out / ".work").glob("all-*.json"))),
+    "first mask": masks(1),
+    "20 masks": masks(20),
+    "40 masks": masks(40),
+    "60 masks": masks(60),
+    "all masks": masks(IMAGES),
+    "first pixels": parts("pixels", 1),
+    "first commit": parts("images", 1),
+    "summed up": lambda out: (out / "classes.parquet").exists(),
+}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("scenes"), np.random.default_rng(11)
+    for index in range(IMAGES):
+        image = rng.integers(0, 256, (300, 400), dtype=np.uint8)
+        for name, pixels in (("images", image), ("truth", (image > 99).astype(np.uint8))):
+            path = folder / name / f"{index % 4}" / f"{index:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return folder
+
+
+def command(scenes: Path, out: Path) -> list[str]:
+    words = [
+        sys.executable,
+        "-m",
+        "batchseg",
+        "run",
+        str(scenes / "images"),
+        "--truth",
+        str(scenes / "truth"),
+    ]
+    return [*words, "--model", "threshold", "--output", str(out), "--quiet"]
+
+
+def tables(out: Path) -> list[list[tuple]]:
+    queries = (
+        f"select * exclude ({', '.join(PASSING)}) from '{out}/images/*.parquet' order by id",
+        f"select * from '{out}/pixels/*.parquet' order by all",
+        f"select * from '{out}/classes.parquet' order by all",
+    )
+    return [duckdb.sql(query).fetchall() for query in queries]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scenes: Path) -> Path:
+    subprocess.run(command(scenes, scenes / "undisturbed"), check=True)
+    return scenes / "undisturbed"
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_the_next_run_completes_what_was_killed(
+    scenes: Path, undisturbed: Path, tmp_path: Path, point: str
+) -> None:
+    out = tmp_path / "out"
+    with subprocess.Popen(command(scenes, out)) as process:
+        while not POINTS[point](out) and process.poll() is None:
+            os.sched_yield()
+        process.send_signal(signal.SIGKILL)
+    subprocess.run(command(scenes, out), check=True)
+    assert tables(out) == tables(undisturbed)
+    expected = {
+        path.relative_to(undisturbed): path.read_bytes() for path in (undisturbed / "masks").rglob("*.png")
+    }
+    assert {path.relative_to(out): path.read_bytes() for path in (out / "masks").rglob("*.png")} == expected
+    subprocess.run([sys.executable, "-m", "batchseg", "verify", str(out)], check=True)

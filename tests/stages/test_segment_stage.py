@@ -1,0 +1,248 @@
+"""The segment stage around fake segmentors: batches, failures, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from batchseg.errors import RowFault
+from batchseg.schema import Status
+from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.stages import segment as stage_module
+from batchseg.stages.item import Item
+from batchseg.stages.segment import Segment
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's own."""
+
+
+class Fake:
+    """A segmentor that answers each image's value, and remembers its batches.
+
+    Args:
+        fails: raises for the values of a batch that must fail.
+        room: images that fit into memory at once.
+    """
+
+    def __init__(self, fails: Callable[[list[int]], None] = lambda values: None, room: int = 99) -> None:
+        self.fails, self.room = fails, room
+        self.batches: list[list[int]] = []
+
+    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        values = [int(each.pixels_THWC.flat[0]) for each in inputs]
+        assert len({each.pixels_THWC.shape for each in inputs}) == 1
+        self.batches.append(values)
+        if len(values) > self.room:
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        self.fails(values)
+        return [
+            Prediction(np.full(each.image_hw, value, np.uint8))
+            for each, value in zip(inputs, values, strict=True)
+        ]
+
+
+def item(value: int, hw: tuple[int, int] = (2, 3), image_hw: tuple[int, int] | None = None) -> Item:
+    pixels = np.full((1, *hw, 3), value, np.uint8)
+    return Item({"id": value}, model_input=ModelInput(pixels, image_hw or hw, {}))
+
+
+def dead(value: int) -> Item:
+    return Item({"id": value}, fault=RowFault(Status.UNREADABLE, "not an image"))
+
+
+def run(segmentor: Any, items: list[Item], batch_size: int = 4) -> list[Item]:
+    return list(Segment(segmentor, batch_size, "fp32")(iter(items)))
+
+
+def ids(items: list[Item]) -> list[int]:
+    return [each.row["id"] for each in items]
+
+
+def failed(items: list[Item]) -> dict[int, str]:
+    """Ids of failed images and their sentences; all others must hold their own prediction."""
+    for each in items:
+        if each.fault is None:
+            assert each.prediction is not None
+            assert (each.prediction.labels_HW == each.row["id"]).all()
+        else:
+            assert (each.fault.status, each.prediction) == (Status.MODEL_FAILED, None)
+    return {each.row["id"]: str(each.fault) for each in items if each.fault}
+
+
+# -- batches
+
+
+def test_batches_have_one_shape_and_at_most_the_size() -> None:
+    fake = Fake()
+    sizes = {0: (2, 3), 1: (4, 5)}
+    out = run(fake, [item(value, sizes[value % 2]) for value in range(12)])
+    assert fake.batches == [[0, 2, 4, 6], [1, 3, 5, 7], [8, 10], [9, 11]]
+    assert ids(out) == [value for batch in fake.batches for value in batch]
+    assert failed(out) == {}
+
+
+def test_every_item_leaves_once_with_what_it_took() -> None:
+    out = run(Fake(), [item(value) for value in range(10)])
+    assert sorted(ids(out)) == list(range(10))
+    for each in out:
+        assert each.model_input is None
+        assert each.precision == "fp32"
+        assert each.seconds["segment"] >= 0
+
+
+def test_items_leave_as_soon_as_their_batch_is_full() -> None:
+    taken: list[int] = []
+
+    def source() -> Iterator[Item]:
+        for value in range(8):
+            taken.append(value)
+            yield item(value)
+
+    first = next(Segment(Fake(), 2)(source()))
+    assert (first.row["id"], taken) == (0, [0, 1])
+
+
+def test_dead_items_pass_untouched_and_at_once() -> None:
+    fake = Fake()
+    sick = [dead(7), dead(8)]
+    out = run(fake, [item(0), sick[0], item(1), sick[1]])
+    assert ids(out) == [7, 8, 0, 1]
+    assert out[:2] == sick
+    assert (out[0].seconds, out[0].precision, fake.batches) == ({}, None, [[0, 1]])
+
+
+def test_a_fault_of_the_truth_alone_is_no_reason_to_pass() -> None:
+    sick = item(3)
+    sick.fault = RowFault(Status.TRUTH_MISSING, "no truth")
+    (out,) = run(Fake(), [sick])
+    assert out.prediction is not None
+    assert out.status is Status.TRUTH_MISSING
+
+
+def test_no_items_is_no_call() -> None:
+    fake = Fake()
+    assert run(fake, []) == []
+    assert run(fake, [dead(1)])[0].row["id"] == 1
+    assert fake.batches == []
+
+
+def test_large_images_do_not_wait_for_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "WAITING_PIXELS", 1000)
+    waiting, most = 0, 0
+
+    def source() -> Iterator[Item]:
+        nonlocal waiting, most
+        for index in range(60):
+            # two large images among many small ones of other shapes
+            large = index % 3 == 0
+            waiting += 400 if large else 10
+            most = max(most, waiting)
+            yield item(index, (5, 5 + index % 7), (20, 20) if large else (2, 5))
+
+    fake = Fake()
+    out = []
+    for each in Segment(fake, 50)(source()):
+        assert each.prediction is not None
+        waiting -= each.prediction.labels_HW.size
+        out.append(each)
+    assert sorted(ids(out)) == list(range(60))
+    assert most <= 1000 + 2 * 400  # the image that was one too many, and one that came while a batch left
+
+
+# -- failures
+
+
+def fail_on(*unlucky: int) -> Callable[[list[int]], None]:
+    def fails(values: list[int]) -> None:
+        for value in values:
+            if value in unlucky:
+                raise ValueError(f"cannot take\n {value}")
+
+    return fails
+
+
+@pytest.mark.parametrize("unlucky", [(0,), (5,), (7,), (1, 6), (0, 1, 2, 3), tuple(range(8))])
+def test_the_images_that_fail_are_found_and_the_others_go_on(unlucky: tuple[int, ...]) -> None:
+    out = run(Fake(fail_on(*unlucky)), [item(value) for value in range(8)], 8)
+    assert ids(out) == list(range(8))
+    assert failed(out) == {value: f"the model failed: ValueError: cannot take {value}" for value in unlucky}
+
+
+def test_one_failing_image_costs_few_calls() -> None:
+    fake = Fake(fail_on(37))
+    run(fake, [item(value) for value in range(64)], 64)
+    assert len(fake.batches) == 1 + 2 * 6  # halved six times, two halves each
+
+
+def test_a_failure_does_not_shrink_later_batches() -> None:
+    fake = Fake(fail_on(1))
+    run(fake, [item(value) for value in range(8)], 4)
+    assert fake.batches[-1] == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (lambda inputs: [], "0 label maps for 1 images"),
+        (lambda inputs: [Prediction(np.zeros((2, 3), np.uint8))] * 2, "2 label maps for 1 images"),
+        (
+            lambda inputs: [Prediction(np.zeros((3, 2), np.uint8))],
+            "a label map of shape (3, 2) for an image of (2, 3)",
+        ),
+        (lambda inputs: [Prediction(np.zeros((1, 2, 3), np.uint8))], "shape (1, 2, 3)"),
+        (lambda inputs: [None], "AttributeError"),
+        (lambda inputs: None, "TypeError"),
+    ],
+)
+def test_answers_that_cannot_be_right_are_failures_of_the_model(
+    answer: Callable[[Any], Any], sentence: str
+) -> None:
+    class Wrong:
+        def segment(self, inputs: Sequence[ModelInput]) -> Any:
+            return answer(inputs)
+
+    (out,) = run(Wrong(), [item(1)])
+    assert out.status is Status.MODEL_FAILED
+    assert sentence in str(out.fault)
+
+
+# -- memory
+
+
+def test_memory_that_runs_out_halves_the_batch_and_is_remembered() -> None:
+    fake = Fake(room=3)
+    out = run(fake, [item(value) for value in range(24)], 8)
+    assert failed(out) == {}
+    assert ids(out) == list(range(24))
+    first_batch = [8, 4, 2, 2, 4, 2, 2]
+    assert [len(batch) for batch in fake.batches] == first_batch + [2] * 8
+
+
+def test_images_that_waited_longer_than_fits_now_go_in_smaller_batches() -> None:
+    fake = Fake(room=4)
+    other = [item(value, (9, 9)) for value in range(100, 107)]
+    out = run(fake, [*other, *(item(value) for value in range(8))], 8)
+    assert failed(out) == {}
+    assert sorted(ids(out)) == [*range(8), *range(100, 107)]
+    assert [len(batch) for batch in fake.batches] == [8, 4, 4, 4, 3]
+
+
+def test_an_image_that_never_fits_fails_alone() -> None:
+    def fails(values: list[int]) -> None:
+        if 2 in values:
+            raise MemoryError
+
+    out = run(Fake(fails), [item(value) for value in range(6)], 4)
+    assert failed(out) == {2: "the model failed: MemoryError"}
+
+
+def test_interrupts_are_no_failures_of_the_model() -> None:
+    def interrupt(values: list[int]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Fake(interrupt), [item(0)])

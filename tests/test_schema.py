@@ -1,0 +1,61 @@
+"""The tables' contract with whoever analyses them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from batchseg.config import METRICS
+from batchseg.schema import CLASSES, IMAGES, PIXELS, TABLES, Status, as_markdown
+
+# columns are only ever added: what stands here is in other people's queries
+PROMISED = {
+    "images": "id uri status error width height mask has_truth accuracy recall_weighted f1_weighted "
+    "recall_macro f1_macro precision_macro mean_iou truth_pixels confidence_mean entropy_mean entropy_p95 "
+    "low_confidence_fraction segment_s source_version model fingerprint run_id finished_at",
+    "pixels": "id truth predicted pixels",
+    "classes": "class_id class_name precision recall f1 iou dice support predicted_pixels",
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_promised_columns_are_there_in_order(name: str) -> None:
+    names = TABLES[name].names
+    assert len(names) == len(set(names))
+    assert [column for column in names if column in PROMISED[name].split()] == PROMISED[name].split()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_column_is_described_and_listed(name: str) -> None:
+    lines = as_markdown(TABLES[name]).splitlines()[2:]
+    assert len(lines) == len(TABLES[name])
+    for field, line in zip(TABLES[name], lines, strict=True):
+        description = field.metadata[b"description"].decode()
+        assert len(description.split()) > 1
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells == [f"`{field.name}`", str(field.type), "yes" if field.nullable else "no", description]
+
+
+def test_every_metric_that_can_be_a_gate_is_a_column() -> None:
+    assert set(METRICS) <= set(IMAGES.names)
+    assert all(IMAGES.field(metric).type == pa.float64() for metric in METRICS)
+    assert all(IMAGES.field(metric).nullable for metric in METRICS)
+
+
+def test_what_identifies_a_row_is_never_null() -> None:
+    assert not any(schema.field("id").nullable for schema in (IMAGES, PIXELS))
+    assert not CLASSES.field("class_id").nullable
+    assert IMAGES.field("finished_at").type == pa.timestamp("us", tz="UTC")
+
+
+def test_statuses() -> None:
+    assert {status.value for status in Status} == {
+        "ok", "unreadable", "unsupported", "too_large", "missing", "denied", "truth_missing",
+        "truth_unreadable", "truth_mismatch", "truth_out_of_range", "name_collision", "model_failed",
+    }  # fmt: skip
+    assert {status for status in Status if status.concerns_truth} == {
+        Status.TRUTH_MISSING,
+        Status.TRUTH_UNREADABLE,
+        Status.TRUTH_MISMATCH,
+        Status.TRUTH_OUT_OF_RANGE,
+    }

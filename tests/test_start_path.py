@@ -1,0 +1,73 @@
+"""Starting is cheap: the heavy libraries are loaded by what needs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import batchseg
+
+HEAVY = ("torch", "torchvision", "ray", "transformers", "pyarrow", "pandas", "PIL", "sklearn", "scipy")
+COMMANDS = (
+    ["--help"],
+    ["--version"],
+    ["run", "--help"],
+    ["evaluate", "--help"],
+    ["config", "schema"],
+    ["config", "show", "photos", "--model", "threshold", "--output", "results"],
+)
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
+def loaded_after(code: str) -> list[str]:
+    report = f"import json, sys; json.dump([name for name in {HEAVY} if name in sys.modules], sys.stderr)"
+    names: list[str] = json.loads(python(f"{code}\n{report}").stderr)
+    return names
+
+
+def test_import_loads_nothing_heavy() -> None:
+    assert loaded_after("import batchseg") == []
+    assert loaded_after("import batchseg; batchseg.RunConfig, batchseg.load_config") == []
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_commands_that_compute_nothing_load_nothing_heavy(words: list[str]) -> None:
+    assert loaded_after(f"from batchseg.cli import cli; cli({words}, standalone_mode=False)") == []
+
+
+def test_the_report_tells_what_is_loaded() -> None:
+    assert loaded_after("import pyarrow") == ["pyarrow"]
+
+
+def test_it_runs_as_a_module() -> None:
+    words = [sys.executable, "-m", "batchseg", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: batchseg [OPTIONS] COMMAND")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", batchseg.__all__)
+def test_a_public_name_is_what_its_home_has(name: str) -> None:
+    assert getattr(batchseg, name) is getattr(import_module(batchseg._HOMES[name]), name)
+
+
+def test_public_names_are_listed_once_and_everywhere() -> None:
+    assert list(batchseg.__all__) == sorted(batchseg._HOMES)
+    assert set(batchseg.__all__) <= set(dir(batchseg))
+
+
+def test_a_star_import_brings_all_of_them() -> None:
+    done = python("from batchseg import *; print(*sorted(name for name in dir() if name[0] != '_'))")
+    assert done.stdout.split() == sorted(batchseg.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'batchseg' has no attribute 'segment_all'"):
+        _ = batchseg.segment_all
