@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -156,12 +157,19 @@ def test_interrupted_run_commits_and_resumes(tmp_path: Path, stop: signal.Signal
     words += ["--set", f"segmentor.options.gate={gate}", "--set", "segmentor.options.images=25"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.getcwd()])}
     os.mkfifo(gate)
-    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        while not list(tmp_path.glob("out/images/*.parquet")):  # the first rows are committed at once
-            assert process.poll() is None, process.communicate()
-            os.sched_yield()
-        process.send_signal(stop)
-        _, errors = process.communicate(timeout=120)
+    # whoever started the tests may have them ignore Ctrl-C, as shells do with jobs in the background
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        words, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=listen
+    ) as process:
+        try:
+            while not list(tmp_path.glob("out/images/*.parquet")):  # the first rows are committed at once
+                assert process.poll() is None, process.communicate()
+                os.sched_yield()
+            process.send_signal(stop)
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130, errors
     assert "what was finished is committed" in errors
     assert "Traceback" not in errors
