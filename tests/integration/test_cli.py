@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -146,7 +146,16 @@ def test_evaluate(photos: Path, tmp_path: Path) -> None:
     assert json.loads(result.stdout)["metrics"]["mean_iou"] == 1.0
 
 
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Shells have jobs in the background ignore Ctrl-C, and whatever these start inherits that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("heard_interrupts")
 def test_interrupted_run_commits_and_resumes(tmp_path: Path, stop: signal.Signals) -> None:
     photos, gate = tmp_path / "photos", tmp_path / "gate"
     photos.mkdir()
@@ -157,11 +166,7 @@ def test_interrupted_run_commits_and_resumes(tmp_path: Path, stop: signal.Signal
     words += ["--set", f"segmentor.options.gate={gate}", "--set", "segmentor.options.images=25"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.getcwd()])}
     os.mkfifo(gate)
-    # whoever started the tests may have them ignore Ctrl-C, as shells do with jobs in the background
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(
-        words, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=listen
-    ) as process:
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             while not list(tmp_path.glob("out/images/*.parquet")):  # the first rows are committed at once
                 assert process.poll() is None, process.communicate()
