@@ -4,7 +4,8 @@
     GPU:  chunks ──> [ before ] ──> [ model ] ──> [ after ]    tasks, actors, tasks
 
 On a CPU the model shares its process with its neighbours, so that pixels never leave it. With a GPU the
-stages around the model are tasks of their own and keep the device fed; between them items travel as bytes.
+stages around the model are tasks of their own and keep the device fed; between them items travel in groups
+of at most 64 MiB (or one image), so that what is under way is bounded in bytes, whatever the images' sizes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -24,7 +25,8 @@ from batchseg.stages.item import Item, Stage
 from batchseg.stages.sink import row_schema, to_table
 from batchseg.stages.source.plan import Plan
 
-ITEMS_A_TABLE = 16
+ROWS_A_TABLE = 16
+GROUP_BYTES = 64 * 2**20
 
 Make = Callable[[], list[Stage]]
 
@@ -51,17 +53,20 @@ def build(
     if placement.device == "cpu":
         whole = Work("all", (stages.before, stages.model, stages.after), read, rows, journal)
         return chunks.map_batches(Worker, fn_constructor_args=(whole,), batch_size=1, **actors, **arrow)
-    before = Work("before", (stages.before,), read, pack, journal)
-    model = Work("model", (stages.model,), unpack, pack, journal)
+    inputs_a_group = 4 * placement.batch_size  # inputs of one shape make a batch, and shapes may be mixed
+    before = Work("before", (stages.before,), read, partial(pack, inputs_a_group), journal)
+    model = Work("model", (stages.model,), unpack, partial(pack, ROWS_A_TABLE), journal)
     after = Work("after", (stages.after,), unpack, rows, journal)
     inputs = chunks.map_batches(run_in_task, fn_args=(before, stamp["run_id"]), batch_size=1, **arrow)
     label_maps = inputs.map_batches(
-        Worker, fn_constructor_args=(model,), batch_size=4 * placement.batch_size,
-        num_gpus=placement.gpus_an_actor, **actors, **arrow,
-    )  # fmt: skip
-    return label_maps.map_batches(
-        run_in_task, fn_args=(after, stamp["run_id"]), batch_size=ITEMS_A_TABLE, **arrow
+        Worker,
+        fn_constructor_args=(model,),
+        batch_size=1,
+        num_gpus=placement.gpus_an_actor,
+        **actors,
+        **arrow,
     )
+    return label_maps.map_batches(run_in_task, fn_args=(after, stamp["run_id"]), batch_size=1, **arrow)
 
 
 @dataclass(frozen=True)
@@ -129,23 +134,30 @@ class ToRows:
     stamp: dict[str, str | None]
 
     def __call__(self, items: Iterator[Item]) -> Iterator[pa.Table]:
-        return (to_table(some, self.schema, self.stamp) for some in _groups(items))
+        while some := list(islice(items, ROWS_A_TABLE)):
+            yield to_table(some, self.schema, self.stamp)
 
 
-def pack(items: Iterator[Item]) -> Iterator[pa.Table]:
-    """Items -> bytes that cross to another process: Ray would pickle them just so, one copy later."""
-    for some in _groups(items):
-        yield pa.table(
-            {"item": pa.array([pickle.dumps(item, protocol=5) for item in some], pa.large_binary())}
-        )
+def pack(count: int, items: Iterator[Item]) -> Iterator[pa.Table]:
+    """Items -> groups as bytes that cross to another process: Ray would pickle them just so, a copy later."""
+    for group in _groups(count, items):
+        yield pa.table({"items": pa.array([pickle.dumps(group, protocol=5)], pa.large_binary())})
 
 
 def unpack(batch: pa.Table) -> Iterator[Item]:
     """The inverse of `pack`."""
-    for value in batch["item"]:
-        yield pickle.loads(value.as_buffer())
+    for value in batch["items"]:
+        yield from pickle.loads(value.as_buffer())
 
 
-def _groups(items: Iterator[Item]) -> Iterator[list[Item]]:
-    while some := list(islice(items, ITEMS_A_TABLE)):
-        yield some
+def _groups(count: int, items: Iterator[Item]) -> Iterator[list[Item]]:
+    group: list[Item] = []
+    size = 0
+    for item in items:
+        if group and (len(group) == count or size + item.nbytes > GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += item.nbytes
+    if group:
+        yield group

@@ -7,7 +7,7 @@ import os
 import platform
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from threading import Event, Thread
 from time import time
@@ -110,7 +110,8 @@ def _process_exists(pid: int) -> bool:
 
 def _keep_alive(place: Location, ours: dict[str, Any], stop: Event) -> None:
     while not stop.wait(HEARTBEAT_S):
-        place.write(_beat(ours).encode())
+        with suppress(OSError):  # a full disk or a slow network: the next beat may come through
+            place.write(_beat(ours).encode())
 
 
 def _beat(ours: dict[str, Any]) -> str:

@@ -54,6 +54,16 @@ class Item:
         return self.fault is None or self.fault.status.concerns_truth
 
     @property
+    def nbytes(self) -> int:
+        """The size of its pixels."""
+        sizes = (
+            self.image_HWC.nbytes if self.image_HWC is not None else 0,
+            self.model_input.pixels_THWC.nbytes if self.model_input else 0,
+            self.prediction.labels_HW.nbytes if self.prediction else 0,
+        )
+        return sum(sizes)
+
+    @property
     def status(self) -> Status:
         return self.fault.status if self.fault else Status.OK
 

@@ -1,4 +1,4 @@
-"""kill -9 of the driver at any point, then the same command again: nothing is missing, doubled or torn."""
+"""kill -9 of the driver, then the same command again, or of a worker: nothing is missing, doubled or torn."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -56,7 +58,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(scenes: Path, out: Path) -> list[str]:
+def command(scenes: Path, out: Path, *more: str) -> list[str]:
     words = [
         sys.executable,
         "-m",
@@ -66,7 +68,7 @@ def command(scenes: Path, out: Path) -> list[str]:
         "--truth",
         str(scenes / "truth"),
     ]
-    return [*words, "--model", "threshold", "--output", str(out), "--quiet"]
+    return [*words, "--model", "threshold", "--output", str(out), "--quiet", *more]
 
 
 def tables(out: Path) -> list[list[tuple]]:
@@ -94,9 +96,77 @@ def test_the_next_run_completes_what_was_killed(
             os.sched_yield()
         process.send_signal(signal.SIGKILL)
     subprocess.run(command(scenes, out), check=True)
+    check_equal(out, undisturbed)
+
+
+def check_equal(out: Path, undisturbed: Path) -> None:
     assert tables(out) == tables(undisturbed)
     expected = {
         path.relative_to(undisturbed): path.read_bytes() for path in (undisturbed / "masks").rglob("*.png")
     }
     assert {path.relative_to(out): path.read_bytes() for path in (out / "masks").rglob("*.png")} == expected
     subprocess.run([sys.executable, "-m", "batchseg", "verify", str(out)], check=True)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Two nodes with raylets of their own; the first says that it has a GPU, which `threshold` never uses."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1})
+    cluster.add_node(num_cpus=2)
+    cluster.wait_for_nodes()
+    yield cluster
+    cluster.shutdown()
+
+
+def processes(title: bytes) -> list[int]:
+    """Ids of Ray's workers by what they do now, which Ray keeps in their title."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it may have ended meanwhile
+            if path.read_bytes().startswith(title):
+                found.append(int(path.parent.name))
+    return found
+
+
+def kill_one(title: bytes) -> bool:
+    for pid in processes(title):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
+
+
+def kill_second_raylet(cluster: Any) -> bool:
+    (node,) = cluster.worker_nodes
+    cluster.remove_node(node, allow_graceful=False)
+    return True
+
+
+DEATHS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "an actor of the fused graph": ("cpu", lambda cluster: kill_one(b"ray::MapWorker")),
+    "the model's actor": ("cuda", lambda cluster: kill_one(b"ray::MapWorker")),
+    "a CPU worker": ("cuda", lambda cluster: kill_one(b"ray::MapBatches")),
+    "a node with actors": ("cpu", kill_second_raylet),
+    "a node with CPU workers": ("cuda", kill_second_raylet),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_the_job_outlives_its_workers(
+    scenes: Path, undisturbed: Path, tmp_path: Path, cluster: Any, death: str
+) -> None:
+    out, (device, kill) = tmp_path / "out", DEATHS[death]
+    # batches of one picture, so that the kill falls into the middle
+    more = ("--address", cluster.address, "--device", device, "--precision", "fp32", "--batch-size", "1")
+    with subprocess.Popen(command(scenes, out, *more)) as process:
+        try:
+            while not masks(1)(out) and process.poll() is None:
+                os.sched_yield()
+            while process.poll() is None and not kill(cluster):
+                os.sched_yield()
+            assert process.wait(timeout=300) == 0
+        finally:
+            process.kill()
+    check_equal(out, undisturbed)

@@ -1,0 +1,62 @@
+"""A folder that grows, changes and shrinks: only what is new is computed, and there is one row an image."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from PIL import Image
+
+import batchseg
+
+pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+
+
+def draw(folder: Path, number: int, level: int) -> None:
+    Image.fromarray(np.full((6, 9), level, np.uint8)).save(folder / f"{number:04d}.png")
+
+
+def night(folder: Path, *, prune: bool = False) -> dict:
+    config = batchseg.load_config(
+        overrides={
+            "source": str(folder / "images"),
+            "segmentor": "threshold",
+            "output": str(folder / "out"),
+            "prune": prune,
+        }
+    )
+    assert batchseg.run(config).exit_code == 0
+    return json.loads((folder / "out" / "run.json").read_text())
+
+
+def test_only_what_is_new_or_changed_is_computed(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(500):
+        draw(images, number, 10)
+    assert night(tmp_path)["computed"] == {"ok": 500}
+    for number in range(500, 550):
+        draw(images, number, 10)
+    for number in range(10):
+        draw(images, number, 200)
+        os.utime(images / f"{number:04d}.png", (2e9, 2e9))
+    for number in range(100, 105):
+        (images / f"{number:04d}.png").unlink()
+
+    record = night(tmp_path)
+    assert record["computed"] == {"ok": 60}
+    assert record["images"] == {"listed": 545, "done_before": 485, "pruned": 0}
+    rows = f"from '{tmp_path}/out/images/*.parquet'"
+    assert duckdb.sql(f"select count(*), count(distinct id) {rows}").fetchall() == [(550, 550)]
+    changed = f"select sum(pixels) from '{tmp_path}/out/pixels/*.parquet' where predicted = 1"
+    assert duckdb.sql(changed).fetchall() == [(10 * 6 * 9,)]
+
+    record = night(tmp_path, prune=True)
+    assert record["computed"] == {}
+    assert record["images"]["pruned"] == 5
+    assert duckdb.sql(f"select count(*), count(distinct id) {rows}").fetchall() == [(545, 545)]
+    assert sum(1 for _ in (tmp_path / "out" / "masks").iterdir()) == 545
