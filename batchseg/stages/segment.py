@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import faulthandler
 import os
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
 from batchseg.errors import RowFault
 from batchseg.schema import Status
-from batchseg.segmentors.base import Prediction, Segmentor
+from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
 from batchseg.stages.item import Item
 from batchseg.stages.prepare import describe
 
@@ -19,7 +19,10 @@ WAITING_PIXELS = 64 * 2**20  # label maps of a batch exist at once, so large ima
 
 
 class Segment:
-    """A stage around a loaded segmentor. Items leave in the order in which their batches fill.
+    """A stage around a loaded segmentor.
+
+    Items leave in the order in which they came. Ray counts what a task has handed on, and skips as much when
+    the task is tried again after its process died: in any other order images would be lost or doubled.
 
     A batch that fails is bisected down to the images that cause it: they become `model_failed`. A batch
     that does not fit into the device's memory is halved too, and later batches stay at that size.
@@ -38,28 +41,31 @@ class Segment:
         self.batch_size = batch_size
 
     def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
-        waiting: dict[tuple[int, ...], list[Item]] = defaultdict(list)
+        queue: deque[Item] = deque()
+        groups: dict[tuple[int, ...], list[Item]] = defaultdict(list)
         for item in items:
-            if not item.alive or item.model_input is None:
-                yield item
-                continue
-            group = waiting[item.model_input.pixels_THWC.shape]
-            group.append(item)
-            if len(group) >= self.batch_size:
-                yield from self._finish(group)
-            elif sum(map(_pixels, waiting.values())) > WAITING_PIXELS:
-                yield from self._finish(max(waiting.values(), key=_pixels))
-        for group in waiting.values():
-            yield from self._finish(group)
+            queue.append(item)
+            if item.model_input is not None:
+                group = groups[item.model_input.pixels_THWC.shape]
+                group.append(item)
+                if len(group) >= self.batch_size:
+                    self._finish(group)
+            while (first := _unfinished(queue)) and sum(map(_pixels, queue)) > WAITING_PIXELS:
+                self._finish(groups[first.pixels_THWC.shape])
+                yield from _finished(queue)
+            yield from _finished(queue)
+        for group in groups.values():
+            self._finish(group)
+        yield from queue
 
-    def _finish(self, group: list[Item]) -> Iterator[Item]:
+    def _finish(self, group: list[Item]) -> None:
         while group:
             # more may wait than fit, for the size shrinks when memory runs out
             batch = group[: self.batch_size]
             del group[: len(batch)]
-            yield from self._finish_batch(batch)
+            self._finish_batch(batch)
 
-    def _finish_batch(self, batch: list[Item]) -> Iterator[Item]:
+    def _finish_batch(self, batch: list[Item]) -> None:
         start = perf_counter()
         outcomes = self._segment(batch)
         share = (perf_counter() - start) / len(batch)
@@ -70,7 +76,6 @@ class Segment:
                 item.prediction = outcome
             item.model_input, item.precision = None, self.precision
             item.seconds["segment"] = share
-            yield item
 
     def _segment(self, batch: Sequence[Item]) -> list[Prediction | RowFault]:
         try:
@@ -119,6 +124,20 @@ def out_of_memory(exc: BaseException) -> bool:
     return isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError"
 
 
-def _pixels(group: list[Item]) -> int:
-    sizes = (item.model_input.image_hw for item in group if item.model_input)
-    return sum(height * width for height, width in sizes)
+def _finished(queue: deque[Item]) -> Iterator[Item]:
+    """Take what is finished from the front."""
+    while queue and queue[0].model_input is None:
+        yield queue.popleft()
+
+
+def _unfinished(queue: deque[Item]) -> ModelInput | None:
+    """The model input that holds up the queue."""
+    return next((item.model_input for item in queue if item.model_input is not None), None)
+
+
+def _pixels(item: Item) -> int:
+    """Of its label map, which is there or will be."""
+    if item.model_input is not None:
+        height, width = item.model_input.image_hw
+        return height * width
+    return item.prediction.labels_HW.size if item.prediction else 0

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
+from processes import runs
 
 from batchseg.cli import cli
 
@@ -169,8 +170,7 @@ def test_interrupted_run_commits_and_resumes(tmp_path: Path, stop: signal.Signal
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             while not list(tmp_path.glob("out/images/*.parquet")):  # the first rows are committed at once
-                assert process.poll() is None, process.communicate()
-                os.sched_yield()
+                assert runs(process), process.communicate()
             process.send_signal(stop)
             _, errors = process.communicate(timeout=120)
         finally:

@@ -15,6 +15,7 @@ import duckdb
 import numpy as np
 import pytest
 from PIL import Image
+from processes import runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -68,7 +69,7 @@ def command(scenes: Path, out: Path, *more: str) -> list[str]:
         "--truth",
         str(scenes / "truth"),
     ]
-    return [*words, "--model", "threshold", "--output", str(out), "--quiet", *more]
+    return [*words, "--model", "threshold", "--precision", "fp32", "--output", str(out), "--quiet", *more]
 
 
 def tables(out: Path) -> list[list[tuple]]:
@@ -92,8 +93,8 @@ def test_the_next_run_completes_what_was_killed(
 ) -> None:
     out = tmp_path / "out"
     with subprocess.Popen(command(scenes, out)) as process:
-        while not POINTS[point](out) and process.poll() is None:
-            os.sched_yield()
+        while not POINTS[point](out) and runs(process):
+            pass
         process.send_signal(signal.SIGKILL)
     subprocess.run(command(scenes, out), check=True)
     check_equal(out, undisturbed)
@@ -159,13 +160,13 @@ def test_the_job_outlives_its_workers(
 ) -> None:
     out, (device, kill) = tmp_path / "out", DEATHS[death]
     # batches of one picture, so that the kill falls into the middle
-    more = ("--address", cluster.address, "--device", device, "--precision", "fp32", "--batch-size", "1")
+    more = ("--address", cluster.address, "--device", device, "--batch-size", "1")
     with subprocess.Popen(command(scenes, out, *more)) as process:
         try:
-            while not masks(1)(out) and process.poll() is None:
-                os.sched_yield()
-            while process.poll() is None and not kill(cluster):
-                os.sched_yield()
+            while not masks(1)(out) and runs(process):
+                pass
+            while runs(process) and not kill(cluster):
+                pass
             assert process.wait(timeout=300) == 0
         finally:
             process.kill()

@@ -46,6 +46,7 @@ class Manifest:
         left = self.source.limit
         with as_source_error(self.source.path):
             for place, first_row, batch in self._batches():
+                batch.validate(full=True)  # a damaged file can hold text that is none
                 table = self._listing(place, first_row, batch).slice(0, left)
                 yield table
                 left = None if left is None else left - len(table)
@@ -173,5 +174,5 @@ def _plain(field: pa.Field) -> pa.Field:
 def _stat(uri: str) -> os.stat_result | None:
     try:
         return None if is_uri(uri) else os.stat(uri)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
         return None  # whoever reads the image says what is wrong with it
