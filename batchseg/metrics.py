@@ -9,6 +9,7 @@ is no false positive of any class.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from batchseg.config import METRICS
 Counts = NDArray[np.int64]
 Scores = NDArray[np.float64]
 LabelIds = NDArray[np.integer[Any]]
+
+_PIECE = 2**20  # pixels counted at once: bincount makes eight bytes of each
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,19 +67,22 @@ class ConfusionMatrix:
         """
         side = num_classes + 1
         _check_ids("predicted", predicted_HW, 0, num_classes)
+        matrix = cls.zeros(num_classes)
         if truth_HW is None:
-            matrix = cls.zeros(num_classes)
-            matrix.counts[num_classes] = np.bincount(predicted_HW.ravel(), minlength=side)
+            for predicted_N in _pieces(predicted_HW):
+                matrix.counts[num_classes] += np.bincount(predicted_N, minlength=side)
             return matrix
         if truth_HW.shape != predicted_HW.shape:
             raise ValueError(f"the truth is {truth_HW.shape}, the prediction {predicted_HW.shape}")
         _check_ids("truth", truth_HW, 0, num_classes)
         # uint16 holds every pair of up to 255 classes and quarters the memory traffic of intp
         pair_type = np.uint16 if side * side <= 2**16 else np.intp
-        pairs = truth_HW.astype(pair_type)
-        pairs *= pair_type(side)
-        pairs += predicted_HW.astype(pair_type, copy=False)
-        return cls(np.bincount(pairs.ravel(), minlength=side * side).reshape(side, side))
+        for truth_N, predicted_N in zip(_pieces(truth_HW), _pieces(predicted_HW), strict=True):
+            pairs_N = truth_N.astype(pair_type)
+            pairs_N *= pair_type(side)
+            pairs_N += predicted_N.astype(pair_type, copy=False)
+            matrix.counts[...] += np.bincount(pairs_N, minlength=side * side).reshape(side, side)
+        return matrix
 
     @classmethod
     def from_sparse(
@@ -191,6 +197,11 @@ def _ratio(part: Counts, whole: Counts) -> Scores:
     ratio = np.full(len(whole), np.nan)
     np.divide(part, whole, out=ratio, where=whole > 0)
     return ratio
+
+
+def _pieces(ids_HW: LabelIds) -> Iterator[LabelIds]:
+    ids_N = ids_HW.reshape(-1)
+    return (ids_N[start : start + _PIECE] for start in range(0, len(ids_N), _PIECE))
 
 
 def _check_ids(name: str, ids: LabelIds, lowest: int, highest: int) -> None:

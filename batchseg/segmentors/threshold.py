@@ -14,6 +14,8 @@ from batchseg.config import ThresholdSegmentor
 from batchseg.labels import LabelMap
 from batchseg.segmentors.base import ModelInput, Prediction
 
+_ROWS = 256  # at once: the arithmetic takes five times the memory of the image
+
 
 @dataclass(frozen=True)
 class ThresholdCheckpoint:
@@ -60,7 +62,14 @@ class ThresholdModel:
         )
 
     def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        return [Prediction(self._class_of[_luma(each.pixels_THWC[0])]) for each in inputs]
+        return [Prediction(self._labels(each.pixels_THWC[0])) for each in inputs]
+
+    def _labels(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        labels_HW = np.empty(image_HWC.shape[:2], np.uint8)
+        for start in range(0, len(labels_HW), _ROWS):
+            rows = slice(start, start + _ROWS)
+            labels_HW[rows] = self._class_of[_luma(image_HWC[rows])]
+        return labels_HW
 
 
 def _luma(image_HWC: NDArray[np.uint8]) -> NDArray[Any]:

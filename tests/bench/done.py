@@ -1,7 +1,7 @@
 """How long a run takes to find that a million images are done: `python -m tests.bench.done`.
 
-Rows of a manifest with a `version` column, and a results folder that holds a row for each. The run is a process
-of its own; a bare start of Ray, in another, says how much of its time was not ours.
+Rows of a manifest with a `version` column, and a results folder that holds a row for each. The run is a
+process of its own; a bare start of Ray, in another, says how much of its time was not ours.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Manifest:
             self.folder = place if place.is_folder() else place.parent
             self.data = open_dataset(source.path, self.folder, parquet_files(place))
             self.given = unified_schema(self.data)
-        self.columns = frozenset(self.given.names)
+            self.columns = frozenset(self.given.names)
         self._check_columns()
         self.root = locate(source.root) if source.root else self.folder
         self.carried = [name for name in self.given.names if name not in CONSUMED]

@@ -21,7 +21,7 @@ def as_source_error(path: str) -> Iterator[None]:
     """What pyarrow raises, as a sentence that names the manifest."""
     try:
         yield
-    except (pa.ArrowException, OSError) as exc:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as exc:
         raise SourceError(f"{path}: cannot be read as Parquet: {str(exc).partition(chr(10))[0]}") from exc
 
 
