@@ -1,4 +1,4 @@
-"""A user's own segmentor that brings its process down on one image, or never returns from it."""
+"""A user's own segmentor that one image brings down, or that has room for two images at most."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ class Deadly:
         self.kind = kind
 
     def segment(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        if self.kind == "memory" and len(images) > 2:
+            raise MemoryError("no room for a third")
         if any((image == 13).all() for image in images):
             if self.kind == "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)
-            threading.Event().wait()
+            if self.kind == "hang":
+                threading.Event().wait()
+            if self.kind == "raise":
+                raise ValueError("thirteen")
         return [np.zeros(image.shape[:2], np.int64) for image in images]

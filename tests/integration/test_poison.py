@@ -14,9 +14,20 @@ import batchseg
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 
 
-@pytest.mark.parametrize(("kind", "timeout_s"), [("segfault", None), ("hang", 2.0)])
-def test_the_culprit_is_found(
-    tmp_path: Path, kind: str, timeout_s: float | None, monkeypatch: pytest.MonkeyPatch
+LAST = "died 2 times while it worked on this image"
+
+
+@pytest.mark.parametrize(
+    ("kind", "timeout_s", "error"),
+    [
+        ("raise", None, "the model failed: ValueError: thirteen"),
+        ("segfault", None, LAST),
+        ("hang", 2.0, LAST),
+        ("memory", None, None),
+    ],
+)
+def test_only_the_culprit_fails(
+    tmp_path: Path, kind: str, timeout_s: float | None, error: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     (tmp_path / "images").mkdir()
@@ -26,16 +37,21 @@ def test_the_culprit_is_found(
     config = batchseg.load_config(
         overrides={
             "source": str(tmp_path / "images"),
-            "segmentor": {"model": "deadly_model:Deadly", "options": {"kind": kind}},
+            "segmentor": {"model": "deadly_model:Deadly", "options": {"kind": kind}, "batch_size": 4},
             "output": str(tmp_path / "results"),
             "limits": {"segment_timeout_s": timeout_s},
         }
     )
     result = batchseg.run(config)
-    assert (result.statuses, result.exit_code) == ({"model_failed": 1, "ok": 9}, 3)
-    ((name, error),) = duckdb.sql(
+    failed = duckdb.sql(
         f"select id, error from '{tmp_path}/results/images/*.parquet' where status != 'ok'"
     ).fetchall()
-    assert name == "4.png"
-    assert "died 2 times while it worked on this image" in error
-    assert len(list((tmp_path / "results" / "masks").iterdir())) == 9
+    if error is None:
+        assert (result.statuses, result.exit_code, failed) == ({"ok": 10}, 0, [])
+    else:
+        assert (result.statuses, result.exit_code) == ({"model_failed": 1, "ok": 9}, 3)
+        ((name, sentence),) = failed
+        assert (name, error in sentence) == ("4.png", True), sentence
+    masks = [path.read_bytes() for path in (tmp_path / "results" / "masks").iterdir()]
+    assert len(masks) == 10 - len(failed)
+    assert len(set(masks)) == 1
