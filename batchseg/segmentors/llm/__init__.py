@@ -1,0 +1,1 @@
+"""The LLM segmentor: a language model between convolutional features and their decoder."""

@@ -1,0 +1,54 @@
+"""Convolutional pyramids: pixels -> features at strides 4, 8 and 16."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+RESNET50_WIDTHS = (256, 512, 1024)
+
+
+class Small(nn.Module):
+    """Four stages, each of half the size of the one before; `widths` are their channels."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        inputs = (3, *widths[:-1])
+        self.stages = nn.ModuleList(_stage(*pair) for pair in zip(inputs, widths, strict=True))
+
+    def forward(self, pixels_BCHW: Tensor) -> list[Tensor]:
+        maps = [pixels_BCHW]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[-3:]
+
+
+class ResNet50(nn.Module):
+    """torchvision's ResNet-50 up to layer3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import resnet50
+
+        whole = resnet50(weights=None)
+        self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
+        self.stages = nn.ModuleList([whole.layer1, whole.layer2, whole.layer3])
+
+    def forward(self, pixels_BCHW: Tensor) -> list[Tensor]:
+        maps = [self.stem(pixels_BCHW)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
+
+
+def _stage(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(_convolution(inputs, outputs, 2), _convolution(outputs, outputs, 1))
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    # GroupNorm does not depend on the batch: one image gives the same mask alone and among others
+    groups = max(1, outputs // 16)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(groups, outputs), nn.GELU()
+    )

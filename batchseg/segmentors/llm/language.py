@@ -1,0 +1,133 @@
+"""A slice of a pretrained language model that reads any sequence of vectors, in both directions."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from batchseg.errors import ModelError
+
+# where each family keeps its layers
+LAYERS = {
+    "bert": "encoder.layer",
+    "gpt2": "h",
+    "llama": "layers",
+    "qwen2": "layers",
+    "qwen3": "layers",
+    "t5": "encoder.block",
+}
+_T5_POSITIONS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"  # all layers use it
+
+Start = Literal["pretrained", "random", "shuffled"]
+
+
+def build(config: Any) -> Any:
+    """An empty language model whose layers see the whole sequence.
+
+    A decoder is causal by its mask and by a flag of its attention: both are switched off.
+    """
+    model = _new(config)
+    for module in model.modules():
+        if hasattr(module, "is_causal"):
+            module.is_causal = False
+    return model
+
+
+def _new(config: Any) -> Any:
+    from transformers import AutoModel, BertModel, T5EncoderModel
+
+    config.is_causal, config.use_cache = False, False
+    if config.model_type == "bert":
+        return BertModel(config, add_pooling_layer=False)
+    return T5EncoderModel(config) if config.model_type == "t5" else AutoModel.from_config(config)
+
+
+def positions(config: Any) -> int | None:
+    """How many tokens it can read; None where any."""
+    absolute = config.model_type in ("bert", "gpt2")
+    return int(config.max_position_embeddings) if absolute else None
+
+
+def take_layers(
+    name: str, first: int, last: int, start: Start = "pretrained", seed: int = 0
+) -> tuple[Any, float]:
+    """Layers `first` to `last` (both included, from 0) of a checkpoint, and the RMS of its word embeddings.
+
+    Of the vocabulary only the CLS or BOS token is kept, as the one row of the input embeddings.
+
+    Args:
+        name: a folder or a name on the hub.
+        start: `pretrained`; or for an ablation `random` (newly initialised) or `shuffled` (the pretrained
+            elements of each tensor in random order, which keeps its statistics).
+
+    Raises:
+        ModelError: there is no such checkpoint, its family is not known here, or it has fewer layers.
+    """
+    whole = _load(name)
+    config = copy.deepcopy(whole.config)
+    if not 0 <= first <= last < config.num_hidden_layers:
+        raise ModelError(f"{name} has layers 0 to {config.num_hidden_layers - 1}, not {first} to {last}")
+    words = whole.get_input_embeddings().weight.detach()
+    state = dict(_sliced(whole.state_dict(), config.model_type, first, last))
+    prefix = words[_prefix_id(name, config)][None].clone()
+    state = {
+        key: prefix if value.shape == words.shape and value.equal(words) else value
+        for key, value in state.items()
+    }
+    config.num_hidden_layers, config.vocab_size = last - first + 1, 1
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[first : last + 1]
+    for token in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        setattr(config, token, 0)
+    torch.manual_seed(seed)
+    model = build(config)
+    if start != "random":
+        model.load_state_dict(_shuffled(state, seed) if start == "shuffled" else state)
+    return model, float(words.square().mean().sqrt())
+
+
+def _load(name: str) -> Any:
+    from transformers import AutoConfig, AutoModel, T5EncoderModel
+
+    try:
+        family = AutoConfig.from_pretrained(name).model_type
+        if family not in LAYERS:
+            raise ModelError(f"{name} is a {family} model; language models known here: {', '.join(LAYERS)}")
+        auto = T5EncoderModel if family == "t5" else AutoModel
+        extra = {"add_pooling_layer": False} if family == "bert" else {}
+        return auto.from_pretrained(name, dtype=torch.float32, use_safetensors=True, **extra)
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"cannot load the language model {name}: {exc}") from exc
+
+
+def _sliced(state: dict[str, Tensor], family: str, first: int, last: int) -> Any:
+    layer = re.compile(re.escape(LAYERS[family]) + r"\.(\d+)\.(.*)")
+    for key, value in state.items():
+        found = layer.fullmatch(key)
+        if key == _T5_POSITIONS or not found:
+            yield key, value
+        elif first <= int(found[1]) <= last:
+            yield f"{LAYERS[family]}.{int(found[1]) - first}.{found[2]}", value
+
+
+def _shuffled(state: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        key: value.flatten()[torch.randperm(value.numel(), generator=generator)].view_as(value)
+        for key, value in state.items()
+    }
+
+
+def _prefix_id(name: str, config: Any) -> int:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        known = [tokenizer.cls_token_id, tokenizer.bos_token_id]
+    except (OSError, ValueError):  # a checkpoint without its tokenizer
+        known = [getattr(config, "bos_token_id", None)]
+    return next((int(token) for token in known if token is not None and token < config.vocab_size), 0)

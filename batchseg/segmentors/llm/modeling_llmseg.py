@@ -1,0 +1,155 @@
+"""The LLM segmentor as a model of transformers. Importing this module registers it with the auto classes.
+
+pixels ──> pyramid ──> tokens ──> language model ──> (+) ──> decoder ──> logits
+              └─────────────── skips ────────────────────────┘
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel
+from transformers.modeling_outputs import SemanticSegmenterOutput
+
+from batchseg.segmentors.llm.backbone import RESNET50_WIDTHS, ResNet50, Small
+from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
+from batchseg.segmentors.llm.decoders import DECODERS, Queries
+from batchseg.segmentors.llm.language import Start, build, positions, take_layers
+
+
+class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
+    """Semantic segmentation with a slice of a language model between the features and their decoder."""
+
+    config_class = LLMSegConfig
+    main_input_name = "pixel_values"
+    _supports_sdpa = True
+
+    def __init__(self, config: LLMSegConfig) -> None:
+        super().__init__(config)
+        channels = RESNET50_WIDTHS if config.backbone == "resnet50" else tuple(config.widths[-3:])
+        self.backbone = ResNet50() if config.backbone == "resnet50" else Small(config.widths)
+        self.reader = Reader(config, channels[-1])
+        self.decoder = DECODERS[config.decoder](channels, config.decoder_width, config.num_labels)
+        self.post_init()
+
+    @classmethod
+    def from_language_model(
+        cls,
+        name: str,
+        config: LLMSegConfig,
+        layers: tuple[int, int],
+        start: Start = "pretrained",
+        seed: int = 0,
+    ) -> LLMSemanticSegmentor:
+        """A new segmentor around layers `layers[0]` to `layers[1]` of a pretrained language model.
+
+        Args:
+            name: folder or hub name of a BERT, GPT-2, Llama, Qwen or T5 checkpoint.
+            config: everything but the language model, which is filled in.
+            start: see `language.take_layers`.
+            seed: of all weights that are new.
+
+        Raises:
+            ModelError: the language model cannot be had, or lacks the layers.
+        """
+        language_model, rms = take_layers(name, *layers, start, seed)
+        config.language_model, config.embedding_rms = language_model.config, rms
+        config.language_width = language_model.config.hidden_size
+        torch.manual_seed(seed)
+        model = cls(config)
+        assert model.reader.language_model is not None
+        model.reader.language_model.load_state_dict(language_model.state_dict())
+        return model
+
+    def train(self, mode: bool = True) -> LLMSemanticSegmentor:
+        """The frozen part stays in eval mode: its dropout would only add noise that nothing learns from."""
+        super().train(mode)
+        if self.reader.language_model is not None and self.config.trained == "frozen":
+            self.reader.language_model.eval()
+        return self
+
+    def forward(self, pixel_values: Tensor, **_: Any) -> SemanticSegmenterOutput:
+        """Logits [B, C, h, w] of normalised pixels [B, 3, H, W]. Raises ValueError for too many tokens."""
+        maps = self.backbone(pixel_values)
+        maps[-1] = self.reader(maps[-1])
+        return SemanticSegmenterOutput(logits=self.decoder(maps) / self.config.temperature)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if isinstance(module, Reader) and self.config.fusion == "residual":
+            nn.init.zeros_(module.outward.weight)  # the network begins as if there were no language model
+            nn.init.zeros_(module.outward.bias)
+        if isinstance(module, Queries):
+            nn.init.normal_(module.queries)
+
+
+class Reader(nn.Module):
+    """The features of stride 16 as tokens, through the language model, and back."""
+
+    def __init__(self, config: LLMSegConfig, channels: int) -> None:
+        super().__init__()
+        self.rms, self.fusion = config.embedding_rms, config.fusion
+        self.into = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, config.language_width))
+        self.normalise = nn.LayerNorm(config.language_width, elementwise_affine=False)
+        self.back = nn.LayerNorm(config.language_width)
+        self.outward = nn.Linear(config.language_width, channels)
+        self.language_model = build(config.language_model) if config.language_model is not None else None
+        if self.language_model is not None:
+            _freeze(self.language_model, config.trained)
+        # T5 has one table under two names, of which a file holds one: transformers asks children for such
+        tied = getattr(self.language_model, "all_tied_weights_keys", {})
+        self.all_tied_weights_keys = {
+            f"language_model.{one}": f"language_model.{other}" for one, other in tied.items()
+        }
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        height, width = features_BCHW.shape[-2:]
+        tokens_BNC = features_BCHW.flatten(2).transpose(1, 2)
+        tokens_BNC = tokens_BNC + sin_cos(height, width, tokens_BNC.shape[-1]).to(tokens_BNC)
+        # GPT-2, Llama and T5 do not normalise what they read: it has to look like their own words
+        read_BND = self.language(self.normalise(self.into(tokens_BNC)) * self.rms)
+        said_BCHW = self.outward(self.back(read_BND)).transpose(1, 2).unflatten(2, (height, width))
+        fused_BCHW: Tensor = features_BCHW + said_BCHW if self.fusion == "residual" else said_BCHW
+        return fused_BCHW
+
+    def language(self, tokens_BND: Tensor) -> Tensor:
+        """What the language model makes of tokens [B, N, D], after a prefix that serves as attention sink."""
+        if self.language_model is None:
+            return tokens_BND
+        room, count = positions(self.language_model.config), tokens_BND.shape[1] + 1
+        if room is not None and count > room:
+            raise ValueError(
+                f"the image gives {count} tokens with the prefix, and the language model has {room} "
+                "positions; use a smaller input"
+            )
+        prefix_1D = self.language_model.get_input_embeddings().weight[:1]
+        tokens_BND = torch.cat([prefix_1D.expand(len(tokens_BND), 1, -1).to(tokens_BND), tokens_BND], 1)
+        out_BND: Tensor = self.language_model(inputs_embeds=tokens_BND).last_hidden_state
+        return out_BND[:, 1:]
+
+
+def sin_cos(height: int, width: int, channels: int) -> Tensor:
+    """2-D positions [H * W, C]: sines and cosines of the row in one half, of the column in the other."""
+    rates = 10_000 ** -(torch.arange(channels // 4) / (channels // 4))
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    angles = [place.flatten()[:, None] * rates for place in (rows, columns)]
+    waves = [wave for angle in angles for wave in (angle.sin(), angle.cos())]
+    return nn.functional.pad(torch.cat(waves, 1), (0, channels - 4 * (channels // 4)))
+
+
+def _freeze(language_model: nn.Module, trained: str) -> None:
+    language_model.requires_grad_(trained == "full")
+    if trained == "norm_only":
+        for module in language_model.modules():
+            if "norm" in type(module).__name__.lower():
+                module.requires_grad_(True)
+
+
+AutoConfig.register("llmseg", LLMSegConfig, exist_ok=True)
+AutoModelForSemanticSegmentation.register(LLMSegConfig, LLMSemanticSegmentor, exist_ok=True)
