@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batchseg.analysis.evaluate import evaluate
-    from batchseg.config import EvaluateConfig, RunConfig
+    from batchseg.config import DigitsConfig, EvaluateConfig, RunConfig
     from batchseg.errors import BatchsegError
     from batchseg.labels import LabelMap, load_label_map
     from batchseg.load import load_config
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from batchseg.results.record import RunResult
     from batchseg.schema import Status
     from batchseg.segmentors.base import ModelInput, Prediction, Segmentor, load_segmentor
+    from batchseg.training.scenes import make_digits
     from batchseg.upsample import bilinear_argmax
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BatchsegError": "batchseg.errors",
     "ConfusionMatrix": "batchseg.metrics",
+    "DigitsConfig": "batchseg.config",
     "EvaluateConfig": "batchseg.config",
     "LabelMap": "batchseg.labels",
     "ModelInput": "batchseg.segmentors.base",
@@ -42,12 +44,14 @@ _HOMES = {
     "load_config": "batchseg.load",
     "load_label_map": "batchseg.labels",
     "load_segmentor": "batchseg.segmentors.base",
+    "make_digits": "batchseg.training.scenes",
     "run": "batchseg.pipeline",
 }
 
 __all__ = [
     "BatchsegError",
     "ConfusionMatrix",
+    "DigitsConfig",
     "EvaluateConfig",
     "LabelMap",
     "ModelInput",
@@ -62,6 +66,7 @@ __all__ = [
     "load_config",
     "load_label_map",
     "load_segmentor",
+    "make_digits",
     "run",
 ]
 

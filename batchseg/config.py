@@ -262,6 +262,19 @@ class RunConfig(Model):
         return self
 
 
+class DigitsConfig(Model):
+    """Scenes of handwritten digits with exact ground truth: `batchseg digits`."""
+
+    output: str = Field(min_length=1, description="New folder for images/, masks/ and manifest.parquet.")
+    count: int = Field(1000, ge=1, description="Scenes.")
+    seed: int = Field(0, ge=0, description="The same seed gives the same scenes.")
+    size: int = Field(224, ge=150, description="Width and height of a scene, in pixels.")
+    source: Literal["sklearn", "mnist"] = Field("sklearn", description="Where the digits come from.")
+    mnist: str = Field(
+        "~/.cache/batchseg", description="Folder with MNIST's files; they are downloaded if not there."
+    )
+
+
 class EvaluateConfig(Model):
     """Existing masks against ground truth, without a model: `batchseg evaluate`."""
 

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"cli_inspect"},
+    {"cli_inspect", "cli_train"},
     {"cli_options", "terminal_inspect"},
     {"terminal", "pipeline", "training", "analysis"},
     {"engine", "preflight"},

@@ -1,11 +1,13 @@
 """Scenes of real handwritten digits on textured backgrounds: data with exact truth, made from a seed.
 
 The digits are scikit-learn's `load_digits`: 1,797 of the 8x8 grey images of UCI's "Optical Recognition of
-Handwritten Digits" (Alpaydin and Kaynak 1998, CC BY 4.0).
+Handwritten Digits" (Alpaydin and Kaynak 1998, CC BY 4.0). Or they are those of MNIST (LeCun, Cortes and
+Burges 1998), read by torchvision.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,9 +24,11 @@ MIN_SIDE_PX = 150
 DIGIT_PX = (40, 100)
 DIGITS_A_SCENE = (2, 5)
 
-_TEST_FRACTION = 0.25
-_CELLS = 8  # width and height of a source digit
-_MARGIN = 3  # empty cells around it, so that a rotated corner stays inside
+Split = Literal["train", "validation", "test"]
+
+_VALIDATION_FROM, _TEST_FROM = 0.65, 0.75  # of the file
+_MNIST_BORDER = 4  # its digits are 20x20 in a frame of 28x28
+_MARGIN = 3 / 8  # of a digit, empty around it, so that a rotated corner stays inside
 _EDGE = 0.5  # coverage from which a pixel belongs to the digit
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -34,19 +38,20 @@ class SourceDigits:
     """Handwritten digits as they were scanned.
 
     Attributes:
-        ink_N88: uint8, 0 (paper) to 255 (ink).
+        ink_NSS: uint8, 0 (paper) to 255 (ink), square.
         values_N: uint8, the digit written, 0 to 9.
     """
 
-    ink_N88: NDArray[np.uint8]
+    ink_NSS: NDArray[np.uint8]
     values_N: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.values_N)
 
 
-def load_source_digits(split: Literal["train", "test"]) -> SourceDigits:
-    """Load the digits of one split: the last quarter of the file is `test`, the rest `train`.
+def load_source_digits(split: Split) -> SourceDigits:
+    """Load scikit-learn's digits of one split: `test` is the last quarter of the file, `validation` the tenth
+    before it, `train` the rest.
 
     The file is not shuffled first: thirteen people wrote it, neighbours are often one person's, and a
     shuffle would show a model every hand before its test. Raises ConfigError without scikit-learn.
@@ -56,11 +61,41 @@ def load_source_digits(split: Literal["train", "test"]) -> SourceDigits:
     except ImportError as exc:
         raise ConfigError("the digit scenes need scikit-learn: pip install 'batchseg[test]'") from exc
     bunch: Any = load_digits()
-    ink_N88 = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    values_N = bunch.target.astype(np.uint8)
-    start = len(values_N) - int(len(values_N) * _TEST_FRACTION)
-    part = slice(start, None) if split == "test" else slice(start)
-    return SourceDigits(ink_N88[part], values_N[part])
+    ink_NSS = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    return _part(SourceDigits(ink_NSS, bunch.target.astype(np.uint8)), split, _TEST_FROM)
+
+
+def load_mnist(folder: str, split: Split) -> SourceDigits:
+    """Load MNIST's digits of one split: `test` is its own, `validation` the last 13 % of its training set.
+
+    Args:
+        folder: where its IDX files are, in torchvision's layout (MNIST/raw); downloaded if they are not.
+
+    Raises:
+        ConfigError: they are not there, and cannot be downloaded.
+    """
+    from torchvision.datasets import MNIST
+
+    try:
+        data = MNIST(folder, train=split != "test", download=True)
+    except (OSError, RuntimeError, ValueError) as exc:
+        reason = " ".join(str(exc).split())
+        raise ConfigError(
+            f"{folder}: holds no MNIST, which could not be downloaded or read either: {reason}"
+        ) from exc
+    inner = slice(_MNIST_BORDER, -_MNIST_BORDER)
+    digits = SourceDigits(data.data.numpy()[:, inner, inner], data.targets.numpy().astype(np.uint8))
+    return digits if split == "test" else _part(digits, split, 1.0)
+
+
+def _part(digits: SourceDigits, split: Split, test_from: float) -> SourceDigits:
+    """The same shares of training and validation, whether the test digits are in the same file or not."""
+    bounds = [
+        round(len(digits) * share) for share in (0, _VALIDATION_FROM / _TEST_FROM * test_from, test_from, 1)
+    ]
+    place = ("train", "validation", "test").index(split)
+    part = slice(bounds[place], bounds[place + 1])
+    return SourceDigits(digits.ink_NSS[part], digits.values_N[part])
 
 
 def compose(
@@ -78,21 +113,22 @@ def compose(
     labels_HW = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(*DIGITS_A_SCENE, endpoint=True)):
         pick = rng.integers(len(digits))
-        ink_hw = _write(rng, digits.ink_N88[pick])
+        ink_hw = _write(rng, digits.ink_NSS[pick])
         window = _place(rng, ink_hw.shape, labels_HW)
         scene_HWC[window] += ink_hw[..., None] * (_ink_colour(rng, scene_HWC[window]) - scene_HWC[window])
         labels_HW[window][ink_hw >= _EDGE] = 1 + digits.values_N[pick]
     return _photograph(rng, scene_HWC), labels_HW
 
 
-def _write(rng: np.random.Generator, ink_88: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _write(rng: np.random.Generator, ink_SS: NDArray[np.uint8]) -> NDArray[np.float32]:
     """One digit enlarged, turned and slanted: coverage 0 to 1, cropped to its ink."""
     size_px = rng.integers(*DIGIT_PX, endpoint=True)
     turn, shear = np.deg2rad(rng.uniform(-15, 15)), rng.uniform(-0.2, 0.2)
-    cells_per_px = _CELLS / size_px
+    cells_per_px = len(ink_SS) / size_px
+    margin = math.ceil(_MARGIN * len(ink_SS))
     cos, sin = cells_per_px * np.cos(turn), cells_per_px * np.sin(turn)
     matrix = np.array([[cos, sin + shear * cos], [-sin, cos - shear * sin]])
-    padded = np.pad(ink_88, _MARGIN)
+    padded = np.pad(ink_SS, margin)
     frame_px = round(padded.shape[0] / cells_per_px)
     offset = padded.shape[0] / 2 - matrix.sum(axis=1) * frame_px / 2
     data = (*matrix[0], offset[0], *matrix[1], offset[1])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,6 +17,7 @@ from batchseg.errors import ConfigError
 from batchseg.metrics import ConfusionMatrix
 from batchseg.training.digits import CLASS_NAMES, SourceDigits, compose, load_source_digits
 
+SPLITS = ("train", "validation", "test")
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 
 
@@ -31,18 +33,18 @@ def one_digit(value: int) -> SourceDigits:
 
 
 def test_the_splits_share_no_digit_and_leave_none_out():
-    train, test = load_source_digits("train"), load_source_digits("test")
-    scanned = {ink.tobytes() for ink in train.ink_N88}
-    assert not scanned & {ink.tobytes() for ink in test.ink_N88}
-    assert len(train) + len(test) == 1797
-    assert np.array_equal(np.concatenate([train.values_N, test.values_N]), load_digits().target)
+    parts = [load_source_digits(split) for split in SPLITS]
+    scanned = [{ink.tobytes() for ink in part.ink_NSS} for part in parts]
+    assert all(not one & other for one, other in combinations(scanned, 2))
+    assert [len(part) for part in parts] == [1168, 180, 449]
+    assert np.array_equal(np.concatenate([part.values_N for part in parts]), load_digits().target)
 
 
 def test_every_split_has_every_digit_and_the_full_range_of_ink():
-    for split in ("train", "test"):
+    for split in SPLITS:
         digits = load_source_digits(split)
         assert set(digits.values_N.tolist()) == set(range(10))
-        assert (digits.ink_N88.min(), digits.ink_N88.max()) == (0, 255)
+        assert (digits.ink_NSS.min(), digits.ink_NSS.max()) == (0, 255)
 
 
 def test_without_scikit_learn_the_sentence_says_what_to_install(monkeypatch):
