@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from PIL import Image
 
 from batchseg.labels import LabelMap
 from batchseg.metrics import ConfusionMatrix
-from batchseg.training.digits import CLASS_NAMES, compose, load_source_digits
+from batchseg.training.digits import CLASS_NAMES, SourceDigits, compose, load_source_digits
 
 HERE = Path(__file__).parent
 SAMPLES = 24
@@ -49,9 +50,15 @@ PHASES = (Phase(3600, 16, INPUT_PX // 2, (150, 260)), Phase(1200, 8, INPUT_PX, S
 STEPS = sum(phase.steps for phase in PHASES)
 
 
+def source_digits(split: Any) -> SourceDigits:
+    """Those of the test, or all others: this training stops at a fixed step, so nothing is validated."""
+    parts = [load_source_digits(part) for part in (["test"] if split == "test" else ["train", "validation"])]
+    return SourceDigits(*(np.concatenate(arrays) for arrays in zip(*map(astuple, parts), strict=True)))
+
+
 def scenes(split: Any, seed: int, side_px: tuple[int, int] = SIDE_PX) -> Iterator[Scene]:
     """Scenes without end, portrait and landscape: images uint8 [H, W, 3], labels uint8 [H, W]."""
-    rng, digits = np.random.default_rng(seed), load_source_digits(split)
+    rng, digits = np.random.default_rng(seed), source_digits(split)
     while True:
         height, width = rng.integers(*side_px, 2, endpoint=True)
         yield compose(rng, digits, height, width)
