@@ -11,7 +11,7 @@ from time import perf_counter
 
 from batchseg.errors import RowFault
 from batchseg.schema import Status
-from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
+from batchseg.segmentors.base import Prediction, Segmentor
 from batchseg.stages.item import Item
 from batchseg.stages.prepare import describe
 
@@ -50,10 +50,12 @@ class Segment:
                 group.append(item)
                 if len(group) >= self.batch_size:
                     self._finish(group)
-            while (first := _unfinished(queue)) and sum(map(_pixels, queue)) > WAITING_PIXELS:
-                self._finish(groups[first.pixels_THWC.shape])
-                yield from _finished(queue)
             yield from _finished(queue)
+            while sum(map(_pixels, queue)) > WAITING_PIXELS:
+                front = queue[0].model_input
+                assert front is not None  # or it would have left
+                self._finish(groups[front.pixels_THWC.shape])
+                yield from _finished(queue)
         for group in groups.values():
             self._finish(group)
         yield from queue
@@ -128,11 +130,6 @@ def _finished(queue: deque[Item]) -> Iterator[Item]:
     """Take what is finished from the front."""
     while queue and queue[0].model_input is None:
         yield queue.popleft()
-
-
-def _unfinished(queue: deque[Item]) -> ModelInput | None:
-    """The model input that holds up the queue."""
-    return next((item.model_input for item in queue if item.model_input is not None), None)
 
 
 def _pixels(item: Item) -> int:

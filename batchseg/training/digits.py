@@ -26,7 +26,8 @@ DIGITS_A_SCENE = (2, 5)
 
 Split = Literal["train", "validation", "test"]
 
-_VALIDATION_FROM, _TEST_FROM = 0.65, 0.75  # of the file
+_TEST_SHARE = 0.25  # of scikit-learn's file; MNIST has its own
+_VALIDATION_SHARE = 2 / 15  # of what is not test
 _MNIST_BORDER = 4  # its digits are 20x20 in a frame of 28x28
 _MARGIN = 3 / 8  # of a digit, empty around it, so that a rotated corner stays inside
 _EDGE = 0.5  # coverage from which a pixel belongs to the digit
@@ -48,6 +49,9 @@ class SourceDigits:
     def __len__(self) -> int:
         return len(self.values_N)
 
+    def __getitem__(self, part: slice) -> SourceDigits:
+        return SourceDigits(self.ink_NSS[part], self.values_N[part])
+
 
 def load_source_digits(split: Split) -> SourceDigits:
     """Load scikit-learn's digits of one split: `test` is the last quarter of the file, `validation` the tenth
@@ -62,7 +66,9 @@ def load_source_digits(split: Split) -> SourceDigits:
         raise ConfigError("the digit scenes need scikit-learn: pip install 'batchseg[test]'") from exc
     bunch: Any = load_digits()
     ink_NSS = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    return _part(SourceDigits(ink_NSS, bunch.target.astype(np.uint8)), split, _TEST_FROM)
+    digits = SourceDigits(ink_NSS, bunch.target.astype(np.uint8))
+    start = len(digits) - int(len(digits) * _TEST_SHARE)
+    return digits[start:] if split == "test" else _part(digits[:start], split)
 
 
 def load_mnist(folder: str, split: Split) -> SourceDigits:
@@ -85,17 +91,13 @@ def load_mnist(folder: str, split: Split) -> SourceDigits:
         ) from exc
     inner = slice(_MNIST_BORDER, -_MNIST_BORDER)
     digits = SourceDigits(data.data.numpy()[:, inner, inner], data.targets.numpy().astype(np.uint8))
-    return digits if split == "test" else _part(digits, split, 1.0)
+    return digits if split == "test" else _part(digits, split)
 
 
-def _part(digits: SourceDigits, split: Split, test_from: float) -> SourceDigits:
-    """The same shares of training and validation, whether the test digits are in the same file or not."""
-    bounds = [
-        round(len(digits) * share) for share in (0, _VALIDATION_FROM / _TEST_FROM * test_from, test_from, 1)
-    ]
-    place = ("train", "validation", "test").index(split)
-    part = slice(bounds[place], bounds[place + 1])
-    return SourceDigits(digits.ink_NSS[part], digits.values_N[part])
+def _part(digits: SourceDigits, split: Split) -> SourceDigits:
+    """What is not test: the last of it for validation, the rest for training."""
+    start = len(digits) - round(len(digits) * _VALIDATION_SHARE)
+    return digits[start:] if split == "validation" else digits[:start]
 
 
 def compose(

@@ -42,7 +42,7 @@ def make_digits(config: DigitsConfig, on_progress: Callable[[int], None] = lambd
         if config.source == "mnist"
         else load_source_digits
     )
-    digits = {split: load(split) for split in SPLITS}
+    digits = {split: load(split) for split in dict.fromkeys(SPLITS)}
     folder, label_map = Path(config.output).expanduser(), LabelMap.from_names(CLASS_NAMES)
     rows = []
     try:

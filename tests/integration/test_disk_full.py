@@ -19,10 +19,18 @@ SCRIPT = """
 mount -t tmpfs -o size=300k none "$OUT" || exit 99
 "$@"; echo "first $?"
 ls "$OUT"/masks | grep -c '[.]png$'
-find "$OUT" -name '*.tmp*' -o -name '.*.tmp*' | wc -l
+find "$OUT" -name '.tmp-*' | wc -l
+"$PYTHON" -c "$DECODE" "$OUT"; echo "whole $?"
 mount -o remount,size=64m "$OUT"
 "$@"; echo "second $?"
 "$PYTHON" -m batchseg verify "$OUT"; echo "verify $?"
+"""
+DECODE = """
+import sys
+from pathlib import Path
+from PIL import Image
+for mask in Path(sys.argv[1]).glob("masks/*.png"):
+    Image.open(mask).load()
 """
 
 
@@ -38,13 +46,13 @@ def test_no_space_left(tmp_path: Path) -> None:
     words += ["--model", "threshold", "--quiet"]
     done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", SCRIPT, "sh", *words],
-        env={**os.environ, "OUT": str(out), "PYTHON": sys.executable},
+        env={**os.environ, "OUT": str(out), "PYTHON": sys.executable, "DECODE": DECODE},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     lines = done.stdout.split("\n")
     assert lines[0] == "first 1", done.stderr
     assert 0 < int(lines[1]) < IMAGES
-    assert lines[2] == "0"
+    assert lines[2:4] == ["0", "whole 0"], done.stderr
     assert "second 0" in lines, done.stderr
     assert "verify 0" in lines, done.stdout
     assert "No space left on device" in done.stderr

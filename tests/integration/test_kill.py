@@ -96,6 +96,7 @@ def test_the_next_run_completes_what_was_killed(
         while not POINTS[point](out) and runs(process):
             pass
         process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it ended before it came to this point"
     subprocess.run(command(scenes, out), check=True)
     check_equal(out, undisturbed)
 
@@ -165,9 +166,11 @@ def test_the_job_outlives_its_workers(
         try:
             while not masks(1)(out) and runs(process):
                 pass
-            while runs(process) and not kill(cluster):
-                pass
+            struck = False
+            while not struck and runs(process):
+                struck = kill(cluster)
             assert process.wait(timeout=300) == 0
+            assert struck, "it ended before anything was killed"
         finally:
             process.kill()
     check_equal(out, undisturbed)
