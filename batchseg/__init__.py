@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from batchseg.analysis.evaluate import evaluate
     from batchseg.config import DigitsConfig, EvaluateConfig, RunConfig
+    from batchseg.config_train import TrainConfig
     from batchseg.errors import BatchsegError
     from batchseg.labels import LabelMap, load_label_map
     from batchseg.load import load_config
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from batchseg.schema import Status
     from batchseg.segmentors.base import ModelInput, Prediction, Segmentor, load_segmentor
     from batchseg.training.scenes import make_digits
+    from batchseg.training.train import TrainResult, train
     from batchseg.upsample import bilinear_argmax
 
 __version__ = "0.1.0"
@@ -38,6 +40,8 @@ _HOMES = {
     "RunResult": "batchseg.results.record",
     "Segmentor": "batchseg.segmentors.base",
     "Status": "batchseg.schema",
+    "TrainConfig": "batchseg.config_train",
+    "TrainResult": "batchseg.training.train",
     "bilinear_argmax": "batchseg.upsample",
     "dry_run": "batchseg.pipeline",
     "evaluate": "batchseg.analysis.evaluate",
@@ -46,6 +50,7 @@ _HOMES = {
     "load_segmentor": "batchseg.segmentors.base",
     "make_digits": "batchseg.training.scenes",
     "run": "batchseg.pipeline",
+    "train": "batchseg.training.train",
 }
 
 __all__ = [
@@ -60,6 +65,8 @@ __all__ = [
     "RunResult",
     "Segmentor",
     "Status",
+    "TrainConfig",
+    "TrainResult",
     "bilinear_argmax",
     "dry_run",
     "evaluate",
@@ -68,6 +75,7 @@ __all__ = [
     "load_segmentor",
     "make_digits",
     "run",
+    "train",
 ]
 
 

@@ -14,7 +14,7 @@ import yaml
 from batchseg import __version__
 from batchseg.cli_inspect import doctor, verify
 from batchseg.cli_options import given, options, pairing, reported_errors, reporting
-from batchseg.cli_train import digits
+from batchseg.cli_train import digits, train
 from batchseg.config import METRICS, EvaluateConfig, RunConfig
 from batchseg.errors import ConfigError
 from batchseg.load import load_config, validate
@@ -29,6 +29,7 @@ def cli() -> None:
 cli.add_command(verify)
 cli.add_command(doctor)
 cli.add_command(digits)
+cli.add_command(train)
 
 
 _gates = options(

@@ -20,7 +20,17 @@ def load_config(
     settings: Iterable[str] = (),
     overrides: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Read a RunConfig.
+    """Read a RunConfig; see `read_config`."""
+    return read_config(RunConfig, path, settings, overrides)
+
+
+def read_config(
+    kind: type[Config],
+    path: str | Path | None = None,
+    settings: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read a configuration of any kind.
 
     Args:
         path: YAML file; None starts from nothing.
@@ -34,7 +44,7 @@ def load_config(
     data = merge(data, overrides or {})
     for setting in settings:
         data = merge(data, _nested(setting))
-    return validate(RunConfig, data, str(path) if path is not None else "the configuration")
+    return validate(kind, data, str(path) if path is not None else "the configuration")
 
 
 def validate(kind: type[Config], data: Mapping[str, Any], origin: str) -> Config:
@@ -71,6 +81,14 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two configurations differ: key, value before, value now."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [(f"{place}.{key}".lstrip("."), key) for key in sorted({*old, *new})]
+        return [found for at, key in keys for found in differences(old.get(key), new.get(key), at)]
+    return [] if old == new else [(place, old, new)]
 
 
 def _beneath(key: str, old: Any, value: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from batchseg.engine.graph import Stages
 from batchseg.engine.placement import Placement
 from batchseg.errors import OutputError
 from batchseg.labels import LabelMap
+from batchseg.load import differences
 from batchseg.preflight import check_source, check_truth, choose_labels
 from batchseg.results.folder import Results
 from batchseg.results.record import RunResult
@@ -149,17 +150,10 @@ def refuse_mixture(results: Results, model: Model, config: RunConfig) -> None:
     changes = [
         f"{key}: {old!r} -> {new!r}"
         for part in ("segmentor", "labels")
-        for key, old, new in _differences(part, before.get(part), now.get(part))
+        for key, old, new in differences(before.get(part), now.get(part), part)
     ]
     raise OutputError(
         f"{results.root} holds masks of another model or setting "
         f"({'; '.join(changes) or 'its weights changed'}); "
         "choose a fresh --output, or have everything computed again with --recompute"
     )
-
-
-def _differences(place: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted({*old, *new})
-        return [found for key in keys for found in _differences(f"{place}.{key}", old.get(key), new.get(key))]
-    return [] if old == new else [(place, old, new)]

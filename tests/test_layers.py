@@ -16,7 +16,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"cli_inspect", "cli_train"},
-    {"cli_options", "terminal_inspect"},
+    {"cli_options", "terminal_inspect", "terminal_train"},
     {"terminal", "pipeline", "training", "analysis"},
     {"engine", "preflight"},
     {"results"},
@@ -25,6 +25,7 @@ LAYERS = (
     {"masks", "images"},
     {"upsample", "metrics", "labels", "image_headers", "load", "storage", "keys"},
     {"errors"},
+    {"config_train"},
     {"config", "schema"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -89,7 +89,7 @@ def run_record(
         "status": status,
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
-        "versions": {name: _version(name) for name in VERSIONED},
+        "versions": package_versions(),
         "machine": {"host": platform.node(), "python": platform.python_version(), "cpus": os.cpu_count()},
         "computed": dict(sorted(tally.statuses.items())),
         "timings": {
@@ -100,6 +100,11 @@ def run_record(
         },
         **facts,
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """What is installed of the packages that shape a result."""
+    return {name: _version(name) for name in VERSIONED}
 
 
 def _rate(tally: Tally) -> float | None:

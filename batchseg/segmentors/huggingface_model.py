@@ -69,24 +69,28 @@ class HuggingFaceModel:
 
     @torch.inference_mode()
     def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        outputs = self._forward(np.concatenate([each.pixels_THWC for each in inputs]))
+        outputs = self._forward(torch.from_numpy(np.concatenate([each.pixels_THWC for each in inputs])))
         crops = len(inputs[0].pixels_THWC)
         return [
             self._predict(self._scores(outputs, slice(index * crops, (index + 1) * crops)), each)
             for index, each in enumerate(inputs)
         ]
 
-    def _forward(self, pixels_BHWC: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
-        pixels = torch.from_numpy(pixels_BHWC)
+    def logits(self, pixels_BHWC: Tensor) -> Tensor:
+        """Logits [B, C, h, w] of a semantic model, with gradients where those are on."""
+        logits: Tensor = self._forward(pixels_BHWC)["logits"]
+        return logits
+
+    def _forward(self, pixels_BHWC: Tensor) -> Any:
         if self.device.type == "cuda":
-            pixels = pixels.pin_memory()
+            pixels_BHWC = pixels_BHWC.pin_memory()
         # the pixels cross to the device as bytes, a quarter of float32
-        pixels_BCHW = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        pixels_BCHW = pixels_BHWC.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         values = {"pixel_values": pixels_BCHW * self.scale_C11 + self.shift_C11}
         if self.model_type in VIDEO:
             values = {"pixel_values_videos": values["pixel_values"][:, None]}
         if self.task_L is not None:
-            values["task_inputs"] = self.task_L.expand(len(pixels), -1)
+            values["task_inputs"] = self.task_L.expand(len(pixels_BHWC), -1)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.network(**values)
 

@@ -53,14 +53,15 @@ def positions(config: Any) -> int | None:
 
 
 def take_layers(
-    name: str, first: int, last: int, start: Start = "pretrained", seed: int = 0
+    name: str, layers: tuple[int, int] | None = None, start: Start = "pretrained", seed: int = 0
 ) -> tuple[Any, float]:
-    """Layers `first` to `last` (both included, from 0) of a checkpoint, and the RMS of its word embeddings.
+    """Some layers of a checkpoint, and the root mean square of its word embeddings.
 
     Of the vocabulary only the CLS or BOS token is kept, as the one row of the input embeddings.
 
     Args:
         name: a folder or a name on the hub.
+        layers: the first and the last, both included, from 0; None for all.
         start: `pretrained`; or for an ablation `random` (newly initialised) or `shuffled` (the pretrained
             elements of each tensor in random order, which keeps its statistics).
 
@@ -69,6 +70,7 @@ def take_layers(
     """
     whole = _load(name)
     config = copy.deepcopy(whole.config)
+    first, last = layers or (0, config.num_hidden_layers - 1)
     if not 0 <= first <= last < config.num_hidden_layers:
         raise ModelError(f"{name} has layers 0 to {config.num_hidden_layers - 1}, not {first} to {last}")
     words = whole.get_input_embeddings().weight.detach()

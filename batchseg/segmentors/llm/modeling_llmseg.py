@@ -39,11 +39,11 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         cls,
         name: str,
         config: LLMSegConfig,
-        layers: tuple[int, int],
+        layers: tuple[int, int] | None = None,
         start: Start = "pretrained",
         seed: int = 0,
     ) -> LLMSemanticSegmentor:
-        """A new segmentor around layers `layers[0]` to `layers[1]` of a pretrained language model.
+        """A new segmentor around layers `layers[0]` to `layers[1]`, or all, of a pretrained language model.
 
         Args:
             name: folder or hub name of a BERT, GPT-2, Llama, Qwen or T5 checkpoint.
@@ -54,7 +54,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         Raises:
             ModelError: the language model cannot be had, or lacks the layers.
         """
-        language_model, rms = take_layers(name, *layers, start, seed)
+        language_model, rms = take_layers(name, layers, start, seed)
         config.language_model, config.embedding_rms = language_model.config, rms
         config.language_width = language_model.config.hidden_size
         torch.manual_seed(seed)

@@ -1,0 +1,191 @@
+"""Images and their ground truth as training examples, in an order that a resumed training finds again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from batchseg.config import Limits
+from batchseg.config_train import Augmentation
+from batchseg.errors import RowFault
+from batchseg.images import decode_image
+from batchseg.labels import LabelMap
+from batchseg.segmentors.base import ModelInput, Preparer
+from batchseg.stages.reader import image_reader, truth_reader
+from batchseg.stages.score import read_truth
+
+FILL = (124, 116, 104)  # beyond the edge of an image: the mean of ImageNet
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An image that could not be used, and why."""
+
+    id: str
+    status: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: the model's input and the ground truth, class ids [H, W] at the image's own size."""
+
+    model_input: ModelInput
+    truth_HW: Any
+
+
+class Samples:
+    """Reads and prepares one image after another, just as `batchseg run` does."""
+
+    def __init__(self, rows: pa.Table, preparer: Preparer, label_map: LabelMap, limits: Limits) -> None:
+        self.rows, self.preparer, self.label_map, self.limits = rows, preparer, label_map, limits
+        self.images, self.truths = image_reader(), truth_reader()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, index: int) -> Sample | Fault:
+        row = {name: self.rows[name][index].as_py() for name in ("id", "uri", "truth")}
+        try:
+            image_HWC = decode_image(self.images.read(row["uri"]), self.limits)
+            truth_HW = read_truth(self.truths, self.label_map, self.limits, row["truth"])
+            if truth_HW.shape != image_HWC.shape[:2]:
+                return Fault(row["id"], "truth_mismatch", f"its truth is {truth_HW.shape[::-1]} pixels")
+            return Sample(self.preparer(image_HWC), truth_HW)
+        except RowFault as fault:
+            return Fault(row["id"], fault.status.value, str(fault))
+
+
+class ValidationSet(Dataset[Sample | Fault]):
+    """Every image once, as it is."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample | Fault:
+        return self.samples.read(index)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops that are learnt from.
+
+    Attributes:
+        pixels_BHWC: uint8.
+        labels_BHW: int64; the label map's void where there is no truth.
+    """
+
+    pixels_BHWC: Tensor
+    labels_BHW: Tensor
+    faults: list[Fault]
+
+
+class TrainingSet(Dataset[tuple[Tensor, Tensor] | Fault]):
+    """Augmented crops. An index is (seed, row): the same pair gives the same crop in whatever process."""
+
+    def __init__(self, samples: Samples, augmentation: Augmentation, crop: int) -> None:
+        self.samples = samples
+        self.augment = Augment(augmentation, crop, samples.label_map.void)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor] | Fault:
+        seed, row = index
+        sample = self.samples.read(row)
+        if isinstance(sample, Fault):
+            return sample
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.augment(sample)
+
+
+def collate(parts: list[tuple[Tensor, Tensor] | Fault]) -> Batch | list[Fault]:
+    """A batch of the crops that could be read."""
+    faults = [part for part in parts if isinstance(part, Fault)]
+    crops = [part for part in parts if not isinstance(part, Fault)]
+    if not crops:
+        return faults
+    pixels, labels = zip(*crops, strict=True)
+    return Batch(torch.stack(pixels), torch.stack(labels), faults)
+
+
+class Augment:
+    """Scale, crop, mirror and colour with torchvision's transforms."""
+
+    def __init__(self, settings: Augmentation, crop: int, void: int) -> None:
+        self.scale = settings.scale
+        fill = {tv_tensors.Image: FILL, tv_tensors.Mask: void}
+        mirrors = {"horizontal": v2.RandomHorizontalFlip(), "vertical": v2.RandomVerticalFlip()}
+        strength = settings.colour
+        self.rest = v2.Compose(
+            [
+                v2.RandomCrop(crop, pad_if_needed=True, fill=fill),
+                *(mirrors[axis] for axis in settings.flip),
+                *([v2.ColorJitter(strength, strength, strength)] if strength else []),
+            ]
+        )
+
+    def __call__(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        """Pixels uint8 [crop, crop, 3] and labels int64 [crop, crop]."""
+        pixels_HWC = sample.model_input.pixels_THWC[0]
+        low, high = self.scale
+        factor = low + (high - low) * torch.rand(()).item()
+        size = [max(1, round(side * factor)) for side in pixels_HWC.shape[:2]]
+        image = v2.functional.resize(torch.from_numpy(pixels_HWC).permute(2, 0, 1), size, antialias=True)
+        # nearest as Pillow does it: the pixel under each centre
+        labels = torch.from_numpy(sample.truth_HW.astype(np.int32))[None, None].float()
+        labels = torch.nn.functional.interpolate(labels, size, mode="nearest-exact")[0]
+        image, labels = self.rest(tv_tensors.Image(image), tv_tensors.Mask(labels.long()))
+        return image.permute(1, 2, 0).as_subclass(Tensor).contiguous(), labels[0].as_subclass(Tensor)
+
+
+@dataclass(frozen=True)
+class Batches(Sampler[list[tuple[int, int]]]):
+    """The batches of one worker, of all epochs in turn, from step `first` on.
+
+    Attributes:
+        rows: training images; each epoch has an order of its own.
+        a_step: images of one step on all workers.
+        accumulate: batches of one step on one worker.
+    """
+
+    rows: int
+    a_step: int
+    accumulate: int
+    rank: int
+    workers: int
+    seed: int
+    first: int
+    last: int
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return max(1, self.rows // self.a_step)
+
+    def __len__(self) -> int:
+        return (self.last - self.first) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in range(self.first, self.last):
+            epoch, within = divmod(step, self.steps_an_epoch)
+            order = np.random.default_rng([self.seed, 2, epoch]).permutation(self.rows)
+            order = np.resize(order, self.steps_an_epoch * self.a_step)  # a small set is seen several times
+            rows = order[within * self.a_step : (within + 1) * self.a_step]
+            seeds = np.random.default_rng([self.seed, 3, step]).integers(2**62, size=self.a_step)
+            pairs = list(zip(seeds.tolist(), rows.tolist(), strict=True))[self.rank :: self.workers]
+            size = len(pairs) // self.accumulate
+            for start in range(0, len(pairs), size):
+                yield pairs[start : start + size]

@@ -1,0 +1,46 @@
+"""From a training's best state to a checkpoint that `batchseg run --model` takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from batchseg.config_train import NewModel, TrainConfig
+from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.segmentors.llm.lora import add_lora, merge_lora
+
+
+def export(
+    config: TrainConfig,
+    start: HuggingFaceCheckpoint,
+    weights: dict[str, Any],
+    temperature: float,
+    folder: Path,
+) -> None:
+    """Write network and image processor, whole or not at all: float16 safetensors, adapters merged.
+
+    Args:
+        weights: the best epoch's state dict.
+        temperature: what logits are to be divided by; models of our own carry it in their configuration.
+    """
+    network = start.load("cpu", "fp32").network
+    lora = isinstance(config.model, NewModel) and config.model.mode == "lora"
+    if isinstance(config.model, NewModel) and lora:
+        add_lora(network, config.model.lora_rank)
+    network.load_state_dict(weights)
+    if lora:
+        merge_lora(network)
+    if hasattr(network.config, "temperature"):
+        network.config.temperature *= temperature
+    with torch.no_grad():
+        network.half()
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(start.location.folder(), unfinished, ignore=shutil.ignore_patterns("*.safetensors*"))
+    network.save_pretrained(unfinished)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(unfinished, folder)

@@ -1,0 +1,288 @@
+"""What each training worker does: learn, validate, report; and go on where an earlier attempt stopped.
+
+State travels in Ray Train's checkpoints, one an epoch: whether a worker died or the whole job was killed,
+the next attempt finds the latest and repeats at most an epoch, with the same batches in the same order.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from batchseg.config_train import NewModel, TrainConfig
+from batchseg.labels import LabelMap
+from batchseg.metrics import ConfusionMatrix
+from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.segmentors.llm.lora import add_lora
+from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet, collate
+from batchseg.training.objective import segmentation_loss
+from batchseg.training.validate import Validation, validate
+
+STATE = "state.pt"
+TELL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker is given.
+
+    Attributes:
+        start: the checkpoint with the weights before the first step.
+        events: a `ray.util.queue.Queue` for news of step and epoch.
+    """
+
+    config: TrainConfig
+    start: HuggingFaceCheckpoint
+    label_map: LabelMap
+    train: pa.Table
+    validation: pa.Table
+    crop: int
+    device: str
+    precision: str
+    threads: int
+    events: Any
+
+
+@dataclass
+class State:
+    """How far it is. `history` has a row an epoch; `failure` says why it had to stop."""
+
+    step: int = 0
+    epoch: int = 0
+    best_epoch: int = 0
+    best_mean_iou: float = -1.0
+    history: list[dict[str, Any]] | None = None
+    faults: list[dict[str, str]] | None = None
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """The function Ray Train calls on every worker."""
+    Learner(settings["job"]).run()
+
+
+class Learner:
+    """One worker's network, optimiser and data."""
+
+    def __init__(self, job: Job) -> None:
+        import ray.train
+        import ray.train.torch
+
+        context = ray.train.get_context()
+        self.job, self.config = job, job.config
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        torch.set_num_threads(job.threads)
+        torch.manual_seed(job.config.seed)
+        self.model = job.start.load(job.device, job.precision)
+        self.network: nn.Module = self.model.network
+        if isinstance(self.config.model, NewModel) and self.config.model.mode == "lora":
+            add_lora(self.network, self.config.model.lora_rank)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.state = State(history=[], faults=[])
+        samples = Samples(job.train, job.start.preparer(), job.label_map, self.config.limits)
+        self.batches = self._batches(len(samples))
+        self.steps = self.batches.last
+        self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._share_of_rate)
+        self._resume(ray.train.get_checkpoint())
+        self.batches = self._batches(len(samples))
+        self.train_loader: Any = DataLoader(
+            TrainingSet(samples, self.config.augmentation, job.crop),
+            batch_sampler=self.batches,
+            collate_fn=collate,
+            **_loading(job),
+        )
+        mine = job.validation.take(np.arange(self.rank, len(job.validation), self.world))
+        self.validation_loader: Any = DataLoader(
+            ValidationSet(Samples(mine, job.start.preparer(), job.label_map, self.config.limits)),
+            batch_size=None,
+            **_loading(job),
+        )
+        self.learner = copy.copy(self.model)
+        self.learner.network = ray.train.torch.prepare_model(self.network, move_to_device=False)
+        weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
+        self.weights_C = torch.tensor(weights, device=self.model.device)
+        self.told = self.begun = monotonic()
+
+    def run(self) -> None:
+        """Every step that is left."""
+        batches = iter(self.train_loader)
+        while self.state.epoch < self.config.epochs and not self._stale():
+            self.network.train()
+            self.begun = monotonic()
+            losses = []
+            for _ in range(self.batches.steps_an_epoch):
+                loss = self._step([next(batches) for _ in range(self.config.accumulate)])
+                if not math.isfinite(loss):
+                    self._tell(failure=f"the loss is {loss} at step {self.state.step + 1}")
+                    return
+                self.state.step += 1
+                losses.append(loss)
+                self._tell_now_and_then(loss)
+            self._end_epoch(float(np.mean(losses)))
+
+    def _step(self, batches: list[Batch | list[Any]]) -> float:
+        """One step of the optimiser. Its loss; not finite where it was not taken."""
+        total = 0.0
+        for batch in batches:
+            if isinstance(batch, list):
+                self._note(batch)
+                continue
+            self._note(batch.faults)
+            logits = self.learner.logits(batch.pixels_BHWC)
+            loss = segmentation_loss(logits, batch.labels_BHW.to(logits.device), self.weights_C) / len(
+                batches
+            )
+            loss.backward()
+            total += loss.item()
+        # gradients are those of all workers by now, so all of them stop at the same step
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        if not math.isfinite(total) or not torch.isfinite(norm):
+            return math.nan if math.isfinite(total) else total
+        self.optimiser.step()
+        self.schedule.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return total
+
+    def _end_epoch(self, loss: float) -> None:
+        learnt_s = monotonic() - self.begun
+        self.network.eval()
+        found = validate(self.model, self.validation_loader, self.job.label_map.num_classes, self.config.seed)
+        found.matrix = ConfusionMatrix(_summed(found.matrix.counts, self.model.device))
+        self.state.epoch += 1
+        self._note(found.faults)
+        row = self._row(loss, learnt_s, found)
+        assert self.state.history is not None
+        self.state.history.append(row)
+        if row["mean_iou"] > self.state.best_mean_iou:
+            self.state.best_mean_iou, self.state.best_epoch = row["mean_iou"], self.state.epoch
+        self._report(row)
+        self._tell(epoch=row)
+
+    def _row(self, loss: float, learnt_s: float, found: Validation) -> dict[str, Any]:
+        temperature, likelihood = found.calibration()
+        images = self.batches.steps_an_epoch * self.batches.a_step
+        figures = {name: -1.0 if value is None else value for name, value in found.matrix.summary().items()}
+        return {
+            "epoch": self.state.epoch,
+            "step": self.state.step,
+            "loss": loss,
+            "learning_rate": self.schedule.get_last_lr()[0],
+            **figures,
+            "validation_nll": likelihood,
+            "temperature": temperature,
+            "train_s": learnt_s,
+            "validation_s": monotonic() - self.begun - learnt_s,
+            "images_per_s": images / learnt_s,
+        }
+
+    def _report(self, row: dict[str, Any]) -> None:
+        import ray.train
+
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if self.rank == 0:
+                torch.save(
+                    {
+                        "network": self.network.state_dict(),
+                        "optimiser": self.optimiser.state_dict(),
+                        "schedule": self.schedule.state_dict(),
+                        "state": asdict(self.state),
+                    },
+                    Path(folder) / STATE,
+                )
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(row, checkpoint=checkpoint)
+
+    def _resume(self, checkpoint: Any) -> None:
+        if checkpoint is None:
+            return
+        with checkpoint.as_directory() as folder:
+            saved = torch.load(Path(folder) / STATE, map_location=self.model.device, weights_only=True)
+        self.network.load_state_dict(saved["network"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.state = State(**saved["state"])
+
+    def _batches(self, rows: int) -> Batches:
+        config = self.config
+        a_step = config.batch_size * config.accumulate * self.world
+        epoch = max(1, rows // a_step)
+        return Batches(
+            rows,
+            a_step,
+            config.accumulate,
+            self.rank,
+            self.world,
+            config.seed,
+            self.state.step,
+            epoch * config.epochs,
+        )
+
+    def _share_of_rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to zero."""
+        warm_up = min(self.config.warmup_steps, self.steps // 2)
+        if step < warm_up:
+            return (step + 1) / warm_up
+        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, self.steps - warm_up)))
+
+    def _stale(self) -> bool:
+        return self.state.epoch - self.state.best_epoch >= self.config.patience
+
+    def _note(self, faults: list[Any]) -> None:
+        """Remember an image that could not be read, once."""
+        assert self.state.faults is not None
+        known = {fault["id"] for fault in self.state.faults}
+        for fault in faults:
+            if fault.id not in known:
+                known.add(fault.id)
+                self.state.faults.append(asdict(fault))
+                self._tell(fault=asdict(fault))
+
+    def _tell_now_and_then(self, loss: float) -> None:
+        if monotonic() - self.told >= TELL_S:
+            self._tell(loss=loss)
+
+    def _tell(self, **news: Any) -> None:
+        self.told = monotonic()
+        if self.rank == 0:
+            self.job.events.put({"step": self.state.step, "steps": self.steps, **news})
+
+
+def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Weights of norms, and biases, are not decayed."""
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    return [
+        {"params": [weight for weight in learning if weight.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [weight for weight in learning if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _loading(job: Job) -> dict[str, Any]:
+    """One process reads ahead for two threads that learn."""
+    # started anew, for a copy of a process full of threads may hang
+    return {
+        "num_workers": max(1, job.threads // 2),
+        "persistent_workers": True,
+        "multiprocessing_context": "spawn",
+        "pin_memory": False,
+    }
+
+
+def _summed(counts: Any, device: torch.device) -> Any:
+    """The sum over all workers."""
+    if not torch.distributed.is_initialized():
+        return counts
+    total: Tensor = torch.from_numpy(counts).to(device)
+    torch.distributed.all_reduce(total)
+    return total.cpu().numpy()

@@ -1,0 +1,154 @@
+"""The model that a training starts from, as a checkpoint that every worker loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from batchseg.config_train import NewModel, TrainConfig
+from batchseg.errors import ModelError
+from batchseg.labels import LabelMap, load_label_map
+from batchseg.segmentors.huggingface_families import OWN, SEMANTIC
+from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
+from batchseg.segmentors.llm.language import Start
+from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
+
+MOST_NEW = (
+    0.5  # a model to go on from brings at least so much of itself; SegFormer's decoder is a sixth of it
+)
+
+STARTS: dict[str, Start] = {"random_frozen": "random", "shuffled_frozen": "shuffled"}
+
+
+def write_start(config: TrainConfig, folder: Path) -> None:
+    """Save the network, with weights as they are before the first step, and its image processor.
+
+    Raises:
+        ModelError: the language model or the model to go on from cannot be had.
+        LabelMapError: there are no class names.
+    """
+    network, processor = _new(config) if isinstance(config.model, NewModel) else _known(config, config.model)
+    network.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _new(config: TrainConfig) -> tuple[Any, Any]:
+    from transformers import SegformerImageProcessor
+
+    model = config.model
+    assert isinstance(model, NewModel)
+    if config.labels is None:
+        raise ModelError("a new model needs the names of its classes: give --labels")
+    names = load_label_map(config.labels).names
+    shape = LLMSegConfig(
+        backbone=model.backbone,
+        widths=model.widths,
+        fusion=model.fusion,
+        decoder=model.decoder,
+        decoder_width=model.decoder_width,
+        trained=model.mode if model.mode in ("norm_only", "full") else "frozen",
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+    )
+    torch.manual_seed(config.seed)
+    if model.language_model is None:
+        network = LLMSemanticSegmentor(shape)
+    else:
+        network = LLMSemanticSegmentor.from_language_model(
+            model.language_model, shape, model.layers, STARTS.get(model.mode, "pretrained"), config.seed
+        )
+    if model.backbone_weights is not None:
+        _fill_backbone(network.backbone, model.backbone_weights)
+    _try(network, model.size)
+    return network, SegformerImageProcessor(size={"height": model.size, "width": model.size})
+
+
+def _try(network: nn.Module, size: int) -> None:
+    """One image of the size that is trained, so that a size too large for the language model shows now."""
+    try:
+        with torch.inference_mode():
+            network.eval()(pixel_values=torch.zeros(1, 3, size, size))
+    except ValueError as exc:
+        raise ModelError(f"model.size {size}: {exc}") from exc
+
+
+def _fill_backbone(backbone: nn.Module, weights: str) -> None:
+    """Copy what torchvision's ResNet-50 has of ours, under its own names."""
+    state = _read_state(weights)
+    names = {
+        "stem.0": "conv1",
+        "stem.1": "bn1",
+        "stages.0": "layer1",
+        "stages.1": "layer2",
+        "stages.2": "layer3",
+    }
+    ours = {}
+    for key in backbone.state_dict():
+        stem = next(name for name in names if key.startswith(name + "."))
+        ours[key] = state.get(names[stem] + key.removeprefix(stem))
+    missing = [key for key, value in ours.items() if value is None]
+    if missing:
+        raise ModelError(f"model.backbone_weights {weights}: is no ResNet-50, it lacks {missing[0]}")
+    backbone.load_state_dict(ours)
+
+
+def _read_state(weights: str) -> dict[str, Any]:
+    from safetensors.torch import load_file
+    from torchvision.models import get_weight
+
+    path = Path(weights).expanduser()
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        if path.suffix in (".pt", ".pth"):
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
+        return dict(get_weight(f"ResNet50_Weights.{weights}").get_state_dict(progress=False))
+    except Exception as exc:  # unpickling and downloading may fail in any way
+        raise ModelError(f"model.backbone_weights {weights}: cannot be read: {exc}") from exc
+
+
+def _known(config: TrainConfig, name: str) -> tuple[Any, Any]:
+    """A semantic model of transformers; its last layer is new where the classes are others."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation
+
+    try:
+        own = AutoConfig.from_pretrained(name)
+        if own.model_type not in (*SEMANTIC, *OWN):
+            raise ModelError(
+                f"{name} is a {own.model_type} model; those that can be trained here: "
+                f"{', '.join((*SEMANTIC, *OWN))}"
+            )
+        names = (
+            load_label_map(config.labels).names
+            if config.labels
+            else LabelMap.from_names(tuple(own.id2label[index] for index in range(own.num_labels))).names
+        )
+        own.id2label = dict(enumerate(names))
+        own.label2id = {label: index for index, label in enumerate(names)}
+        torch.manual_seed(config.seed)
+        network, info = AutoModelForSemanticSegmentation.from_pretrained(
+            name,
+            config=own,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+        processor = AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"model {name}: cannot be loaded: {' '.join(str(exc).split())}") from exc
+    _refuse_mostly_new(name, network, {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+    return network, processor
+
+
+def _refuse_mostly_new(name: str, network: nn.Module, new: set[str]) -> None:
+    sizes = {key: value.numel() for key, value in network.state_dict().items()}
+    share = sum(size for key, size in sizes.items() if key in new) / max(1, sum(sizes.values()))
+    if share > MOST_NEW:
+        raise ModelError(
+            f"model {name}: {share:.0%} of the weights of {type(network).__name__} are not in it; "
+            "it is not a model of this kind, or was not saved whole"
+        )

@@ -1,0 +1,77 @@
+"""The validation after each epoch, with the program's own metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from batchseg.metrics import ConfusionMatrix
+from batchseg.segmentors.huggingface_model import HuggingFaceModel
+from batchseg.training.data import Fault, Sample
+from batchseg.upsample import bilinear_argmax
+
+PIXELS_AN_IMAGE = 256  # for the temperature: a few pixels of many images say more than all of one
+LOG_TEMPERATURES = np.linspace(np.log(0.25), np.log(8.0), 141)
+
+
+@dataclass
+class Validation:
+    """What the validation images say.
+
+    Attributes:
+        matrix: of all images, at their own sizes.
+        logits_NC, truth_N: a sample of pixels.
+    """
+
+    matrix: ConfusionMatrix
+    logits_NC: list[Tensor] = field(default_factory=list)
+    truth_N: list[Tensor] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    def calibration(self) -> tuple[float, float]:
+        """The temperature with the lowest mean negative log-likelihood, and that likelihood (Guo et al. 2017)."""
+        if not self.logits_NC:
+            return 1.0, float("nan")
+        logits_NC, truth_N = torch.cat(self.logits_NC), torch.cat(self.truth_N)
+        losses = [
+            float(functional.cross_entropy(logits_NC / temperature, truth_N))
+            for temperature in np.exp(LOG_TEMPERATURES)
+        ]
+        best = int(np.argmin(losses))
+        return float(np.exp(LOG_TEMPERATURES[best])), losses[best]
+
+
+@torch.inference_mode()
+def validate(
+    model: HuggingFaceModel, samples: Iterable[Sample | Fault], num_classes: int, seed: int
+) -> Validation:
+    """Segment every image as `batchseg run` does, and count."""
+    found = Validation(ConfusionMatrix.zeros(num_classes))
+    generator = torch.Generator().manual_seed(seed)
+    for sample in samples:
+        if isinstance(sample, Fault):
+            found.faults.append(sample)
+            continue
+        logits_Chw = model.logits(torch.from_numpy(sample.model_input.pixels_THWC))[0].float()
+        labels_HW = bilinear_argmax(logits_Chw, sample.model_input.image_hw).cpu().numpy()
+        found.matrix += ConfusionMatrix.from_maps(labels_HW, sample.truth_HW, num_classes)
+        _sample_pixels(found, logits_Chw.cpu(), sample, generator)
+    return found
+
+
+def _sample_pixels(found: Validation, logits_Chw: Tensor, sample: Sample, generator: torch.Generator) -> None:
+    """Some cells of the logits and the truth under their centres."""
+    truth_hw = functional.interpolate(
+        torch.from_numpy(sample.truth_HW.astype(np.int32))[None, None].float(),
+        logits_Chw.shape[1:],
+        mode="nearest-exact",
+    ).flatten()
+    picked = torch.randint(truth_hw.numel(), (PIXELS_AN_IMAGE,), generator=generator)
+    picked = picked[truth_hw[picked] < len(logits_Chw)]
+    found.logits_NC.append(logits_Chw.flatten(1)[:, picked].T)
+    found.truth_N.append(truth_hw[picked].long())
