@@ -59,7 +59,7 @@ def digits(quiet: bool, debug: bool, **flags: Any) -> None:
 def train(source: str | None, as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:
     """Train a model on the images of SOURCE and their ground truth: a folder, or a Parquet manifest.
 
-    OUTPUT/model is then a model for `batchseg run`. A training that was stopped goes on with the same command.
+    OUTPUT/model is then a model for `batchseg run`. A stopped training goes on with the same command.
     """
     with reported_errors(debug):
         config = _train_config(source, flags)

@@ -22,8 +22,8 @@ class NewModel(Model):
     )
     mode: Literal["frozen", "norm_only", "lora", "full", "random_frozen", "shuffled_frozen", "none"] = Field(
         "frozen",
-        description="What of the language model learns. random_frozen, shuffled_frozen and none are controls: "
-        "new weights, the pretrained ones in random order, and its two projections alone.",
+        description="What of the language model learns. random_frozen, shuffled_frozen and none are "
+        "controls: new weights, the pretrained ones in random order, and its two projections alone.",
     )
     lora_rank: int = Field(8, ge=1, description="Rank of the adapters of mode lora.")
     backbone: Literal["small", "resnet50"] = Field("small", description="The convolutional features.")
@@ -78,7 +78,8 @@ class TrainConfig(Model):
     source: Annotated[Source, BeforeValidator(infer_source)]
     output: str = Field(min_length=1, description="Folder for the model, its history and what resumes it.")
     model: str | NewModel = Field(
-        description="A new LLM segmentor, or a semantic model of transformers to go on from: folder or hub name."
+        description="A new LLM segmentor; or a semantic model of transformers to go on from, by folder or "
+        "hub name."
     )
     labels: str | None = Field(
         None,

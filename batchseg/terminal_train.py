@@ -43,10 +43,9 @@ class TrainProgress:
         self.bar.stop()
 
     def __call__(self, news: dict[str, Any]) -> None:
-        loss = {"loss": f"loss {news['loss']:.3f}"} if "loss" in news else {}
-        self.bar.update(
-            self.task, description="training", completed=news["step"], total=news["steps"], **loss
-        )
+        self.bar.update(self.task, description="training", completed=news["step"], total=news["steps"])
+        if "loss" in news:
+            self.bar.update(self.task, loss=f"loss {news['loss']:.3f}")
         if self.hidden:
             return
         if "fault" in news:
@@ -55,7 +54,8 @@ class TrainProgress:
             row = news["epoch"]
             figures = "  ".join(f"{label} {row[name]:.4f}" for name, label in SHOWN.items())
             console.print(
-                f"epoch {row['epoch']}  step {row['step']} / {news['steps']}  loss {row['loss']:.4f}  {figures}"
+                f"epoch {row['epoch']}  step {row['step']} / {news['steps']}  "
+                f"loss {row['loss']:.4f}  {figures}"
             )
 
 

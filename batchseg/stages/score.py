@@ -30,7 +30,7 @@ def score(label_map: LabelMap, limits: Limits) -> Stage:
         try:
             if item.fault is None and item.row["truth"] is not None:
                 truth_HW = read_truth(reader, label_map, limits, item.row["truth"])
-                _check_size(truth_HW, labels_HW)
+                check_size(truth_HW, labels_HW.shape)
         except RowFault as fault:
             item.fault, truth_HW = fault, None
         item.has_truth = truth_HW is not None
@@ -44,9 +44,10 @@ def read_truth(reader: Reader, label_map: LabelMap, limits: Limits, uri: str) ->
     return label_map.encode(decode_labels(reader.read(uri), limits))
 
 
-def _check_size(truth_HW: Labels, labels_HW: Labels) -> None:
-    if truth_HW.shape != labels_HW.shape:
-        (truth_h, truth_w), (height, width) = truth_HW.shape, labels_HW.shape
+def check_size(truth_HW: Labels, image_hw: tuple[int, ...]) -> None:
+    """Raises RowFault."""
+    if truth_HW.shape != image_hw:
+        (truth_h, truth_w), (height, width) = truth_HW.shape, image_hw
         raise RowFault(
             Status.TRUTH_MISMATCH,
             f"the image is {width} x {height} pixels, its truth {truth_w} x {truth_h}",

@@ -21,7 +21,7 @@ from batchseg.images import decode_image
 from batchseg.labels import LabelMap
 from batchseg.segmentors.base import ModelInput, Preparer
 from batchseg.stages.reader import image_reader, truth_reader
-from batchseg.stages.score import read_truth
+from batchseg.stages.score import check_size, read_truth
 
 FILL = (124, 116, 104)  # beyond the edge of an image: the mean of ImageNet
 
@@ -58,8 +58,7 @@ class Samples:
         try:
             image_HWC = decode_image(self.images.read(row["uri"]), self.limits)
             truth_HW = read_truth(self.truths, self.label_map, self.limits, row["truth"])
-            if truth_HW.shape != image_HWC.shape[:2]:
-                return Fault(row["id"], "truth_mismatch", f"its truth is {truth_HW.shape[::-1]} pixels")
+            check_size(truth_HW, image_HWC.shape[:2])
             return Sample(self.preparer(image_HWC), truth_HW)
         except RowFault as fault:
             return Fault(row["id"], fault.status.value, str(fault))
@@ -111,22 +110,19 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor] | Fault]):
             torch.manual_seed(seed)
             return self.augment(sample)
 
-
-def collate(parts: list[tuple[Tensor, Tensor] | Fault]) -> Batch | list[Fault]:
-    """A batch of the crops that could be read."""
-    faults = [part for part in parts if isinstance(part, Fault)]
-    crops = [part for part in parts if not isinstance(part, Fault)]
-    if not crops:
-        return faults
-    pixels, labels = zip(*crops, strict=True)
-    return Batch(torch.stack(pixels), torch.stack(labels), faults)
+    def collate(self, parts: list[tuple[Tensor, Tensor] | Fault]) -> Batch:
+        """The crops that could be read; if none could, one without truth: no worker may stay behind."""
+        faults = [part for part in parts if isinstance(part, Fault)]
+        crops = [part for part in parts if not isinstance(part, Fault)]
+        pixels, labels = zip(*(crops or [self.augment.nothing()]), strict=True)
+        return Batch(torch.stack(pixels), torch.stack(labels), faults)
 
 
 class Augment:
     """Scale, crop, mirror and colour with torchvision's transforms."""
 
     def __init__(self, settings: Augmentation, crop: int, void: int) -> None:
-        self.scale = settings.scale
+        self.scale, self.crop, self.void = settings.scale, crop, void
         fill = {tv_tensors.Image: FILL, tv_tensors.Mask: void}
         mirrors = {"horizontal": v2.RandomHorizontalFlip(), "vertical": v2.RandomVerticalFlip()}
         strength = settings.colour
@@ -150,6 +146,11 @@ class Augment:
         labels = torch.nn.functional.interpolate(labels, size, mode="nearest-exact")[0]
         image, labels = self.rest(tv_tensors.Image(image), tv_tensors.Mask(labels.long()))
         return image.permute(1, 2, 0).as_subclass(Tensor).contiguous(), labels[0].as_subclass(Tensor)
+
+    def nothing(self) -> tuple[Tensor, Tensor]:
+        """A crop without ground truth."""
+        side = (self.crop, self.crop)
+        return torch.zeros(*side, 3, dtype=torch.uint8), torch.full(side, self.void)
 
 
 @dataclass(frozen=True)

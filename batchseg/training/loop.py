@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -25,12 +26,16 @@ from batchseg.labels import LabelMap
 from batchseg.metrics import ConfusionMatrix
 from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.lora import add_lora
-from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet, collate
+from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
 from batchseg.training.objective import segmentation_loss
 from batchseg.training.validate import Validation, validate
 
 STATE = "state.pt"
 TELL_S = 0.5
+
+
+class CannotGoOn(Exception):
+    """Why learning had to stop; finished epochs are worth keeping."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,14 @@ class Job:
 
 @dataclass
 class State:
-    """How far it is. `history` has a row an epoch; `failure` says why it had to stop."""
+    """How far it is. `history` has a row an epoch, `faults` one an image that could not be used."""
 
     step: int = 0
     epoch: int = 0
     best_epoch: int = 0
     best_mean_iou: float = -1.0
-    history: list[dict[str, Any]] | None = None
-    faults: list[dict[str, str]] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[dict[str, str]] = field(default_factory=list)
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -87,19 +92,20 @@ class Learner:
         self.network: nn.Module = self.model.network
         if isinstance(self.config.model, NewModel) and self.config.model.mode == "lora":
             add_lora(self.network, self.config.model.lora_rank)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.state = State(history=[], faults=[])
+        self.network.to(memory_format=torch.channels_last)
+        self.state = State()
         samples = Samples(job.train, job.start.preparer(), job.label_map, self.config.limits)
-        self.batches = self._batches(len(samples))
-        self.steps = self.batches.last
+        batches = self._batches(len(samples))
+        self.steps = batches.last
         self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._share_of_rate)
         self._resume(ray.train.get_checkpoint())
-        self.batches = self._batches(len(samples))
+        self.batches = replace(batches, first=self.state.step)
+        crops = TrainingSet(samples, self.config.augmentation, job.crop)
         self.train_loader: Any = DataLoader(
-            TrainingSet(samples, self.config.augmentation, job.crop),
+            crops,
             batch_sampler=self.batches,
-            collate_fn=collate,
+            collate_fn=crops.collate,
             **_loading(job),
         )
         mine = job.validation.take(np.arange(self.rank, len(job.validation), self.world))
@@ -115,54 +121,55 @@ class Learner:
         self.told = self.begun = monotonic()
 
     def run(self) -> None:
-        """Every step that is left."""
+        """Every epoch that is left."""
         batches = iter(self.train_loader)
-        while self.state.epoch < self.config.epochs and not self._stale():
-            self.network.train()
-            self.begun = monotonic()
-            losses = []
-            for _ in range(self.batches.steps_an_epoch):
-                loss = self._step([next(batches) for _ in range(self.config.accumulate)])
-                if not math.isfinite(loss):
-                    self._tell(failure=f"the loss is {loss} at step {self.state.step + 1}")
-                    return
-                self.state.step += 1
-                losses.append(loss)
-                self._tell_now_and_then(loss)
-            self._end_epoch(float(np.mean(losses)))
+        try:
+            while self.state.epoch < self.config.epochs and not self._stale():
+                self._judge(self._learn(batches))
+        except CannotGoOn as reason:
+            self._tell(failure=str(reason))
 
-    def _step(self, batches: list[Batch | list[Any]]) -> float:
-        """One step of the optimiser. Its loss; not finite where it was not taken."""
+    def _learn(self, batches: Iterator[Batch]) -> float:
+        """One epoch's steps; the mean loss. Raises CannotGoOn."""
+        self.network.train()
+        self.begun = monotonic()
+        losses = []
+        for _ in range(self.batches.steps_an_epoch):
+            losses.append(self._step([next(batches) for _ in range(self.config.accumulate)]))
+            self.state.step += 1
+            self._tell_now_and_then(losses[-1])
+        return float(np.mean(losses))
+
+    def _step(self, batches: list[Batch]) -> float:
+        """One step of the optimiser; its loss. Raises CannotGoOn, on all workers at the same step."""
         total = 0.0
         for batch in batches:
-            if isinstance(batch, list):
-                self._note(batch)
-                continue
             self._note(batch.faults)
             logits = self.learner.logits(batch.pixels_BHWC)
-            loss = segmentation_loss(logits, batch.labels_BHW.to(logits.device), self.weights_C) / len(
-                batches
-            )
-            loss.backward()
-            total += loss.item()
-        # gradients are those of all workers by now, so all of them stop at the same step
+            loss = segmentation_loss(logits, batch.labels_BHW.to(logits.device), self.weights_C)
+            (loss / len(batches)).backward()  # type: ignore[no-untyped-call]
+            total += loss.item() / len(batches)
+        # a loss that is not finite on one worker is none in the gradients of all
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        if not math.isfinite(total) or not torch.isfinite(norm):
-            return math.nan if math.isfinite(total) else total
+        if not (math.isfinite(total) and torch.isfinite(norm)):
+            what = "gradient" if math.isfinite(total) else "loss"
+            raise CannotGoOn(f"the {what} is not a finite number at step {self.state.step + 1}")
         self.optimiser.step()
         self.schedule.step()
         self.optimiser.zero_grad(set_to_none=True)
         return total
 
-    def _end_epoch(self, loss: float) -> None:
+    def _judge(self, loss: float) -> None:
+        """Validate, and keep what was learnt. Raises CannotGoOn."""
         learnt_s = monotonic() - self.begun
         self.network.eval()
         found = validate(self.model, self.validation_loader, self.job.label_map.num_classes, self.config.seed)
         found.matrix = ConfusionMatrix(_summed(found.matrix.counts, self.model.device))
-        self.state.epoch += 1
         self._note(found.faults)
+        if not found.matrix.truth_pixels:
+            raise CannotGoOn("no validation image could be read with its ground truth")
+        self.state.epoch += 1
         row = self._row(loss, learnt_s, found)
-        assert self.state.history is not None
         self.state.history.append(row)
         if row["mean_iou"] > self.state.best_mean_iou:
             self.state.best_mean_iou, self.state.best_epoch = row["mean_iou"], self.state.epoch
@@ -172,13 +179,12 @@ class Learner:
     def _row(self, loss: float, learnt_s: float, found: Validation) -> dict[str, Any]:
         temperature, likelihood = found.calibration()
         images = self.batches.steps_an_epoch * self.batches.a_step
-        figures = {name: -1.0 if value is None else value for name, value in found.matrix.summary().items()}
         return {
             "epoch": self.state.epoch,
             "step": self.state.step,
             "loss": loss,
             "learning_rate": self.schedule.get_last_lr()[0],
-            **figures,
+            **found.matrix.summary(),
             "validation_nll": likelihood,
             "temperature": temperature,
             "train_s": learnt_s,
@@ -225,8 +231,8 @@ class Learner:
             self.rank,
             self.world,
             config.seed,
-            self.state.step,
-            epoch * config.epochs,
+            first=0,
+            last=epoch * config.epochs,
         )
 
     def _share_of_rate(self, step: int) -> float:
@@ -241,7 +247,6 @@ class Learner:
 
     def _note(self, faults: list[Any]) -> None:
         """Remember an image that could not be read, once."""
-        assert self.state.faults is not None
         known = {fault["id"] for fault in self.state.faults}
         for fault in faults:
             if fault.id not in known:

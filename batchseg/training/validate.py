@@ -34,7 +34,7 @@ class Validation:
     faults: list[Fault] = field(default_factory=list)
 
     def calibration(self) -> tuple[float, float]:
-        """The temperature with the lowest mean negative log-likelihood, and that likelihood (Guo et al. 2017)."""
+        """The temperature of the lowest mean negative log-likelihood, and that (Guo et al. 2017)."""
         if not self.logits_NC:
             return 1.0, float("nan")
         logits_NC, truth_N = torch.cat(self.logits_NC), torch.cat(self.truth_N)

@@ -1,0 +1,192 @@
+"""The workers of a training: how many, where, what they tell, and how they fail."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import torch
+
+from batchseg.config_train import TrainConfig
+from batchseg.errors import BatchsegError, ConfigError, ModelError
+from batchseg.labels import LabelMap
+from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.segmentors.precision import resolve_precision
+from batchseg.training.loop import STATE, Job, train_worker
+from batchseg.training.rows import Rows
+
+RETRIES = 3  # of workers that die; each goes on from the last epoch
+
+OnNews = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the workers left behind.
+
+    Attributes:
+        last: how far they came, as `loop.State` in plain values.
+        best: the state dict of the epoch with the highest mean IoU.
+        row: that epoch's row of the history.
+        failure: why they had to stop; None where they did not.
+    """
+
+    last: dict[str, Any]
+    best: dict[str, Any]
+    row: dict[str, Any]
+    failure: str | None
+
+
+def fit(
+    config: TrainConfig,
+    start: HuggingFaceCheckpoint,
+    label_map: LabelMap,
+    rows: Rows,
+    *,
+    state: Path,
+    on_news: OnNews,
+) -> Fitted:
+    """Run the workers until they are through, from wherever an earlier run of theirs stopped.
+
+    Args:
+        state: folder for their checkpoints, on a disk that every worker reaches.
+
+    Raises:
+        BatchsegError: they failed; finished epochs are in `state`.
+    """
+    from ray.train.torch import TorchTrainer
+
+    workers, cpus, device = _hardware(config)
+    with _news(on_news) as events:
+        job = Job(
+            config=config,
+            start=start,
+            label_map=label_map,
+            train=rows.train,
+            validation=rows.validation,
+            crop=config.crop or _input_size(start),
+            device=device,
+            precision=resolve_precision(config.precision, device),
+            threads=cpus,
+            events=events.queue,
+        )
+        trainer = TorchTrainer(
+            train_worker,
+            train_loop_config={"job": job},
+            scaling_config=_scaling(workers, cpus, device),
+            run_config=_keeping(state),
+        )
+        with _sentences(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = trainer.fit()
+    if result.checkpoint is None:
+        raise ModelError(f"training stopped: {events.failure}; no epoch was finished")
+    best = _load(result.get_best_checkpoint("mean_iou", "max"))
+    row = best["state"]["history"][-1]
+    return Fitted(_load(result.checkpoint)["state"], best["network"], row, events.failure)
+
+
+def _scaling(workers: int, cpus: int, device: str) -> Any:
+    from ray.train import ScalingConfig
+
+    return ScalingConfig(num_workers=workers, use_gpu=device == "cuda", resources_per_worker={"CPU": cpus})
+
+
+def _keeping(state: Path) -> Any:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig
+
+    return RunConfig(
+        name="ray",
+        storage_path=str(state),
+        failure_config=FailureConfig(max_failures=RETRIES),
+        checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="mean_iou"),
+    )
+
+
+def _load(checkpoint: Any) -> dict[str, Any]:
+    with checkpoint.as_directory() as folder:
+        loaded: dict[str, Any] = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
+    return loaded
+
+
+def _hardware(config: TrainConfig) -> tuple[int, int, str]:
+    """Workers, CPUs of each, and the device. Raises ConfigError where there is no GPU to use."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = int(sum(node.get("GPU", 0) for node in nodes))
+    device = config.device if config.device != "auto" else ("cuda" if gpus else "cpu")
+    if device == "cuda" and not gpus:
+        raise ConfigError("device is cuda, but Ray sees no GPU; use --device cpu or auto")
+    workers = config.workers or (gpus if device == "cuda" else 1)
+    able = [node for node in nodes if node.get("GPU" if device == "cuda" else "CPU", 0) >= 1]
+    share = -(-workers // len(able))
+    return workers, max(1, int(min(node.get("CPU", 1) for node in able)) // share), device
+
+
+def _input_size(start: HuggingFaceCheckpoint) -> int:
+    """The shorter side of the model's input, in pixels."""
+    from batchseg.segmentors.huggingface_processor import load_processor
+
+    size = load_processor(start.location.folder(), start.model_type, False).size
+    return int(size.get("shortest_edge") or min(size["height"], size["width"]))
+
+
+class _Events:
+    """What rank 0 tells while it learns, handed on as it comes."""
+
+    def __init__(self, queue: Any, on_news: OnNews) -> None:
+        self.queue, self.on_news = queue, on_news
+        self.failure: str | None = None
+        self.ended = Event()
+
+    def follow(self) -> None:
+        while not self.ended.wait(0.2):
+            self.drain()
+
+    def drain(self) -> None:
+        for news in self.queue.get_nowait_batch(self.queue.qsize()):
+            self.failure = news.get("failure", self.failure)
+            self.on_news(news)
+
+
+@contextmanager
+def _news(on_news: OnNews) -> Iterator[_Events]:
+    from ray.util.queue import Queue
+
+    events = _Events(Queue(actor_options={"num_cpus": 0}), on_news)
+    follower = Thread(target=events.follow, daemon=True)
+    follower.start()
+    try:
+        yield events
+    finally:
+        events.ended.set()
+        follower.join()
+    events.drain()
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """What a worker raised on purpose, as it was; anything else as one sentence."""
+    from ray.train import TrainingFailedError
+
+    logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    try:
+        yield
+    except TrainingFailedError as exc:
+        failures = list(getattr(exc, "worker_failures", {}).values()) or [exc]
+        for failure in failures:
+            if isinstance(failure, BatchsegError):
+                raise failure from exc
+        lines = [line for line in str(failures[0]).splitlines() if line.strip()]
+        reason = lines[-1].strip() if lines else type(failures[0]).__name__
+        raise ModelError(
+            f"the training workers failed: {reason}; finished epochs are kept, and the same command goes on "
+            "from there"
+        ) from exc
