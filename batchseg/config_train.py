@@ -94,6 +94,7 @@ class TrainConfig(Model):
         1.0, gt=0, le=1, description="Learn from this share of the training images only."
     )
     epochs: int = Field(50, ge=1, description="Times every training image is seen.")
+    validate_every: int = Field(1, ge=1, description="Epochs from one validation to the next.")
     batch_size: int = Field(8, ge=1, description="Images a worker takes at once.")
     accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
     crop: int | None = Field(
@@ -109,7 +110,7 @@ class TrainConfig(Model):
     class_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="CLASS: weight of its pixels in the cross-entropy; others have 1."
     )
-    patience: int = Field(10, ge=1, description="Stop after so many epochs without a better mean IoU.")
+    patience: int = Field(10, ge=1, description="Stop after so many validations without a better mean IoU.")
     seed: int = Field(0, ge=0, description="Of new weights, the order of images, and augmentation.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model learns.")
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 import batchseg
 from batchseg.cli import cli
 from batchseg.config import EvaluateConfig, Gates, Limits, RunConfig
+from batchseg.config_train import TrainConfig
+from batchseg.load import read_config
 
 ROOT = Path(__file__).parent.parent
 MINIMAL = {"source": "photos", "segmentor": "threshold", "output": "results"}
@@ -32,6 +34,9 @@ SCENES = {
     "scenes_ade20k": ("folder", "huggingface", 150),
 }
 
+TRAININGS = ("train_digits",)
+ABLATION = sorted(f"ablation/{path.stem}" for path in (ROOT / "configs" / "ablation").glob("*.yaml"))
+
 
 def load(tmp_path: Path, text: str, *settings: str, **overrides: Any) -> RunConfig:
     path = tmp_path / "job.yaml"
@@ -40,7 +45,21 @@ def load(tmp_path: Path, text: str, *settings: str, **overrides: Any) -> RunConf
 
 
 def test_every_scene_is_checked() -> None:
-    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == set(SCENES)
+    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == {*SCENES, *TRAININGS}
+
+
+@pytest.mark.parametrize("name", [*TRAININGS, *ABLATION])
+def test_a_training_loads_without_its_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = read_config(TrainConfig, f"configs/{name}.yaml")
+    assert config.labels and batchseg.load_label_map(config.labels).num_classes == 11
+
+
+def test_the_arms_of_the_ablation_differ_in_the_language_model_alone() -> None:
+    arms = [read_config(TrainConfig, ROOT / f"configs/{name}.yaml").model_dump() for name in ABLATION]
+    for arm in arms:
+        del arm["model"]["language_model"], arm["model"]["layers"], arm["model"]["mode"]
+    assert len(arms) == 5 and all(arm == arms[0] for arm in arms)
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -61,7 +61,7 @@ class Job:
 
 @dataclass
 class State:
-    """How far it is. `history` has a row an epoch, `faults` one an image that could not be used."""
+    """How far it is. `history` has a row a validation, `faults` one an image that could not be used."""
 
     step: int = 0
     epoch: int = 0
@@ -130,11 +130,13 @@ class Learner:
             self._tell(failure=str(reason))
 
     def _learn(self, batches: Iterator[Batch]) -> float:
-        """One epoch's steps; the mean loss. Raises CannotGoOn."""
+        """The steps up to the next validation; the mean loss. Raises CannotGoOn."""
         self.network.train()
         self.begun = monotonic()
         losses = []
-        for _ in range(self.batches.steps_an_epoch):
+        epochs = min(self.config.validate_every, self.config.epochs - self.state.epoch)
+        self.state.epoch += epochs
+        for _ in range(epochs * self.batches.steps_an_epoch):
             losses.append(self._step([next(batches) for _ in range(self.config.accumulate)]))
             self.state.step += 1
             self._tell_now_and_then(losses[-1])
@@ -168,7 +170,6 @@ class Learner:
         self._note(found.faults)
         if not found.matrix.truth_pixels:
             raise CannotGoOn("no validation image could be read with its ground truth")
-        self.state.epoch += 1
         row = self._row(loss, learnt_s, found)
         self.state.history.append(row)
         if row["mean_iou"] > self.state.best_mean_iou:
@@ -178,7 +179,7 @@ class Learner:
 
     def _row(self, loss: float, learnt_s: float, found: Validation) -> dict[str, Any]:
         temperature, likelihood = found.calibration()
-        images = self.batches.steps_an_epoch * self.batches.a_step
+        steps = self.state.step - (self.state.history[-1]["step"] if self.state.history else 0)
         return {
             "epoch": self.state.epoch,
             "step": self.state.step,
@@ -189,7 +190,7 @@ class Learner:
             "temperature": temperature,
             "train_s": learnt_s,
             "validation_s": monotonic() - self.begun - learnt_s,
-            "images_per_s": images / learnt_s,
+            "images_per_s": steps * self.batches.a_step / learnt_s,
         }
 
     def _report(self, row: dict[str, Any]) -> None:
@@ -243,7 +244,8 @@ class Learner:
         return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, self.steps - warm_up)))
 
     def _stale(self) -> bool:
-        return self.state.epoch - self.state.best_epoch >= self.config.patience
+        later = [row for row in self.state.history if row["epoch"] > self.state.best_epoch]
+        return len(later) >= self.config.patience
 
     def _note(self, faults: list[Any]) -> None:
         """Remember an image that could not be read, once."""
