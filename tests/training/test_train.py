@@ -1,0 +1,232 @@
+"""`batchseg train` with real Ray Train, on pictures that the tests draw, and what stops it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+from PIL import Image
+from transformers import (
+    AutoModelForSemanticSegmentation,
+    BertConfig,
+    BertModel,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+    SegformerImageProcessor,
+)
+
+import batchseg
+from batchseg.cli import cli
+from batchseg.config import METRICS
+from batchseg.config_train import TrainConfig
+from batchseg.errors import ModelError
+from batchseg.load import read_config
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SIDE = 64
+CLASSES = ["air", "organ", "vessel", "lesion"]
+SMALL = {"widths": [16, 24, 32, 32], "decoder_width": 32, "size": SIDE}
+
+
+def slice_of(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Four classes in three shades of grey: a bright disc is a lesion in the organ, a vessel in air."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+
+    def disc(row: float, column: float, radius: float) -> np.ndarray:
+        return (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+
+    truth = np.zeros((SIDE, SIDE), np.uint8)
+    left = 20 + 4 * rng.random()
+    truth[disc(32, left, 17)] = 1
+    truth[disc(32 + rng.integers(-6, 7), left + rng.integers(-5, 6), 7)] = 3
+    truth[disc(rng.integers(14, 50), 52, 7)] = 2
+    shades = np.array([30, 110, 200, 200]) + rng.integers(-10, 11)
+    return np.clip(shades[truth] + rng.normal(0, 8, truth.shape), 0, 255).astype(np.uint8), truth
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 slices and their truth, a label map, and a small language model."""
+    folder, rng = tmp_path_factory.mktemp("slices"), np.random.default_rng(2)
+    for index in range(40):
+        for name, pixels in zip(("images", "truth"), slice_of(rng), strict=True):
+            path = folder / name / f"patient_{index % 4}" / f"{index:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    (folder / "labels.yaml").write_text(yaml.safe_dump({"classes": CLASSES}))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    BertModel(BertConfig(**sizes, vocab_size=20, max_position_embeddings=32)).save_pretrained(folder / "bert")
+    return folder
+
+
+def settings(slices: Path, output: Path, **more: Any) -> TrainConfig:
+    base = {
+        "source": {"path": str(slices / "images"), "truth": str(slices / "truth")},
+        "output": str(output),
+        "labels": str(slices / "labels.yaml"),
+        "model": {"language_model": str(slices / "bert"), **SMALL},
+        "validation": ["patient_3/*"],
+        "warmup_steps": 10,
+        "augmentation": {"scale": [1, 1.2]},
+    }
+    return read_config(TrainConfig, overrides={**base, **more})
+
+
+def command(*words: object) -> Result:
+    return CliRunner().invoke(cli, ["train", *(str(word) for word in words)])
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_folder_of_slices_becomes_a_model_that_run_uses(slices: Path, tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    config = settings(slices, tmp_path / "out", epochs=12, batch_size=5)
+    result = batchseg.train(config, told.append)
+    history = pq.read_table(result.history).to_pylist()
+    assert [row["step"] for row in history] == [6 * epoch for epoch in range(1, 13)]
+    assert [news["epoch"] for news in told if "epoch" in news] == history
+    best = max(history, key=lambda row: row["mean_iou"])
+    assert best["mean_iou"] > history[0]["mean_iou"] + 0.1
+    assert result.best_epoch == best["epoch"] and result.metrics == {name: best[name] for name in METRICS}
+
+    results = tmp_path / "results"
+    source = {"path": config.source.path, "truth": config.source.truth, "include": ["patient_3/*"]}
+    found = batchseg.run(
+        batchseg.load_config(
+            overrides={
+                "source": source,
+                "segmentor": {"model": result.model, "precision": "fp32"},
+                "output": str(results),
+            }
+        )
+    )
+    # float16 on disk and float32 in use, against whatever precision the training had
+    assert found.metrics["mean_iou"] == pytest.approx(best["mean_iou"], abs=0.02)
+    names = duckdb.sql(f"select class_name from '{results}/classes.parquet' order by class_id").fetchall()
+    assert [name for (name,) in names] == CLASSES
+
+    # asked again, a finished training is only reported; with other settings it is refused
+    assert batchseg.train(config) == result
+    refused = command("--output", tmp_path / "out", "--config", as_file(config, tmp_path), "--epochs", 99)
+    assert refused.exit_code == 1 and "epochs: 12 -> 99" in refused.stderr
+
+
+def as_file(config: TrainConfig, folder: Path) -> Path:
+    path = folder / "train.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    return path
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_segformer_goes_on_with_other_classes(slices: Path, tmp_path: Path) -> None:
+    shape = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 24, 32], "decoder_hidden_size": 32}
+    torch.manual_seed(1)
+    known = SegformerForSemanticSegmentation(SegformerConfig(**shape, num_labels=2))
+    known.save_pretrained(tmp_path / "known")
+    SegformerImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(tmp_path / "known")
+    manifest = tmp_path / "list.parquet"
+    files = sorted((slices / "images").rglob("*.png"))
+    rows = [
+        {
+            "image": str(path),
+            "truth": str(path).replace("/images/", "/truth/"),
+            "split": ("train", "train", "test", "val")[index % 4],
+        }
+        for index, path in enumerate(files)
+    ]
+    rows[0]["truth"] = str(tmp_path / "nowhere.png")
+    pq.write_table(pa.Table.from_pylist(rows), manifest)
+    result = CliRunner().invoke(
+        cli,
+        [
+            *("train", str(manifest), "--model", str(tmp_path / "known"), "--output", str(tmp_path / "out")),
+            *("--labels", str(slices / "labels.yaml"), "--epochs", "2", "--batch-size", "4", "--json"),
+            *("--set", "accumulate=2", "--set", "learning_rate=0.01", "--set", "class_weights.lesion=2"),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["images"] == {"train": 20, "validation": 10}
+    assert record["steps"] == 2 * (20 // 8)
+    assert [fault["id"] for fault in record["faults"]] == [rows[0]["image"]]
+    learnt = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "out" / "model")
+    assert list(learnt.config.id2label.values()) == CLASSES
+    stem = "segformer.encoder.patch_embeddings.0.proj.weight"
+    assert not torch.allclose(learnt.state_dict()[stem].float(), known.state_dict()[stem], atol=1e-4)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(slices: Path, tmp_path: Path) -> None:
+    files = sorted((slices / "images").rglob("*.png"))[:12]
+    for path in files:
+        for name in ("images", "truth"):
+            copy = tmp_path / name / path.name
+            copy.parent.mkdir(exist_ok=True)
+            pixels = np.asarray(Image.open(str(path).replace("/images/", f"/{name}/")))
+            Image.fromarray(pixels if name == "images" else np.minimum(pixels, 2)).save(copy)
+
+    def spoil(news: dict[str, Any]) -> None:
+        """After the first epoch the truth shows a class whose weight is beyond all bounds."""
+        if news.get("epoch", {}).get("epoch") == 1:
+            for path in files:
+                Image.fromarray(np.full((SIDE, SIDE), 3, np.uint8)).save(tmp_path / "truth" / path.name)
+
+    config = settings(
+        slices,
+        tmp_path / "out",
+        source={"path": str(tmp_path / "images"), "truth": str(tmp_path / "truth")},
+        validation=0.25,
+        class_weights={"lesion": 3e38},
+        epochs=1000,
+        patience=1000,
+    )
+    with pytest.raises(ModelError, match=r"is not a finite number at step \d+; the best epoch before it, 1,"):
+        batchseg.train(config, spoil)
+    weights = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "out" / "model").state_dict()
+    assert all(value.isfinite().all() for value in weights.values())
+    assert pq.read_table(tmp_path / "out" / "history.parquet").num_rows >= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "sentence"),
+    [
+        ({"model": {"language_model": "bert", "size": 128}}, 1, "model.size 128: the image gives 65 tokens"),
+        ({"model": {"language_model": "bert", "layers": [1, 2], **SMALL}}, 1, "layers 0 to 1, not 1 to 2"),
+        ({"model": {"mode": "none", "language_model": "bert"}}, 2, "language_model is needed by every mode"),
+        ({"model": {"language_model": "bert", "backbone_weights": "x.pt"}}, 2, "backbone_weights"),
+        ({"validation": ["nobody/*"]}, 1, "no image is for validation: there are 40 images"),
+        ({"validation": ["*"]}, 1, "no image is left to learn from"),
+        ({"class_weights": {"bone": 2.0}}, 2, "class_weights: 'bone' is no class; they are air, organ"),
+        ({"labels": None}, 1, "needs the names of its classes: give --labels"),
+        ({"labels": "two.yaml"}, 2, "do not fit the label map"),
+        ({"model": "bert"}, 1, "is a bert model; those that can be trained here"),
+        ({"model": "nowhere"}, 1, "model nowhere: cannot be loaded"),
+        ({"output": "s3://bucket/out"}, 1, "must be a folder on a disk"),
+        ({"augmentation": {"scale": [2, 1]}}, 2, "augmentation.scale"),
+        ({"epoch": 3}, 2, "epoch"),
+        ({"device": "cuda"}, 2, "device is cuda, but Ray sees no GPU"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("ray_session")
+def test_what_cannot_be_trained_says_so(
+    slices: Path, tmp_path: Path, changes: dict[str, Any], code: int, sentence: str
+) -> None:
+    (slices / "two.yaml").write_text("classes: [air, organ]")
+    config = settings(slices, tmp_path / "out").model_dump(mode="json")
+    text = yaml.safe_dump({**config, **changes}).replace(": bert", f": {slices / 'bert'}")
+    path = tmp_path / "train.yaml"
+    path.write_text(text.replace("two.yaml", str(slices / "two.yaml")))
+    result = command("--config", path)
+    assert result.exit_code == code, result.output
+    assert sentence in result.stderr and "Traceback" not in result.stderr
