@@ -1,0 +1,71 @@
+"""kill -9 of a training, then the same command again: it ends where it would have ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+EPOCHS, IMAGES, BATCH = 5, 24, 4
+PASSING = ("train_s", "validation_s", "images_per_s")
+
+
+@pytest.fixture(scope="module")
+def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("discs"), np.random.default_rng(3)
+    rows, columns = np.mgrid[:64, :64]
+    for index in range(IMAGES):
+        truth = (rows - rng.integers(16, 48)) ** 2 + (columns - rng.integers(16, 48)) ** 2 < 144
+        image = np.clip(80 + 80 * truth + rng.normal(0, 10, truth.shape), 0, 255)
+        for name, pixels in (("images", image), ("truth", truth)):
+            (folder / name).mkdir(exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index:02d}.png")
+    (folder / "train.yaml").write_text(
+        f"source: {{path: {folder}/images, truth: {folder}/truth}}\n"
+        f"labels: {folder}/labels.yaml\nvalidation: ['*1.png']\n"
+        "model: {mode: none, widths: [8, 16, 16, 16], decoder_width: 16, size: 64}\n"
+        f"epochs: {EPOCHS}\nbatch_size: {BATCH}\nprecision: fp32\n"
+    )
+    (folder / "labels.yaml").write_text("classes: [air, disc]")
+    return folder
+
+
+def start(discs: Path, out: Path) -> subprocess.Popen:
+    words = ["-m", "batchseg", "train", "--config", str(discs / "train.yaml"), "--output", str(out)]
+    return subprocess.Popen(
+        [sys.executable, *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def history(out: Path) -> list[dict]:
+    table = pq.read_table(out / "history.parquet").drop_columns(PASSING)
+    return table.to_pylist()
+
+
+def test_a_killed_training_goes_on(discs: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(discs, whole).wait() == 0
+    process = start(discs, killed)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 2"):
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "model").exists()
+    assert start(discs, killed).wait() == 0
+    record = json.loads((killed / "train.json").read_text())
+    assert record["steps"] == EPOCHS * ((IMAGES - 3) // BATCH)
+    assert len(history(killed)) == EPOCHS
+    for ours, expected in zip(history(killed), history(whole), strict=True):
+        assert ours == pytest.approx(expected, rel=1e-3)
