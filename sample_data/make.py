@@ -1,4 +1,4 @@
-"""Make images/, masks/ and manifest.parquet beside this file again, from a fixed seed: `python sample_data/make.py`.
+"""Make images/, masks/ and manifest.parquet beside this file again, from a fixed seed.
 
 The model is made by two commands of batchseg itself; README.md has them.
 """

@@ -47,6 +47,11 @@ def start(discs: Path, out: Path) -> subprocess.Popen:
     )
 
 
+def finish(process: subprocess.Popen) -> None:
+    _, text = process.communicate()
+    assert process.returncode == 0, text
+
+
 def history(out: Path) -> list[dict]:
     table = pq.read_table(out / "history.parquet").drop_columns(PASSING)
     return table.to_pylist()
@@ -54,7 +59,7 @@ def history(out: Path) -> list[dict]:
 
 def test_a_killed_training_goes_on(discs: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(discs, whole).wait() == 0
+    finish(start(discs, whole))
     process = start(discs, killed)
     assert process.stderr is not None
     for line in process.stderr:
@@ -63,7 +68,7 @@ def test_a_killed_training_goes_on(discs: Path, tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (killed / "model").exists()
-    assert start(discs, killed).wait() == 0
+    finish(start(discs, killed))
     record = json.loads((killed / "train.json").read_text())
     assert record["steps"] == EPOCHS * ((IMAGES - 3) // BATCH)
     assert len(history(killed)) == EPOCHS
