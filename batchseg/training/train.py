@@ -33,6 +33,7 @@ from batchseg.preflight import check_source, check_truth, choose_labels
 from batchseg.results.lock import exclusive
 from batchseg.results.record import package_versions
 from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.segmentors.llm.head import alike
 from batchseg.segmentors.llm.lora import require_peft
 from batchseg.segmentors.precision import resolve_precision
 from batchseg.stages.source import open_source
@@ -44,6 +45,7 @@ from batchseg.training.rows import Rows, split_rows
 from batchseg.training.start import write_start
 
 RECORD = "train.json"
+MOST_ALIKE = 50  # pairs of classes in the record
 RETRIES = 3  # of workers that die; each goes on from the last epoch
 BY_PLACE_ONLY = ("ray", "workers", "device")  # settings that change where it runs and not what it learns
 
@@ -324,6 +326,7 @@ def _finish(
         "best_epoch": row["epoch"],
         "metrics": {name: row[name] for name in METRICS},
         "temperature": row["temperature"],
+        "class_cosines": _class_cosines(start, best["network"]),
         "train_s": round(sum(epoch["train_s"] for epoch in state["history"]), 1),
         "validation_s": round(sum(epoch["validation_s"] for epoch in state["history"]), 1),
         "faults": state["faults"],
@@ -331,6 +334,14 @@ def _finish(
     }
     _write_record(root, record)
     return _result(record)
+
+
+def _class_cosines(start: HuggingFaceCheckpoint, weights: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """How much alike the names of the classes are, the most alike first; None without a text head."""
+    if "head.embeddings" not in weights:
+        return None
+    names = start.label_map.names
+    return alike(names, weights["head.embeddings"], weights["head.project.weight"])[:MOST_ALIKE]
 
 
 def _export(
