@@ -85,7 +85,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         self.head.fill(text.embed(phrases, self.config.prompts, centre_D), centre_D)
 
     def take_classes(self, names: Sequence[str], folder: Path) -> None:
-        """Tell other classes apart: a text head has names that are new read by the language model in `folder`.
+        """Tell other classes apart: names that are new to the text head are read by the model in `folder`.
 
         Raises ModelError where it cannot be loaded, or cannot tell two names apart.
         """

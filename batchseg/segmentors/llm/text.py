@@ -55,7 +55,7 @@ class TextModel:
         return self._read([(text,) for text in texts if text], prompts).mean(0)
 
     def embed(self, phrases: Sequence[tuple[str, ...]], prompts: Sequence[str], centre_D: Tensor) -> Tensor:
-        """One vector of unit length [C, D] a class: the mean of its phrases in all prompts, from the centre."""
+        """A vector of unit length for each class, [C, D]: the mean of its phrases in all prompts, centred."""
         texts = [tuple(words(phrase) for phrase in some) for some in phrases]
         return functional.normalize(self._read(texts, prompts) - centre_D.float())
 
