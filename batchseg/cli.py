@@ -54,6 +54,10 @@ _running = options(
     click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"])),
     click.option("--batch-size", type=int, metavar="N", help="Images per model call."),
     click.option("--actors", type=int, metavar="N", help="Copies of the model."),
+    click.option("--classes", metavar="A,B,...", help="Other classes by name, for a model with a text head."),
+    click.option(
+        "--none-below", type=float, metavar="P", help="Pixels whose best class is less probable have none."
+    ),
     click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
@@ -155,7 +159,7 @@ def _run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
 
 
 _OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit")
-_OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors")
+_OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")
 
 
 def _minimums(pairs: tuple[str, ...]) -> dict[str, float]:

@@ -8,7 +8,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 SUFFIX_RULE = r"^[^=]*=[^=]*$"
 FAILED_RULE = r"^(\d+|\d+(\.\d+)?%)$"
@@ -81,6 +89,26 @@ class SegmentorConfig(Model):
     gpus_per_actor: float | None = Field(None, gt=0, description="GPUs for each copy; 0.5 puts two on one.")
 
 
+def _split_names(value: Any) -> Any:
+    """One string of names between commas."""
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _tell_apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(name.strip() for name in names) or not names:
+        raise ValueError("must be names between commas, none of them empty")
+    folded = [name.casefold() for name in names]
+    repeated = next((name for name in names if folded.count(name.casefold()) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"names {repeated!r} twice")
+    if len(names) == 1:
+        raise ValueError("a class alone would take every pixel; name what it is told from, too")
+    return names
+
+
+ClassNames = Annotated[tuple[str, ...], AfterValidator(_tell_apart)]
+
+
 class HuggingFaceSegmentor(SegmentorConfig):
     """Any semantic or universal segmentation model of transformers."""
 
@@ -88,6 +116,12 @@ class HuggingFaceSegmentor(SegmentorConfig):
     model: str = Field(min_length=1, description="Local folder or hub name.")
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
+    classes: Annotated[ClassNames | None, BeforeValidator(_split_names)] = Field(
+        None, description="Other classes by name, for an LLM segmentor with a text head. Null: its own."
+    )
+    none_below: float | None = Field(
+        None, gt=0, lt=1, description="Pixels whose best class is less probable belong to none. Null: all do."
+    )
 
 
 class TorchvisionSegmentor(SegmentorConfig):

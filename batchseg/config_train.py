@@ -38,6 +38,15 @@ class NewModel(Model):
     )
     decoder: Literal["fpn", "mlp", "queries"] = Field("fpn", description="From features to pixels.")
     decoder_width: int = Field(128, ge=8, description="Channels of the decoder.")
+    head: Literal["closed", "text"] = Field(
+        "closed",
+        description="text: each pixel has the class whose name, read by the language model, is most like it. "
+        "Names, synonyms and prompts are those of the label map.",
+    )
+    open_vocabulary: bool = Field(
+        False,
+        description="Of a text head: the model keeps the whole language model, to read other names later.",
+    )
     size: int = Field(
         224, ge=32, multiple_of=MULTIPLE, description="Images are squashed to this width and height, pixels."
     )
@@ -48,6 +57,10 @@ class NewModel(Model):
             raise ValueError("language_model is needed by every mode but none, which has no use for it")
         if self.backbone_weights and self.backbone != "resnet50":
             raise ValueError("backbone_weights are of resnet50; the small backbone starts anew")
+        if self.head == "text" and self.language_model is None:
+            raise ValueError("head text needs a language_model that reads the names of the classes")
+        if self.open_vocabulary and self.head != "text":
+            raise ValueError("open_vocabulary needs head: text")
         return self
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from batchseg.config import Model
 from batchseg.errors import LabelMapError, RowFault
@@ -33,6 +33,7 @@ IGNORE_INDEX = 255
 # admit every uint16, every packed RGB id and the negative "nothing here" of .npy files
 LOWEST_TRUTH_ID, HIGHEST_TRUTH_ID = -(2**15), 2**24 - 1
 _LISTED = 5
+_BACKGROUND = {"background", "unlabeled", "unlabelled"}
 
 
 @dataclass(frozen=True)
@@ -159,17 +160,49 @@ class LabelMap:
         return f"{classes}; ignored: {_ranges([truth for truth, to in known.items() if to == self.void])}"
 
 
+@dataclass(frozen=True)
+class Wording:
+    """How the classes of a label map are put into words, for models that read them. It changes no mask file.
+
+    Attributes:
+        phrases: of each class, its name and its synonyms.
+        prompts: sentences with `{}` where a phrase goes.
+    """
+
+    phrases: tuple[tuple[str, ...], ...]
+    prompts: tuple[str, ...]
+
+
+def is_background(name: str) -> bool:
+    """Whether a class is called so, and means what is left over by all others."""
+    return name.strip("_ ").lower() in _BACKGROUND
+
+
 def load_label_map(name_or_path: str) -> LabelMap:
     """A built-in label map by its name, or one from a YAML file.
 
     Raises:
         LabelMapError: there is no such name or file, or the file is not a label map.
     """
+    file = _read(name_or_path)
+    try:
+        return file.label_map()
+    except LabelMapError as exc:
+        raise LabelMapError(f"{name_or_path}: {exc}") from exc
+
+
+def load_wording(name_or_path: str) -> Wording:
+    """Of a label map, by its name or from a YAML file. Raises LabelMapError."""
+    file = _read(name_or_path)
+    return Wording(tuple((entry.name, *entry.synonyms) for entry in file.classes), tuple(file.prompts))
+
+
+def _read(name_or_path: str) -> _LabelFile:
     names = sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
     path = BUILT_IN / f"{name_or_path}.yaml" if name_or_path in names else Path(name_or_path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return _LabelFile.model_validate(content).label_map()
+        return _LabelFile.model_validate(content)
     except FileNotFoundError as exc:
         raise LabelMapError(
             f"no label map {name_or_path!r}: no such file, and the built-in ones are {', '.join(names)}"
@@ -178,8 +211,6 @@ def load_label_map(name_or_path: str) -> LabelMap:
         raise LabelMapError(f"cannot read the label map {name_or_path}: {exc}") from exc
     except ValidationError as exc:
         raise LabelMapError(f"{name_or_path} is not a label map:\n{_problems(exc)}") from exc
-    except LabelMapError as exc:
-        raise LabelMapError(f"{name_or_path}: {exc}") from exc
 
 
 def _from_hex(value: Any) -> Any:
@@ -197,8 +228,15 @@ def _from_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _with_place(prompt: str) -> str:
+    if prompt.count("{}") != 1:
+        raise ValueError("must have {} once, where the name goes")
+    return prompt
+
+
 class _ClassEntry(Model, strict=True):
     name: str = Field(min_length=1)
+    synonyms: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     colour: Annotated[
         list[Annotated[int, Field(ge=0, le=255)]] | None,
         Field(min_length=3, max_length=3),
@@ -213,6 +251,7 @@ class _LabelFile(Model, strict=True):
     classes: list[Annotated[_ClassEntry, BeforeValidator(_from_name)]] = Field(min_length=1)
     ignore_index: int = IGNORE_INDEX
     ignored_truth_ids: list[int] = Field(default_factory=list)
+    prompts: list[Annotated[str, AfterValidator(_with_place)]] = Field(default=["{}"], min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -283,8 +322,7 @@ def _repeated(values: Sequence[Any]) -> list[Any]:
 
 def _default_colours(names: Sequence[str]) -> tuple[Colour, ...]:
     """The colour map of PASCAL VOC, which has no two colours alike; only a background gets its black."""
-    background = {"background", "unlabeled", "unlabelled"}
-    first = 0 if names and names[0].strip("_ ").lower() in background else 1
+    first = 0 if names and is_background(names[0]) else 1
     return tuple(_voc_colour(index) for index in range(first, first + len(names)))
 
 

@@ -134,12 +134,16 @@ def _sentence(error: Any) -> str:
     kind, given = error["type"], error["input"]
     if kind == "extra_forbidden" and error["loc"][:2] == ("source", "manifest"):
         return "not a setting of a manifest, which names its truth and its images in its own columns"
+    if kind == "extra_forbidden" and error["loc"][-1] in _OF_TRANSFORMERS and _TAGS & {*error["loc"]}:
+        return "is a setting of the models of transformers alone"
     if kind in ("extra_forbidden", "missing"):
         return _CLEARER[kind]
     message = _CLEARER.get(kind) or _CLEARER.get(error.get("ctx", {}).get("pattern")) or str(error["msg"])
     shown = "" if isinstance(given, dict | list) else f" (given: {given!r})"
     return message.removeprefix("Value error, ") + shown
 
+
+_OF_TRANSFORMERS = ("classes", "none_below")
 
 # by type of error, or by the pattern that was not met
 _CLEARER = {

@@ -1,4 +1,4 @@
-"""The argmax of bilinearly upsampled scores, without upsampling them.
+"""The argmax of bilinearly upsampled scores, and where it is unsure, without upsampling them.
 
 Bilinear weights are non-negative and sum to one. So where the four low-resolution cells around an output
 pixel have the same best class, that class is the answer; and elsewhere a class whose best corner is below
@@ -7,7 +7,7 @@ the worst corner of another can be left out. What remains to be interpolated is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,53 @@ def bilinear_argmax(scores_CHW: Tensor, size: tuple[int, int]) -> Tensor:
     for block_2M in _mixed_blocks(best_HW, rows, columns, most=max(1, _ELEMENTS // len(scores_CN))):
         _interpolate_blocks(scores_CN, labels_HW, (rows, columns), block_2M)
     return labels_HW
+
+
+def bilinear_unsure(
+    scores_CHW: Tensor, size: tuple[int, int], below: float, as_probabilities: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Where, after bilinear upsampling to `size`, the best class of a pixel is less probable than `below`.
+
+    Equal to `as_probabilities(interpolate(scores[None], ...)[0]).amax(0) < below`, up to float32's rounding.
+    Where the four cells around a pixel have the same best class, its probability lies not below the lowest
+    of the four: the logarithm of a class's softmax is concave, and a ratio of means lies among the ratios.
+    So only pixels between classes, and beside cells that are unsure themselves, are interpolated.
+
+    Args:
+        as_probabilities: over the first axis: softmax, or non-negative scores divided by their sum.
+
+    Returns:
+        bool [height, width], on the same device.
+    """
+    scores_CHW = scores_CHW.float()
+    rows, columns = (
+        _Axis.between(cells, pixels, scores_CHW.device)
+        for cells, pixels in zip(scores_CHW.shape[1:], size, strict=True)
+    )
+    sure_HW = as_probabilities(scores_CHW).amax(0) >= below
+    pixel_P = (~_clear(_argmax(scores_CHW), sure_HW, rows, columns)).flatten().nonzero()[:, 0]
+    unsure_HW = torch.zeros(size, dtype=torch.bool, device=scores_CHW.device)
+    scores_CN = scores_CHW.flatten(1)
+    for some_M in torch.split(pixel_P, max(1, _ELEMENTS // len(scores_CN))):
+        y_M, x_M = some_M // size[1], some_M % size[1]
+        corners_C4M = _corners(scores_CN, rows, columns, y_M, x_M)
+        values_CM = _blend(corners_C4M, rows, columns, y_M[None], x_M[None])[:, 0, 0]
+        unsure_HW.view(-1)[some_M] = as_probabilities(values_CM).amax(0) < below
+    return unsure_HW
+
+
+def _clear(best_HW: Tensor, sure_HW: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
+    """Output pixels [height, width] whose four cells have one best class, all of them surely."""
+    best_HW = torch.where(sure_HW, best_HW.int(), -1)
+    one, *others = (
+        best_HW[row_N][:, column_N]
+        for row_N in (rows.lower_N, rows.upper_N)
+        for column_N in (columns.lower_N, columns.upper_N)
+    )
+    clear_HW = one >= 0
+    for other in others:
+        clear_HW &= one == other
+    return clear_HW
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +179,7 @@ def _interpolate_blocks(
 ) -> None:
     """Write the labels of some blocks (their row and column among all blocks) into `labels_HW`."""
     y, x = axes
-    corners_C4M = _corners(scores_CN, y, x, block_2M)
+    corners_C4M = _corners(scores_CN, y, x, y.first_B[block_2M[0]], x.first_B[block_2M[1]])
     lowest_M = corners_C4M.amin(1).amax(0)  # what the best class has at least, all over the block
     # not >=, so that NaN stays
     rival_CM = ~(corners_C4M.amax(1) < lowest_M - lowest_M.abs() * _ROUNDING)
@@ -152,9 +199,8 @@ def _interpolate_blocks(
             labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten())
 
 
-def _corners(scores_CN: Tensor, y: _Axis, x: _Axis, block_2M: Tensor) -> Tensor:
-    """The float32 scores of the four cells around each block, row by row."""
-    y_M, x_M = y.first_B[block_2M[0]], x.first_B[block_2M[1]]
+def _corners(scores_CN: Tensor, y: _Axis, x: _Axis, y_M: Tensor, x_M: Tensor) -> Tensor:
+    """The float32 scores of the four cells around each output pixel (y, x), row by row."""
     above, below = y.lower_N[y_M] * x.cells, y.upper_N[y_M] * x.cells
     left, right = x.lower_N[x_M], x.upper_N[x_M]
     cell_4M = torch.cat([above + left, above + right, below + left, below + right])

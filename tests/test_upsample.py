@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from batchseg.upsample import bilinear_argmax
+from batchseg.upsample import bilinear_argmax, bilinear_unsure
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 SIZES = {  # cells -> pixels
@@ -147,3 +147,39 @@ def test_no_intermediate_is_much_larger_than_the_labels(make):
     with LargestTensor() as largest:
         bilinear_argmax(scores, (1000, 1000))
     assert largest.bytes <= 8 * 2**20  # all 150 maps at full size would take 600 MB
+
+
+def softmax(scores: Tensor) -> Tensor:
+    return scores.softmax(0)
+
+
+def share(scores: Tensor) -> Tensor:
+    return scores / scores.sum(0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("below", [0.2, 0.6, 0.95])
+@pytest.mark.parametrize("classes", [1, 2, 19])
+@pytest.mark.parametrize(("cells", "size"), SIZES.values(), ids=SIZES)
+def test_unsure_equals_interpolate_and_softmax(classes, cells, size, below, device):
+    make = noise if below == 0.6 else smooth
+    scores = make(classes, cells).mul(4).to(device)
+    for values, as_probabilities in ((scores, softmax), (scores.exp(), share)):
+        top = as_probabilities(interpolated(values, size)).amax(0)
+        differ = bilinear_unsure(values, size, below, as_probabilities) != (top < below)
+        assert not (differ & ((top - below).abs() > 1e-5)).any()
+
+
+def test_only_what_may_be_unsure_is_interpolated():
+    scores = torch.full((150, 64, 64), -10.0)
+    scores[3] = 10
+    scores[3, 30, 30] = -10
+    seen = 0
+
+    def counted(values: Tensor) -> Tensor:
+        nonlocal seen
+        seen += values[0].numel()
+        return values.softmax(0)
+
+    assert bilinear_unsure(scores, (640, 640), 0.5, counted).any()
+    assert seen <= 64 * 64 + 20 * 20 + 40

@@ -7,7 +7,7 @@ Segmentor    in an actor, holding the model: ModelInputs -> Predictions at the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -116,9 +116,12 @@ def open_checkpoint(config: AnySegmentor) -> Checkpoint:
     return HuggingFaceCheckpoint.open(config)
 
 
-def load_segmentor(model: str, device: str = "cpu", precision: str = "auto") -> tuple[Preparer, Segmentor]:
+def load_segmentor(
+    model: str | Mapping[str, Any], device: str = "cpu", precision: str = "auto"
+) -> tuple[Preparer, Segmentor]:
     """A model ready for use in this process, by the name or path that `batchseg run --model` takes.
 
+    A mapping has its other settings, too, such as `{"model": "my-model", "classes": ["road", "person"]}`.
     `segmentor.segment([preparer(image)])` then segments one uint8 RGB image [H, W, 3].
     Raises ModelError.
     """

@@ -7,6 +7,8 @@ HuggingFaceCheckpoint   on the driver: reads JSON and hashes files; neither torc
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from batchseg.errors import ModelError
 from batchseg.labels import LabelMap
 from batchseg.segmentors.huggingface_families import KNOWN
 from batchseg.segmentors.huggingface_files import Location, fingerprint, locate, read_config, require_files
+from batchseg.segmentors.llm.names import check_classes
 
 if TYPE_CHECKING:
     from batchseg.segmentors.huggingface_model import HuggingFaceModel
@@ -29,12 +32,16 @@ class HuggingFaceCheckpoint:
     Attributes:
         location: where workers find the files; on the hub, at one commit.
         model_type: the family, such as `segformer`.
+        classes: other classes than its own, for a text head; None for its own.
+        none_below: pixels whose best class is less probable belong to no class; None where all do.
     """
 
     location: Location
     model_type: str
     label_map: LabelMap
     fingerprint: str
+    classes: tuple[str, ...] | None = None
+    none_below: float | None = None
 
     @classmethod
     def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
@@ -53,7 +60,11 @@ class HuggingFaceCheckpoint:
             raise ModelError(
                 f"{location.name}: its config.json does not map class ids to names: {exc}"
             ) from exc
-        return cls(location, model_type, label_map, fingerprint(folder, location.trust_remote_code))
+        if config.classes is not None:
+            check_classes(content, label_map.names, config.classes, folder)
+            label_map = LabelMap.from_names(config.classes)
+        identity = _fingerprint(fingerprint(folder, location.trust_remote_code), config)
+        return cls(location, model_type, label_map, identity, config.classes, config.none_below)
 
     def preparer(self) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface_processor import HuggingFacePreparer
@@ -65,6 +76,14 @@ class HuggingFaceCheckpoint:
         from batchseg.segmentors.huggingface_model import HuggingFaceModel
 
         return HuggingFaceModel.load(self, device, precision)
+
+
+def _fingerprint(files: str, config: HuggingFaceSegmentor) -> str:
+    """Of the files alone where no setting changes their masks: what was computed before stays valid."""
+    if config.classes is None and config.none_below is None:
+        return files
+    facts = json.dumps([files, config.classes, config.none_below])
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def _known_type(content: dict[str, Any], location: Location) -> str:

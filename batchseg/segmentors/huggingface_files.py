@@ -12,12 +12,22 @@ from typing import Any
 
 from batchseg.config import HuggingFaceSegmentor
 from batchseg.errors import ModelError
+from batchseg.segmentors.llm.names import LANGUAGE_MODEL
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
-NEEDED = ("config.json", WEIGHTS, SHARDS, "model-*-of-*.safetensors", *PROCESSORS, *TOKENIZER)
+WHOLE_LANGUAGE_MODEL = f"{LANGUAGE_MODEL}/*"  # in checkpoints of our own that read class names
+NEEDED = (
+    "config.json",
+    WEIGHTS,
+    SHARDS,
+    "model-*-of-*.safetensors",
+    *PROCESSORS,
+    *TOKENIZER,
+    WHOLE_LANGUAGE_MODEL,
+)
 _CHUNK_BYTES = 2**20
 
 
@@ -85,12 +95,13 @@ def require_files(folder: Path, name: str) -> None:
 def fingerprint(folder: Path, with_code: bool) -> str:
     """SHA-256, in hex, of the names and contents of the files that make a mask."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if any(fnmatch(path.name, pattern) for pattern in _patterns(with_code)):
+    for path in sorted([*folder.iterdir(), *folder.glob(WHOLE_LANGUAGE_MODEL)]):
+        name = path.relative_to(folder).as_posix()
+        if any(fnmatch(name, pattern) for pattern in _patterns(with_code)):
             content = hashlib.sha256()
             for chunk in _chunks(path):
                 content.update(chunk)
-            digest.update(f"{path.name} {content.hexdigest()}\n".encode())
+            digest.update(f"{name} {content.hexdigest()}\n".encode())
     return digest.hexdigest()
 
 

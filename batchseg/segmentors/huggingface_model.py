@@ -21,7 +21,7 @@ from batchseg.segmentors.mask_classification import (
     class_scores,
     query_logits,
 )
-from batchseg.upsample import bilinear_argmax
+from batchseg.upsample import bilinear_argmax, bilinear_unsure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,8 @@ class HuggingFaceModel:
     """The network and all that stands between uint8 pixels and label maps.
 
     The label maps are those of the library's own `post_process_semantic_segmentation` at the size of the
-    image (for EoMT with padding, after its `unpad_image`).
+    image (for EoMT with padding, after its `unpad_image`); with `none_below`, a pixel has no class where the
+    best is less probable, by the probabilities of the scores interpolated to the size of the image.
     """
 
     def __init__(self, network: Any, processor: Any, model_type: str, device: str, precision: str) -> None:
@@ -48,6 +49,7 @@ class HuggingFaceModel:
         self.scale_C11, self.shift_C11 = (part.to(self.device) for part in pixel_affine(processor))
         self.mask_size = _mask_size(model_type, processor)
         self.task_L: Tensor | None = None
+        self.none_below: float | None = None
         self.labels_dtype = np.min_scalar_type(network.config.num_labels)
 
     @classmethod
@@ -56,6 +58,8 @@ class HuggingFaceModel:
         location, model_type = checkpoint.location, checkpoint.model_type
         folder = location.folder()
         network = _load_network(folder, model_type, location)
+        if checkpoint.classes is not None:
+            network.take_classes(checkpoint.classes, folder)
         if network.config.num_labels != checkpoint.label_map.num_classes:
             raise ModelError(
                 f"{location.name}: the network has {network.config.num_labels} classes, "
@@ -63,6 +67,7 @@ class HuggingFaceModel:
             )
         processor = load_processor(folder, model_type, location.trust_remote_code)
         model = cls(network.to(device).eval(), processor, model_type, device, precision)
+        model.none_below = checkpoint.none_below
         if model_type in TASK:
             model.task_L = _task_tokens(folder, network.config.task_seq_len).to(device)
         return model
@@ -104,9 +109,19 @@ class HuggingFaceModel:
 
     def _predict(self, scores_TCHW: Tensor, prepared: ModelInput) -> Prediction:
         scores_CHW = merge_crops(scores_TCHW, prepared.image_hw, prepared.geometry).float()
-        labels_HW = bilinear_argmax(scores_CHW, prepared.image_hw).cpu().numpy()
-        probabilities_CHW = as_probabilities(scores_CHW) if self.by_queries else scores_CHW.softmax(0)
-        return Prediction(labels_HW.astype(self.labels_dtype, copy=False), confidence(probabilities_CHW))
+        labels_HW = bilinear_argmax(scores_CHW, prepared.image_hw)
+        probabilities = as_probabilities if self.by_queries else _softmax
+        if self.none_below is not None:
+            unsure_HW = bilinear_unsure(scores_CHW, prepared.image_hw, self.none_below, probabilities)
+            labels_HW[unsure_HW] = len(scores_CHW)
+        return Prediction(
+            labels_HW.cpu().numpy().astype(self.labels_dtype, copy=False),
+            confidence(probabilities(scores_CHW)),
+        )
+
+
+def _softmax(scores_C: Tensor) -> Tensor:
+    return scores_C.softmax(0)
 
 
 def _load_network(folder: Path, model_type: str, location: Location) -> Any:

@@ -40,7 +40,9 @@ def export(
         network.half()
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(start.location.folder(), unfinished, ignore=shutil.ignore_patterns("*.safetensors*"))
+    shutil.copytree(start.location.folder(), unfinished)
+    for weights_before in unfinished.glob("*.safetensors*"):
+        weights_before.unlink()
     network.save_pretrained(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(unfinished, folder)

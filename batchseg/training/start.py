@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from batchseg.config import HuggingFaceSegmentor
 from batchseg.config_train import NewModel, TrainConfig
 from batchseg.errors import ModelError
-from batchseg.labels import LabelMap, load_label_map
+from batchseg.labels import LabelMap, load_label_map, load_wording
+from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
 from batchseg.segmentors.huggingface_families import OWN, SEMANTIC
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.language import Start
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
+from batchseg.segmentors.llm.names import LANGUAGE_MODEL, check_classes
+from batchseg.segmentors.llm.text import TextModel
 
 MOST_NEW = (
     0.5  # a model to go on from brings at least so much of itself; SegFormer's decoder is a sixth of it
@@ -30,25 +36,28 @@ def write_start(config: TrainConfig, folder: Path) -> None:
         ModelError: the language model or the model to go on from cannot be had.
         LabelMapError: there are no class names.
     """
-    network, processor = _new(config) if isinstance(config.model, NewModel) else _known(config, config.model)
+    new = isinstance(config.model, NewModel)
+    network, processor = _new(config, folder) if new else _known(config, str(config.model), folder)
     network.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-def _new(config: TrainConfig) -> tuple[Any, Any]:
+def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
     from transformers import SegformerImageProcessor
 
     model = config.model
     assert isinstance(model, NewModel)
     if config.labels is None:
         raise ModelError("a new model needs the names of its classes: give --labels")
-    names = load_label_map(config.labels).names
+    names, wording = load_label_map(config.labels).names, load_wording(config.labels)
     shape = LLMSegConfig(
         backbone=model.backbone,
         widths=model.widths,
         fusion=model.fusion,
         decoder=model.decoder,
         decoder_width=model.decoder_width,
+        head=model.head,
+        prompts=wording.prompts,
         trained=model.mode if model.mode in ("norm_only", "full") else "frozen",
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
@@ -60,6 +69,11 @@ def _new(config: TrainConfig) -> tuple[Any, Any]:
         network = LLMSemanticSegmentor.from_language_model(
             model.language_model, shape, model.layers, STARTS.get(model.mode, "pretrained"), config.seed
         )
+    if model.head == "text":
+        text = TextModel.load(str(model.language_model))
+        network.read_classes(text, wording.phrases)
+        if model.open_vocabulary:
+            text.save(folder / LANGUAGE_MODEL)
     if model.backbone_weights is not None:
         _fill_backbone(network.backbone, model.backbone_weights)
     _try(network, model.size)
@@ -110,8 +124,11 @@ def _read_state(weights: str) -> dict[str, Any]:
         raise ModelError(f"model.backbone_weights {weights}: cannot be read: {exc}") from exc
 
 
-def _known(config: TrainConfig, name: str) -> tuple[Any, Any]:
-    """A semantic model of transformers; its last layer is new where the classes are others."""
+def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
+    """A semantic model of transformers; its last layer is new where the classes are others.
+
+    A text head reads the names of other classes instead, with the language model that came with it.
+    """
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation
 
     try:
@@ -126,8 +143,10 @@ def _known(config: TrainConfig, name: str) -> tuple[Any, Any]:
             if config.labels
             else LabelMap.from_names(tuple(own.id2label[index] for index in range(own.num_labels))).names
         )
-        own.id2label = dict(enumerate(names))
-        own.label2id = {label: index for index, label in enumerate(names)}
+        by_text = getattr(own, "head", None) == "text"
+        if not by_text:
+            own.id2label = dict(enumerate(names))
+            own.label2id = {label: index for index, label in enumerate(names)}
         torch.manual_seed(config.seed)
         network, info = AutoModelForSemanticSegmentation.from_pretrained(
             name,
@@ -141,7 +160,18 @@ def _known(config: TrainConfig, name: str) -> tuple[Any, Any]:
     except (OSError, ValueError) as exc:
         raise ModelError(f"model {name}: cannot be loaded: {' '.join(str(exc).split())}") from exc
     _refuse_mostly_new(name, network, {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+    if by_text:
+        _take_names(name, network, names, folder)
     return network, processor
+
+
+def _take_names(name: str, network: Any, names: Sequence[str], folder: Path) -> None:
+    """The label map's classes for a text head, and its language model into the new checkpoint."""
+    source = HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=name)).location.folder()
+    check_classes(network.config.to_dict(), network.head.names, names, source)
+    network.take_classes(names, source)
+    if (source / LANGUAGE_MODEL).is_dir():
+        shutil.copytree(source / LANGUAGE_MODEL, folder / LANGUAGE_MODEL)
 
 
 def _refuse_mostly_new(name: str, network: nn.Module, new: set[str]) -> None:

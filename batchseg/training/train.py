@@ -27,6 +27,7 @@ from batchseg.preflight import check_source, check_truth, choose_labels
 from batchseg.results.lock import exclusive
 from batchseg.results.record import package_versions
 from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.segmentors.llm.head import alike
 from batchseg.segmentors.llm.lora import require_peft
 from batchseg.stages.source import open_source
 from batchseg.stages.source.plan import write_listing
@@ -38,6 +39,7 @@ from batchseg.training.start import write_start
 
 RECORD, HISTORY, MODEL, STATE = "train.json", "history.parquet", "model", "state"
 BY_PLACE_ONLY = ("ray", "workers", "device", "output")  # where it runs, and not what it learns
+MOST_ALIKE = 50  # pairs of classes in the record
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,13 @@ def _finish(
             f"training stopped: {fitted.failure}; the best epoch before it, {fitted.row['epoch']}, is in "
             f"{root / MODEL}; a lower learning_rate may help"
         )
-    record = {"status": "finished", **_facts(config, rows, fitted)}
+    record = {"status": "finished", **_facts(config, start, rows, fitted)}
     _write_record(root, record)
     shutil.rmtree(root / STATE)
     return _result(root, record)
 
 
-def _facts(config: TrainConfig, rows: Rows, fitted: Fitted) -> dict[str, Any]:
+def _facts(config: TrainConfig, start: HuggingFaceCheckpoint, rows: Rows, fitted: Fitted) -> dict[str, Any]:
     """What train.json holds of a finished training."""
     last, row = fitted.last, fitted.row
     seconds = {
@@ -191,9 +193,18 @@ def _facts(config: TrainConfig, rows: Rows, fitted: Fitted) -> dict[str, Any]:
         "best_epoch": row["epoch"],
         "metrics": {name: row[name] for name in METRICS},
         "temperature": row["temperature"],
+        "class_cosines": _class_cosines(start, fitted.best),
         **seconds,
         "faults": last["faults"],
     }
+
+
+def _class_cosines(start: HuggingFaceCheckpoint, weights: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """How much alike the names of the classes are, the most alike first; None without a text head."""
+    if "head.embeddings" not in weights:
+        return None
+    names = start.label_map.names
+    return alike(names, weights["head.embeddings"], weights["head.project.weight"])[:MOST_ALIKE]
 
 
 def _write_record(root: Path, record: dict[str, Any]) -> None:

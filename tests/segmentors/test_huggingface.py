@@ -116,8 +116,8 @@ def segformer(built: Callable[[str], Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(built("segformer"), tmp_path / "mine"))
 
 
-def open_folder(folder: Path) -> HuggingFaceCheckpoint:
-    return HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(folder)))
+def open_folder(folder: Path, **settings: Any) -> HuggingFaceCheckpoint:
+    return HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(folder), **settings))
 
 
 def refused(folder: Path | str) -> str:
@@ -167,6 +167,36 @@ def test_a_batch_gives_what_its_images_give_alone(family: str, built: Callable[[
         assert astuple(prediction.confidence) == pytest.approx(astuple(alone.confidence), abs=1e-4)
 
 
+def test_a_threshold_takes_classes_away_and_changes_none(family: str, built: Callable[[str], Path]) -> None:
+    labels = {}
+    for below in (None, 0.3, 0.6, 0.999):
+        checkpoint = open_folder(built(family), none_below=below)
+        (prediction,) = checkpoint.load("cpu", "fp32").segment([prepared(WIDE, checkpoint)])
+        labels[below] = prediction.labels_HW
+    for below in (0.3, 0.6, 0.999):
+        assert set(np.unique(labels[below][labels[below] != labels[None]])) <= {CLASSES}
+    few, some, most = (labels[below] == CLASSES for below in (0.3, 0.6, 0.999))
+    assert (few <= some).all() and (some <= most).all() and most.any()
+
+
+def test_the_threshold_of_queries_is_on_their_shares(built: Callable[[str], Path]) -> None:
+    """MaskFormer's scores of each class, interpolated, then divided by their sum."""
+    library = Library("maskformer", built("maskformer"))
+    with torch.inference_mode():
+        outputs = library.network(**library.inputs(WIDE))
+    classes = outputs.class_queries_logits[0].softmax(-1)[:, :-1]
+    scores = torch.einsum("qc,qhw->chw", classes, outputs.masks_queries_logits[0].sigmoid())
+    full = torch.nn.functional.interpolate(
+        scores[None], WIDE.shape[:2], mode="bilinear", align_corners=False
+    )[0]
+    share = (full.amax(0) / full.sum(0)).numpy()
+    below = float(np.median(share))
+    checkpoint = open_folder(built("maskformer"), none_below=below)
+    (prediction,) = checkpoint.load("cpu", "fp32").segment([prepared(WIDE, checkpoint)])
+    assert ((prediction.labels_HW == CLASSES) == (share < below)).mean() > 0.97
+    assert 0.4 < (prediction.labels_HW == CLASSES).mean() < 0.6
+
+
 def test_prepared_pixels_are_the_library_s(family: str, built: Callable[[str], Path]) -> None:
     checkpoint, library = open_folder(built(family)), Library(family, built(family))
     scale, shift = pixel_affine(library.processor)
@@ -175,7 +205,7 @@ def test_prepared_pixels_are_the_library_s(family: str, built: Callable[[str], P
         assert pixels.dtype == np.uint8
         assert pixels.flags.c_contiguous
         values = torch.from_numpy(pixels).permute(0, 3, 1, 2) * scale + shift
-        inputs = library.inputs(image)
+        inputs = library.inputs(WIDE)
         expected = inputs["pixel_values_videos"][0] if family == "videomt" else inputs["pixel_values"]
         torch.testing.assert_close(values, expected, atol=2e-6, rtol=0)
 

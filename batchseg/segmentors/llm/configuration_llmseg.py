@@ -18,6 +18,8 @@ class LLMSegConfig(PreTrainedConfig):  # type: ignore[misc]
         embedding_rms: root mean square of the pretrained word embeddings; the tokens are scaled to it.
         fusion: what the language model says is added to the features, or replaces them.
         decoder: `fpn` with the skips of strides 8 and 4, `mlp`, or `queries` that attend to the tokens.
+        head: `closed` (a convolution) or `text` (the cosine with class names, read by the language model).
+        prompts: sentences in which the names were read, `{}` in place of the name.
         trained: which weights of the language model learn: none, its norms, or all.
         temperature: what logits are divided by, fitted on validation.
     """
@@ -33,6 +35,8 @@ class LLMSegConfig(PreTrainedConfig):  # type: ignore[misc]
     fusion: Literal["residual", "replace"] = "residual"
     decoder: Literal["fpn", "mlp", "queries"] = "fpn"
     decoder_width: int = 128
+    head: Literal["closed", "text"] = "closed"
+    prompts: list[str] | tuple[str, ...] = ("{}",)
     trained: Literal["frozen", "norm_only", "full"] = "frozen"
     temperature: float = 1.0
 

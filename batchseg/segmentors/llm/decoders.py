@@ -1,4 +1,7 @@
-"""Decoders: features at strides 4, 8 and 16 -> logits."""
+"""Decoders: features at strides 4, 8 and 16 -> logits, or what else a pixel is told by.
+
+`classes` is how many maps come out: with a text head, the components of a pixel's embedding.
+"""
 
 from __future__ import annotations
 

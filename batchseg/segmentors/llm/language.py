@@ -68,7 +68,7 @@ def take_layers(
     Raises:
         ModelError: there is no such checkpoint, its family is not known here, or it has fewer layers.
     """
-    whole = _load(name)
+    whole = load_language_model(name)
     config = copy.deepcopy(whole.config)
     first, last = layers or (0, config.num_hidden_layers - 1)
     if not 0 <= first <= last < config.num_hidden_layers:
@@ -92,7 +92,7 @@ def take_layers(
     return model, float(words.square().mean().sqrt())
 
 
-def _load(name: str) -> Any:
+def load_language_model(name: str) -> Any:
     from transformers import AutoConfig, AutoModel, T5EncoderModel
 
     try:

@@ -1,11 +1,13 @@
 """The LLM segmentor as a model of transformers. Importing this module registers it with the auto classes.
 
-pixels ──> pyramid ──> tokens ──> language model ──> (+) ──> decoder ──> logits
-              └─────────────── skips ────────────────────────┘
+pixels ──> pyramid ──> tokens ──> language model ──> (+) ──> decoder ──> [ text head ] ──> logits
+              └─────────────── skips ────────────────────────┘               class names
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +18,10 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from batchseg.segmentors.llm.backbone import RESNET50_WIDTHS, ResNet50, Small
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.decoders import DECODERS, Queries
+from batchseg.segmentors.llm.head import TextHead
 from batchseg.segmentors.llm.language import Start, build, positions, take_layers
+from batchseg.segmentors.llm.names import LANGUAGE_MODEL, unknown
+from batchseg.segmentors.llm.text import TextModel
 
 
 class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
@@ -31,7 +36,10 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         channels = RESNET50_WIDTHS if config.backbone == "resnet50" else tuple(config.widths[-3:])
         self.backbone = ResNet50() if config.backbone == "resnet50" else Small(config.widths)
         self.reader = Reader(config, channels[-1])
-        self.decoder = DECODERS[config.decoder](channels, config.decoder_width, config.num_labels)
+        by_text = config.head == "text"
+        maps = config.decoder_width if by_text else config.num_labels
+        self.decoder = DECODERS[config.decoder](channels, config.decoder_width, maps)
+        self.head = TextHead(_names(config), config.language_width, maps) if by_text else None
         self.post_init()
 
     @classmethod
@@ -63,6 +71,34 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         model.reader.language_model.load_state_dict(language_model.state_dict())
         return model
 
+    def read_classes(self, text: TextModel, phrases: Sequence[tuple[str, ...]]) -> None:
+        """Let a language model read the names of the classes, for a new text head.
+
+        Args:
+            phrases: of each class, its name and its synonyms.
+
+        Raises:
+            ModelError: it cannot tell two classes apart.
+        """
+        assert self.head is not None
+        centre_D = text.centre(self.config.prompts)
+        self.head.fill(text.embed(phrases, self.config.prompts, centre_D), centre_D)
+
+    def take_classes(self, names: Sequence[str], folder: Path) -> None:
+        """Tell other classes apart: names that are new to the text head are read by the model in `folder`.
+
+        Raises ModelError where it cannot be loaded, or cannot tell two names apart.
+        """
+        assert self.head is not None
+        new, read = unknown(self.head.names, names), {}
+        if new:
+            text = TextModel.load(str(folder / LANGUAGE_MODEL))
+            rows = text.embed([(name,) for name in new], self.config.prompts, self.head.centre.cpu())
+            read = dict(zip(new, rows, strict=True))
+        self.head = self.head.renamed(names, read)
+        self.config.id2label = dict(enumerate(names))
+        self.config.label2id = {name: index for index, name in enumerate(names)}
+
     def train(self, mode: bool = True) -> LLMSemanticSegmentor:
         """The frozen part stays in eval mode: its dropout would only add noise that nothing learns from."""
         super().train(mode)
@@ -74,7 +110,10 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         """Logits [B, C, h, w] of normalised pixels [B, 3, H, W]. Raises ValueError for too many tokens."""
         maps = self.backbone(pixel_values)
         maps[-1] = self.reader(maps[-1])
-        return SemanticSegmenterOutput(logits=self.decoder(maps) / self.config.temperature)
+        logits = self.decoder(maps)
+        if self.head is not None:
+            logits = self.head(logits)
+        return SemanticSegmenterOutput(logits=logits / self.config.temperature)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -87,6 +126,8 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
             nn.init.zeros_(module.outward.bias)
         if isinstance(module, Queries):
             nn.init.normal_(module.queries)
+        if isinstance(module, TextHead):
+            module.start()
 
 
 class Reader(nn.Module):
@@ -141,6 +182,10 @@ def sin_cos(height: int, width: int, channels: int) -> Tensor:
     angles = [place.flatten()[:, None] * rates for place in (rows, columns)]
     waves = [wave for angle in angles for wave in (angle.sin(), angle.cos())]
     return nn.functional.pad(torch.cat(waves, 1), (0, channels - 4 * (channels // 4)))
+
+
+def _names(config: LLMSegConfig) -> list[str]:
+    return [config.id2label[index] for index in range(config.num_labels)]
 
 
 def _freeze(language_model: nn.Module, trained: str) -> None:

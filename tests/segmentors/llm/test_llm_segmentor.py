@@ -11,15 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from language_models import KINDS, VOCABULARY, overfit, save_language_models, scenes
 from transformers import (
     AutoModel,
     AutoModelForSemanticSegmentation,
-    BertConfig,
-    GPT2Config,
-    LlamaConfig,
-    Qwen2Config,
     SegformerImageProcessor,
-    T5Config,
     T5EncoderModel,
 )
 
@@ -30,20 +26,6 @@ from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-SIDE = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 48,
-    "vocab_size": 20,
-}
-KINDS: dict[str, Any] = {
-    "bert": BertConfig(**SIDE, max_position_embeddings=32),
-    "gpt2": GPT2Config(n_embd=32, n_layer=3, n_head=2, n_positions=32, vocab_size=20),
-    "llama": LlamaConfig(**SIDE, num_key_value_heads=2),
-    "qwen2": Qwen2Config(**SIDE, num_key_value_heads=1),
-    "t5": T5Config(d_model=32, d_kv=16, d_ff=48, num_layers=3, num_heads=2, vocab_size=20),
-}
 LAYER = r"^(encoder\.layer\.|encoder\.block\.|h\.|layers\.)(\d+)\."
 CLASSES = {0: "background", 1: "disc", 2: "bar"}
 
@@ -55,10 +37,7 @@ def small(**settings: Any) -> LLMSegConfig:
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("language")
-    for name, config in KINDS.items():
-        torch.manual_seed(1)
-        model = T5EncoderModel(config) if name == "t5" else AutoModel.from_config(config)
-        model.save_pretrained(folder / name)
+    save_language_models(folder)
     return folder
 
 
@@ -83,7 +62,7 @@ def test_the_slice_holds_the_source_s_own_layers(checkpoints: Path, kind: str) -
     source = auto.from_pretrained(checkpoints / kind).state_dict()
     taken = make(checkpoints, kind).reader.language_model.state_dict()
     one_later = partial(re.sub, LAYER, lambda found: f"{found[1]}{int(found[2]) + 1}.")  # of layers 1 and 2
-    words = {key for key, value in source.items() if value.shape == (20, 32)}
+    words = {key for key, value in source.items() if value.shape == (len(VOCABULARY), 32)}
     assert words
     for key, value in taken.items():
         if key in words:
@@ -104,33 +83,6 @@ def test_shuffled_keeps_the_values_and_random_does_not(checkpoints: Path) -> Non
     assert not weights["shuffled"].equal(weights["pretrained"])
     assert weights["shuffled"].flatten().sort()[0].equal(weights["pretrained"].flatten().sort()[0])
     assert not weights["random"].flatten().sort()[0].equal(weights["pretrained"].flatten().sort()[0])
-
-
-def scenes() -> tuple[torch.Tensor, torch.Tensor]:
-    """Two pictures of 64 x 64 with a disc and a bar, and their labels."""
-    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
-    labels = torch.zeros(2, 64, 64, dtype=torch.long)
-    for index, centre in enumerate((20, 44)):
-        labels[index][(rows - centre) ** 2 + (columns - 24) ** 2 < 144] = 1
-        labels[index][:, 48:60] = 2
-    noise = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
-    return labels[:, None].float() - 1 + 0.1 * noise, labels
-
-
-def overfit(model: LLMSemanticSegmentor, steps: int = 120) -> float:
-    """Pixel accuracy after so many steps on one batch, at the logits' resolution."""
-    pixels, labels = scenes()
-    optimiser = torch.optim.AdamW((each for each in model.parameters() if each.requires_grad), lr=5e-3)
-    model.train()
-    for _ in range(steps):
-        logits = model(pixel_values=pixels).logits
-        step = 64 // logits.shape[-1]
-        truth = labels[:, step // 2 :: step, step // 2 :: step]
-        loss = torch.nn.functional.cross_entropy(logits, truth)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return float((logits.argmax(1) == truth).float().mean())
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None])
