@@ -15,6 +15,7 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForSemanticSegmentation,
     BertConfig,
@@ -34,6 +35,7 @@ from batchseg.load import read_config
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SIDE = 64
+LANGUAGE = "reader.language_model."
 CLASSES = ["air", "organ", "vessel", "lesion"]
 SMALL = {"widths": [16, 24, 32, 32], "decoder_width": 32, "size": SIDE}
 
@@ -95,6 +97,11 @@ def test_a_folder_of_slices_becomes_a_model_that_run_uses(slices: Path, tmp_path
     history = pq.read_table(result.history).to_pylist()
     assert [row["step"] for row in history] == [6 * epoch for epoch in range(1, 13)]
     assert [news["epoch"] for news in told if "epoch" in news] == history
+    # the language model stays what it was, to float16
+    learnt, source = (load_file(f"{folder}/model.safetensors") for folder in (result.model, slices / "bert"))
+    taken = {key.removeprefix(LANGUAGE): value for key, value in learnt.items() if key.startswith(LANGUAGE)}
+    assert len(taken) > 30
+    assert all(source[key].half().equal(taken[key]) for key in taken if "word_embeddings" not in key)
     best = max(history, key=lambda row: row["mean_iou"])
     assert best["mean_iou"] > history[0]["mean_iou"] + 0.1
     assert result.best_epoch == best["epoch"] and result.metrics == {name: best[name] for name in METRICS}

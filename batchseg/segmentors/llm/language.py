@@ -81,6 +81,7 @@ def take_layers(
         for key, value in state.items()
     }
     config.num_hidden_layers, config.vocab_size = last - first + 1, 1
+    config.name_or_path = ""  # a folder of this machine means nothing on the next
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[first : last + 1]
     for token in ("pad_token_id", "bos_token_id", "eos_token_id"):

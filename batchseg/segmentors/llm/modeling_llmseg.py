@@ -71,6 +71,15 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         model.reader.language_model.load_state_dict(language_model.state_dict())
         return model
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, which makes all parameters anew, able to learn: what was frozen is so again."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if model.reader.language_model is not None:
+            _freeze(model.reader.language_model, model.config.trained)
+        return loaded
+
     def read_classes(self, text: TextModel, phrases: Sequence[tuple[str, ...]]) -> None:
         """Let a language model read the names of the classes, for a new text head.
 

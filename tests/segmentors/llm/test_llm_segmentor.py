@@ -112,6 +112,22 @@ def test_each_variant_fits_one_batch(checkpoints: Path, settings: dict[str, str]
     assert overfit(make(checkpoints, "bert", **settings), steps) > 0.99
 
 
+@pytest.mark.parametrize(("trained", "learning"), [("frozen", 0.0), ("norm_only", None), ("full", 1.0)])
+def test_what_learns_is_the_same_after_reloading(
+    checkpoints: Path, tmp_path: Path, trained: str, learning: float | None
+) -> None:
+    model = make(checkpoints, "bert", trained=trained)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSemanticSegmentation.from_pretrained(tmp_path)
+    before, after = (
+        {name: weight.requires_grad for name, weight in each.named_parameters()} for each in (model, again)
+    )
+    assert before == after
+    language = [learns for name, learns in after.items() if "language_model" in name]
+    share = sum(language) / len(language)
+    assert share == learning if learning is not None else 0 < share < 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_holds_everything(checkpoints: Path, tmp_path: Path, kind: str) -> None:
     model = make(checkpoints, kind).eval()
