@@ -47,14 +47,12 @@ def blocks(side: SparseCounts) -> list[slice]:
 
 def interval(differences: Floats, confidence: float) -> tuple[Floats, Floats]:
     """The bounds of each figure, [...], over the first axis; where it is NaN, that resampling is left out."""
-    flat = differences.reshape(len(differences), -1)
-    bounds = np.full((2, flat.shape[1]), np.nan)
-    known = ~np.isnan(flat).all(axis=0)
+    bounds = np.full((2, *differences.shape[1:]), np.nan)
+    known = ~np.isnan(differences).all(axis=0)
     tail = (1 - confidence) / 2
     if known.any():
-        bounds[:, known] = np.nanquantile(flat[:, known], [tail, 1 - tail], axis=0)
-    low, high = bounds.reshape(2, *differences.shape[1:])
-    return low, high
+        bounds[:, known] = np.nanquantile(differences[:, known], [tail, 1 - tail], axis=0)
+    return bounds[0], bounds[1]
 
 
 def _multiplicities(rng: np.random.Generator, times: int, images: int) -> Floats:
