@@ -11,13 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from batchseg.analysis.compare import CompareReport, compare
     from batchseg.analysis.evaluate import evaluate
     from batchseg.config import DigitsConfig, EvaluateConfig, RunConfig
+    from batchseg.config_compare import CompareConfig, NightConfig
     from batchseg.config_train import TrainConfig
     from batchseg.errors import BatchsegError
     from batchseg.labels import LabelMap, load_label_map
-    from batchseg.load import load_config
+    from batchseg.load import load_config, read_config
     from batchseg.metrics import ConfusionMatrix
+    from batchseg.night import NightResult, night
     from batchseg.pipeline import dry_run, run
     from batchseg.results.record import RunResult
     from batchseg.schema import Status
@@ -30,11 +33,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchsegError": "batchseg.errors",
+    "CompareConfig": "batchseg.config_compare",
+    "CompareReport": "batchseg.analysis.compare",
     "ConfusionMatrix": "batchseg.metrics",
     "DigitsConfig": "batchseg.config",
     "EvaluateConfig": "batchseg.config",
     "LabelMap": "batchseg.labels",
     "ModelInput": "batchseg.segmentors.base",
+    "NightConfig": "batchseg.config_compare",
+    "NightResult": "batchseg.night",
     "Prediction": "batchseg.segmentors.base",
     "RunConfig": "batchseg.config",
     "RunResult": "batchseg.results.record",
@@ -43,23 +50,30 @@ _HOMES = {
     "TrainConfig": "batchseg.config_train",
     "TrainResult": "batchseg.training.train",
     "bilinear_argmax": "batchseg.upsample",
+    "compare": "batchseg.analysis.compare",
     "dry_run": "batchseg.pipeline",
     "evaluate": "batchseg.analysis.evaluate",
     "load_config": "batchseg.load",
     "load_label_map": "batchseg.labels",
     "load_segmentor": "batchseg.segmentors.base",
     "make_digits": "batchseg.training.scenes",
+    "night": "batchseg.night",
+    "read_config": "batchseg.load",
     "run": "batchseg.pipeline",
     "train": "batchseg.training.train",
 }
 
 __all__ = [
     "BatchsegError",
+    "CompareConfig",
+    "CompareReport",
     "ConfusionMatrix",
     "DigitsConfig",
     "EvaluateConfig",
     "LabelMap",
     "ModelInput",
+    "NightConfig",
+    "NightResult",
     "Prediction",
     "RunConfig",
     "RunResult",
@@ -68,12 +82,15 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "bilinear_argmax",
+    "compare",
     "dry_run",
     "evaluate",
     "load_config",
     "load_label_map",
     "load_segmentor",
     "make_digits",
+    "night",
+    "read_config",
     "run",
     "train",
 ]

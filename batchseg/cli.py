@@ -12,11 +12,11 @@ import click
 import yaml
 
 from batchseg import __version__
+from batchseg.cli_compare import compare
 from batchseg.cli_inspect import doctor, verify
-from batchseg.cli_options import given, options, pairing, reported_errors, reporting
+from batchseg.cli_options import given, named_values, options, pairing, reported_errors, reporting
 from batchseg.cli_train import digits, train
 from batchseg.config import METRICS, EvaluateConfig, RunConfig
-from batchseg.errors import ConfigError
 from batchseg.load import load_config, validate
 
 
@@ -28,6 +28,7 @@ def cli() -> None:
 
 cli.add_command(verify)
 cli.add_command(doctor)
+cli.add_command(compare)
 cli.add_command(digits)
 cli.add_command(train)
 
@@ -111,7 +112,7 @@ def run(source: str | None, dry_run: bool, as_json: bool, quiet: bool, debug: bo
 def evaluate(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str, ...], **flags: Any) -> None:
     """Score existing MASKS against TRUTH, without a model: the same tables as `run`."""
     with reported_errors(debug):
-        gates = given({"max_failed": flags.pop("max_failed"), "minimum": _minimums(minimum)})
+        gates = given({"max_failed": flags.pop("max_failed"), "minimum": named_values("--min", minimum)})
         config = validate(EvaluateConfig, {**given(flags), "gates": gates}, "the command line")
         from batchseg.analysis.evaluate import evaluate as start
 
@@ -144,7 +145,7 @@ def schema() -> None:
 def _run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     """A RunConfig from the options: the file below, then the flags, then --set."""
     path, settings = flags.pop("config_path"), flags.pop("settings")
-    gates = {"max_failed": flags["max_failed"], "minimum": _minimums(flags["minimum"])}
+    gates = {"max_failed": flags["max_failed"], "minimum": named_values("--min", flags["minimum"])}
     nested = {
         "source": {"path": source, **{name: flags[name] for name in _OF_SOURCE}},
         "segmentor": {name: flags[name] for name in _OF_SEGMENTOR},
@@ -160,17 +161,6 @@ def _run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
 
 _OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit")
 _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")
-
-
-def _minimums(pairs: tuple[str, ...]) -> dict[str, float]:
-    minimums = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        try:
-            minimums[name] = float(text)
-        except ValueError as exc:
-            raise ConfigError(f"--min {pair}: must be METRIC=VALUE, such as mean_iou=0.7") from exc
-    return minimums
 
 
 def _follow(start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from batchseg.errors import BatchsegError
+from batchseg.errors import BatchsegError, ConfigError
 
 INTERRUPTED = 130
 
@@ -47,6 +47,18 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """Only what was given on the command line, so that it hides nothing of the file."""
     cleaned = {key: given(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     return {key: value for key, value in cleaned.items() if value not in (None, (), {})}
+
+
+def named_values(option: str, pairs: tuple[str, ...]) -> dict[str, float]:
+    """NAME=VALUE, given any number of times. Raises ConfigError."""
+    values = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        try:
+            values[name] = float(text)
+        except ValueError as exc:
+            raise ConfigError(f"{option} {pair}: must be METRIC=VALUE, such as mean_iou=0.7") from exc
+    return values
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchseg.class_sums import ClassSums, Scores
 from batchseg.config import METRICS
 
 Counts = NDArray[np.int64]
-Scores = NDArray[np.float64]
 LabelIds = NDArray[np.integer[Any]]
 
 _PIECE = 2**20  # pixels counted at once: bincount makes eight bytes of each
@@ -159,44 +159,28 @@ class ConfusionMatrix:
         """The figures of `config.METRICS`, by name; macro means run over classes in truth or prediction."""
         if not self.truth_pixels:
             return dict.fromkeys(METRICS)
-        scores = self.per_class()
-        present = ~np.isnan(scores.iou)
-        recall = np.nan_to_num(scores.recall[present])
-        precision = np.nan_to_num(scores.precision[present])
-        f1, support = scores.f1[present], scores.support[present]
-        figures = {
-            "accuracy": self.counts[:-1].trace() / self.truth_pixels,
-            "recall_weighted": np.average(recall, weights=support),
-            "f1_weighted": np.average(f1, weights=support),
-            "recall_macro": recall.mean(),
-            "f1_macro": f1.mean(),
-            "precision_macro": precision.mean(),
-            "mean_iou": scores.iou[present].mean(),
-        }
-        return {name: float(figures[name]) for name in METRICS}
+        return {name: float(value) for name, value in self.class_sums.averages().items()}
+
+    @property
+    def class_sums(self) -> ClassSums:
+        """What the figures are computed from, [C] each."""
+        with_truth = self.counts[:-1]
+        return ClassSums(
+            correct=with_truth.diagonal(),
+            support=with_truth.sum(axis=1),
+            predicted=with_truth[:, :-1].sum(axis=0),
+        )
 
     def per_class(self) -> ClassScores:
         """Precision, recall, F1, IoU and Dice of each class, NaN where `schema.CLASSES` has null."""
-        with_truth = self.counts[:-1]
-        correct = with_truth.diagonal()
-        support = with_truth.sum(axis=1)
-        predicted = with_truth[:, :-1].sum(axis=0)
-        f1 = _ratio(2 * correct, support + predicted)
+        sums = self.class_sums
+        scores = sums.scores()
         return ClassScores(
-            precision=_ratio(correct, predicted),
-            recall=_ratio(correct, support),
-            f1=f1,
-            iou=_ratio(correct, support + predicted - correct),
-            dice=f1,
-            support=support,
+            **scores,
+            dice=scores["f1"],
+            support=sums.support,
             predicted_pixels=self.counts[:, :-1].sum(axis=0),
         )
-
-
-def _ratio(part: Counts, whole: Counts) -> Scores:
-    ratio = np.full(len(whole), np.nan)
-    np.divide(part, whole, out=ratio, where=whole > 0)
-    return ratio
 
 
 def _pieces(ids_HW: LabelIds) -> Iterator[LabelIds]:

@@ -47,6 +47,11 @@ def native_stderr(hidden: bool) -> Iterator[None]:
             os.close(kept)
 
 
+def printable(text: str) -> str:
+    """A file's name may hold what steers a terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 class Progress:
     """A callback for `run`: draws how far it is."""
 

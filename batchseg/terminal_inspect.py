@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchseg.terminal import printable
+
 if TYPE_CHECKING:
     from batchseg.analysis.doctor import DoctorReport
     from batchseg.analysis.findings import Problem
@@ -76,7 +78,7 @@ def _print_problems(counts: Mapping[str, int], problems: Sequence[Problem]) -> N
     for kind, count in counts.items():
         shown = [problem for problem in problems if problem.kind == kind]
         for problem in shown:
-            click.echo(f"  {kind}  {_printable(problem.where)}: {_printable(problem.sentence)}")
+            click.echo(f"  {kind}  {printable(problem.where)}: {printable(problem.sentence)}")
         if count > len(shown):
             click.echo(f"  {kind}  and {count - len(shown):,} more")
 
@@ -86,9 +88,4 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _echo(name: str, text: str) -> None:
-    click.echo(f"{name:<10}{_printable(text)}".rstrip())
-
-
-def _printable(text: str) -> str:
-    """A file's name may hold what steers a terminal."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    click.echo(f"{name:<10}{printable(text)}".rstrip())

@@ -15,8 +15,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"cli_inspect", "cli_train"},
-    {"cli_options", "terminal_inspect", "terminal_train"},
+    {"cli_compare", "cli_inspect", "cli_train"},
+    {"cli_options", "terminal_compare", "terminal_inspect", "terminal_train"},
+    {"night"},
     {"terminal", "pipeline", "training", "analysis"},
     {"engine", "preflight"},
     {"results"},
@@ -24,8 +25,8 @@ LAYERS = (
     {"segmentors"},
     {"masks", "images"},
     {"upsample", "metrics", "labels", "image_headers", "load", "storage", "keys"},
-    {"errors"},
-    {"config_train"},
+    {"errors", "class_sums"},
+    {"config_compare", "config_train"},
     {"config", "schema"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

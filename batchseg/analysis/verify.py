@@ -6,11 +6,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from batchseg.analysis.classes import class_names
 from batchseg.analysis.findings import Findings, Problem
 from batchseg.analysis.mask_files import try_contents, try_presence
 from batchseg.analysis.parts import read_columns, refuse_if_refused, try_parts
 from batchseg.analysis.repair import Repaired, repair_parts
-from batchseg.errors import LabelMapError, OutputError
+from batchseg.errors import OutputError
 from batchseg.keys import KeySet
 from batchseg.labels import LabelMap
 from batchseg.metrics import ConfusionMatrix
@@ -71,7 +72,7 @@ def verify(results: str, quick: bool = False, repair: bool = False) -> VerifyRep
 def _verify(folder: Results, quick: bool, repair: bool) -> VerifyReport:
     findings = Findings()
     record = folder.record()
-    names = _class_names(folder, record)
+    names = class_names(folder, record)
     parts, total = try_parts(folder, len(names) if names else None, findings)
     rows = len(KeySet(part.ids for part in parts))
     masks = try_presence(folder, parts, findings)
@@ -81,21 +82,6 @@ def _verify(folder: Results, quick: bool, repair: bool) -> VerifyReport:
     repaired = repair_parts(folder, parts, names) if repair else None
     counts = dict(findings.counts)
     return VerifyReport(str(folder.root), len(parts), rows, masks, decoded, counts, findings.listed, repaired)
-
-
-def _class_names(results: Results, record: dict[str, Any] | None) -> list[str] | None:
-    """The label map's names, from the record or else from the table itself."""
-    names = (record or {}).get("model", {}).get("classes")
-    if names is None:
-        try:
-            names = read_columns(results.root / "classes.parquet", CLASSES, CLASSES.names)["class_name"]
-        except OutputError:
-            return None
-        names = names.to_pylist()
-    try:
-        return list(LabelMap.from_names(names).names)
-    except LabelMapError:
-        return None
 
 
 def _try_classes(
