@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batchseg.analysis.evaluate import evaluate
+    from batchseg.cluster.submit import Cluster, Job, submit
     from batchseg.config import DigitsConfig, EvaluateConfig, RunConfig
     from batchseg.config_train import TrainConfig
     from batchseg.errors import BatchsegError
@@ -30,9 +31,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchsegError": "batchseg.errors",
+    "Cluster": "batchseg.cluster.submit",
     "ConfusionMatrix": "batchseg.metrics",
     "DigitsConfig": "batchseg.config",
     "EvaluateConfig": "batchseg.config",
+    "Job": "batchseg.cluster.submit",
     "LabelMap": "batchseg.labels",
     "ModelInput": "batchseg.segmentors.base",
     "Prediction": "batchseg.segmentors.base",
@@ -50,14 +53,17 @@ _HOMES = {
     "load_segmentor": "batchseg.segmentors.base",
     "make_digits": "batchseg.training.scenes",
     "run": "batchseg.pipeline",
+    "submit": "batchseg.cluster.submit",
     "train": "batchseg.training.train",
 }
 
 __all__ = [
     "BatchsegError",
+    "Cluster",
     "ConfusionMatrix",
     "DigitsConfig",
     "EvaluateConfig",
+    "Job",
     "LabelMap",
     "ModelInput",
     "Prediction",
@@ -75,6 +81,7 @@ __all__ = [
     "load_segmentor",
     "make_digits",
     "run",
+    "submit",
     "train",
 ]
 

@@ -12,6 +12,7 @@ import click
 import yaml
 
 from batchseg import __version__
+from batchseg.cli_cluster import submit
 from batchseg.cli_inspect import doctor, verify
 from batchseg.cli_options import given, options, pairing, reported_errors, reporting
 from batchseg.cli_train import digits, train
@@ -30,6 +31,7 @@ cli.add_command(verify)
 cli.add_command(doctor)
 cli.add_command(digits)
 cli.add_command(train)
+cli.add_command(submit)
 
 
 _gates = options(

@@ -15,9 +15,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"cli_inspect", "cli_train"},
+    {"cli_inspect", "cli_train", "cli_cluster"},
     {"cli_options", "terminal_inspect", "terminal_train"},
-    {"terminal", "pipeline", "training", "analysis"},
+    {"terminal", "pipeline", "training", "analysis", "cluster"},
     {"engine", "preflight"},
     {"results"},
     {"stages"},
