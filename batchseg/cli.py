@@ -43,7 +43,9 @@ _gates = options(
 )  # fmt: skip
 
 _running = options(
-    click.option("--model", help="Local folder, hub name, torchvision builder, module:Class, or threshold."),
+    click.option(
+        "--model", help="Local folder or URI, hub name, torchvision builder, module:Class, or threshold."
+    ),
     click.option("--output", metavar="DIR", help="Folder for the results."),
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
     click.option(

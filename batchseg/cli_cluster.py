@@ -37,7 +37,7 @@ _starting = options(
 _looking = options(
     click.option("--status", "action", flag_value="status", help="Say how the job ID is."),
     click.option("--logs", "action", flag_value="logs", help="Follow the job ID from its beginning."),
-    click.option("--stop", "action", flag_value="stop", help="End the job ID; what it finished is committed."),
+    click.option("--stop", "action", flag_value="stop", help="End the job ID; it commits what it has."),
 )
 
 
@@ -135,7 +135,11 @@ def _report(job: Job, flags: dict[str, Any]) -> None:
 
 
 def _of_ray(flags: dict[str, Any]) -> dict[str, Any]:
-    job = {"name": flags["name"], "env": _variables(flags["env"]), "entrypoint_cpus": flags["entrypoint_cpus"]}
+    job = {
+        "name": flags["name"],
+        "env": _variables(flags["env"]),
+        "entrypoint_cpus": flags["entrypoint_cpus"],
+    }
     return {"address": flags["address"], "job": job}
 
 

@@ -86,7 +86,7 @@ class HuggingFaceSegmentor(SegmentorConfig):
     """Any semantic or universal segmentation model of transformers."""
 
     kind: Literal["huggingface"] = "huggingface"
-    model: str = Field(min_length=1, description="Local folder or hub name.")
+    model: str = Field(min_length=1, description="Local folder, URI of a folder, or hub name.")
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
 

@@ -1,4 +1,4 @@
-"""A Ray cluster of separate processes on this machine, as `ray start` makes it, which others do not notice."""
+"""A Ray cluster of separate processes on this machine, as `ray start` makes it; others do not notice it."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class Nodes:
         self.folder = folder
         self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
         self.env = {**env, "RAY_AUTH_MODE": "disabled", **self.token, "RAY_USAGE_STATS_ENABLED": "0"}
+        self.env["RAY_metrics_report_interval_ms"] = "500"
         self.ports = {name: free_port() for name in ("gcs", "jobs", "client", "metrics")}
         self.gcs = f"127.0.0.1:{self.ports['gcs']}"
         self.address = f"http://127.0.0.1:{self.ports['jobs']}"

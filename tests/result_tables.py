@@ -9,10 +9,10 @@ import duckdb
 PASSING = ("run_id", "finished_at", "segment_s")  # what differs from run to run by nature
 
 
-def tables(out: Path) -> list[list[tuple]]:
+def tables(out: Path, without: tuple[str, ...] = ()) -> list[list[tuple]]:
     """images, pixels and classes, in order."""
     queries = (
-        f"select * exclude ({', '.join(PASSING)}) from '{out}/images/*.parquet' order by id",
+        f"select * exclude ({', '.join((*PASSING, *without))}) from '{out}/images/*.parquet' order by id",
         f"select * from '{out}/pixels/*.parquet' order by all",
         f"select * from '{out}/classes.parquet' order by all",
     )

@@ -70,7 +70,7 @@ def _absolute(path: str) -> str:
 def _pack_module(target: str, folder: Path) -> None:
     """A module that lies where the command runs goes along; an installed one is taken to be on the nodes."""
     name = target.partition(":")[0].partition(".")[0]
-    if Path(name).is_dir():
+    if (Path(name) / "__init__.py").is_file():
         raise ConfigError(
             f"segmentor.model {target}: {name}/ is a package in this folder, and only single files go along; "
             "install it on the nodes and submit from another folder"

@@ -164,7 +164,7 @@ def _numbered(jobs: list[Any], name: str) -> dict[int, Any]:
 
 
 def _known(details: Any, digest: str) -> Job:
-    if details.metadata.get("batchseg") != digest:
+    if (details.metadata or {}).get("batchseg") != digest:
         raise ClusterError(
             f"{details.submission_id} is running with another configuration; "
             "wait for it, stop it, or choose another --name"

@@ -53,7 +53,8 @@ class HuggingFaceCheckpoint:
             raise ModelError(
                 f"{location.name}: its config.json does not map class ids to names: {exc}"
             ) from exc
-        return cls(location, model_type, label_map, fingerprint(folder, location.trust_remote_code))
+        known = location.fingerprint or fingerprint(folder, location.trust_remote_code)
+        return cls(location, model_type, label_map, known)
 
     def preparer(self) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface_processor import HuggingFacePreparer

@@ -8,70 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
-from typing import Any
 
-import numpy as np
 import pytest
-import yaml
-from PIL import Image
-from processes import runs
-from ray_nodes import ROOT, Nodes, environment, ray_nodes
+from ray_nodes import Nodes, environment, free_port, ray_nodes
 from result_tables import mask_files, tables
+from submitting import IMAGES, MODELS, gated_job, job_file, masks, open_gate, start, submit, wait_for, words
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-MODELS = Path(__file__).parent.parent / "integration"
-IMAGES = 60
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    """A head without CPUs, and two nodes with one each and a resource of their own."""
-    with ray_nodes(MODELS, token=True) as nodes:
-        nodes.add(1, '{"left": 1}')
-        nodes.add(1, '{"right": 1}')
-        yield nodes
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("scenes"), np.random.default_rng(3)
-    for index in range(IMAGES):
-        image = rng.integers(0, 256, (60, 80), dtype=np.uint8)
-        for name, pixels in (("images", image), ("truth", (image > 99).astype(np.uint8))):
-            (folder / name).mkdir(exist_ok=True)
-            Image.fromarray(pixels).save(folder / name / f"{index:03d}.png")
-    return folder
-
-
-def job_file(scenes: Path, folder: Path, **more: Any) -> Path:
-    job = {
-        "source": {"path": str(scenes / "images"), "truth": str(scenes / "truth")},
-        "segmentor": {"kind": "threshold", "precision": "fp32"},
-        "output": str(folder / "out"),
-        **more,
-    }
-    (folder / "job.yaml").write_text(yaml.safe_dump(job))
-    return folder / "job.yaml"
-
-
-def words(*more: object) -> list[str]:
-    return [sys.executable, "-m", "batchseg", "submit", *map(str, more)]
-
-
-def submit(nodes: Nodes, *more: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words("--address", nodes.address, "--env", "PYTHONFAULTHANDLER=1", *more),
-        env={**environment(), **nodes.token},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
 
 
 def test_the_same_tables_as_a_local_run(nodes: Nodes, scenes: Path, tmp_path: Path) -> None:
@@ -109,43 +54,10 @@ def test_exit_codes_arrive(nodes: Nodes, scenes: Path, tmp_path: Path) -> None:
     assert submit(nodes, job, "--set", "source.depth=3").returncode == 2
 
 
-def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = monotonic() + 120
-    while not happened():
-        assert runs(process), process.communicate()
-        assert monotonic() < deadline
-
-
-@pytest.fixture
-def gated(scenes: Path, tmp_path: Path) -> Path:
-    """A job that waits in the middle, until its gate is opened."""
-    os.mkfifo(tmp_path / "gate")
-    options = {"gate": str(tmp_path / "gate"), "images": IMAGES // 4}
-    segmentor = {"model": "gated_model:Gated", "options": options, "actors": 2, "batch_size": 1}
-    return job_file(scenes, tmp_path, segmentor=segmentor, gates={"max_failed": 0})
-
-
-def open_gate(folder: Path) -> None:
-    """A plain file blocks nobody; who waits at the pipe already is let go by a writer."""
-    (folder / "gate").rename(folder / "old")
-    (folder / "gate").touch()
-    for _ in range(2):
-        try:
-            os.close(os.open(folder / "old", os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:  # nobody waits
-            return
-
-
-def masks(folder: Path) -> int:
-    return sum(1 for _ in (folder / "out" / "masks").rglob("*.png"))
-
-
 def test_interrupted_following_leaves_the_job_and_finds_it_again(
     nodes: Nodes, gated: Path, tmp_path: Path
 ) -> None:
-    command = words("--address", nodes.address, "--name", "left", gated)
-    env = {**environment(MODELS), **nodes.token}
-    with subprocess.Popen(command, env=env, text=True, stdout=-1, stderr=-1, start_new_session=True) as first:
+    with start(nodes, "--name", "left", gated) as first:
         try:
             assert first.stdout is not None
             lines = iter(first.stdout.readline, "")
@@ -167,8 +79,7 @@ def test_interrupted_following_leaves_the_job_and_finds_it_again(
 
 def test_a_stopped_job_is_resumed_by_the_same_command(nodes: Nodes, gated: Path, tmp_path: Path) -> None:
     more = ("--name", "stopped", "--on-interrupt", "stop", gated)
-    command, env = words("--address", nodes.address, *more), {**environment(MODELS), **nodes.token}
-    with subprocess.Popen(command, env=env, text=True, stdout=-1, stderr=-1, start_new_session=True) as first:
+    with start(nodes, *more) as first:
         try:
             wait_for(lambda: masks(tmp_path) >= 4 and any(tmp_path.glob("out/images/*.parquet")), first)
             first.send_signal(signal.SIGTERM)
@@ -179,16 +90,16 @@ def test_a_stopped_job_is_resumed_by_the_same_command(nodes: Nodes, gated: Path,
     before = json.loads((tmp_path / "out" / "run.json").read_text())["computed"]["ok"]
     open_gate(tmp_path)
     again = submit(nodes, *more, folder=tmp_path)
-    assert (again.returncode, "stopped-2 is pending" in again.stderr) == (0, True), again.stdout + again.stderr
+    assert (again.returncode, "stopped-2 is pending" in again.stderr) == (0, True), (
+        again.stdout + again.stderr
+    )
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["images"]["done_before"] == before > 0
     assert record["computed"] == {"ok": IMAGES - before}
 
 
 def test_a_killed_driver_is_resumed_by_the_same_command(nodes: Nodes, gated: Path, tmp_path: Path) -> None:
-    command = words("--address", nodes.address, "--name", "killed", gated)
-    env = {**environment(MODELS), **nodes.token}
-    with subprocess.Popen(command, env=env, text=True, stdout=-1, stderr=-1) as first:
+    with start(nodes, "--name", "killed", gated) as first:
         try:
             wait_for(lambda: any(tmp_path.glob("out/images/*.parquet")), first)
             os.kill(json.loads((tmp_path / "out" / ".lock").read_text())["pid"], signal.SIGKILL)
@@ -229,7 +140,12 @@ def test_without_the_token_is_one_sentence(
 ) -> None:
     job, env = job_file(scenes, tmp_path), {**environment(), "HOME": str(tmp_path), **token}
     done = subprocess.run(
-        words(job, "--address", nodes.address), env=env, capture_output=True, text=True, timeout=15, check=False
+        words(job, "--address", nodes.address),
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
     )
     assert (done.returncode, sentence in done.stderr, done.stderr.count("\n")) == (1, True, 1), done.stderr
 
@@ -242,9 +158,7 @@ def test_unknown_jobs_are_one_sentence(nodes: Nodes) -> None:
 
 def test_a_node_dies_and_the_job_finishes(nodes: Nodes, gated: Path, tmp_path: Path) -> None:
     third = nodes.add(1)
-    command = words("--address", nodes.address, "--set", "segmentor.actors=3", gated)
-    env = {**environment(MODELS), **nodes.token}
-    with subprocess.Popen(command, env=env, text=True, stdout=-1, stderr=-1) as process:
+    with start(nodes, "--set", "segmentor.actors=3", gated) as process:
         try:
             wait_for(lambda: masks(tmp_path) >= IMAGES // 3, process)
             nodes.kill(third)
@@ -255,3 +169,35 @@ def test_a_node_dies_and_the_job_finishes(nodes: Nodes, gated: Path, tmp_path: P
     assert process.returncode == 0, output + errors
     assert masks(tmp_path) == IMAGES
     subprocess.run([sys.executable, "-m", "batchseg", "verify", str(tmp_path / "out")], check=True)
+
+
+def test_nobody_at_the_address_is_one_sentence(scenes: Path, tmp_path: Path) -> None:
+    job = job_file(scenes, tmp_path)
+    for address, code in ((f"http://127.0.0.1:{free_port()}", 1), ("127.0.0.1:8265", 2)):
+        command = words(job, "--address", address)
+        done = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, timeout=15, check=False
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+        assert address in done.stderr
+
+
+def test_a_head_that_dies_is_one_sentence(scenes: Path, tmp_path: Path, dying: Nodes) -> None:
+    job = gated_job(scenes, tmp_path)
+    with start(dying, job) as process:
+        try:
+            wait_for(lambda: masks(tmp_path) >= 1, process)
+            dying.kill(dying.head)
+            _, errors = process.communicate(timeout=15)
+        finally:
+            process.kill()
+    assert process.returncode == 1, errors
+    assert errors.splitlines()[-1].endswith("no Ray cluster answers there")
+
+
+@pytest.fixture
+def dying() -> Iterator[Nodes]:
+    """A cluster for one test."""
+    with ray_nodes(MODELS) as nodes:
+        nodes.add(2)
+        yield nodes

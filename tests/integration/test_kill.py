@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 IMAGES = 80
 
+
 def masks(count: int) -> Callable[[Path], bool]:
     return lambda out: sum(1 for _ in (out / "masks").rglob("*.png")) >= count
 
