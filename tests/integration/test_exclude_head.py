@@ -28,7 +28,15 @@ def cluster() -> Iterator[Any]:
 
 def run(cluster: Any, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     (folder / "notes").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "batchseg", "run", str(folder / "images"), "--output", str(folder / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "batchseg",
+        "run",
+        str(folder / "images"),
+        "--output",
+        str(folder / "out"),
+    ]
     command += ["--model", "placed_model:Placed", "--set", f"segmentor.options.notes={folder / 'notes'}"]
     command += ["--address", cluster.address, "--set", "ray.exclude_head=true", *more]
     env = environment(Path(__file__).parent)

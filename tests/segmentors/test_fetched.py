@@ -32,7 +32,9 @@ def cached(tmp_path: Path) -> list[Path]:
     return [path for path in (tmp_path / "models").iterdir() if path.is_dir()]
 
 
-def test_it_is_the_same_checkpoint_as_in_a_folder(remote: Location, sample_data: Path, tmp_path: Path) -> None:
+def test_it_is_the_same_checkpoint_as_in_a_folder(
+    remote: Location, sample_data: Path, tmp_path: Path
+) -> None:
     fetched = HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(remote)))
     local = HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(sample_data / "model")))
     assert (fetched.fingerprint, fetched.label_map) == (local.fingerprint, local.label_map)
