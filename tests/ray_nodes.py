@@ -46,7 +46,7 @@ class Nodes:
         self.folder = folder
         self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
         self.env = {**env, "RAY_AUTH_MODE": "disabled", **self.token, "RAY_USAGE_STATS_ENABLED": "0"}
-        self.env["RAY_metrics_report_interval_ms"] = "500"
+        self.env["RAY_metrics_report_interval_ms"] = "2500"
         self.ports = {name: free_port() for name in ("gcs", "jobs", "client", "metrics")}
         self.gcs = f"127.0.0.1:{self.ports['gcs']}"
         self.address = f"http://127.0.0.1:{self.ports['jobs']}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
@@ -24,10 +25,14 @@ GAUGES = {
     "batchseg_actor_utilisation": "Share of the actors' time in which they worked, over the last seconds.",
 }
 WINDOW_S = 10.0  # rows come in groups, so that a shorter look would jump
+REPEAT_S = 2.0  # Ray forgets a gauge that is not set again within its interval of reporting, 10 s by default
 
 
 class Telemetry:
-    """A callback for progress that tells Ray, by differences from what it told before, and then another."""
+    """A callback for progress that tells Ray, by differences from what it told before, and then another.
+
+    Inside its `with` block the gauges are told again and again, also while no rows come.
+    """
 
     def __init__(self, placement: Placement, results: str, then: Callable[[Tally], None]) -> None:
         from ray.util.metrics import Counter as RayCounter
@@ -40,14 +45,33 @@ class Telemetry:
         self.gauges = {name: Gauge(name, text, tag_keys=("results",)) for name, text in GAUGES.items()}
         self.told: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
         self.window = (monotonic(), 0.0)
-        self._set("batchseg_actors", placement.actors)
+        self.levels: dict[str, float] = {"batchseg_actors": placement.actors}
+        self.stop = Event()
+        self.repeating = Thread(target=self._repeat, daemon=True)
+
+    def __enter__(self) -> Telemetry:
+        self.repeating.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.repeating.join()
 
     def __call__(self, tally: Tally) -> None:
         self._count("batchseg_images", tally.statuses)
         self._count("batchseg_stage_seconds", tally.seconds)
-        self._set("batchseg_images_waiting", tally.total - tally.done)
+        self.levels["batchseg_images_waiting"] = tally.total - tally.done
         self._utilisation(tally)
+        self._tell_levels()
         self.then(tally)
+
+    def _repeat(self) -> None:
+        while not self.stop.wait(REPEAT_S):
+            self._tell_levels()
+
+    def _tell_levels(self) -> None:
+        for name, level in list(self.levels.items()):
+            self.gauges[name].set(level, self._tags())
 
     def _count(self, name: str, values: Counter[str]) -> None:
         tag, told = COUNTERS[name][0], self.told[name]
@@ -56,9 +80,6 @@ class Telemetry:
                 self.counters[name].inc(value - told[key], self._tags(**{tag: key}))
                 told[key] = value
 
-    def _set(self, name: str, value: float) -> None:
-        self.gauges[name].set(value, self._tags())
-
     def _utilisation(self, tally: Tally) -> None:
         # with a GPU the actors hold the model alone; on a CPU all stages run in them
         in_actors = ("segment",) if self.placement.device == "cuda" else tuple(tally.seconds)
@@ -66,7 +87,7 @@ class Telemetry:
         start, busy_before_s = self.window
         if now - start >= WINDOW_S or tally.done == tally.total:
             share = (busy_s - busy_before_s) / (max(now - start, 1e-9) * self.placement.actors)
-            self._set("batchseg_actor_utilisation", min(1.0, share))
+            self.levels["batchseg_actor_utilisation"] = min(1.0, share)
             self.window = (now, busy_s)
 
     def _tags(self, **more: Any) -> dict[str, str]:
