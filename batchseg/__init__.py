@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from batchseg.analysis.compare import CompareReport, compare
     from batchseg.analysis.evaluate import evaluate
+    from batchseg.cluster.submit import Cluster, Job, submit
     from batchseg.config import DigitsConfig, EvaluateConfig, RunConfig
     from batchseg.config_compare import CompareConfig, NightConfig
     from batchseg.config_train import TrainConfig
@@ -33,11 +34,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchsegError": "batchseg.errors",
+    "Cluster": "batchseg.cluster.submit",
     "CompareConfig": "batchseg.config_compare",
     "CompareReport": "batchseg.analysis.compare",
     "ConfusionMatrix": "batchseg.metrics",
     "DigitsConfig": "batchseg.config",
     "EvaluateConfig": "batchseg.config",
+    "Job": "batchseg.cluster.submit",
     "LabelMap": "batchseg.labels",
     "ModelInput": "batchseg.segmentors.base",
     "NightConfig": "batchseg.config_compare",
@@ -60,16 +63,19 @@ _HOMES = {
     "night": "batchseg.night",
     "read_config": "batchseg.load",
     "run": "batchseg.pipeline",
+    "submit": "batchseg.cluster.submit",
     "train": "batchseg.training.train",
 }
 
 __all__ = [
     "BatchsegError",
+    "Cluster",
     "CompareConfig",
     "CompareReport",
     "ConfusionMatrix",
     "DigitsConfig",
     "EvaluateConfig",
+    "Job",
     "LabelMap",
     "ModelInput",
     "NightConfig",
@@ -92,6 +98,7 @@ __all__ = [
     "night",
     "read_config",
     "run",
+    "submit",
     "train",
 ]
 

@@ -12,6 +12,7 @@ import click
 import yaml
 
 from batchseg import __version__
+from batchseg.cli_cluster import submit
 from batchseg.cli_compare import compare
 from batchseg.cli_inspect import doctor, verify
 from batchseg.cli_options import given, named_values, options, pairing, reported_errors, reporting
@@ -31,6 +32,7 @@ cli.add_command(doctor)
 cli.add_command(compare)
 cli.add_command(digits)
 cli.add_command(train)
+cli.add_command(submit)
 
 
 _gates = options(
@@ -42,7 +44,9 @@ _gates = options(
 )  # fmt: skip
 
 _running = options(
-    click.option("--model", help="Local folder, hub name, torchvision builder, module:Class, or threshold."),
+    click.option(
+        "--model", help="Local folder or URI, hub name, torchvision builder, module:Class, or threshold."
+    ),
     click.option("--output", metavar="DIR", help="Folder for the results."),
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
     click.option(

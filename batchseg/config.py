@@ -21,6 +21,7 @@ from pydantic import (
 SUFFIX_RULE = r"^[^=]*=[^=]*$"
 FAILED_RULE = r"^(\d+|\d+(\.\d+)?%)$"
 CLASS_RULE = r"^[\w.]+:\w+$"
+JOB_NAME_RULE = r"^[\w.-]+$"
 _PARQUET = re.compile(r"\.(parquet|pq)/?($|\?.*=)")  # a URI may end in options of its file system
 METRICS = (
     "accuracy",
@@ -113,7 +114,7 @@ class HuggingFaceSegmentor(SegmentorConfig):
     """Any semantic or universal segmentation model of transformers."""
 
     kind: Literal["huggingface"] = "huggingface"
-    model: str = Field(min_length=1, description="Local folder or hub name.")
+    model: str = Field(min_length=1, description="Local folder, URI of a folder, or hub name.")
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
     classes: Annotated[ClassNames | None, BeforeValidator(_split_names)] = Field(
@@ -222,12 +223,33 @@ class Gates(Model):
         return failed <= int(self.max_failed)
 
 
+class JobConfig(Model):
+    """How `batchseg submit` starts the job on the cluster."""
+
+    name: str | None = Field(
+        None,
+        pattern=JOB_NAME_RULE,
+        description="What the job's ids begin with. Null: a name made from that of the results folder.",
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Environment variables of the job and its workers. The cluster shows them to its users.",
+    )
+    entrypoint_cpus: float = Field(
+        0, ge=0, description="CPUs reserved for the driver; more than 0 may place it on any node."
+    )
+
+
 class RayConfig(Model):
     """The Ray cluster."""
 
     address: str | None = Field(
-        None, description="Address of a running cluster; null starts Ray in this process."
+        None,
+        description="Address of a running cluster, host:port, or http://host:8265 for `batchseg submit`; "
+        "null starts Ray in this process.",
     )
+    exclude_head: bool = Field(False, description="Run nothing but the driver on the head node.")
+    job: JobConfig = JobConfig()
 
 
 def infer_source(value: Any) -> Any:

@@ -6,6 +6,7 @@ BatchsegError                 one sentence for the user; the command line prints
 ├── SourceError               the images or the manifest cannot be used as a whole
 ├── ModelError                the model cannot be found, loaded or trusted
 ├── OutputError               the results folder cannot be written, or holds another run's results
+├── ClusterError              a Ray cluster does not answer, does not let us in, or refuses a job
 └── RowFault                  one image failed; it becomes that row's status and never ends a job
 """
 
@@ -50,6 +51,10 @@ class ModelError(BatchsegError):
 
 class OutputError(BatchsegError):
     """The results folder cannot be written, or holds results that must not be mixed with these."""
+
+
+class ClusterError(BatchsegError):
+    """A Ray cluster that does not answer, does not let us in, or refuses a job."""
 
 
 class RowFault(BatchsegError):

@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from batchseg.config import CLASS_RULE, FAILED_RULE, SUFFIX_RULE, AnySegmentor, Model, RunConfig
+from batchseg.config import (
+    CLASS_RULE,
+    FAILED_RULE,
+    JOB_NAME_RULE,
+    SUFFIX_RULE,
+    AnySegmentor,
+    Model,
+    RunConfig,
+)
 from batchseg.errors import ConfigError
 
 Config = TypeVar("Config", bound=Model)
@@ -156,6 +164,7 @@ _CLEARER = {
     SUFFIX_RULE: "must be FROM=TO, such as _image=_label",
     FAILED_RULE: "must be a number of images or a percentage, such as 5 or 0.5%",
     CLASS_RULE: "must be module:Class",
+    JOB_NAME_RULE: "must be of letters, digits, and . _ -",
 }
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -16,8 +20,46 @@ from pyarrow import fs
 from batchseg.errors import ConfigError
 
 TEMPORARY = ".tmp-"
+# tries of one request to S3, with growing pauses: it may be away for half a minute
+S3_TRIES = 8
+COPY_BYTES = 8 * 2**20
 # options such as ?region=eu&scheme=http; any other question mark belongs to a name
 _OPTIONS = re.compile(r"\?\w+=[^?]*$")
+
+_S3_ERROR = re.compile(r"AWS Error (\w+) during")
+_S3_DENIED = re.compile("DENIED|ACCESS_KEY|SIGNATURE|TOKEN|UNRECOGNIZED_CLIENT|CREDENTIAL")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors of an object store as the operating system's own kinds, with a short `strerror`."""
+    try:
+        yield
+    except OSError as exc:
+        plain = _plain(exc)
+        if plain is exc:
+            raise
+        raise plain from exc
+
+
+def _plain(exc: OSError) -> OSError:
+    if exc.errno is not None:
+        return exc
+    if (found := _S3_ERROR.search(str(exc))) is not None:
+        return _of_s3(found[1])
+    if "allow_bucket_creation" in str(exc):  # Arrow's own advice where a folder's bucket is missing
+        return _of_s3("NO_SUCH_BUCKET")
+    return exc
+
+
+def _of_s3(code: str) -> OSError:
+    if _S3_DENIED.search(code):
+        return PermissionError(errno.EACCES, f"access is denied; check the credentials ({code})")
+    if code == "NO_SUCH_BUCKET":
+        return FileNotFoundError(errno.ENOENT, "there is no such bucket")
+    if code == "NETWORK_CONNECTION":
+        return ConnectionError(errno.ECONNREFUSED, "the object store does not answer")
+    return OSError(errno.EIO, f"the object store refuses it: {code}")
 
 
 @dataclass(frozen=True)
@@ -47,15 +89,20 @@ class Location:
     def parent(self) -> Location:
         return replace(self, path=self.path.rstrip("/").rpartition("/")[0] or "/")
 
+    @plain_errors()
     def info(self) -> fs.FileInfo:
         return self.filesystem.get_file_info(self.path)
 
     def exists(self) -> bool:
         return bool(self.info().type != fs.FileType.NotFound)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return locate, (str(self),)  # the client is the other process's own, with its connections
+
     def is_folder(self) -> bool:
         return bool(self.info().type == fs.FileType.Directory)
 
+    @plain_errors()
     def read(self) -> bytes:
         """The whole file. Raises OSError (FileNotFoundError, PermissionError) as the file system does."""
         if self.is_local:
@@ -64,6 +111,13 @@ class Location:
         with self.filesystem.open_input_stream(self.path) as stream:
             return bytes(stream.readall())
 
+    @plain_errors()
+    def download(self, path: str | os.PathLike[str]) -> None:
+        """Copy the file, of any size, to a path on this machine."""
+        with self.filesystem.open_input_stream(self.path) as stream, open(path, "wb") as file:
+            shutil.copyfileobj(stream, file, COPY_BYTES)
+
+    @plain_errors()
     def write(self, data: bytes) -> None:
         """Write a file whole or not at all: a temporary name and a rename locally, one upload elsewhere."""
         if not self.is_local:
@@ -79,14 +133,23 @@ class Location:
             temporary.delete()
             raise
 
+    @plain_errors()
     def delete(self) -> None:
         """Remove the file if it is there."""
         with suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path)
 
+    @plain_errors()
     def make_folder(self) -> None:
         self.filesystem.create_dir(self.path, recursive=True)
 
+    @plain_errors()
+    def delete_folder(self) -> None:
+        """Remove the folder and all that is in it, if it is there."""
+        if self.exists():
+            self.filesystem.delete_dir(self.path)
+
+    @plain_errors()
     def files(self, suffix: str = "") -> list[Location]:
         """The files directly in this folder, sorted by name; none if the folder is missing."""
         found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
@@ -127,7 +190,15 @@ def _open_root(uri: str) -> tuple[fs.FileSystem, str]:
     # only the root goes through the URI parser, so that names with spaces or % need no escaping; and one
     # client serves a bucket, for opening one costs a handshake
     filesystem, top = fs.FileSystem.from_uri(uri)
-    return filesystem, top
+    return _patient(filesystem), top
+
+
+def _patient(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """The same client, which tries S3 more often than Arrow's three times; a URI cannot say so."""
+    if filesystem.type_name != "s3":
+        return filesystem
+    _, (options,) = filesystem.__reduce__()
+    return fs.S3FileSystem(**options, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=S3_TRIES))
 
 
 @lru_cache(maxsize=1)

@@ -57,7 +57,7 @@ class Progress:
 
     def __init__(self, hidden: bool = False) -> None:
         self.hidden = hidden
-        self.logged = monotonic()
+        self.logged: float | None = None
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -90,11 +90,19 @@ class Progress:
             rate=rate,
             failed=failed,
         )
-        if self.bar.disable and not self.hidden and monotonic() - self.logged >= LOG_EVERY_S:
-            self.logged = monotonic()
+        if self.bar.disable and not self.hidden:
+            self._log(tally, rate, failed)
+
+    def _log(self, tally: Tally, rate: str, failed: str) -> None:
+        if self.logged is None:
+            console.print(f"{tally.total} images to segment")
+        elif monotonic() - self.logged >= LOG_EVERY_S:
             left_s = (tally.total - tally.done) * tally.elapsed_s / max(1, tally.done)
             parts = [f"{tally.done} / {tally.total}", rate, f"{left_s:.0f} s left", failed]
             console.print("  ".join(part for part in parts if part))
+        else:
+            return
+        self.logged = monotonic()
 
 
 def print_result(result: RunResult) -> None:

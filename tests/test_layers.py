@@ -15,10 +15,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"cli_compare", "cli_inspect", "cli_train"},
+    {"cli_cluster", "cli_compare", "cli_inspect", "cli_train"},
     {"cli_options", "terminal_compare", "terminal_inspect", "terminal_train"},
     {"night"},
-    {"terminal", "pipeline", "training", "analysis"},
+    {"terminal", "pipeline", "training", "analysis", "cluster"},
     {"engine", "preflight"},
     {"results"},
     {"stages"},

@@ -72,7 +72,7 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 
 
 def test_every_file_it_names_exists() -> None:
-    named = re.findall(r"(?:configs|sample_data|tests)/[\w./]*\w", README)
+    named = re.findall(r"(?:configs|sample_data|tests|jobs)/[\w./]*\w", README)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
 

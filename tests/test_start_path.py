@@ -17,6 +17,7 @@ COMMANDS = (
     ["--version"],
     ["run", "--help"],
     ["evaluate", "--help"],
+    ["submit", "--help"],
     ["config", "schema"],
     ["config", "show", "photos", "--model", "threshold", "--output", "results"],
 )

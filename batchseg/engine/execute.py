@@ -10,8 +10,10 @@ from batchseg.config import EvaluateConfig, RunConfig, SegmentorConfig
 from batchseg.engine.drive import drive
 from batchseg.engine.graph import Stages, build
 from batchseg.engine.journal import Journal
+from batchseg.engine.nodes import usable_nodes
 from batchseg.engine.placement import Placement, place
 from batchseg.engine.session import ray_session
+from batchseg.engine.telemetry import Telemetry
 from batchseg.labels import LabelMap
 from batchseg.results.folder import Done, Results
 from batchseg.results.record import RunResult, new_run_id, result_of, run_record, total_facts
@@ -46,35 +48,33 @@ def execute(task: Task, results: Results, on_progress: OnProgress) -> RunResult:
     Raises BatchsegError and KeyboardInterrupt; what was finished is committed and the record says so.
     """
     with ray_session(task.config.ray.address):
-        run_id, images = new_run_id(), task.listing.images
-        placement = place(task.hardware, _cluster_resources(), images)
-        plan = write_plan(task.listing, results.work / "plan.arrow", placement.chunk_rows(images), task.done)
-        tally = Tally(plan.images)
-        facts: dict[str, Any] = {
-            "model": {"name": task.model, "fingerprint": task.fingerprint, "classes": task.label_map.names},
-            "images": {"listed": images, "done_before": plan.done},
-            "placement": asdict(placement),
-        }
-        stamp = {"model": task.model, "fingerprint": task.fingerprint, "run_id": run_id}
-        on_progress(tally)
-        try:
-            if plan.chunks:
-                dataset = build(plan, task.stages(placement), placement, stamp, Journal(str(results.work)))
-                drive(dataset, results, run_id, tally, on_progress)
-            facts["images"]["pruned"] = results.prune(task.listing.ids()) if task.prune else 0
-            total = results.finish(task.label_map)
-        except BaseException as exc:
-            status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
-            results.write_record(run_record(run_id, status, task.config, tally, {**facts, "error": str(exc)}))
-            raise
+        placement = place(task.hardware, usable_nodes(task.config.ray.exclude_head), task.listing.images)
+        with Telemetry(placement, str(results.root), on_progress) as report:
+            return _execute(task, results, placement, report)
+
+
+def _execute(task: Task, results: Results, placement: Placement, report: OnProgress) -> RunResult:
+    run_id, images = new_run_id(), task.listing.images
+    plan = write_plan(task.listing, results.work / "plan.arrow", placement.chunk_rows(images), task.done)
+    tally = Tally(plan.images)
+    facts: dict[str, Any] = {
+        "model": {"name": task.model, "fingerprint": task.fingerprint, "classes": task.label_map.names},
+        "images": {"listed": images, "done_before": plan.done},
+        "placement": asdict(placement),
+    }
+    stamp = {"model": task.model, "fingerprint": task.fingerprint, "run_id": run_id}
+    report(tally)
+    try:
+        if plan.chunks:
+            dataset = build(plan, task.stages(placement), placement, stamp, Journal(str(results.work)))
+            drive(dataset, results, run_id, tally, report)
+        facts["images"]["pruned"] = results.prune(task.listing.ids()) if task.prune else 0
+        total = results.finish(task.label_map)
+    except BaseException as exc:
+        status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
+        results.write_record(run_record(run_id, status, task.config, tally, {**facts, "error": str(exc)}))
+        raise
     facts |= {"precision": tally.precision, **total_facts(total, task.config.gates, tally)}
     record = run_record(run_id, "finished", task.config, tally, facts)
     results.write_record(record)
     return result_of(record, str(results.root), tally)
-
-
-def _cluster_resources() -> dict[str, Any]:
-    import ray
-
-    resources: dict[str, Any] = ray.cluster_resources()
-    return resources

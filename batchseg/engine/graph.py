@@ -48,7 +48,7 @@ def build(
 
     chunks = ray.data.from_arrow([pa.table({"chunk": [chunk]}) for chunk in range(plan.chunks)])
     actors = {"compute": ray.data.ActorPoolStrategy(size=placement.actors), "num_cpus": placement.actor_cpus}
-    arrow = {"batch_format": "pyarrow", "zero_copy_batch": True}
+    arrow = {"batch_format": "pyarrow", "zero_copy_batch": True, "label_selector": placement.selector}
     read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
     if placement.device == "cpu":
         whole = Work("all", (stages.before, stages.model, stages.after), read, rows, journal)

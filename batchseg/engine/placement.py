@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from batchseg.config import SegmentorConfig
+from batchseg.engine.nodes import Nodes, anywhere_but
 from batchseg.errors import ConfigError
 
 MAX_CHUNK = 256  # images a task fetches at once: enough to hide a task's overhead of some milliseconds
@@ -21,6 +21,7 @@ class Placement:
     Attributes:
         threads: CPU threads of each actor.
         actor_cpus: Ray's book-keeping for an actor; below 1 so that short tasks always find a place.
+        without_node: id of a node that runs nothing of the job.
     """
 
     device: str
@@ -29,6 +30,12 @@ class Placement:
     actor_cpus: float
     threads: int
     batch_size: int
+    without_node: str | None = None
+
+    @property
+    def selector(self) -> dict[str, str] | None:
+        """Where Ray may place the job."""
+        return anywhere_but(self.without_node)
 
     def chunk_rows(self, images: int) -> int:
         """Images in one chunk: a few chunks for each actor, none smaller than a batch if it can be helped."""
@@ -36,12 +43,12 @@ class Placement:
         return max(1, min(MAX_CHUNK, max(share, self.batch_size)))
 
 
-def place(config: SegmentorConfig, resources: dict[str, Any], images: int) -> Placement:
-    """Fill in what the configuration leaves open from what the cluster has.
+def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
+    """Fill in what the configuration leaves open from what the nodes have.
 
     Raises ConfigError where the configuration asks for GPUs and there are none.
     """
-    cpus, gpus = max(1, int(resources.get("CPU", 1))), float(resources.get("GPU", 0))
+    cpus, gpus = max(1, int(nodes.total("CPU"))), nodes.total("GPU")
     device = config.device if config.device != "auto" else ("cuda" if gpus else "cpu")
     if device == "cuda" and not gpus:
         raise ConfigError("segmentor.device is cuda, but Ray sees no GPU; use --device cpu or auto")
@@ -49,8 +56,12 @@ def place(config: SegmentorConfig, resources: dict[str, Any], images: int) -> Pl
     useful = max(1, math.ceil(images / batch_size))
     if device == "cuda":
         share = config.gpus_per_actor or 1.0
-        actors = config.actors or min(useful, max(1, int(gpus / share)))
-        return Placement(device, actors, share, 1.0, 1, batch_size)
+        # an actor's GPUs are all on one node
+        fit = sum(int(node.get("GPU", 0) / share) for node in nodes.resources)
+        actors = config.actors or min(useful, max(1, fit))
+        return Placement(device, actors, share, 1.0, 1, batch_size, nodes.without)
     actors = config.actors or min(useful, cpus)
-    threads = max(1, cpus // actors)
-    return Placement(device, actors, 0.0, min(1.0, 0.5 * cpus / actors), threads, batch_size)
+    # as threads of one process do not reach beyond its node
+    threads = max(1, min(cpus // actors, int(nodes.smallest("CPU"))))
+    share = min(1.0, 0.5 * cpus / actors)
+    return Placement(device, actors, 0.0, share, threads, batch_size, nodes.without)

@@ -53,6 +53,10 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 def _check_answers(address: str) -> None:
     """Ray itself keeps trying for minutes."""
+    if address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"ray.address {address}: that is a job server, which `batchseg submit` gives jobs to"
+        )
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return  # "auto": Ray knows at once

@@ -52,7 +52,7 @@ class Results:
         with self._writing():
             for folder in folders:
                 folder.make_folder()
-            self._remove_work()
+            self.work.delete_folder()
             self.work.make_folder()
             committed = {part.name for part in self.images.files(".parquet")}
             orphans = [part for part in self.pixels.files(".parquet") if part.name not in committed]
@@ -68,10 +68,6 @@ class Results:
             yield
         except OSError as exc:
             raise OutputError(f"{self.root}: cannot be written: {exc.strerror or exc}") from exc
-
-    def _remove_work(self) -> None:
-        if self.work.exists():
-            self.work.filesystem.delete_dir(self.work.path)
 
     # -- reading
 
@@ -124,7 +120,7 @@ class Results:
             self._drop_replaced()
             total = self._total(label_map.num_classes)
             write_table(self.root / "classes.parquet", classes_table(total, label_map))
-            self._remove_work()
+            self.work.delete_folder()
         return total
 
     def prune(self, listed: KeySet) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from threading import Event, Thread
-from time import time
+from time import sleep, time
 from typing import Any
 
 from batchseg.errors import OutputError
@@ -18,6 +18,7 @@ from batchseg.storage import Location
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
+SETTLE_S = 1.0
 
 
 @contextmanager
@@ -75,6 +76,7 @@ def _create(place: Location, ours: dict[str, Any]) -> bool:
     if place.exists():
         return False
     place.write(_beat(ours).encode())
+    sleep(SETTLE_S)  # of two that saw no lock, the one whose write came last holds it
     return _held_by(place, ours)
 
 

@@ -63,7 +63,8 @@ class HuggingFaceCheckpoint:
         if config.classes is not None:
             check_classes(content, label_map.names, config.classes, folder)
             label_map = LabelMap.from_names(config.classes)
-        identity = _fingerprint(fingerprint(folder, location.trust_remote_code), config)
+        files = location.fingerprint or fingerprint(folder, location.trust_remote_code)
+        identity = _fingerprint(files, config)
         return cls(location, model_type, label_map, identity, config.classes, config.none_below)
 
     def preparer(self) -> HuggingFacePreparer:

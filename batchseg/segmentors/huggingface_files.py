@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from batchseg.config import HuggingFaceSegmentor
 from batchseg.errors import ModelError
+from batchseg.segmentors.fetched import current_version, fetch
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
+from batchseg.storage import is_uri
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
@@ -36,24 +38,37 @@ class Location:
     """Where a checkpoint is, so that every worker reads the same.
 
     Attributes:
-        name: absolute path of a folder, or a name on the hub.
-        commit: on the hub, the commit; None for a folder.
+        name: absolute path of a folder, a URI, or a name on the hub.
+        commit: on the hub, the commit; at a URI, the version of its files; None for a folder.
         trust_remote_code: whether Python code that comes with it may run.
+        fingerprint: what the driver's copy of the files hashes to; a worker's own copy must as well.
     """
 
     name: str
     commit: str | None
     trust_remote_code: bool
+    fingerprint: str | None = None
 
     def folder(self) -> Path:
-        """The folder on this machine; a worker that lacks a hub checkpoint downloads it."""
+        """The folder on this machine; a worker that lacks a checkpoint from elsewhere fetches it.
+
+        Raises ModelError.
+        """
         if self.commit is None:
             return Path(self.name)
+        if is_uri(self.name):
+            return fetch(self.name, _patterns(self.trust_remote_code), self.commit, self._check)
         return _download(self.name, self.commit, self.trust_remote_code)
+
+    def _check(self, folder: Path) -> None:
+        if self.fingerprint not in (None, fingerprint(folder, self.trust_remote_code)):
+            raise ModelError(f"{self.name}: the files that arrived here are not those the driver has")
 
 
 def locate(config: HuggingFaceSegmentor) -> tuple[Location, Path]:
     """Where the configured checkpoint is, and its folder on this machine. Raises ModelError."""
+    if is_uri(config.model):
+        return _at_uri(config)
     folder = Path(config.model).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
@@ -63,6 +78,13 @@ def locate(config: HuggingFaceSegmentor) -> tuple[Location, Path]:
     folder = _download(config.model, config.revision, config.trust_remote_code)
     # the cache names a snapshot's folder by its commit
     return Location(config.model, folder.name, config.trust_remote_code), folder
+
+
+def _at_uri(config: HuggingFaceSegmentor) -> tuple[Location, Path]:
+    code = config.trust_remote_code
+    found = Location(config.model, current_version(config.model, _patterns(code)), code)
+    folder = found.folder()
+    return replace(found, fingerprint=fingerprint(folder, code)), folder
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:

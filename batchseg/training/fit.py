@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from batchseg.config_train import TrainConfig
+from batchseg.engine.nodes import Nodes, anywhere_but, usable_nodes
 from batchseg.errors import BatchsegError, ConfigError, ModelError
 from batchseg.labels import LabelMap
 from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
@@ -62,7 +63,8 @@ def fit(
     """
     from ray.train.torch import TorchTrainer
 
-    workers, cpus, device = _hardware(config)
+    nodes = usable_nodes(config.ray.exclude_head)
+    workers, cpus, device = _hardware(config, nodes)
     with _news(on_news) as events:
         job = Job(
             config=config,
@@ -79,7 +81,7 @@ def fit(
         trainer = TorchTrainer(
             train_worker,
             train_loop_config={"job": job},
-            scaling_config=_scaling(workers, cpus, device),
+            scaling_config=_scaling(workers, cpus, device, anywhere_but(nodes.without)),
             run_config=_keeping(state),
         )
         with _sentences(), warnings.catch_warnings():
@@ -92,10 +94,15 @@ def fit(
     return Fitted(_load(result.checkpoint)["state"], best["network"], row, events.failure)
 
 
-def _scaling(workers: int, cpus: int, device: str) -> Any:
+def _scaling(workers: int, cpus: int, device: str, selector: dict[str, str] | None) -> Any:
     from ray.train import ScalingConfig
 
-    return ScalingConfig(num_workers=workers, use_gpu=device == "cuda", resources_per_worker={"CPU": cpus})
+    return ScalingConfig(
+        num_workers=workers,
+        use_gpu=device == "cuda",
+        resources_per_worker={"CPU": cpus},
+        label_selector=selector,
+    )
 
 
 def _keeping(state: Path) -> Any:
@@ -115,17 +122,14 @@ def _load(checkpoint: Any) -> dict[str, Any]:
     return loaded
 
 
-def _hardware(config: TrainConfig) -> tuple[int, int, str]:
+def _hardware(config: TrainConfig, nodes: Nodes) -> tuple[int, int, str]:
     """Workers, CPUs of each, and the device. Raises ConfigError where there is no GPU to use."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = int(sum(node.get("GPU", 0) for node in nodes))
+    gpus = int(nodes.total("GPU"))
     device = config.device if config.device != "auto" else ("cuda" if gpus else "cpu")
     if device == "cuda" and not gpus:
         raise ConfigError("device is cuda, but Ray sees no GPU; use --device cpu or auto")
     workers = config.workers or (gpus if device == "cuda" else 1)
-    able = [node for node in nodes if node.get("GPU" if device == "cuda" else "CPU", 0) >= 1]
+    able = [node for node in nodes.resources if node.get("GPU" if device == "cuda" else "CPU", 0) >= 1]
     share = -(-workers // len(able))
     return workers, max(1, int(min(node.get("CPU", 1) for node in able)) // share), device
 

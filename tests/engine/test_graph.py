@@ -12,6 +12,7 @@ from PIL import Image
 import batchseg
 from batchseg.engine.graph import build
 from batchseg.engine.journal import Journal
+from batchseg.engine.nodes import Nodes
 from batchseg.engine.placement import place
 from batchseg.errors import ConfigError
 from batchseg.keys import KeySet
@@ -40,7 +41,7 @@ def test_fused_and_apart_are_equal(tmp_path: Path) -> None:
     model = Model.open(config)
     listing = survey(config, model, locate(str(tmp_path)))
     plan = write_plan(listing, locate(str(tmp_path / "plan.arrow")), 6, Done(KeySet()))
-    fused = place(config.segmentor, {"CPU": 2}, 21)
+    fused = place(config.segmentor, Nodes(({"CPU": 2},)), 21)
     # the graph for GPUs, on actors that ask Ray for none; `threshold` does not mind where it runs
     apart = replace(fused, device="cuda", gpus_an_actor=0.0)
     found = []
@@ -59,27 +60,41 @@ def test_fused_and_apart_are_equal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "resources", "images", "expected"),
+    ("settings", "nodes", "images", "expected"),
     [
-        ([], {"CPU": 2}, 1000, ("cpu", 2, 0.0, 1, 4)),
-        ([], {"CPU": 8}, 5, ("cpu", 2, 0.0, 4, 4)),
-        (["segmentor.actors=1"], {"CPU": 8}, 1000, ("cpu", 1, 0.0, 8, 4)),
-        ([], {"CPU": 64, "GPU": 8}, 10_000, ("cuda", 8, 1.0, 1, 16)),
-        (["segmentor.gpus_per_actor=0.5"], {"CPU": 64, "GPU": 8}, 10_000, ("cuda", 16, 0.5, 1, 16)),
+        ([], [{"CPU": 2}], 1000, ("cpu", 2, 0.0, 1, 4)),
+        ([], [{"CPU": 8}], 5, ("cpu", 2, 0.0, 4, 4)),
+        (["segmentor.actors=1"], [{"CPU": 8}], 1000, ("cpu", 1, 0.0, 8, 4)),
+        ([], [{"CPU": 64, "GPU": 8}], 10_000, ("cuda", 8, 1.0, 1, 16)),
+        (["segmentor.gpus_per_actor=0.5"], [{"CPU": 64, "GPU": 8}], 10_000, ("cuda", 16, 0.5, 1, 16)),
         (
             ["segmentor.device=cpu", "segmentor.batch_size=2"],
-            {"CPU": 4, "GPU": 1},
+            [{"CPU": 4, "GPU": 1}],
             100,
             ("cpu", 4, 0.0, 1, 2),
         ),
-        ([], {"CPU": 16, "GPU": 1}, 3, ("cuda", 1, 1.0, 1, 16)),
+        ([], [{"CPU": 16, "GPU": 1}], 3, ("cuda", 1, 1.0, 1, 16)),
+        # a hundred nodes: an actor for each GPU, or each core
+        ([], [{"CPU": 32, "GPU": 4}] * 100, 10**6, ("cuda", 400, 1.0, 1, 16)),
+        ([], [{"CPU": 16}] * 100, 10**6, ("cpu", 1600, 0.0, 1, 4)),
+        # no actor has threads or GPUs on two nodes
+        (["segmentor.actors=2"], [{}, {"CPU": 8}, {"CPU": 8}, {"CPU": 4}], 10**6, ("cpu", 2, 0.0, 4, 4)),
+        (["segmentor.gpus_per_actor=0.4"], [{"GPU": 1, "CPU": 4}] * 3, 10**6, ("cuda", 6, 0.4, 1, 16)),
+        (
+            ["segmentor.gpus_per_actor=2"],
+            [{"GPU": 3}, {"GPU": 1}, {"CPU": 4}],
+            10**6,
+            ("cuda", 1, 2.0, 1, 16),
+        ),
     ],
 )
 def test_defaults_follow_the_hardware(
-    settings: list[str], resources: dict[str, float], images: int, expected: tuple[object, ...]
+    settings: list[str], nodes: list[dict[str, float]], images: int, expected: tuple[object, ...]
 ) -> None:
     job = {"source": "photos", "segmentor": "threshold", "output": "results"}
-    chosen = place(batchseg.load_config(settings=settings, overrides=job).segmentor, resources, images)
+    chosen = place(
+        batchseg.load_config(settings=settings, overrides=job).segmentor, Nodes(tuple(nodes)), images
+    )
     found = (chosen.device, chosen.actors, chosen.gpus_an_actor, chosen.threads, chosen.batch_size)
     assert found == expected
 
@@ -87,11 +102,11 @@ def test_defaults_follow_the_hardware(
 def test_actors_leave_room_for_short_tasks() -> None:
     job = {"source": "photos", "segmentor": "threshold", "output": "results"}
     for cpus in (1, 2, 3, 16):
-        chosen = place(batchseg.load_config(overrides=job).segmentor, {"CPU": cpus}, 10_000)
+        chosen = place(batchseg.load_config(overrides=job).segmentor, Nodes(({"CPU": cpus},)), 10_000)
         assert chosen.actors * chosen.actor_cpus <= cpus / 2
 
 
 def test_a_gpu_that_is_not_there() -> None:
     job = {"source": "photos", "segmentor": {"kind": "threshold", "device": "cuda"}, "output": "results"}
     with pytest.raises(ConfigError, match="Ray sees no GPU"):
-        place(batchseg.load_config(overrides=job).segmentor, {"CPU": 4}, 10)
+        place(batchseg.load_config(overrides=job).segmentor, Nodes(({"CPU": 4},)), 10)

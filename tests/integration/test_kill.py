@@ -11,16 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pytest
 from PIL import Image
 from processes import runs
+from result_tables import mask_files, tables
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 IMAGES = 80
-PASSING = ("run_id", "finished_at", "segment_s")  # what differs from run to run by nature
 
 
 def masks(count: int) -> Callable[[Path], bool]:
@@ -72,15 +71,6 @@ def command(scenes: Path, out: Path, *more: str) -> list[str]:
     return [*words, "--model", "threshold", "--precision", "fp32", "--output", str(out), "--quiet", *more]
 
 
-def tables(out: Path) -> list[list[tuple]]:
-    queries = (
-        f"select * exclude ({', '.join(PASSING)}) from '{out}/images/*.parquet' order by id",
-        f"select * from '{out}/pixels/*.parquet' order by all",
-        f"select * from '{out}/classes.parquet' order by all",
-    )
-    return [duckdb.sql(query).fetchall() for query in queries]
-
-
 @pytest.fixture(scope="module")
 def undisturbed(scenes: Path) -> Path:
     subprocess.run(command(scenes, scenes / "undisturbed"), check=True)
@@ -103,10 +93,7 @@ def test_the_next_run_completes_what_was_killed(
 
 def check_equal(out: Path, undisturbed: Path) -> None:
     assert tables(out) == tables(undisturbed)
-    expected = {
-        path.relative_to(undisturbed): path.read_bytes() for path in (undisturbed / "masks").rglob("*.png")
-    }
-    assert {path.relative_to(out): path.read_bytes() for path in (out / "masks").rglob("*.png")} == expected
+    assert mask_files(out) == mask_files(undisturbed)
     subprocess.run([sys.executable, "-m", "batchseg", "verify", str(out)], check=True)
 
 

@@ -18,7 +18,7 @@ from batchseg.schema import Status
 from batchseg.stages.source.directory import ROWS_A_TABLE, read_directory, readable
 from batchseg.stages.source.globs import matches
 from batchseg.stages.source.listing import LISTING, version
-from batchseg.storage import Location, locate
+from batchseg.storage import Location, locate, plain_errors
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif")
@@ -179,7 +179,8 @@ def seen_from(root: Location, path: str) -> str:
 
 def _list(place: Location, root: Location) -> tuple[pa.Table, list[str]]:
     try:
-        return read_directory(place, root)
+        with plain_errors():
+            return read_directory(place, root)
     except PermissionError as exc:
         raise SourceError(
             f"{place}: this folder may not be listed; give it read permission, or exclude it"

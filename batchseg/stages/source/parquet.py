@@ -11,7 +11,7 @@ from pyarrow import dataset as pads
 from pyarrow import fs
 
 from batchseg.errors import SourceError
-from batchseg.storage import Location, locate
+from batchseg.storage import Location, locate, plain_errors
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -20,7 +20,8 @@ SUFFIXES = (".parquet", ".pq")
 def as_source_error(path: str) -> Iterator[None]:
     """What pyarrow raises, as a sentence that names the manifest."""
     try:
-        yield
+        with plain_errors():
+            yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as exc:
         raise SourceError(f"{path}: cannot be read as Parquet: {str(exc).partition(chr(10))[0]}") from exc
 

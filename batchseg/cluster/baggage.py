@@ -1,0 +1,84 @@
+"""What a submitted job takes along: its configuration and the small files that this names, nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from batchseg.config import CustomSegmentor, RayConfig, RunConfig
+from batchseg.errors import ConfigError
+from batchseg.labels import BUILT_IN, load_label_map
+from batchseg.storage import is_uri
+
+JOB_FILE, LABELS_FILE = "job.yaml", "labels.yaml"
+
+# what a job reads and writes where it runs; a segmentor's only if it is a file or folder here
+_PLACES = (("source", ("path", "truth", "root")), ("output", ("path",)))
+_MODELS = ("model", "weights")
+
+
+def pack(config: RunConfig, folder: Path) -> str:
+    """Write the job's files into an empty folder; a digest of them.
+
+    Paths of this machine become absolute: every node must see the same there. The label map's file and the
+    module of a segmentor of the user's own go along.
+    Raises LabelMapError, and ConfigError where the module is a whole package.
+    """
+    data = as_seen_everywhere(config)
+    if config.labels is not None:
+        load_label_map(config.labels)
+        if not (BUILT_IN / f"{config.labels}.yaml").is_file():
+            shutil.copyfile(config.labels, folder / LABELS_FILE)
+            data["labels"] = LABELS_FILE
+    if isinstance(config.segmentor, CustomSegmentor):
+        _pack_module(config.segmentor.model, folder)
+    (folder / JOB_FILE).write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return _digest(folder)
+
+
+def as_seen_everywhere(config: RunConfig) -> dict[str, Any]:
+    """The configuration for another machine: absolute paths, and nothing about how the job is submitted."""
+    data = config.model_dump(mode="json")
+    for part, names in _PLACES:
+        data[part] |= {name: _absolute(data[part][name]) for name in names if data[part].get(name)}
+    for name in _MODELS:
+        value = data["segmentor"].get(name)
+        if value and not is_uri(value) and os.path.exists(os.path.expanduser(value)):
+            data["segmentor"][name] = _absolute(value)
+    # on the cluster, Ray itself tells the driver which cluster it is on
+    data["ray"] = RayConfig(exclude_head=config.ray.exclude_head).model_dump(mode="json")
+    return data
+
+
+def local_paths(config: RunConfig) -> dict[str, str]:
+    """The settings that name a place on a disk, which every node must see under the same path."""
+    data = as_seen_everywhere(config)
+    places = {f"{part}.{name}": data[part].get(name) for part, names in _PLACES for name in names}
+    places |= {f"segmentor.{name}": data["segmentor"].get(name) for name in _MODELS}
+    return {key: path for key, path in places.items() if path and os.path.isabs(path)}
+
+
+def _absolute(path: str) -> str:
+    return path if is_uri(path) else os.path.abspath(os.path.expanduser(path))
+
+
+def _pack_module(target: str, folder: Path) -> None:
+    """A module that lies where the command runs goes along; an installed one is taken to be on the nodes."""
+    name = target.partition(":")[0].partition(".")[0]
+    if (Path(name) / "__init__.py").is_file():
+        raise ConfigError(
+            f"segmentor.model {target}: {name}/ is a package in this folder, and only single files go along; "
+            "install it on the nodes and submit from another folder"
+        )
+    if Path(f"{name}.py").is_file():
+        shutil.copyfile(f"{name}.py", folder / f"{name}.py")
+
+
+def _digest(folder: Path) -> str:
+    files = sorted(folder.iterdir())
+    return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()

@@ -1,0 +1,94 @@
+"""Figures for operators, on the Prometheus endpoint of Ray's nodes while a run goes on.
+
+Prometheus sees the names below with `ray_` before them, and counters with `_total` behind; all carry the
+results folder as `results`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from threading import Event, Thread
+from time import monotonic
+from typing import Any
+
+from batchseg.engine.placement import Placement
+from batchseg.results.tally import Tally
+
+COUNTERS = {
+    "batchseg_images": ("status", "Images finished in this run, by status."),
+    "batchseg_stage_seconds": ("stage", "Seconds spent in a stage, over all workers."),
+}
+GAUGES = {
+    "batchseg_images_waiting": "Images of this run that are not finished yet.",
+    "batchseg_actors": "Copies of the model.",
+    "batchseg_actor_utilisation": "Share of the actors' time in which they worked, over the last seconds.",
+}
+WINDOW_S = 10.0  # rows come in groups, so that a shorter look would jump
+REPEAT_S = 2.0  # Ray forgets a gauge that is not set again within its interval of reporting, 10 s by default
+
+
+class Telemetry:
+    """A callback for progress that tells Ray, by differences from what it told before, and then another.
+
+    Inside its `with` block the gauges are told again and again, also while no rows come.
+    """
+
+    def __init__(self, placement: Placement, results: str, then: Callable[[Tally], None]) -> None:
+        from ray.util.metrics import Counter as RayCounter
+        from ray.util.metrics import Gauge
+
+        self.placement, self.results, self.then = placement, results, then
+        self.counters = {
+            name: RayCounter(name, text, tag_keys=("results", tag)) for name, (tag, text) in COUNTERS.items()
+        }
+        self.gauges = {name: Gauge(name, text, tag_keys=("results",)) for name, text in GAUGES.items()}
+        self.told: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
+        self.window = (monotonic(), 0.0)
+        self.levels: dict[str, float] = {"batchseg_actors": placement.actors}
+        self.stop = Event()
+        self.repeating = Thread(target=self._repeat, daemon=True)
+
+    def __enter__(self) -> Telemetry:
+        self.repeating.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.repeating.join()
+
+    def __call__(self, tally: Tally) -> None:
+        self._count("batchseg_images", tally.statuses)
+        self._count("batchseg_stage_seconds", tally.seconds)
+        self.levels["batchseg_images_waiting"] = tally.total - tally.done
+        self._utilisation(tally)
+        self._tell_levels()
+        self.then(tally)
+
+    def _repeat(self) -> None:
+        while not self.stop.wait(REPEAT_S):
+            self._tell_levels()
+
+    def _tell_levels(self) -> None:
+        for name, level in list(self.levels.items()):
+            self.gauges[name].set(level, self._tags())
+
+    def _count(self, name: str, values: Counter[str]) -> None:
+        tag, told = COUNTERS[name][0], self.told[name]
+        for key, value in values.items():
+            if value > told[key]:
+                self.counters[name].inc(value - told[key], self._tags(**{tag: key}))
+                told[key] = value
+
+    def _utilisation(self, tally: Tally) -> None:
+        # with a GPU the actors hold the model alone; on a CPU all stages run in them
+        in_actors = ("segment",) if self.placement.device == "cuda" else tuple(tally.seconds)
+        busy_s, now = sum(tally.seconds[stage] for stage in in_actors), monotonic()
+        start, busy_before_s = self.window
+        if now - start >= WINDOW_S or tally.done == tally.total:
+            share = (busy_s - busy_before_s) / (max(now - start, 1e-9) * self.placement.actors)
+            self.levels["batchseg_actor_utilisation"] = min(1.0, share)
+            self.window = (now, busy_s)
+
+    def _tags(self, **more: Any) -> dict[str, str]:
+        return {"results": self.results, **more}

@@ -1,0 +1,114 @@
+"""An S3 server for real: images read from it, results written to it, through an outage, with wrong keys."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+import requests
+from object_store import KEYS, Store, object_store
+from PIL import Image
+from processes import runs
+from ray_nodes import environment
+from result_tables import mask_files, tables
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+IMAGES = 40
+OUTAGE_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    """A bucket with images and truth."""
+    with object_store() as store:
+        rng = np.random.default_rng(5)
+        for index in range(IMAGES):
+            image = rng.integers(0, 256, (40, 60), dtype=np.uint8)
+            for name, pixels in (("images", image), ("truth", (image > 99).astype(np.uint8))):
+                file = BytesIO()
+                Image.fromarray(pixels).save(file, "PNG")
+                store.put(f"scenes/{name}/{index % 3}/{index:02d}.png", file.getvalue())
+        yield store
+
+
+def download(store: Store, prefix: str, folder: Path) -> Path:
+    for key in store.keys(prefix):
+        if not key.endswith("/"):
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(store.get(key))
+    return folder / prefix
+
+
+def words(store: Store, output: str, *more: str) -> list[str]:
+    source = ["run", store.uri("scenes/images"), "--truth", store.uri("scenes/truth")]
+    return [sys.executable, "-m", "batchseg", *source, "--model", "threshold", "--precision", "fp32",
+            "--output", store.uri(output), *more]  # fmt: skip
+
+
+def batchseg(words: list[str], keys: dict[str, str] = KEYS) -> subprocess.CompletedProcess[str]:
+    env = {**environment(), **keys, "AWS_EC2_METADATA_DISABLED": "true"}
+    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=280, check=False)
+
+
+def test_the_same_tables_as_from_a_disk(store: Store, tmp_path: Path) -> None:
+    done = batchseg(words(store, "plain"))
+    assert done.returncode == 0, done.stderr
+    verified = batchseg([sys.executable, "-m", "batchseg", "verify", store.uri("plain")])
+    assert verified.returncode == 0, verified.stderr
+    again = batchseg(words(store, "plain"))
+    assert (again.returncode, f"{IMAGES} done before" in again.stderr) == (0, True), again.stderr
+    download(store, "scenes", tmp_path)
+    source = [str(tmp_path / "scenes" / "images"), "--truth", str(tmp_path / "scenes" / "truth")]
+    local = words(store, "plain")
+    local[4:7], local[-1] = source, str(tmp_path / "local")
+    assert batchseg(local).returncode == 0
+    found = download(store, "plain", tmp_path)
+    elsewhere = ("uri", "source_version")
+    assert tables(found, elsewhere) == tables(tmp_path / "local", elsewhere)
+    assert mask_files(found) == mask_files(tmp_path / "local")
+    assert not [key for key in store.keys("plain") if key.endswith(".lock") or "/.work/" in key]
+
+
+def test_an_outage_costs_time_and_nothing_else(store: Store) -> None:
+    env = {**environment(), **KEYS, "AWS_EC2_METADATA_DISABLED": "true"}
+    more = ("--set", "segmentor.batch_size=1", "--quiet")
+    with subprocess.Popen(words(store, "outage", *more), env=env, stderr=-1, text=True) as process:
+        try:
+            while not any("/masks/" in key for key in store.keys("outage")):
+                assert runs(process), process.communicate()
+            store.proxy.cut()
+            Event().wait(OUTAGE_S)
+            assert runs(process), "it was in the middle"
+            store.proxy.mend()
+            _, errors = process.communicate(timeout=280)
+        finally:
+            process.kill()
+    assert process.returncode == 0, errors
+    verified = batchseg([sys.executable, "-m", "batchseg", "verify", store.uri("outage"), "--json"])
+    assert verified.returncode == 0, verified.stdout
+    masks = [key for key in store.keys("outage/masks") if key.endswith(".png")]
+    assert len(masks) == IMAGES
+
+
+def test_a_missing_bucket_is_one_sentence(store: Store) -> None:
+    for place in ("scenes/images", "plain"):
+        wrong = [word.replace(f"data/{place}", f"nowhere/{place}") for word in words(store, "plain")]
+        done = batchseg(wrong)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert "there is no such bucket" in done.stderr or "no such folder" in done.stderr
+
+
+def test_wrong_keys_are_one_sentence(store: Store) -> None:
+    asked = requests.post(f"http://127.0.0.1:{store.port}/moto-api/reset-auth", data=b"0", timeout=10)
+    assert asked.status_code == 200
+    done = batchseg(words(store, "denied"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "access is denied; check the credentials" in done.stderr
