@@ -125,12 +125,19 @@ def _shuffled(state: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
     }
 
 
-def _prefix_id(name: str, config: Any) -> int:
+def load_tokenizer(name: str) -> Any | None:
+    """The tokenizer of a checkpoint; None where it has none."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        known = [tokenizer.cls_token_id, tokenizer.bos_token_id]
-    except (OSError, ValueError):  # a checkpoint without its tokenizer
-        known = [getattr(config, "bos_token_id", None)]
+    except (OSError, ValueError):
+        return None
+    # where the files are missing, transformers may make one that knows no word
+    return tokenizer if len(tokenizer) > len(set(tokenizer.all_special_ids)) else None
+
+
+def _prefix_id(name: str, config: Any) -> int:
+    tokenizer = load_tokenizer(name) or config
+    known = [getattr(tokenizer, token, None) for token in ("cls_token_id", "bos_token_id")]
     return next((int(token) for token in known if token is not None and token < config.vocab_size), 0)

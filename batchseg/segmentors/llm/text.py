@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from batchseg.errors import ModelError
-from batchseg.segmentors.llm.language import load_language_model
+from batchseg.segmentors.llm.language import load_language_model, load_tokenizer
 from batchseg.segmentors.llm.names import words
 
 VOCABULARY = 1000  # words, evenly spaced over the vocabulary, whose mean is the centre
@@ -29,16 +29,8 @@ class TextModel:
     @classmethod
     def load(cls, name: str) -> TextModel:
         """From a folder, or a name on the hub. Raises ModelError."""
-        from transformers import AutoTokenizer
-
-        model = load_language_model(name)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError) as exc:
-            reason = " ".join(str(exc).split())
-            raise ModelError(f"{name} has no tokenizer to read class names with: {reason}") from exc
-        # where the files are missing, transformers may make one that knows no word
-        if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        model, tokenizer = load_language_model(name), load_tokenizer(name)
+        if tokenizer is None:
             raise ModelError(f"{name} has no tokenizer to read class names with")
         return cls(model, tokenizer)
 
