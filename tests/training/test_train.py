@@ -16,6 +16,7 @@ import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import load_file
+from segmentors.llm.language_models import save_language_models, scenes
 from transformers import (
     AutoModelForSemanticSegmentation,
     BertConfig,
@@ -132,6 +133,28 @@ def as_file(config: TrainConfig, folder: Path) -> Path:
     path = folder / "train.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     return path
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_text_head_keeps_what_reads_its_names(tmp_path: Path) -> None:
+    save_language_models(tmp_path)
+    pixels, labels = scenes()
+    for index in range(4):
+        picture = (pixels[index % 2].permute(1, 2, 0) * 50 + 120).clamp(0, 255).byte().numpy()
+        for name, array in (("images", picture), ("truth", labels[index % 2].byte().numpy())):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / name / f"{index}.png")
+    (tmp_path / "labels.yaml").write_text("classes: [background, disc, bar]")
+    model = {"language_model": str(tmp_path / "bert"), "head": "text", "open_vocabulary": True, **SMALL}
+    config = settings(tmp_path, tmp_path / "out", model=model, validation=0.5, epochs=2, batch_size=2)
+    result = batchseg.train(config)
+    (pair,) = result.record["class_cosines"]
+    assert pair["classes"] == ["disc", "bar"] and -1 <= pair["read"] < 0.99
+    image = np.asarray(Image.open(tmp_path / "images" / "0.png"))
+    named = {"model": result.model, "classes": ["bar", "traffic light"], "precision": "fp32"}
+    prepare, segmentor = batchseg.load_segmentor(named, precision="fp32")
+    (prediction,) = segmentor.segment([prepare(image)])
+    assert prediction.labels_HW.shape == (SIDE, SIDE) and prediction.labels_HW.max() <= 1
 
 
 @pytest.mark.usefixtures("ray_session")
