@@ -19,8 +19,8 @@ from batchseg.training.digits import CLASS_NAMES, compose, load_source_digits
 
 HERE = Path(__file__).parent
 SAMPLES = 24
-SIDE_PX = (180, 320)
-PNG_BELOW_PX = 45_000
+SIDE_PX = (192, 272)
+PNG_BELOW_PX = 47_000
 SEED = 20
 
 Scene = tuple[NDArray[np.uint8], NDArray[np.uint8]]
