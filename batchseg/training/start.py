@@ -36,6 +36,10 @@ def write_start(config: TrainConfig, folder: Path) -> None:
         ModelError: the language model or the model to go on from cannot be had.
         LabelMapError: there are no class names.
     """
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # what a checkpoint has beyond its layers is no news
     new = isinstance(config.model, NewModel)
     network, processor = _new(config, folder) if new else _known(config, str(config.model), folder)
     network.save_pretrained(folder)
