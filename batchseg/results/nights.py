@@ -24,7 +24,8 @@ class Nights:
 
     def last(self) -> Location | None:
         """The last night that was kept."""
-        return max(self._kept(), key=lambda night: night.name, default=None)
+        kept = sorted(self._kept(), key=lambda night: night.name)
+        return kept[-1] if kept else None
 
     def keep(self, record: dict[str, Any], nights: int) -> Location:
         """Copy the tables, and forget all but so many nights. Raises OutputError."""
