@@ -18,6 +18,8 @@ from batchseg.cli_inspect import doctor, verify
 from batchseg.cli_options import given, named_values, options, pairing, reported_errors, reporting
 from batchseg.cli_train import digits, train
 from batchseg.config import METRICS, EvaluateConfig, RunConfig
+from batchseg.config_compare import CompareConfig
+from batchseg.config_train import TrainConfig
 from batchseg.load import load_config, validate
 
 
@@ -123,6 +125,9 @@ def evaluate(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str, ...], 
         _follow(lambda on_progress: start(config, on_progress), as_json, quiet, debug)
 
 
+_KINDS = {"run": RunConfig, "train": TrainConfig, "compare": CompareConfig}
+
+
 @cli.group()
 def config() -> None:
     """Look at the configuration."""
@@ -141,9 +146,10 @@ def show(source: str | None, debug: bool, **flags: Any) -> None:
 
 
 @config.command()
-def schema() -> None:
-    """Print the JSON schema of the configuration file."""
-    click.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+@click.argument("command", type=click.Choice(list(_KINDS)), default="run")
+def schema(command: str) -> None:
+    """Print the JSON schema of the configuration file of COMMAND, by default that of run."""
+    click.echo(json.dumps(_KINDS[command].model_json_schema(), indent=2))
 
 
 def _run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
