@@ -178,7 +178,8 @@ def _follow(start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool
 
     # a scheduler ends a job with SIGTERM: what is finished is committed, as after Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with native_stderr(hidden=not debug), Progress(hidden=quiet or as_json) as progress:
+    progress = Progress(hidden=quiet or as_json)
+    with native_stderr(hidden=not debug), progress.bar:
         result = start(progress)
     if as_json:
         click.echo(json.dumps(result.record, indent=2))

@@ -68,7 +68,8 @@ def train(source: str | None, as_json: bool, quiet: bool, debug: bool, **flags: 
         from batchseg.training.train import train as start
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with native_stderr(hidden=not debug), TrainProgress(hidden=quiet or as_json) as progress:
+        progress = TrainProgress(hidden=quiet or as_json)
+        with native_stderr(hidden=not debug), progress.bar:
             result = start(config, progress)
         if as_json:
             click.echo(json.dumps(result.record, indent=2))

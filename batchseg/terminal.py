@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -53,7 +52,7 @@ def printable(text: str) -> str:
 
 
 class Progress:
-    """A callback for `run`: draws how far it is."""
+    """A callback for `run`: draws how far it is while its `bar` is entered."""
 
     def __init__(self, hidden: bool = False) -> None:
         self.hidden = hidden
@@ -69,15 +68,6 @@ class Progress:
             disable=hidden or not console.is_terminal,
         )
         self.task = self.bar.add_task("starting", total=None, rate="", failed="")
-
-    def __enter__(self) -> Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
 
     def __call__(self, tally: Tally) -> None:
         rate = f"{tally.done / tally.elapsed_s:.1f}/s" if tally.done else "loading the model"

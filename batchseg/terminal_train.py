@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -18,7 +17,7 @@ SHOWN = {"mean_iou": "mean IoU", "accuracy": "accuracy", "recall_macro": "recall
 
 
 class TrainProgress:
-    """A callback for `train`."""
+    """A callback for `train`, drawn while its `bar` is entered."""
 
     def __init__(self, hidden: bool = False) -> None:
         self.hidden = hidden
@@ -32,15 +31,6 @@ class TrainProgress:
             disable=hidden or not console.is_terminal,
         )
         self.task = self.bar.add_task("starting", total=None, loss="")
-
-    def __enter__(self) -> TrainProgress:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
 
     def __call__(self, news: dict[str, Any]) -> None:
         self.bar.update(self.task, description="training", completed=news["step"], total=news["steps"])

@@ -37,7 +37,8 @@ def nightly(
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so ends a scheduler a job
         try:
-            with native_stderr(hidden=not debug), Progress(hidden=summary or as_json) as progress:
+            progress = Progress(hidden=summary or as_json)
+            with native_stderr(hidden=not debug), progress.bar:
                 result = night(job, progress)
         except BaseException as exc:
             click.echo(failure(exc), err=as_json)
