@@ -21,7 +21,7 @@ import requests
 from processes import runs
 
 ROOT = Path(__file__).parent.parent
-START_S = 120.0
+START_S = 240.0
 STORE_BYTES = 128 * 2**20
 
 

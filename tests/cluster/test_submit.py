@@ -54,6 +54,7 @@ def test_exit_codes_arrive(nodes: Nodes, scenes: Path, tmp_path: Path) -> None:
     assert submit(nodes, job, "--set", "source.depth=3").returncode == 2
 
 
+@pytest.mark.usefixtures("heard_interrupts")
 def test_interrupted_following_leaves_the_job_and_finds_it_again(
     nodes: Nodes, gated: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -145,14 +144,6 @@ def test_evaluate(photos: Path, tmp_path: Path) -> None:
     result = command(*words, tmp_path / "out", "--json", "--min", "mean_iou=1")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["metrics"]["mean_iou"] == 1.0
-
-
-@pytest.fixture
-def heard_interrupts() -> Iterator[None]:
-    """Shells have jobs in the background ignore Ctrl-C, and whatever these start inherits that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
