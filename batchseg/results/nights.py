@@ -29,7 +29,7 @@ class Nights:
 
     def keep(self, record: dict[str, Any], nights: int) -> Location:
         """Copy the tables, and forget all but so many nights. Raises OutputError."""
-        night = self.root / record["run_id"]
+        night = self.root / str(record["run_id"])
         try:
             for table in (self.results.images, self.results.pixels):
                 _copy(table, night / table.name)
