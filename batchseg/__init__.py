@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from batchseg.labels import LabelMap, load_label_map
     from batchseg.load import load_config, read_config
     from batchseg.metrics import ConfusionMatrix
-    from batchseg.night import NightResult, night
+    from batchseg.nightly import NightResult, night
     from batchseg.pipeline import dry_run, run
     from batchseg.results.record import RunResult
     from batchseg.schema import Status
@@ -44,7 +44,7 @@ _HOMES = {
     "LabelMap": "batchseg.labels",
     "ModelInput": "batchseg.segmentors.base",
     "NightConfig": "batchseg.config_compare",
-    "NightResult": "batchseg.night",
+    "NightResult": "batchseg.nightly",
     "Prediction": "batchseg.segmentors.base",
     "RunConfig": "batchseg.config",
     "RunResult": "batchseg.results.record",
@@ -60,7 +60,7 @@ _HOMES = {
     "load_label_map": "batchseg.labels",
     "load_segmentor": "batchseg.segmentors.base",
     "make_digits": "batchseg.training.scenes",
-    "night": "batchseg.night",
+    "night": "batchseg.nightly",
     "read_config": "batchseg.load",
     "run": "batchseg.pipeline",
     "submit": "batchseg.cluster.submit",

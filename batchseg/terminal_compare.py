@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchseg.analysis.compare import CompareReport, Named
     from batchseg.analysis.differences import Difference
     from batchseg.analysis.drift import Shift
-    from batchseg.night import NightResult
+    from batchseg.nightly import NightResult
 
 WIDTH = 120  # where there is no terminal to ask
 CLASSES = 20

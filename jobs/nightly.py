@@ -31,7 +31,7 @@ def nightly(
     """
     with reported_errors(debug):
         job = read_config(NightConfig, config, settings, {"recompute": True} if recompute else {})
-        from batchseg.night import failure, night
+        from batchseg.nightly import failure, night
         from batchseg.terminal import Progress, native_stderr
         from batchseg.terminal_compare import print_night
 

@@ -17,7 +17,7 @@ LAYERS = (
     {"cli"},
     {"cli_cluster", "cli_compare", "cli_inspect", "cli_train"},
     {"cli_options", "terminal_compare", "terminal_inspect", "terminal_train"},
-    {"night"},
+    {"nightly"},
     {"terminal", "pipeline", "training", "analysis", "cluster"},
     {"engine", "preflight"},
     {"results"},
