@@ -221,9 +221,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(slices: Pa
         epochs=1000,
         patience=1000,
     )
-    with pytest.raises(
-        ModelError, match=r"is not a finite number at step \d+; the best epoch before it, \d+,"
-    ):
+    with pytest.raises(ModelError, match=r"not a finite number at step \d+; the best epoch before it, \d+,"):
         batchseg.train(config, spoil)
     weights = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "out" / "model").state_dict()
     assert all(value.isfinite().all() for value in weights.values())
