@@ -205,7 +205,7 @@ def test_prepared_pixels_are_the_library_s(family: str, built: Callable[[str], P
         assert pixels.dtype == np.uint8
         assert pixels.flags.c_contiguous
         values = torch.from_numpy(pixels).permute(0, 3, 1, 2) * scale + shift
-        inputs = library.inputs(WIDE)
+        inputs = library.inputs(image)
         expected = inputs["pixel_values_videos"][0] if family == "videomt" else inputs["pixel_values"]
         torch.testing.assert_close(values, expected, atol=2e-6, rtol=0)
 
