@@ -17,7 +17,7 @@ from batchseg.cli_compare import compare
 from batchseg.cli_inspect import doctor, verify
 from batchseg.cli_options import given, named_values, options, pairing, reported_errors, reporting
 from batchseg.cli_train import digits, train
-from batchseg.config import METRICS, EvaluateConfig, RunConfig
+from batchseg.config import METRICS, EvaluateConfig, Model, RunConfig
 from batchseg.config_compare import CompareConfig
 from batchseg.config_train import TrainConfig
 from batchseg.load import load_config, validate
@@ -125,7 +125,7 @@ def evaluate(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str, ...], 
         _follow(lambda on_progress: start(config, on_progress), as_json, quiet, debug)
 
 
-_KINDS = {"run": RunConfig, "train": TrainConfig, "compare": CompareConfig}
+_KINDS: dict[str, type[Model]] = {"run": RunConfig, "train": TrainConfig, "compare": CompareConfig}
 
 
 @cli.group()
