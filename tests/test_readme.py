@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def test_every_command_parses(words: list[str]) -> None:
 
 
 def test_every_option_it_names_exists() -> None:
-    known = {option for command in walk(cli) for parameter in command.params for option in parameter.opts}
+    jobs = [runpy.run_path(str(ROOT / "jobs" / "ablation.py"))["main"]]
+    commands = [*walk(cli), *jobs]
+    known = {option for command in commands for parameter in command.params for option in parameter.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help"}
     assert named <= known
 
