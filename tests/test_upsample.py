@@ -49,10 +49,11 @@ def smooth(classes: int, cells: tuple[int, int]) -> Tensor:
 def test_equals_interpolate_and_argmax(make, classes, cells, size, device):
     scores = make(classes, cells).to(device)
     labels, full = bilinear_argmax(scores, size).long(), interpolated(scores, size)
-    # where two classes are equal up to float32's rounding, the processor decides how interpolate rounds
-    short = full.amax(0) - full.gather(0, labels[None])[0]
-    assert short.max() <= 1e-6 * scores.abs().max()
-    assert (labels != full.argmax(0)).float().mean() < 2e-4
+    # a sum of four products rounds as the processor likes: within that, two classes are as good as tied
+    rounding = 4 * torch.finfo(torch.float32).eps * scores.abs().max()
+    best, differ = full.amax(0), labels != full.argmax(0)
+    assert ((best - full.gather(0, labels[None])[0])[differ] <= rounding).all()
+    assert differ.sum() <= 1
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -62,11 +63,7 @@ def test_gives_ties_to_the_lowest_class(classes, factor, device):
     # powers of two: every weight and every score is exact, so that equal scores are equal bit for bit
     scores = noise(classes, (23, 25)).mul(2).round().to(device)
     size = (23 * factor, 25 * factor)
-    labels, full = bilinear_argmax(scores, size).long(), interpolated(scores, size)
-    # where two classes are equal up to float32's rounding, the processor decides how interpolate rounds
-    short = full.amax(0) - full.gather(0, labels[None])[0]
-    assert short.max() <= 1e-6 * scores.abs().max()
-    assert (labels != full.argmax(0)).float().mean() < 2e-4
+    assert torch.equal(bilinear_argmax(scores, size).long(), interpolated(scores, size).argmax(0))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -99,11 +96,7 @@ def test_labels_have_the_smallest_type_that_leaves_void_free(classes, dtype, siz
 def test_nan_wins_where_interpolate_spreads_it(cells, size):
     scores = noise(7, cells)
     scores.view(-1)[::5] = torch.nan
-    labels, full = bilinear_argmax(scores, size).long(), interpolated(scores, size)
-    # where two classes are equal up to float32's rounding, the processor decides how interpolate rounds
-    short = full.amax(0) - full.gather(0, labels[None])[0]
-    assert short.max() <= 1e-6 * scores.abs().max()
-    assert (labels != full.argmax(0)).float().mean() < 2e-4
+    assert torch.equal(bilinear_argmax(scores, size).long(), interpolated(scores, size).argmax(0))
 
 
 def test_a_class_switched_off_with_minus_infinity_never_appears():

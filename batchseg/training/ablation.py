@@ -19,8 +19,8 @@ from batchseg.config_train import NewModel, TrainConfig
 from batchseg.errors import ConfigError
 from batchseg.load import read_config
 from batchseg.storage import locate
+from batchseg.training.ablation_judge import costs, judge
 from batchseg.training.ablation_report import write_report
-from batchseg.training.ablation_test import costs, judge
 from batchseg.training.train import train
 
 TABLE, REPORT, ROW = "ablation.parquet", "ablation.md", "test.json"

@@ -18,7 +18,7 @@ from batchseg.errors import BatchsegError
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 
 FILES, MANIFESTS, RUN_MANIFESTS = 5_000, 500, 8
-PEAK_MIB = 1_152  # libraries take most of it, and not the same on every machine
+GROWTH_MIB = 128
 KINDS = ("jpg", "png", "webp", "tif", "gif", "bmp")
 
 
@@ -97,7 +97,7 @@ def test_damaged_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert duckdb.sql(f"select count(*), count(distinct id) {rows}").fetchall() == [(FILES, FILES)]
     told = duckdb.sql(f"select id {rows} where (status = 'ok') = (error is null)").fetchall()
     assert len(told) == FILES
-    assert max(int(note.read_text()) for note in notes.iterdir()) < PEAK_MIB * 1024
+    assert max(int(note.read_text()) for note in notes.iterdir()) < GROWTH_MIB * 1024
 
 
 def test_damaged_manifests(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import batchseg
 from batchseg.config_train import TrainConfig
 from batchseg.load import read_config
 from batchseg.training.ablation import ablation
+from batchseg.training.ablation_judge import Edges
 from batchseg.training.ablation_report import interval, paired
-from batchseg.training.ablation_test import Edges
 
 OURS, THEIRS = [0.71, 0.69, 0.74, 0.70], [0.70, 0.70, 0.71, 0.66]
 
