@@ -98,6 +98,23 @@ def test_an_outage_costs_time_and_nothing_else(store: Store) -> None:
     assert len(masks) == IMAGES
 
 
+def test_a_model_in_the_store_is_fetched_once(store: Store, sample_data: Path, tmp_path: Path) -> None:
+    for path in (sample_data / "model").iterdir():
+        store.put(f"models/digits/{path.name}", path.read_bytes())
+    for model, output in ((store.uri("models/digits"), "fetched"), (str(sample_data / "model"), "local")):
+        command = [sys.executable, "-m", "batchseg", "run", store.uri("scenes/images"), "--limit", "8"]
+        command += ["--model", model, "--output", store.uri(output)]
+        done = batchseg(command, {**KEYS, "BATCHSEG_CACHE": str(tmp_path)})
+        assert done.returncode == 0, done.stderr
+    cached = [path for path in (tmp_path / "models").iterdir() if path.is_dir()]
+    assert [sorted(path.name for path in folder.iterdir()) for folder in cached] == [
+        sorted(path.name for path in (sample_data / "model").iterdir())
+    ]
+    one, other = (mask_files(download(store, name, tmp_path)) for name in ("fetched", "local"))
+    assert len(one) == 8
+    assert one == other
+
+
 def test_a_missing_bucket_is_one_sentence(store: Store) -> None:
     for place in ("scenes/images", "plain"):
         wrong = [word.replace(f"data/{place}", f"nowhere/{place}") for word in words(store, "plain")]
