@@ -90,6 +90,18 @@ class SegmentorConfig(Model):
     gpus_per_actor: float | None = Field(None, gt=0, description="GPUs for each copy; 0.5 puts two on one.")
 
 
+class NetworkConfig(SegmentorConfig):
+    """What neural networks have besides. Both settings change a mask a little, so both are in its fingerprint."""
+
+    compile: bool = Field(
+        False, description="Compile the network (torch.compile): each actor and input shape once, 1 min or so."
+    )
+    scaled_decode: bool = Field(
+        False,
+        description="Decode JPEGs at 1/2, 1/4 or 1/8 where that is still no smaller than the model's input.",
+    )
+
+
 def _split_names(value: Any) -> Any:
     """One string of names between commas."""
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
@@ -110,7 +122,7 @@ def _tell_apart(names: tuple[str, ...]) -> tuple[str, ...]:
 ClassNames = Annotated[tuple[str, ...], AfterValidator(_tell_apart)]
 
 
-class HuggingFaceSegmentor(SegmentorConfig):
+class HuggingFaceSegmentor(NetworkConfig):
     """Any semantic or universal segmentation model of transformers."""
 
     kind: Literal["huggingface"] = "huggingface"
@@ -125,7 +137,7 @@ class HuggingFaceSegmentor(SegmentorConfig):
     )
 
 
-class TorchvisionSegmentor(SegmentorConfig):
+class TorchvisionSegmentor(NetworkConfig):
     """A model of torchvision.models.segmentation."""
 
     kind: Literal["torchvision"] = "torchvision"
@@ -310,6 +322,9 @@ class RunConfig(Model):
     ray: RayConfig = RayConfig()
     recompute: bool = Field(False, description="Compute again what another model or setting computed.")
     prune: bool = Field(False, description="Remove rows and masks of images that the source no longer has.")
+    profile: bool = Field(
+        False, description="Write a trace of some images in one actor to profiles/ in the results."
+    )
 
     @model_validator(mode="after")
     def _prune_needs_the_whole_source(self) -> RunConfig:

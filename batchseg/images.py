@@ -27,9 +27,13 @@ from batchseg.image_headers import check_size, decoding, open_picture, sniff
 from batchseg.schema import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL.ImageFile import ImageFile
 
     from batchseg.config import Limits
+
+Size = tuple[int, int]
 
 _RGB_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _UPRIGHT = 1
@@ -49,11 +53,37 @@ def decode_image(data: bytes | memoryview, limits: Limits) -> NDArray[np.uint8]:
     Raises:
         RowFault: unreadable, unsupported or too_large.
     """
+    return decode_scaled(data, limits, whole)[0]
+
+
+def whole(size_hw: Size) -> Size:
+    """For `decode_scaled`: every pixel is needed."""
+    return size_hw
+
+
+def decode_scaled(
+    data: bytes | memoryview, limits: Limits, enough: Callable[[Size], Size]
+) -> tuple[NDArray[np.uint8], Size]:
+    """The same, but a JPEG at 1/2, 1/4 or 1/8 where that has `enough` pixels; and the image's own size.
+
+    Libjpeg scales within its transform, which costs a fraction of decoding and resizing afterwards.
+
+    Args:
+        enough: from the image's own height and width to those that are needed.
+    """
     name = sniff(data, limits)
     with decoding(name):
         picture = open_picture(name, data, limits)
-        pixels_HWC = _jpeg(picture, data) if name == "JPEG" else _rgb(picture)
-        return _turn_upright(pixels_HWC, _orientation(picture))
+        orientation = _orientation(picture)
+        width, height = picture.size
+        turned = orientation in _TRANSPOSED
+        size_hw = (width, height) if turned else (height, width)
+        needed_h, needed_w = enough(size_hw)
+        if name == "JPEG" and needed_h * needed_w < height * width:
+            picture.draft("RGB", (needed_h, needed_w) if turned else (needed_w, needed_h))
+        reduced = picture.size != (width, height)
+        pixels_HWC = _jpeg(picture, data) if name == "JPEG" and not reduced else _rgb(picture)
+        return _turn_upright(pixels_HWC, orientation), size_hw
 
 
 def decode_labels(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:

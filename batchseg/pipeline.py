@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,12 +16,13 @@ from batchseg.engine.execute import OnProgress, Task, execute, ignore
 from batchseg.engine.graph import Stages
 from batchseg.engine.placement import Placement
 from batchseg.errors import OutputError
+from batchseg.images import Size, whole
 from batchseg.labels import LabelMap
 from batchseg.load import differences
 from batchseg.preflight import check_source, check_truth, choose_labels
 from batchseg.results.folder import Results
 from batchseg.results.record import RunResult
-from batchseg.segmentors.base import Checkpoint, open_checkpoint
+from batchseg.segmentors.base import Checkpoint, Resizer, open_checkpoint
 from batchseg.segmentors.precision import resolve_precision
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage
@@ -64,15 +66,19 @@ def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
 def stages(config: RunConfig, model: Model, results: str, placement: Placement) -> Stages:
     """decode, prepare | segment | score, write."""
     return Stages(
-        before=partial(before, config.limits, model.checkpoint),
+        before=partial(before, config, model.checkpoint),
         model=partial(segment, config, model.checkpoint, placement),
         after=partial(after, config.limits, model.label_map, results, config.output.overlays),
     )
 
 
-def before(limits: Limits, checkpoint: Checkpoint) -> list[Stage]:
+def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
     """From a URI to the model's input."""
-    return [decode(limits), prepare(checkpoint.preparer())]
+    preparer = checkpoint.preparer()
+    enough: Callable[[Size], Size] = whole
+    if getattr(config.segmentor, "scaled_decode", False) and isinstance(preparer, Resizer):
+        enough = preparer.input_hw
+    return [decode(config.limits, enough), prepare(preparer)]
 
 
 def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:

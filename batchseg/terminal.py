@@ -101,6 +101,8 @@ def print_result(result: RunResult) -> None:
     rate = f", {result.images_per_s:.1f} images/s" if result.images_per_s else ""
     done = f", {result.done_before} done before" if result.done_before else ""
     table.add_row("images", f"{result.computed} in {result.elapsed_s:.1f} s{rate}{done}")
+    if where_time_went(result):
+        table.add_row("time", where_time_went(result))
     faults = {status: count for status, count in result.statuses.items() if status != "ok"}
     if faults:
         table.add_row("failed", ", ".join(f"{count} {status}" for status, count in faults.items()))
@@ -108,6 +110,20 @@ def print_result(result: RunResult) -> None:
         if value is not None:
             table.add_row(name, f"{value:.4f}")
     for index, (score, name) in enumerate(result.worst):
-        table.add_row("worst (mean IoU)" if index == 0 else "", f"{score:.4f}  {escape(name)!s}")
-    table.add_row("results", escape(result.output))
+        table.add_row("worst (mean IoU)" if index == 0 else "", f"{score:.4f}  {escape(printable(name))}")
+    table.add_row("results", escape(printable(result.output)))
     console.print(table)
+
+
+def where_time_went(result: RunResult) -> str:
+    """One line: how long it took to start, how fast it then went, and what an image cost in which stage."""
+    timings = result.record["timings"]
+    if not result.computed or timings["first_row_s"] is None:
+        return ""
+    parts = [f"first image after {timings['first_row_s']:.1f} s"]
+    if timings["steady_images_per_s"] is not None:
+        busy = f"actors {timings['actor_utilisation']:.0%} busy"
+        parts.append(f"then {timings['steady_images_per_s']:.1f} images/s, {busy}")
+    costs = sorted(timings["stage_s"].items(), key=lambda cost: -cost[1])
+    shares = ", ".join(f"{stage} {1000 * spent / result.computed:.1f}" for stage, spent in costs)
+    return "; ".join([*parts, f"ms an image: {shares}"] if shares else parts)

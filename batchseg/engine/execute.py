@@ -14,6 +14,7 @@ from batchseg.engine.nodes import usable_nodes
 from batchseg.engine.placement import Placement, place
 from batchseg.engine.session import ray_session
 from batchseg.engine.telemetry import Telemetry
+from batchseg.engine.timings import timings
 from batchseg.labels import LabelMap
 from batchseg.results.folder import Done, Results
 from batchseg.results.record import RunResult, new_run_id, result_of, run_record, total_facts
@@ -72,9 +73,11 @@ def _execute(task: Task, results: Results, placement: Placement, report: OnProgr
         total = results.finish(task.label_map)
     except BaseException as exc:
         status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
-        results.write_record(run_record(run_id, status, task.config, tally, {**facts, "error": str(exc)}))
+        facts |= {"timings": timings(tally, placement), "error": str(exc)}
+        results.write_record(run_record(run_id, status, task.config, tally, facts))
         raise
-    facts |= {"precision": tally.precision, **total_facts(total, task.config.gates, tally)}
+    facts |= {"timings": timings(tally, placement), "precision": tally.precision}
+    facts |= total_facts(total, task.config.gates, tally)
     record = run_record(run_id, "finished", task.config, tally, facts)
     results.write_record(record)
     return result_of(record, str(results.root), tally)

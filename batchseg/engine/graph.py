@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.journal import Journal
 from batchseg.engine.placement import Placement
 from batchseg.stages.item import Item, Stage
@@ -90,6 +91,7 @@ class Worker:
     def stages(self) -> list[Stage]:
         # made with the first batch, not with the actor: what goes wrong here then reaches the driver with
         # its cause, where the death of an actor in its constructor arrives as text
+        keep_freed_memory()
         return [stage for make in self.work.parts for stage in make()]
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:

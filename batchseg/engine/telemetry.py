@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 from batchseg.engine.placement import Placement
+from batchseg.engine.timings import utilisation
 from batchseg.results.tally import Tally
 
 COUNTERS = {
@@ -44,7 +45,7 @@ class Telemetry:
         }
         self.gauges = {name: Gauge(name, text, tag_keys=("results",)) for name, text in GAUGES.items()}
         self.told: dict[str, Counter[str]] = {name: Counter() for name in COUNTERS}
-        self.window = (monotonic(), 0.0)
+        self.window: tuple[float, Counter[str]] = (monotonic(), Counter())
         self.levels: dict[str, float] = {"batchseg_actors": placement.actors}
         self.stop = Event()
         self.repeating = Thread(target=self._repeat, daemon=True)
@@ -81,14 +82,11 @@ class Telemetry:
                 told[key] = value
 
     def _utilisation(self, tally: Tally) -> None:
-        # with a GPU the actors hold the model alone; on a CPU all stages run in them
-        in_actors = ("segment",) if self.placement.device == "cuda" else tuple(tally.seconds)
-        busy_s, now = sum(tally.seconds[stage] for stage in in_actors), monotonic()
-        start, busy_before_s = self.window
+        now, (start, before) = monotonic(), self.window
         if now - start >= WINDOW_S or tally.done == tally.total:
-            share = (busy_s - busy_before_s) / (max(now - start, 1e-9) * self.placement.actors)
-            self.levels["batchseg_actor_utilisation"] = min(1.0, share)
-            self.window = (now, busy_s)
+            share = utilisation(tally.seconds - before, now - start, self.placement)
+            self.levels["batchseg_actor_utilisation"] = share
+            self.window = (now, tally.seconds.copy())
 
     def _tags(self, **more: Any) -> dict[str, str]:
         return {"results": self.results, **more}

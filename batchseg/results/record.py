@@ -92,12 +92,6 @@ def run_record(
         "versions": package_versions(),
         "machine": {"host": platform.node(), "python": platform.python_version(), "cpus": os.cpu_count()},
         "computed": dict(sorted(tally.statuses.items())),
-        "timings": {
-            "elapsed_s": round(tally.elapsed_s, 3),
-            "first_row_s": tally.first_row_s and round(tally.first_row_s, 3),
-            "images_per_s": _rate(tally),
-            "stage_s": {name: round(value, 3) for name, value in sorted(tally.seconds.items())},
-        },
         **facts,
     }
 
@@ -105,10 +99,6 @@ def run_record(
 def package_versions() -> dict[str, str | None]:
     """What is installed of the packages that shape a result."""
     return {name: _version(name) for name in VERSIONED}
-
-
-def _rate(tally: Tally) -> float | None:
-    return round(tally.done / tally.elapsed_s, 3) if tally.done else None
 
 
 def result_of(record: dict[str, Any], output: str, tally: Tally) -> RunResult:

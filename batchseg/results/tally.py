@@ -12,6 +12,16 @@ import pyarrow as pa
 from batchseg.schema import Status
 
 WORST = 5
+EDGE = 0.1  # of the images at either end: there models load, or not every worker has something left to do
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What came out in some time: seconds that passed, images, and seconds a stage over all workers."""
+
+    elapsed_s: float
+    images: int
+    seconds: Counter[str]
 
 
 @dataclass
@@ -25,6 +35,7 @@ class Tally:
     precision: str | None = None
     worst: list[tuple[float, str]] = field(default_factory=list)
     first_row_s: float | None = None
+    marks: list[Stretch] = field(default_factory=list)
 
     @property
     def done(self) -> int:
@@ -44,6 +55,7 @@ class Tally:
         self.statuses.update(rows["status"].to_pylist())
         for spent in rows["_seconds"].to_pylist():
             self.seconds.update(dict(spent))
+        self._mark()
         known = rows["_precision"].drop_null()
         if self.precision is None and len(known):
             self.precision = known[0].as_py()
@@ -51,3 +63,19 @@ class Tally:
             if score is not None:
                 self.worst.append((score, name))
         self.worst = heapq.nsmallest(WORST, self.worst)
+
+    def _mark(self) -> None:
+        """One for each hundredth of the images, so that a long run keeps a hundred."""
+        last = self.marks[-1].images if self.marks else 0
+        if self.done * 100 // self.total > last * 100 // self.total:
+            self.marks.append(Stretch(self.elapsed_s, self.done, self.seconds.copy()))
+
+    def steady(self) -> Stretch | None:
+        """From the first to the last tenth of the images; None where they came in too few parts to tell."""
+        inner = [mark for mark in self.marks if EDGE <= mark.images / self.total <= 1 - EDGE]
+        if len(inner) < 2 or inner[-1].elapsed_s <= inner[0].elapsed_s:
+            return None
+        first, last = inner[0], inner[-1]
+        return Stretch(
+            last.elapsed_s - first.elapsed_s, last.images - first.images, last.seconds - first.seconds
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +63,15 @@ class Preparer(Protocol):
 
     def __call__(self, image_HWC: NDArray[np.uint8], /) -> ModelInput:
         """Prepare one RGB image (uint8, [H, W, 3])."""
+        ...
+
+
+@runtime_checkable
+class Resizer(Preparer, Protocol):
+    """A preparer that knows the size of its model's input, so that no image need be decoded any larger."""
+
+    def input_hw(self, image_hw: tuple[int, int], /) -> tuple[int, int]:
+        """Height and width of the model's input for an image of so many pixels."""
         ...
 
 

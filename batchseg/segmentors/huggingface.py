@@ -34,6 +34,7 @@ class HuggingFaceCheckpoint:
         model_type: the family, such as `segformer`.
         classes: other classes than its own, for a text head; None for its own.
         none_below: pixels whose best class is less probable belong to no class; None where all do.
+        compile: whether torch.compile is to speed up the network.
     """
 
     location: Location
@@ -42,6 +43,7 @@ class HuggingFaceCheckpoint:
     fingerprint: str
     classes: tuple[str, ...] | None = None
     none_below: float | None = None
+    compile: bool = False
 
     @classmethod
     def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
@@ -65,7 +67,8 @@ class HuggingFaceCheckpoint:
             label_map = LabelMap.from_names(config.classes)
         files = location.fingerprint or fingerprint(folder, location.trust_remote_code)
         identity = _fingerprint(files, config)
-        return cls(location, model_type, label_map, identity, config.classes, config.none_below)
+        chosen = (config.classes, config.none_below, config.compile)
+        return cls(location, model_type, label_map, identity, *chosen)
 
     def preparer(self) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface_processor import HuggingFacePreparer
@@ -81,10 +84,11 @@ class HuggingFaceCheckpoint:
 
 def _fingerprint(files: str, config: HuggingFaceSegmentor) -> str:
     """Of the files alone where no setting changes their masks: what was computed before stays valid."""
-    if config.classes is None and config.none_below is None:
+    facts: list[Any] = [files, config.classes, config.none_below]
+    facts += [name for name in ("compile", "scaled_decode") if getattr(config, name)]
+    if facts == [files, None, None]:
         return files
-    facts = json.dumps([files, config.classes, config.none_below])
-    return hashlib.sha256(facts.encode()).hexdigest()
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _known_type(content: dict[str, Any], location: Location) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from batchseg.errors import ModelError
 from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.compiled import compile_network
 from batchseg.segmentors.confidence import confidence
 from batchseg.segmentors.huggingface_families import FIXED_SIZE, OWN, TASK, UNIVERSAL, VIDEO
 from batchseg.segmentors.huggingface_processor import fixed_size, load_processor, merge_crops, pixel_affine
@@ -21,6 +22,7 @@ from batchseg.segmentors.mask_classification import (
     class_scores,
     query_logits,
 )
+from batchseg.segmentors.pointwise import speed_up_pointwise
 from batchseg.upsample import bilinear_argmax, bilinear_unsure
 
 if TYPE_CHECKING:
@@ -66,7 +68,12 @@ class HuggingFaceModel:
                 f"its config.json names {checkpoint.label_map.num_classes}"
             )
         processor = load_processor(folder, model_type, location.trust_remote_code)
-        model = cls(network.to(device).eval(), processor, model_type, device, precision)
+        network = network.to(device).eval()
+        if checkpoint.compile:
+            compile_network(network, torch.device(device))
+        elif device == "cpu":
+            speed_up_pointwise(network)
+        model = cls(network, processor, model_type, device, precision)
         model.none_below = checkpoint.none_below
         if model_type in TASK:
             model.task_L = _task_tokens(folder, network.config.task_seq_len).to(device)

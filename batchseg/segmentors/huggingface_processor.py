@@ -62,6 +62,18 @@ class HuggingFacePreparer:
             pixels_TCHW = _pad(pixels_TCHW, fixed_size(self._processor))
         return ModelInput(pixels_TCHW.permute(0, 2, 3, 1).contiguous().numpy(), (height, width), geometry)
 
+    def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """That of the image where the processor does not resize, or by a rule not known here."""
+        size = self._processor.size
+        if not getattr(self._processor, "do_resize", False):
+            return image_hw
+        if getattr(size, "height", None) and getattr(size, "width", None):
+            return size.height, size.width
+        if not getattr(size, "shortest_edge", None):
+            return image_hw
+        scale = size.shortest_edge / min(image_hw)
+        return round(image_hw[0] * scale), round(image_hw[1] * scale)
+
 
 def load_processor(folder: Path, model_type: str, trust_remote_code: bool) -> Any:
     """The checkpoint's image processor (of one frame, for a video model). Raises ModelError."""

@@ -26,7 +26,9 @@ from batchseg.errors import ModelError, RowFault
 from batchseg.labels import LabelMap, load_label_map
 from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.compiled import compile_network
 from batchseg.segmentors.confidence import confidence
+from batchseg.segmentors.pointwise import speed_up_pointwise
 from batchseg.upsample import bilinear_argmax
 
 CLASSIFIER = {  # the weight whose length is the number of classes
@@ -54,6 +56,7 @@ class TorchvisionCheckpoint:
         builder: such as `deeplabv3_resnet50`.
         weights: name of torchvision's weights, or the absolute path of a state dict.
         resize: shorter side of the model's input, in pixels.
+        compile: whether torch.compile is to speed up the network.
     """
 
     builder: str
@@ -61,6 +64,7 @@ class TorchvisionCheckpoint:
     resize: int
     label_map: LabelMap
     fingerprint: str
+    compile: bool = False
 
     @classmethod
     def open(cls, config: TorchvisionSegmentor) -> TorchvisionCheckpoint:
@@ -75,8 +79,10 @@ class TorchvisionCheckpoint:
         classes = _count_classes(config.model, weights, _read(config.model, weights))
         names = _class_names(config.model, weights, classes)
         identity = [config.model, _sha256(weights) if _is_file(weights) else weights, config.resize]
+        identity += [name for name in ("compile", "scaled_decode") if getattr(config, name)]
         fingerprint = hashlib.sha256(json.dumps(["torchvision", *identity]).encode()).hexdigest()
-        return cls(config.model, weights, config.resize, LabelMap.from_names(names), fingerprint)
+        label_map = LabelMap.from_names(names)
+        return cls(config.model, weights, config.resize, label_map, fingerprint, config.compile)
 
     def preparer(self) -> TorchvisionPreparer:
         return TorchvisionPreparer(self.resize)
@@ -91,7 +97,12 @@ class TorchvisionCheckpoint:
         _check_fit(network.state_dict(), state, f"{self.weights} does not fit {self.builder}")
         network.load_state_dict(state, assign=True)
         preset = get_model_weights(self.builder).DEFAULT.transforms()
-        return TorchvisionModel(network, preset.mean, preset.std, device, AUTOCAST[precision])
+        model = TorchvisionModel(network, preset.mean, preset.std, device, AUTOCAST[precision])
+        if self.compile:
+            compile_network(model.network, model.device)
+        elif device == "cpu":
+            speed_up_pointwise(model.network)
+        return model
 
 
 class TorchvisionPreparer:
@@ -103,16 +114,20 @@ class TorchvisionPreparer:
     def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
         """Raises RowFault for an image so narrow that the input would be blown up beyond measure."""
         height, width = image_HWC.shape[:2]
-        scale = self.resize / min(height, width)
-        if height * width * scale**2 > LARGEST_INPUT_PIXELS:
+        input_h, input_w = self.input_hw((height, width))
+        if input_h * input_w > LARGEST_INPUT_PIXELS:
             raise RowFault(
                 Status.TOO_LARGE,
                 f"the image is {width} x {height} pixels, so narrow that the model's input would be "
-                f"{round(width * scale)} x {round(height * scale)}",
+                f"{input_w} x {input_h}",
             )
         image_CHW = torch.from_numpy(np.require(image_HWC, requirements="W")).permute(2, 0, 1)
         resized_CHW = functional.resize(image_CHW, [self.resize], antialias=True)
         return ModelInput(resized_CHW.permute(1, 2, 0).contiguous().numpy()[None], (height, width), {})
+
+    def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        scale = self.resize / min(image_hw)
+        return round(image_hw[0] * scale), round(image_hw[1] * scale)
 
 
 class TorchvisionModel:

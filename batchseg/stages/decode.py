@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from batchseg.config import Limits
 from batchseg.errors import RowFault
-from batchseg.images import decode_image
+from batchseg.images import Size, decode_scaled, whole
 from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.reader import image_reader
 
 
-def decode(limits: Limits) -> Stage:
-    """Read and decode every image."""
+def decode(limits: Limits, enough: Callable[[Size], Size] = whole) -> Stage:
+    """Read and decode every image, JPEGs no larger than is `enough` (see `images.decode_scaled`)."""
     reader = image_reader()
 
     def work(item: Item) -> None:
@@ -20,8 +22,6 @@ def decode(limits: Limits) -> Stage:
             raise RowFault(
                 Status.TOO_LARGE, f"the file has {size:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
             )
-        item.image_HWC = decode_image(reader.read(item.row["uri"]), limits)
-        height, width, _ = item.image_HWC.shape
-        item.size_hw = (height, width)
+        item.image_HWC, item.size_hw = decode_scaled(reader.read(item.row["uri"]), limits, enough)
 
     return for_each("decode", work)

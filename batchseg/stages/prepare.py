@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from batchseg.errors import BatchsegError, RowFault
 from batchseg.schema import Status
 from batchseg.segmentors.base import Preparer
@@ -12,9 +14,10 @@ def prepare(preparer: Preparer) -> Stage:
     """Resize and pad as the checkpoint asks for."""
 
     def work(item: Item) -> None:
-        assert item.image_HWC is not None
+        assert item.image_HWC is not None and item.size_hw is not None
         try:
-            item.model_input = preparer(item.image_HWC)
+            # the image may have been decoded smaller than it is; its mask gets its own size
+            item.model_input = replace(preparer(item.image_HWC), image_hw=item.size_hw)
         except BatchsegError:
             raise
         except Exception as exc:  # a preparer may be the user's own code, and fail on one image in any way

@@ -1,0 +1,35 @@
+"""Where the time of a run went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batchseg.engine.placement import Placement
+from batchseg.results.tally import Tally
+
+
+def timings(tally: Tally, placement: Placement) -> dict[str, Any]:
+    """Seconds since Ray's start, and rates; None where there was too little to tell.
+
+    `steady_images_per_s` and `actor_utilisation` are of the time between the first and the last tenth of the
+    images; `stage_s` is of all workers together.
+    """
+    steady = tally.steady()
+    return {
+        "elapsed_s": round(tally.elapsed_s, 3),
+        "first_row_s": tally.first_row_s and round(tally.first_row_s, 3),
+        "images_per_s": round(tally.done / tally.elapsed_s, 3) if tally.done else None,
+        "steady_images_per_s": round(steady.images / steady.elapsed_s, 3) if steady else None,
+        "actor_utilisation": round(utilisation(steady.seconds, steady.elapsed_s, placement), 3)
+        if steady
+        else None,
+        "stage_s": {name: round(value, 3) for name, value in sorted(tally.seconds.items())},
+    }
+
+
+def utilisation(seconds: Mapping[str, float], elapsed_s: float, placement: Placement) -> float:
+    """Share of the actors' time in which they worked, 0 to 1."""
+    # with a GPU the actors hold the model alone; on a CPU all stages run in them
+    busy_s = seconds.get("segment", 0.0) if placement.device == "cuda" else sum(seconds.values())
+    return min(1.0, busy_s / (max(elapsed_s, 1e-9) * placement.actors))

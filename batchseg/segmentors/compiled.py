@@ -1,0 +1,29 @@
+"""torch.compile for a network, or one sentence on why this machine cannot."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from batchseg.errors import ModelError
+
+
+def compile_network(network: nn.Module, device: torch.device) -> None:
+    """Have `network` compiled at its first batch, once for each shape it meets (a few seconds to minutes).
+
+    Raises ModelError where there is no compiler to do it with: tried on one addition, because the first batch
+    would otherwise fail image by image.
+    """
+    try:
+        torch.compile(_add_one)(torch.zeros(8, device=device))
+    except Exception as exc:  # whatever the compilers of this machine may throw
+        reason = " ".join(str(exc).split())[:300]
+        raise ModelError(
+            "segmentor.compile needs a C++ compiler (for a GPU: Triton) on every worker, and there it "
+            f"fails: {type(exc).__name__}: {reason}"
+        ) from exc
+    network.compile()
+
+
+def _add_one(values: torch.Tensor) -> torch.Tensor:
+    return values + 1
