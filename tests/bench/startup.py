@@ -26,7 +26,7 @@ def main() -> None:
     bare = [sys.executable, "-m", "tests.bench.rivals.bare_ray", images, model]
     ours = [sys.executable, "-m", "batchseg", "run", images, "--truth", truth, "--model", model, "--quiet"]
     bare_s, ours_s, forward_s, first_row_s = Figures(), Figures(), Figures(), Figures()
-    count = len(list(images.iterdir()))
+    count = len(list(images.rglob("*.*")))
     for _ in range(chosen.rounds):
         seconds, out = finish(bare)
         bare_s.add(seconds)

@@ -24,7 +24,7 @@ class Segment:
         import batchseg.segmentors.llm.modeling_llmseg  # noqa: F401  registers the model's class
 
         self.processor = AutoImageProcessor.from_pretrained(model)
-        self.network = AutoModelForSemanticSegmentation.from_pretrained(model).eval()
+        self.network = AutoModelForSemanticSegmentation.from_pretrained(model).float().eval()
 
     def segment(self, files: list[str]) -> float:
         import torch
@@ -43,7 +43,7 @@ class Segment:
 def main() -> None:
     images, model = sys.argv[1:]
     ray.init(include_dashboard=False, log_to_driver=False)
-    files = [str(file) for file in sorted(Path(images).iterdir())[:BATCH]]
+    files = [str(file) for file in sorted(Path(images).rglob("*.*"))[:BATCH]]
     print(ray.get(Segment.remote(model).segment.remote(files)))
 
 
