@@ -91,10 +91,11 @@ class SegmentorConfig(Model):
 
 
 class NetworkConfig(SegmentorConfig):
-    """What neural networks have besides. Both settings change a mask a little, so both are in its fingerprint."""
+    """What neural networks have besides. Both settings change masks a little, and so the fingerprint."""
 
     compile: bool = Field(
-        False, description="Compile the network (torch.compile): each actor and input shape once, 1 min or so."
+        False,
+        description="Compile the network (torch.compile): each actor and input shape once, 1 min or so.",
     )
     scaled_decode: bool = Field(
         False,

@@ -27,6 +27,10 @@ class Figures:
         self.values.append(value)
 
     @property
+    def last(self) -> float:
+        return self.values[-1]
+
+    @property
     def median(self) -> float:
         return median(self.values)
 

@@ -6,7 +6,6 @@ looked at ten times a second.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -14,8 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 
+import click
 import numpy as np
 from PIL import Image
+
+from tests.bench import workload
 
 LOOK_S = 0.1
 HUGE_HW = (10_000, 10_000)
@@ -68,20 +70,23 @@ def peak(words: list[str]) -> tuple[float, float]:
     return perf_counter() - start, most
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--huge", type=int, default=8, help="TIFFs of 100 megapixels")
-    parser.add_argument("--tiny", type=int, default=4000, help="thumbnails")
-    parser.add_argument("--model", default="threshold")
-    chosen = parser.parse_args()
+@click.command(help=__doc__)
+@click.option("--huge", default=8, help="TIFFs of 100 megapixels.")
+@click.option("--tiny", default=4000, help="Thumbnails.")
+@click.option("--classes", type=int, help="A SegFormer-B0 of so many classes instead of `threshold`.")
+@click.option("--actors", default=2, help="Copies of the model.")
+def main(huge: int, tiny: int, classes: int | None, actors: int) -> None:
+    model = str(workload.many_classes(classes)) if classes else "threshold"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        draw(folder / "huge", chosen.huge, HUGE_HW, ".tif")
-        draw(folder / "tiny", chosen.tiny, TINY_HW, ".png")
-        for kind in ("tiny", "huge"):
-            run = [sys.executable, "-m", "batchseg", "run", str(folder / kind), "--model", chosen.model]
-            seconds, most = peak([*run, "--output", str(folder / f"{kind}-out"), "--quiet"])
-            print(f"{kind}: {getattr(chosen, kind)} images, {seconds:.0f} s, peak {most:.0f} MiB")
+        draw(folder / "huge", huge, HUGE_HW, ".tif")
+        draw(folder / "tiny", tiny, TINY_HW, ".png")
+        for kind, count in (("tiny", tiny), ("huge", huge)):
+            if count:
+                run = [sys.executable, "-m", "batchseg", "run", str(folder / kind), "--model", model]
+                run += ["--actors", str(actors), "--output", str(folder / f"{kind}-out"), "--quiet"]
+                seconds, most = peak(run)
+                print(f"{kind}: {count} images, {seconds:.0f} s, peak {most:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -6,27 +6,27 @@ same files in two processes. The rates are those of the steady state, from the t
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import click
 
 from tests.bench import workload
 from tests.bench.contest import Figures, emptied, finish, noise, steady_rate
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
-    photographs = workload.photographs(chosen.images)
+@click.command(help=__doc__)
+@click.option("--images", "count", default=1000, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+def main(count: int, rounds: int) -> None:
+    photographs = workload.photographs(count)
     images, truth = photographs / "images", photographs / "masks"
     ours = ["-m", "batchseg", "run", images, "--truth", truth, "--model", "tests.bench.free:Free", "--quiet"]
     bare = ["-m", "tests.bench.rivals.bare_calls", "--images", images, "--truth", truth, "--model", "none"]
     rates = {"bare calls": Figures(), "batchseg": Figures()}
     with TemporaryDirectory() as folder:
-        for _ in range(chosen.rounds):
+        for _ in range(rounds):
             for name, words in (("bare calls", bare), ("batchseg", ours)):
                 output = emptied(Path(folder) / "out")
                 finish([sys.executable, *words, "--output", output])

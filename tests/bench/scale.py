@@ -1,4 +1,4 @@
-"""Whether cost and memory stay flat: `python -m tests.bench.scale --images 2000 20000 200000`.
+"""Whether cost and memory stay flat: `python -m tests.bench.scale`.
 
 Tiny images and the `threshold` segmentor, so that what is left is the listing, the engine and the tables. The
 cost an image is that of the steady state; memory is the highest that any one process ever had resident.
@@ -6,7 +6,6 @@ cost an image is that of the steady state; memory is the highest that any one pr
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -15,10 +14,11 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import click
 import numpy as np
 from PIL import Image
 
-from tests.bench.contest import noise
+from tests.bench.contest import Figures, noise
 from tests.bench.memory import family
 
 LOOK_S = 0.5
@@ -63,19 +63,26 @@ def measure(images: Path, output: Path) -> tuple[dict[str, float], float, float]
     return json.loads((output / "run.json").read_text())["timings"], driver_mib, worker_mib
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, nargs="+", default=[2000, 20_000, 200_000])
-    chosen = parser.parse_args()
-    print("| images | ms an image | images a second | driver, MiB | largest worker, MiB |")
-    print("|---|---|---|---|---|")
-    for count in chosen.images:
-        with TemporaryDirectory() as folder:
-            draw(Path(folder) / "images", count)
-            timings, driver_mib, worker_mib = measure(Path(folder) / "images", Path(folder) / "out")
-        rate = timings["steady_images_per_s"]
-        print(f"| {count:,} | {1000 / rate:.3f} | {rate:.0f} | {driver_mib:.0f} | {worker_mib:.0f} |", flush=True)
-    print(noise())
+@click.command(help=__doc__)
+@click.option("--images", type=int, multiple=True, default=[2000, 20_000, 200_000], show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+def main(images: tuple[int, ...], rounds: int) -> None:
+    cost_ms, driver, worker = (
+        {count: Figures() for count in images} for _ in ("ms an image", "driver", "largest worker")
+    )
+    for _ in range(rounds):
+        for count in images:
+            with TemporaryDirectory() as folder:
+                draw(Path(folder) / "images", count)
+                timings, driver_mib, worker_mib = measure(Path(folder) / "images", Path(folder) / "out")
+            cost_ms[count].add(1000 / timings["steady_images_per_s"])
+            driver[count].add(driver_mib)
+            worker[count].add(worker_mib)
+    print("| images | ms an image | driver, MiB | largest worker, MiB |")
+    print("|---|---|---|---|")
+    for count in images:
+        print(f"| {count:,} | {cost_ms[count]} | {driver[count]} | {worker[count]} |")
+    print(f"medians of {rounds} rounds (least - most); {noise()}")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ and segments one batch; they take turns.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import click
 
 from tests.bench.contest import Figures, finish, noise
 from tests.bench.rivals.bare_ray import BATCH
@@ -18,16 +19,15 @@ from tests.bench.rivals.bare_ray import BATCH
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    chosen = parser.parse_args()
+@click.command(help=__doc__)
+@click.option("--rounds", default=5, show_default=True)
+def main(rounds: int) -> None:
     images, truth, model = (SAMPLES / name for name in ("images", "masks", "model"))
     bare = [sys.executable, "-m", "tests.bench.rivals.bare_ray", images, model]
     ours = [sys.executable, "-m", "batchseg", "run", images, "--truth", truth, "--model", model, "--quiet"]
     bare_s, ours_s, forward_s, first_row_s = Figures(), Figures(), Figures(), Figures()
     count = len(list(images.rglob("*.*")))
-    for _ in range(chosen.rounds):
+    for _ in range(rounds):
         seconds, out = finish(bare)
         bare_s.add(seconds)
         forward_s.add(float(out) * count / BATCH)

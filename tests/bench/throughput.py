@@ -8,11 +8,12 @@ spread of the forward passes alone, from round to round, is how noisy the machin
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import click
 
 from tests.bench import workload
 from tests.bench.contest import Figures, agreement, emptied, finish, noise, steady_rate
@@ -25,15 +26,16 @@ RIVALS = {
     "batchseg": (*PRECISIONS, "auto"),
 }
 LAYOUTS = ((2, 1), (1, 2))  # processes, threads each
+LIMIT_BATCHES = 24
 
 
-def limit(precision: str, batches: int) -> float:
+def limit(precision: str, *chosen: str) -> float:
     """Images a second of the forward passes alone, in the better of two layouts."""
-    program = [sys.executable, "-m", "tests.bench.rivals.forward", "--model", workload.checkpoint()]
+    program = [sys.executable, "-m", "tests.bench.rivals.forward", "--model", str(workload.checkpoint())]
     rates = []
     for processes, threads in LAYOUTS:
-        layout = ["--processes", processes, "--threads", threads, "--batches", batches // processes]
-        _, out = finish([*program, "--precision", precision, *layout])
+        layout = ["--processes", processes, "--threads", threads, "--batches", LIMIT_BATCHES // processes]
+        _, out = finish([*program, "--precision", precision, *map(str, layout), *chosen])
         rates.append(float(out))
     return max(rates)
 
@@ -48,51 +50,54 @@ def command(name: str, precision: str, photographs: Path, output: Path) -> list[
     return [*words, "--model", model, "--output", output, *chosen]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=[*RIVALS], default=[*RIVALS])
-    parser.add_argument("--precision", nargs="+", choices=[*PRECISIONS, "auto"], default=[*PRECISIONS, "auto"])
-    chosen = parser.parse_args()
-    photographs = workload.photographs(chosen.images)
-    entries = [
-        (name, precision)
-        for name in RIVALS
-        if name in chosen.only
-        for precision in RIVALS[name]
-        if precision in chosen.precision
-    ]
-    limits: dict[str, Figures] = defaultdict(Figures)
-    rates: dict[tuple[str, str], Figures] = defaultdict(Figures)
-    walls: dict[tuple[str, str], Figures] = defaultdict(Figures)
+@dataclass
+class Entry:
+    """A contestant in one precision, and how it did."""
+
+    name: str
+    precision: str
+    rate: Figures = field(default_factory=Figures)
+    wall_s: Figures = field(default_factory=Figures)
+
+    def run(self, photographs: Path, output: Path) -> None:
+        wall_s, _ = finish(command(self.name, self.precision, photographs, emptied(output)))
+        self.rate.add(steady_rate(output / "masks"))
+        self.wall_s.add(wall_s)
+        print(f"  {self.name}, {self.precision}: {self.rate.last:.2f}/s, {wall_s:.1f} s", flush=True)
+
+
+@click.command(help=__doc__)
+@click.option("--images", "count", default=200, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--only", type=click.Choice([*RIVALS]), multiple=True, default=[*RIVALS], help="Contestants.")
+def main(count: int, rounds: int, only: tuple[str, ...]) -> None:
+    photographs = workload.photographs(count)
+    entries = [Entry(name, precision) for name in RIVALS if name in only for precision in RIVALS[name]]
+    plain, kept = ({precision: Figures() for precision in PRECISIONS} for _ in range(2))
     with TemporaryDirectory() as folder:
-        for number in range(chosen.rounds):
+        for number in range(rounds):
             print(f"round {number + 1}: {noise()}", flush=True)
             for precision in PRECISIONS:
-                limits[precision].add(limit(precision, batches=24))
-                print(f"  limit {precision}: {limits[precision].values[-1]:.2f}/s", flush=True)
-            for name, precision in entries:
-                output = emptied(Path(folder) / f"{name}-{precision}")
-                wall_s, _ = finish(command(name, precision, photographs, output))
-                rates[name, precision].add(steady_rate(output / "masks"))
-                walls[name, precision].add(wall_s)
-                last = rates[name, precision].values[-1]
-                print(f"  {name} {precision}: {last:.2f}/s, {wall_s:.1f} s", flush=True)
-        print("\n| | images a second | of the limit | wall time, s | pixels as the library's in fp32 |")
+                plain[precision].add(limit(precision))
+                kept[precision].add(limit(precision, "--as-batchseg"))
+            for entry in entries:
+                entry.run(photographs, Path(folder) / f"{entry.name}-{entry.precision}")
+        print(
+            "\n| | images a second | of the forward pass | wall time, s | pixels as the library's in fp32 |"
+        )
         print("|---|---|---|---|---|")
-        for precision, figures in limits.items():
-            print(f"| the forward pass alone, {precision} | {figures} | | | |")
+        for precision in PRECISIONS:
+            print(f"| the forward pass alone, {precision} | {plain[precision]} | 1 | | |")
+            ratio = kept[precision].median / plain[precision].median
+            print(f"| the same as batchseg calls it | {kept[precision]} | {ratio:.2f} | | |")
         reference = Path(folder) / "loop-fp32" / "masks"
-        for name, precision in entries:
-            masks = Path(folder) / f"{name}-{precision}" / "masks"
-            share = f"{agreement(masks, reference):.4%}" if reference.is_dir() else ""
-            of_limit = "" if precision == "auto" else f"{rates[name, precision].median / limits[precision].median:.2f}"
-            print(
-                f"| {name}, {precision} | {rates[name, precision]} | {of_limit} "
-                f"| {walls[name, precision]} | {share} |"
-            )
-    print(f"\n{chosen.images} images of {workload.SIZE_WH}, {chosen.rounds} rounds, medians (least - most)")
+        for entry in entries:
+            masks = Path(folder) / f"{entry.name}-{entry.precision}" / "masks"
+            share = f"{agreement(masks, reference):.3%}" if reference.is_dir() else ""
+            of = entry.rate.median / plain[entry.precision].median if entry.precision in plain else None
+            ratio = f"{of:.2f}" if of else ""
+            print(f"| {entry.name}, {entry.precision} | {entry.rate} | {ratio} | {entry.wall_s} | {share} |")
+    print(f"\n{count} images of {workload.SIZE_WH}, {rounds} rounds, medians (least - most)")
 
 
 if __name__ == "__main__":

@@ -36,9 +36,13 @@ def scene(seed: int, size_wh: tuple[int, int] = SIZE_WH) -> tuple[NDArray[np.uin
         box = (int(x - across), int(y - down), int(x + across), int(y + down))
         (draw.ellipse if label % 2 else draw.rectangle)(box, fill=int(label))
     truth_HW = np.asarray(truth)
-    hues = np.array([[label * 255 // CLASSES, 170 if label else 30, 170] for label in range(CLASSES)], np.uint8)
+    hues = np.array(
+        [[label * 255 // CLASSES, 170 if label else 30, 170] for label in range(CLASSES)], np.uint8
+    )
     colours = np.asarray(Image.fromarray(hues[None], "HSV").convert("RGB"))[0]
-    shade_HW1 = np.asarray(Image.fromarray(rng.integers(140, 256, (4, 5), np.uint8)).resize(size_wh))[..., None]
+    shade_HW1 = np.asarray(Image.fromarray(rng.integers(140, 256, (4, 5), np.uint8)).resize(size_wh))[
+        ..., None
+    ]
     noise_HW1 = rng.integers(0, 24, (height, width, 1))
     image_HWC = (colours[truth_HW].astype(np.int32) * shade_HW1 // 255 + noise_HW1).clip(0, 255)
     return image_HWC.astype(np.uint8), truth_HW
@@ -69,6 +73,32 @@ def checkpoint() -> Path:
     return folder
 
 
+def many_classes(count: int = 150) -> Path:
+    """The same model with more classes, none of which it ever sees: label maps as before, scores of more."""
+    folder = CACHE / f"segformer-b0-{count}"
+    if not folder.is_dir():
+        import torch
+        from transformers import AutoImageProcessor, SegformerForSemanticSegmentation
+
+        small = SegformerForSemanticSegmentation.from_pretrained(checkpoint())
+        config = small.config
+        config.id2label = {label: f"class {label}" for label in range(count)}
+        config.label2id = {name: label for label, name in config.id2label.items()}
+        large, state = SegformerForSemanticSegmentation(config), small.state_dict()
+        classifier = large.decode_head.classifier
+        with torch.no_grad():
+            classifier.weight.zero_()
+            classifier.bias.fill_(-20)  # far below the scores of classes that are there
+            for name in ("weight", "bias"):
+                rows = state[f"decode_head.classifier.{name}"]
+                getattr(classifier, name)[: len(rows)] = rows
+                state[f"decode_head.classifier.{name}"] = getattr(classifier, name)
+        large.load_state_dict(state)
+        large.save_pretrained(folder)
+        AutoImageProcessor.from_pretrained(checkpoint()).save_pretrained(folder)
+    return folder
+
+
 def train(folder: Path) -> None:
     """Learn the scenes from random weights and save as transformers saves."""
     import torch
@@ -77,7 +107,9 @@ def train(folder: Path) -> None:
 
     torch.manual_seed(0)
     processor = SegformerImageProcessor(size={"height": INPUT, "width": INPUT})
-    mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
+    mean, std = (
+        torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std)
+    )
     network = SegformerForSemanticSegmentation(SegformerConfig(num_labels=CLASSES)).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=STEPS)

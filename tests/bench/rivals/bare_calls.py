@@ -1,4 +1,4 @@
-"""The library calls that a mask and its metrics cost, without a model and without an engine, in two processes."""
+"""The library calls that a mask and its metrics cost: two processes, no model and no engine."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForSemanticSegmentation
 
 from batchseg.engine.heap import keep_freed_memory
+from batchseg.segmentors.pointwise import speed_up_pointwise
 from tests.bench.workload import INPUT
 
 BATCH = 4
@@ -23,19 +24,20 @@ WARM_UP = 2
 _start: Barrier
 
 
-def prepare(start: Barrier, keep_memory: bool) -> None:
+def gather(start: Barrier) -> None:
     """In each process: what all of them wait at before they begin."""
     global _start  # noqa: PLW0603  a barrier reaches a pool's processes in no other way
     _start = start
-    if keep_memory:
-        keep_freed_memory()
 
 
 @torch.inference_mode()
-def forward(model: str, precision: str, threads: int, batches: int) -> float:
+def forward(model: str, precision: str, threads: int, batches: int, as_batchseg: bool) -> float:
     """Seconds for so many batches, after a warm-up and once all processes are ready."""
     torch.set_num_threads(threads)
     network = AutoModelForSemanticSegmentation.from_pretrained(model).eval()
+    if as_batchseg:
+        keep_freed_memory()
+        speed_up_pointwise(network)
     pixels = torch.randn(BATCH, 3, INPUT, INPUT, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         for _ in range(WARM_UP):
@@ -53,13 +55,13 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--keep-memory", action="store_true", help="as batchseg's workers do")
+    parser.add_argument("--as-batchseg", action="store_true", help="keep freed memory; 1x1 by oneDNN")
     parser.add_argument("--batches", type=int, default=12, help="of each process")
     chosen = parser.parse_args()
     context = get_context("spawn")
     start = context.Barrier(chosen.processes)
-    with ProcessPoolExecutor(chosen.processes, context, prepare, (start, chosen.keep_memory)) as pool:
-        work = (chosen.model, chosen.precision, chosen.threads, chosen.batches)
+    with ProcessPoolExecutor(chosen.processes, context, gather, (start,)) as pool:
+        work = (chosen.model, chosen.precision, chosen.threads, chosen.batches, chosen.as_batchseg)
         seconds = [one.result() for one in [pool.submit(forward, *work) for _ in range(chosen.processes)]]
     print(sum(chosen.batches * BATCH / each for each in seconds))
 

@@ -1,4 +1,4 @@
-"""What a careful engineer writes: a DataLoader's worker, batches of 4, the library's post-processing, bincount."""
+"""What a careful engineer writes: a DataLoader with a worker, batches of 4, and one bincount an image."""
 
 from __future__ import annotations
 
