@@ -72,6 +72,7 @@ _running = options(
     click.option(
         "--recompute", is_flag=True, default=None, help="Compute again what another model computed."
     ),
+    click.option("--profile", is_flag=True, default=None, help="Write a trace of some images to profiles/."),
     click.option("--prune", is_flag=True, default=None, help="Remove what the source no longer has."),
     _gates,
     click.option("--address", metavar="RAY", help="Address of a running Ray cluster."),
@@ -165,6 +166,7 @@ def _run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "labels": flags["labels"],
         "recompute": flags["recompute"],
         "prune": flags["prune"],
+        "profile": flags["profile"],
     }
     return load_config(path, settings, given(nested))
 

@@ -74,16 +74,23 @@ def decode_scaled(
     name = sniff(data, limits)
     with decoding(name):
         picture = open_picture(name, data, limits)
-        orientation = _orientation(picture)
         width, height = picture.size
-        turned = orientation in _TRANSPOSED
-        size_hw = (width, height) if turned else (height, width)
-        needed_h, needed_w = enough(size_hw)
-        if name == "JPEG" and needed_h * needed_w < height * width:
-            picture.draft("RGB", (needed_h, needed_w) if turned else (needed_w, needed_h))
+        if name == "JPEG":
+            _scale(picture, enough)
         reduced = picture.size != (width, height)
         pixels_HWC = _jpeg(picture, data) if name == "JPEG" and not reduced else _rgb(picture)
+        orientation = _orientation(picture)  # not before: for other formats than JPEG it loads the pixels
+        size_hw = (width, height) if orientation in _TRANSPOSED else (height, width)
         return _turn_upright(pixels_HWC, orientation), size_hw
+
+
+def _scale(picture: ImageFile, enough: Callable[[Size], Size]) -> None:
+    """Have libjpeg decode at the smallest scale that is `enough` for the upright image."""
+    width, height = picture.size
+    turned = _orientation(picture) in _TRANSPOSED
+    needed_h, needed_w = enough((width, height) if turned else (height, width))
+    if needed_h * needed_w < height * width:
+        picture.draft("RGB", (needed_h, needed_w) if turned else (needed_w, needed_h))
 
 
 def decode_labels(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:

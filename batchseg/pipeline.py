@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from batchseg.config import Limits, RunConfig
+from batchseg.config import Limits, NetworkConfig, RunConfig
 from batchseg.engine.execute import OnProgress, Task, execute, ignore
 from batchseg.engine.graph import Stages
+from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
 from batchseg.errors import OutputError
 from batchseg.images import Size, whole
@@ -58,6 +59,7 @@ def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
             listing=survey(config, model, results.work),
             done=results.done(model.fingerprint),
             prune=config.prune,
+            profile=config.profile,
             stages=partial(stages, config, model, str(results.root)),
         )
         return execute(task, results, on_progress)
@@ -83,12 +85,15 @@ def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
 
 def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
     """From the model's input to a label map."""
+    if placement.device == "cpu" and isinstance(config.segmentor, NetworkConfig):
+        keep_freed_memory()
     resolved = resolve_precision(config.segmentor.precision, placement.device)
     segmentor = checkpoint.load(placement.device, resolved)
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
     if torch is not None and placement.device == "cpu":
         torch.set_num_threads(placement.threads)
-    return [Segment(segmentor, placement.batch_size, resolved, config.limits.segment_timeout_s)]
+    batches = (placement.batch_size, resolved, config.limits.segment_timeout_s, placement.largest_batch)
+    return [Segment(segmentor, *batches)]
 
 
 def after(limits: Limits, label_map: LabelMap, results: str, overlays: bool) -> list[Stage]:

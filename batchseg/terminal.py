@@ -103,6 +103,8 @@ def print_result(result: RunResult) -> None:
     table.add_row("images", f"{result.computed} in {result.elapsed_s:.1f} s{rate}{done}")
     if where_time_went(result):
         table.add_row("time", where_time_went(result))
+    if result.record.get("profile"):
+        table.add_row("profile", escape(printable(result.record["profile"])))
     faults = {status: count for status, count in result.statuses.items() if status != "ok"}
     if faults:
         table.add_row("failed", ", ".join(f"{count} {status}" for status, count in faults.items()))

@@ -32,7 +32,7 @@ from PIL import Image, ImageOps
 
 from batchseg.config import Limits
 from batchseg.errors import RowFault
-from batchseg.images import decode_image
+from batchseg.images import decode_image, decode_scaled
 from batchseg.schema import Status
 
 
@@ -158,6 +158,30 @@ def test_orientation_is_applied(kind, options, orientation):
         8: np.rot90(SMOOTH, 1),
     }
     assert_equal(decode_image(data, LIMITS), upright[orientation], tolerance=40 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("enough, scale", [((399, 599), 1), ((398, 598), 2), ((199, 299), 4), ((1, 1), 8)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_is_scaled_while_enough_pixels_remain(orientation, enough, scale):
+    smooth = np.array(Image.fromarray(NOISE).resize((1197, 797), Image.Resampling.BICUBIC))
+    data = save(smooth, "JPEG", quality=95, exif=with_orientation(orientation))
+    upright = smooth if orientation == 1 else np.rot90(smooth, -1)
+    asked = []
+
+    pixels_HWC, own_size = decode_scaled(
+        data, LIMITS, lambda size: asked.append(size) or (enough if orientation == 1 else enough[::-1])
+    )
+
+    assert [own_size] == asked == [upright.shape[:2]]
+    height, width = (-(-side // scale) for side in own_size)
+    expected = Image.fromarray(upright).resize((width, height), Image.Resampling.BOX)
+    assert_equal(pixels_HWC, np.array(expected), tolerance=25)
+
+
+def test_only_jpegs_are_scaled():
+    pixels_HWC, own_size = decode_scaled(save(SMOOTH, "PNG"), LIMITS, lambda size: (1, 1))
+    assert_equal(pixels_HWC, SMOOTH)
+    assert own_size == SMOOTH.shape[:2]
 
 
 def test_damaged_metadata_does_not_cost_the_image():

@@ -15,11 +15,12 @@ from batchseg.engine.placement import Placement, place
 from batchseg.engine.session import ray_session
 from batchseg.engine.telemetry import Telemetry
 from batchseg.engine.timings import timings
+from batchseg.engine.trace import Trace
 from batchseg.labels import LabelMap
 from batchseg.results.folder import Done, Results
 from batchseg.results.record import RunResult, new_run_id, result_of, run_record, total_facts
 from batchseg.results.tally import Tally
-from batchseg.stages.source.plan import Listing, write_plan
+from batchseg.stages.source.plan import Listing, Plan, write_plan
 
 OnProgress = Callable[[Tally], None]
 
@@ -41,6 +42,7 @@ class Task:
     done: Done
     prune: bool
     stages: Callable[[Placement], Stages]
+    profile: bool = False
 
 
 def execute(task: Task, results: Results, on_progress: OnProgress) -> RunResult:
@@ -67,7 +69,10 @@ def _execute(task: Task, results: Results, placement: Placement, report: OnProgr
     report(tally)
     try:
         if plan.chunks:
-            dataset = build(plan, task.stages(placement), placement, stamp, Journal(str(results.work)))
+            trace = traced(plan, results, run_id) if task.profile else None
+            facts["profile"] = trace and trace.target
+            stages, journal = task.stages(placement), Journal(str(results.work))
+            dataset = build(plan, stages, placement, stamp, journal, trace=trace)
             drive(dataset, results, run_id, tally, report)
         facts["images"]["pruned"] = results.prune(task.listing.ids()) if task.prune else 0
         total = results.finish(task.label_map)
@@ -81,3 +86,9 @@ def _execute(task: Task, results: Results, placement: Placement, report: OnProgr
     record = run_record(run_id, "finished", task.config, tally, facts)
     results.write_record(record)
     return result_of(record, str(results.root), tally)
+
+
+def traced(plan: Plan, results: Results, run_id: str) -> Trace:
+    """From the middle of the run, when everything is warm."""
+    image = plan.read(plan.chunks // 2)["id"][0].as_py()
+    return Trace(image, str(results.root / "profiles" / f"{run_id}.json.gz"))

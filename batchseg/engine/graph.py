@@ -19,9 +19,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.journal import Journal
 from batchseg.engine.placement import Placement
+from batchseg.engine.trace import Trace
 from batchseg.stages.item import Item, Stage
 from batchseg.stages.sink import row_schema, to_table
 from batchseg.stages.source.plan import Plan
@@ -42,7 +42,13 @@ class Stages:
 
 
 def build(
-    plan: Plan, stages: Stages, placement: Placement, stamp: dict[str, str | None], journal: Journal
+    plan: Plan,
+    stages: Stages,
+    placement: Placement,
+    stamp: dict[str, str | None],
+    journal: Journal,
+    *,
+    trace: Trace | None = None,
 ) -> Any:
     """The dataset of result rows (see `stages.sink.row_schema`), lazy until it is iterated."""
     import ray.data
@@ -52,11 +58,13 @@ def build(
     arrow = {"batch_format": "pyarrow", "zero_copy_batch": True, "label_selector": placement.selector}
     read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
     if placement.device == "cpu":
-        whole = Work("all", (stages.before, stages.model, stages.after), read, rows, journal)
+        whole = Work("all", (stages.before, stages.model, stages.after), read, rows, journal, trace)
         return chunks.map_batches(Worker, fn_constructor_args=(whole,), batch_size=1, **actors, **arrow)
-    inputs_a_group = 4 * placement.batch_size  # inputs of one shape make a batch, and shapes may be mixed
+    inputs_a_group = max(
+        4 * placement.batch_size, placement.largest_batch
+    )  # inputs of one shape make a batch, and shapes may be mixed
     before = Work("before", (stages.before,), read, partial(pack, inputs_a_group), journal)
-    model = Work("model", (stages.model,), unpack, partial(pack, ROWS_A_TABLE), journal)
+    model = Work("model", (stages.model,), unpack, partial(pack, ROWS_A_TABLE), journal, trace)
     after = Work("after", (stages.after,), unpack, rows, journal)
     inputs = chunks.map_batches(run_in_task, fn_args=(before, stamp["run_id"]), batch_size=1, **arrow)
     label_maps = inputs.map_batches(
@@ -79,6 +87,7 @@ class Work:
     enter: Callable[[pa.Table], Iterator[Item]]
     leave: Callable[[Iterator[Item]], Iterator[pa.Table]]
     journal: Journal
+    trace: Trace | None = None
 
 
 class Worker:
@@ -91,12 +100,13 @@ class Worker:
     def stages(self) -> list[Stage]:
         # made with the first batch, not with the actor: what goes wrong here then reaches the driver with
         # its cause, where the death of an actor in its constructor arrives as text
-        keep_freed_memory()
         return [stage for make in self.work.parts for stage in make()]
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         items = list(self.work.enter(batch))
-        yield from self.work.leave(self.work.journal.carry(self.work.name, items, self.through))
+        trace = self.work.trace
+        through = trace.around(self.through) if trace and trace.wants(items) else self.through
+        yield from self.work.leave(self.work.journal.carry(self.work.name, items, through))
 
     def through(self, items: Iterator[Item]) -> Iterator[Item]:
         for stage in self.stages:

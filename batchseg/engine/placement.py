@@ -12,6 +12,7 @@ from batchseg.errors import ConfigError
 MAX_CHUNK = 256  # images a task fetches at once: enough to hide a task's overhead of some milliseconds
 CHUNKS_AN_ACTOR = 4  # so that no actor works on alone for long at the end
 BATCH = {"cpu": 4, "cuda": 16}
+LARGEST_BATCH = {"cpu": 4, "cuda": 64}
 IMAGES_A_START = (
     32  # a copy of the model takes seconds of a core to load: for fewer images one has more threads
 )
@@ -24,6 +25,7 @@ class Placement:
     Attributes:
         threads: CPU threads of each actor.
         actor_cpus: Ray's book-keeping for an actor; below 1 so that short tasks always find a place.
+        largest_batch: how far batches may grow where that is faster.
         without_node: id of a node that runs nothing of the job.
     """
 
@@ -33,6 +35,7 @@ class Placement:
     actor_cpus: float
     threads: int
     batch_size: int
+    largest_batch: int
     without_node: str | None = None
 
     @property
@@ -56,15 +59,16 @@ def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
     if device == "cuda" and not gpus:
         raise ConfigError("segmentor.device is cuda, but Ray sees no GPU; use --device cpu or auto")
     batch_size = config.batch_size or BATCH[device]
+    largest = config.batch_size or LARGEST_BATCH[device]
     if device == "cuda":
         useful = max(1, math.ceil(images / batch_size))
         share = config.gpus_per_actor or 1.0
         # an actor's GPUs are all on one node
         fit = sum(int(node.get("GPU", 0) / share) for node in nodes.resources)
         actors = config.actors or min(useful, max(1, fit))
-        return Placement(device, actors, share, 1.0, 1, batch_size, nodes.without)
+        return Placement(device, actors, share, 1.0, 1, batch_size, largest, nodes.without)
     actors = config.actors or min(max(1, math.ceil(images / IMAGES_A_START)), cpus)
     # as threads of one process do not reach beyond its node
     threads = max(1, min(cpus // actors, int(nodes.smallest("CPU"))))
     share = min(1.0, 0.5 * cpus / actors)
-    return Placement(device, actors, 0.0, share, threads, batch_size, nodes.without)
+    return Placement(device, actors, 0.0, share, threads, batch_size, largest, nodes.without)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 def speed_up_pointwise(network: nn.Module) -> None:
     """For inference in float32 on a CPU; results differ by float32's rounding alone."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and _is_pointwise(module):

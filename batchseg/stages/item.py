@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -71,6 +73,12 @@ class Item:
 Stage = Callable[[Iterator[Item]], Iterator[Item]]
 
 
+def named(stage: str) -> AbstractContextManager[object]:
+    """What is done inside bears the stage's name in a trace, if torch's profiler makes one."""
+    torch = sys.modules.get("torch")
+    return torch.profiler.record_function(stage) if torch is not None else nullcontext()
+
+
 def for_each(name: str, work: Callable[[Item], None]) -> Stage:
     """A stage that does `work` on every living item, times it, and keeps a RowFault as its fault."""
 
@@ -79,7 +87,8 @@ def for_each(name: str, work: Callable[[Item], None]) -> Stage:
             if item.alive:
                 start = perf_counter()
                 try:
-                    work(item)
+                    with named(name):
+                        work(item)
                 except RowFault as fault:
                     item.fault = fault
                 item.seconds[name] = perf_counter() - start

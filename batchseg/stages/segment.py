@@ -12,7 +12,8 @@ from time import perf_counter
 from batchseg.errors import RowFault
 from batchseg.schema import Status
 from batchseg.segmentors.base import Prediction, Segmentor
-from batchseg.stages.item import Item
+from batchseg.stages.batch_size import BatchSize, memory_share
+from batchseg.stages.item import Item, named
 from batchseg.stages.prepare import describe
 
 WAITING_PIXELS = 64 * 2**20  # label maps of a batch exist at once, so large images go in small batches
@@ -26,6 +27,10 @@ class Segment:
 
     A batch that fails is bisected down to the images that cause it: they become `model_failed`. A batch
     that does not fit into the device's memory is halved too, and later batches stay at that size.
+
+    Args:
+        batch_size: of the first batches.
+        largest_batch: up to which size batches may grow while that is faster; None keeps them as they are.
     """
 
     def __init__(
@@ -34,11 +39,12 @@ class Segment:
         batch_size: int,
         precision: str | None = None,
         timeout_s: float | None = None,
+        largest_batch: int | None = None,
     ) -> None:
         self.segmentor = segmentor
         self.timeout_s = timeout_s
         self.precision = precision
-        self.batch_size = batch_size
+        self.batch = BatchSize(batch_size, largest_batch)
 
     def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
         queue: deque[Item] = deque()
@@ -48,7 +54,7 @@ class Segment:
             if item.model_input is not None:
                 group = groups[item.model_input.pixels_THWC.shape]
                 group.append(item)
-                if len(group) >= self.batch_size:
+                if len(group) >= self.batch.size:
                     self._finish(group)
             yield from _finished(queue)
             while sum(map(_pixels, queue)) > WAITING_PIXELS:
@@ -63,21 +69,23 @@ class Segment:
     def _finish(self, group: list[Item]) -> None:
         while group:
             # more may wait than fit, for the size shrinks when memory runs out
-            batch = group[: self.batch_size]
+            batch = group[: self.batch.size]
             del group[: len(batch)]
             self._finish_batch(batch)
 
     def _finish_batch(self, batch: list[Item]) -> None:
         start = perf_counter()
-        outcomes = self._segment(batch)
-        share = (perf_counter() - start) / len(batch)
+        with named("segment"):
+            outcomes = self._segment(batch)
+        seconds = perf_counter() - start
+        self.batch.note(len(batch), seconds, memory_share())
         for item, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, RowFault):
                 item.fault = outcome
             else:
                 item.prediction = outcome
             item.model_input, item.precision = None, self.precision
-            item.seconds["segment"] = share
+            item.seconds["segment"] = seconds / len(batch)
 
     def _segment(self, batch: Sequence[Item]) -> list[Prediction | RowFault]:
         try:
@@ -87,7 +95,7 @@ class Segment:
                 return [RowFault(Status.MODEL_FAILED, f"the model failed: {describe(exc)}")]
             half = len(batch) // 2
             if out_of_memory(exc):
-                self.batch_size = min(self.batch_size, max(1, half))
+                self.batch.settle(half)
         return self._segment(batch[:half]) + self._segment(batch[half:])
 
     def _predict(self, batch: Sequence[Item]) -> list[Prediction]:

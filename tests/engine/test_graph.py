@@ -63,7 +63,9 @@ def test_fused_and_apart_are_equal(tmp_path: Path) -> None:
     ("settings", "nodes", "images", "expected"),
     [
         ([], [{"CPU": 2}], 1000, ("cpu", 2, 0.0, 1, 4)),
-        ([], [{"CPU": 8}], 5, ("cpu", 2, 0.0, 4, 4)),
+        # few images: one copy of the model with all cores; then one for each 32
+        ([], [{"CPU": 8}], 5, ("cpu", 1, 0.0, 8, 4)),
+        ([], [{"CPU": 8}], 64, ("cpu", 2, 0.0, 4, 4)),
         (["segmentor.actors=1"], [{"CPU": 8}], 1000, ("cpu", 1, 0.0, 8, 4)),
         ([], [{"CPU": 64, "GPU": 8}], 10_000, ("cuda", 8, 1.0, 1, 16)),
         (["segmentor.gpus_per_actor=0.5"], [{"CPU": 64, "GPU": 8}], 10_000, ("cuda", 16, 0.5, 1, 16)),
