@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 import shlex
@@ -34,6 +35,17 @@ def commands() -> list[list[str]]:
     return [words[1:] for words in found if words and words[0].endswith("batchseg")]
 
 
+def benches() -> list[tuple[str, list[str]]]:
+    """Every bench the README names, with its options."""
+    found = re.findall(r"python -m tests\.bench\.(\w+)([^`\n]*)", README)
+    return [(name, shlex.split(words)) for name, words in found]
+
+
+def bench(name: str) -> click.Command:
+    command: click.Command = importlib.import_module(f"tests.bench.{name}").main
+    return command
+
+
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_parses(words: list[str]) -> None:
     command: click.Command = cli
@@ -47,10 +59,15 @@ def test_every_command_parses(words: list[str]) -> None:
 
 def test_every_option_it_names_exists() -> None:
     jobs = [runpy.run_path(str(ROOT / "jobs" / "ablation.py"))["main"]]
-    commands = [*walk(cli), *jobs]
+    commands = [*walk(cli), *jobs, *(bench(name) for name, _ in benches())]
     known = {option for command in commands for parameter in command.params for option in parameter.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help"}
     assert named <= known
+
+
+@pytest.mark.parametrize(("name", "words"), benches(), ids=str)
+def test_every_bench_it_names_parses(name: str, words: list[str]) -> None:
+    bench(name).make_context(name, list(words))
 
 
 def walk(command: click.Command) -> list[click.Command]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -71,6 +72,7 @@ def timed(words: list[str]) -> tuple[float, int, bytes]:
     return perf_counter() - start, usage.ru_maxrss, out
 
 
+@click.command(help=__doc__)
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = fill(Path(folder))

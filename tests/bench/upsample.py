@@ -9,6 +9,7 @@ from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
+import click
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -77,8 +78,13 @@ def compare(classes: int) -> str:
     )
 
 
-if __name__ == "__main__":
+@click.command(help=__doc__)
+def main() -> None:
     torch.set_num_threads(1)
     print(f"{CELLS} to {SIZE}, float32, one thread, {ROUNDS} rounds")
     for number in COARSE:
         print(compare(number))
+
+
+if __name__ == "__main__":
+    main()
