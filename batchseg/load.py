@@ -144,6 +144,8 @@ def _sentence(error: Any) -> str:
         return "not a setting of a manifest, which names its truth and its images in its own columns"
     if kind == "extra_forbidden" and error["loc"][-1] in _OF_TRANSFORMERS and _TAGS & {*error["loc"]}:
         return "is a setting of the models of transformers alone"
+    if kind == "extra_forbidden" and error["loc"][-1] in _OF_NETWORKS and _TAGS & {*error["loc"]}:
+        return "is a setting of the models of transformers and torchvision alone"
     if kind in ("extra_forbidden", "missing"):
         return _CLEARER[kind]
     message = _CLEARER.get(kind) or _CLEARER.get(error.get("ctx", {}).get("pattern")) or str(error["msg"])
@@ -152,6 +154,7 @@ def _sentence(error: Any) -> str:
 
 
 _OF_TRANSFORMERS = ("classes", "none_below")
+_OF_NETWORKS = ("compile", "scaled_decode")
 
 # by type of error, or by the pattern that was not met
 _CLEARER = {

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from batchseg.engine.journal import Through
+from batchseg.errors import OutputError
 from batchseg.stages.item import Item
 from batchseg.storage import locate
 
@@ -47,7 +48,13 @@ class Trace:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "trace.json.gz"
             profiler.export_chrome_trace(str(file))
-            target = locate(self.target)
-            target.parent.make_folder()
-            target.write(file.read_bytes())
+            self._write(file.read_bytes())
         return done
+
+    def _write(self, trace: bytes) -> None:
+        target = locate(self.target)
+        try:
+            target.parent.make_folder()
+            target.write(trace)
+        except OSError as exc:
+            raise OutputError(f"{target}: the profile cannot be written: {exc.strerror or exc}") from exc

@@ -17,7 +17,9 @@ def compile_network(network: nn.Module, device: torch.device) -> None:
     try:
         torch.compile(_add_one)(torch.zeros(8, device=device))
     except Exception as exc:  # whatever the compilers of this machine may throw
-        reason = " ".join(str(exc).split())[:300]
+        reason = " ".join(str(exc).partition("Set TORCH")[0].split())[
+            :300
+        ]  # less torch's advice to developers
         raise ModelError(
             "segmentor.compile needs a C++ compiler (for a GPU: Triton) on every worker, and there it "
             f"fails: {type(exc).__name__}: {reason}"

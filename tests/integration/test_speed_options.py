@@ -14,6 +14,7 @@ from PIL import Image
 
 import batchseg
 from batchseg.cli import cli
+from batchseg.errors import ConfigError
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 
@@ -97,6 +98,34 @@ def test_a_model_without_torch_has_a_profile_too(sample_data: Path, tmp_path: Pa
     assert done.exit_code == 0, done.output
     assert str(tmp_path / "profiles")[:40] in done.stderr.replace("\n", "")
     assert len(list((tmp_path / "profiles").iterdir())) == 1
+
+
+def test_a_profile_that_cannot_be_written_is_one_sentence(sample_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "profiles").write_text("in the way")
+    words = [
+        "run",
+        str(sample_data / "images"),
+        "--model",
+        "threshold",
+        "--output",
+        str(tmp_path),
+        "--profile",
+    ]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 1
+    assert "the profile cannot be written: " in " ".join(done.stderr.split())
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("setting", ["compile", "scaled_decode"])
+def test_settings_of_networks_are_refused_elsewhere(setting: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"segmentor.{setting}: is a setting of the models of transformers"
+    ):
+        batchseg.load_config(
+            settings=[f"segmentor.{setting}=true"],
+            overrides={"source": "a", "segmentor": "threshold", "output": "b"},
+        )
 
 
 def test_a_record_and_a_line_say_where_the_time_went(sample_data: Path, tmp_path: Path) -> None:
