@@ -102,6 +102,11 @@ class NetworkConfig(SegmentorConfig):
         description="Decode JPEGs at 1/2, 1/4 or 1/8 where that is still no smaller than the model's input.",
     )
 
+    @property
+    def altering(self) -> list[str]:
+        """The settings in use that change masks: nothing is added to a fingerprint where there are none."""
+        return [name for name in ("compile", "scaled_decode") if getattr(self, name)]
+
 
 def _split_names(value: Any) -> Any:
     """One string of names between commas."""

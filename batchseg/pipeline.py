@@ -78,7 +78,8 @@ def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
     """From a URI to the model's input."""
     preparer = checkpoint.preparer()
     enough: Callable[[Size], Size] = whole
-    if getattr(config.segmentor, "scaled_decode", False) and isinstance(preparer, Resizer):
+    chosen = config.segmentor
+    if isinstance(chosen, NetworkConfig) and chosen.scaled_decode and isinstance(preparer, Resizer):
         enough = preparer.input_hw
     return [decode(config.limits, enough), prepare(preparer)]
 

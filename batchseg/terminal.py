@@ -101,8 +101,8 @@ def print_result(result: RunResult) -> None:
     rate = f", {result.images_per_s:.1f} images/s" if result.images_per_s else ""
     done = f", {result.done_before} done before" if result.done_before else ""
     table.add_row("images", f"{result.computed} in {result.elapsed_s:.1f} s{rate}{done}")
-    if where_time_went(result):
-        table.add_row("time", where_time_went(result))
+    if time := where_time_went(result):
+        table.add_row("time", time)
     if result.record.get("profile"):
         table.add_row("profile", escape(printable(result.record["profile"])))
     faults = {status: count for status, count in result.statuses.items() if status != "ok"}

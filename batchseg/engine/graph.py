@@ -60,9 +60,7 @@ def build(
     if placement.device == "cpu":
         whole = Work("all", (stages.before, stages.model, stages.after), read, rows, journal, trace)
         return chunks.map_batches(Worker, fn_constructor_args=(whole,), batch_size=1, **actors, **arrow)
-    inputs_a_group = max(
-        4 * placement.batch_size, placement.largest_batch
-    )  # inputs of one shape make a batch, and shapes may be mixed
+    inputs_a_group = 4 * placement.batch_size  # inputs of one shape make a batch, and shapes may be mixed
     before = Work("before", (stages.before,), read, partial(pack, inputs_a_group), journal)
     model = Work("model", (stages.model,), unpack, partial(pack, ROWS_A_TABLE), journal, trace)
     after = Work("after", (stages.after,), unpack, rows, journal)

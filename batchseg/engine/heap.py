@@ -13,11 +13,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _KEPT = 2**30  # bytes at the end of the heap above which they are given back after all
 
 
-def keep_freed_memory() -> None:
-    """For the whole process; where the C library is not glibc, nothing changes."""
+def keep_freed_memory() -> bool:
+    """For the whole process; False, and nothing changes, where the C library is not glibc."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library, or another system
-        return
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _KEPT))

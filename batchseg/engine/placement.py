@@ -12,10 +12,8 @@ from batchseg.errors import ConfigError
 MAX_CHUNK = 256  # images a task fetches at once: enough to hide a task's overhead of some milliseconds
 CHUNKS_AN_ACTOR = 4  # so that no actor works on alone for long at the end
 BATCH = {"cpu": 4, "cuda": 16}
-LARGEST_BATCH = {"cpu": 4, "cuda": 64}
-IMAGES_A_START = (
-    32  # a copy of the model takes seconds of a core to load: for fewer images one has more threads
-)
+LARGEST_BATCH = {"cpu": 4, "cuda": 64}  # as many as reach a GPU's actor together
+IMAGES_AN_ACTOR = 32  # at least, for a copy takes seconds of a core to load; a single one has more threads
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
         fit = sum(int(node.get("GPU", 0) / share) for node in nodes.resources)
         actors = config.actors or min(useful, max(1, fit))
         return Placement(device, actors, share, 1.0, 1, batch_size, largest, nodes.without)
-    actors = config.actors or min(max(1, math.ceil(images / IMAGES_A_START)), cpus)
+    actors = config.actors or min(max(1, math.ceil(images / IMAGES_AN_ACTOR)), cpus)
     # as threads of one process do not reach beyond its node
     threads = max(1, min(cpus // actors, int(nodes.smallest("CPU"))))
     share = min(1.0, 0.5 * cpus / actors)

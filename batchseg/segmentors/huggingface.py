@@ -84,8 +84,7 @@ class HuggingFaceCheckpoint:
 
 def _fingerprint(files: str, config: HuggingFaceSegmentor) -> str:
     """Of the files alone where no setting changes their masks: what was computed before stays valid."""
-    facts: list[Any] = [files, config.classes, config.none_below]
-    facts += [name for name in ("compile", "scaled_decode") if getattr(config, name)]
+    facts: list[Any] = [files, config.classes, config.none_below, *config.altering]
     if facts == [files, None, None]:
         return files
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -5,6 +5,7 @@ The geometry stays uint8. The numbers (rescaling, normalising) are one affine ma
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,13 @@ class HuggingFacePreparer:
     def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
         """Raises RowFault for an image so narrow that the processor would blow it up beyond measure."""
         height, width = image_HWC.shape[:2]
-        _check_size(self._processor.size, height, width)
+        input_h, input_w = self.input_hw((height, width))
+        if (input_h, input_w) != (height, width) and input_h * input_w > LARGEST_INPUT_PIXELS:
+            raise RowFault(
+                Status.TOO_LARGE,
+                f"the image is {width} x {height} pixels, so narrow that the model's input would be "
+                f"{input_w} x {input_h}",
+            )
         image_CHW = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"])).permute(2, 0, 1)
         pixels_TCHW, crops = run_processor(self._processor, image_CHW, GEOMETRY)
         if pixels_TCHW.dtype != torch.uint8:
@@ -72,7 +79,11 @@ class HuggingFacePreparer:
         if not getattr(size, "shortest_edge", None):
             return image_hw
         scale = size.shortest_edge / min(image_hw)
-        return round(image_hw[0] * scale), round(image_hw[1] * scale)
+        if getattr(size, "longest_edge", None):
+            scale = min(scale, size.longest_edge / max(image_hw))
+        step = getattr(self._processor, "size_divisor", None) or 1
+        height, width = (math.ceil(round(side * scale) / step) * step for side in image_hw)
+        return height, width
 
 
 def load_processor(folder: Path, model_type: str, trust_remote_code: bool) -> Any:
@@ -145,16 +156,3 @@ def _pad(pixels_TCHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Black at the bottom and on the right."""
     height, width = pixels_TCHW.shape[-2:]
     return functional.pad(pixels_TCHW, (0, size[1] - width, 0, size[0] - height))
-
-
-def _check_size(size: Any, height: int, width: int) -> None:
-    shortest = getattr(size, "shortest_edge", None)
-    if not shortest or getattr(size, "longest_edge", None):
-        return
-    scale = shortest / min(height, width)
-    if height * width * scale**2 > LARGEST_INPUT_PIXELS:
-        raise RowFault(
-            Status.TOO_LARGE,
-            f"the image is {width} x {height} pixels, so narrow that the model's input would be "
-            f"{round(width * scale)} x {round(height * scale)}",
-        )

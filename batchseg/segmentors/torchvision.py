@@ -79,7 +79,7 @@ class TorchvisionCheckpoint:
         classes = _count_classes(config.model, weights, _read(config.model, weights))
         names = _class_names(config.model, weights, classes)
         identity = [config.model, _sha256(weights) if _is_file(weights) else weights, config.resize]
-        identity += [name for name in ("compile", "scaled_decode") if getattr(config, name)]
+        identity += config.altering
         fingerprint = hashlib.sha256(json.dumps(["torchvision", *identity]).encode()).hexdigest()
         label_map = LabelMap.from_names(names)
         return cls(config.model, weights, config.resize, label_map, fingerprint, config.compile)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 TRIES = 3  # batches of a size before it is judged, by the fastest: the first of a size also allocates
 GAIN = 1.05  # a doubled batch that is not this much faster is not worth its memory
@@ -14,15 +15,17 @@ class BatchSize:
 
     Attributes:
         size: images in the next batch.
+        used: how full the device is, 0 to 1.
     """
 
-    def __init__(self, size: int, most: int | None = None) -> None:
+    def __init__(self, size: int, most: int | None = None, used: Callable[[], float] | None = None) -> None:
         self.size, self.most = size, most or size
+        self.used = used or memory_share
         self.rates: list[float] = []
         self.before = 0.0
 
-    def note(self, images: int, seconds: float, memory_share: float) -> None:
-        """What a batch took, and how full the device is."""
+    def note(self, images: int, seconds: float) -> None:
+        """What a batch took."""
         if self.size >= self.most or images != self.size:
             return
         self.rates.append(images / max(seconds, 1e-9))
@@ -31,7 +34,7 @@ class BatchSize:
         rate, self.rates = max(self.rates), []
         if rate < self.before * GAIN:
             self.settle(self.size // 2)
-        elif 2 * memory_share > FULL or 2 * self.size > self.most:
+        elif 2 * self.used() > FULL or 2 * self.size > self.most:
             self.settle(self.size)
         else:
             self.before, self.size = rate, 2 * self.size

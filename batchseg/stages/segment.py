@@ -12,7 +12,7 @@ from time import perf_counter
 from batchseg.errors import RowFault
 from batchseg.schema import Status
 from batchseg.segmentors.base import Prediction, Segmentor
-from batchseg.stages.batch_size import BatchSize, memory_share
+from batchseg.stages.batch_size import BatchSize
 from batchseg.stages.item import Item, named
 from batchseg.stages.prepare import describe
 
@@ -78,7 +78,7 @@ class Segment:
         with named("segment"):
             outcomes = self._segment(batch)
         seconds = perf_counter() - start
-        self.batch.note(len(batch), seconds, memory_share())
+        self.batch.note(len(batch), seconds)
         for item, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, RowFault):
                 item.fault = outcome

@@ -38,16 +38,10 @@ class Figures:
         return f"{self.median:.2f} ({min(self.values):.2f} - {max(self.values):.2f})"
 
 
-def finish(words: Sequence[str | Path], **environment: str) -> tuple[float, str]:
+def finish(words: Sequence[str | Path]) -> tuple[float, str]:
     """Seconds and output of a program that must succeed; what it says on the way is shown if it does not."""
     start = perf_counter()
-    done = subprocess.run(
-        [str(word) for word in words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, words))} ended with {done.returncode}:\n{done.stderr[-4000:]}")
     return perf_counter() - start, done.stdout

@@ -101,6 +101,22 @@ def test_defaults_follow_the_hardware(
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "nodes", "largest"),
+    [
+        ([], {"CPU": 8}, 4),
+        ([], {"CPU": 8, "GPU": 1}, 64),
+        (["segmentor.batch_size=6"], {"CPU": 8, "GPU": 1}, 6),
+    ],
+)
+def test_batches_grow_on_a_gpu_unless_their_size_was_chosen(
+    settings: list[str], nodes: dict[str, float], largest: int
+) -> None:
+    job = {"source": "photos", "segmentor": "threshold", "output": "results"}
+    segmentor = batchseg.load_config(settings=settings, overrides=job).segmentor
+    assert place(segmentor, Nodes((nodes,)), 1000).largest_batch == largest
+
+
 def test_actors_leave_room_for_short_tasks() -> None:
     job = {"source": "photos", "segmentor": "threshold", "output": "results"}
     for cpus in (1, 2, 3, 16):

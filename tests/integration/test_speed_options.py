@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
 
 import batchseg
@@ -36,6 +36,11 @@ def overrides(images: Path, model: Path, output: Path, **segmentor: Any) -> dict
         "segmentor": {"model": str(model), "precision": "fp32", **segmentor},
         "output": str(output),
     }
+
+
+def threshold_run(sample_data: Path, output: Path, *more: str) -> Result:
+    words = ["run", str(sample_data / "images"), "--model", "threshold", "--output", str(output)]
+    return CliRunner().invoke(cli, [*words, *more])
 
 
 def test_scaled_decoding_changes_few_pixels_and_no_size(
@@ -85,16 +90,7 @@ def test_a_profile_shows_the_stages_and_the_operations(sample_data: Path, tmp_pa
 
 
 def test_a_model_without_torch_has_a_profile_too(sample_data: Path, tmp_path: Path) -> None:
-    words = [
-        "run",
-        str(sample_data / "images"),
-        "--model",
-        "threshold",
-        "--output",
-        str(tmp_path),
-        "--profile",
-    ]
-    done = CliRunner().invoke(cli, words)
+    done = threshold_run(sample_data, tmp_path, "--profile")
     assert done.exit_code == 0, done.output
     assert str(tmp_path / "profiles")[:40] in done.stderr.replace("\n", "")
     assert len(list((tmp_path / "profiles").iterdir())) == 1
@@ -102,16 +98,7 @@ def test_a_model_without_torch_has_a_profile_too(sample_data: Path, tmp_path: Pa
 
 def test_a_profile_that_cannot_be_written_is_one_sentence(sample_data: Path, tmp_path: Path) -> None:
     (tmp_path / "profiles").write_text("in the way")
-    words = [
-        "run",
-        str(sample_data / "images"),
-        "--model",
-        "threshold",
-        "--output",
-        str(tmp_path),
-        "--profile",
-    ]
-    done = CliRunner().invoke(cli, words)
+    done = threshold_run(sample_data, tmp_path, "--profile")
     assert done.exit_code == 1
     assert "the profile cannot be written: " in " ".join(done.stderr.split())
     assert "Traceback" not in done.output
@@ -129,19 +116,11 @@ def test_settings_of_networks_are_refused_elsewhere(setting: str) -> None:
 
 
 def test_a_record_and_a_line_say_where_the_time_went(sample_data: Path, tmp_path: Path) -> None:
-    words = [
-        "run",
-        str(sample_data / "images"),
-        "--truth",
-        str(sample_data / "masks"),
-        "--model",
-        "threshold",
-    ]
-    words += ["--output", str(tmp_path), "--labels", str(tmp_path / "labels.yaml"), "--batch-size", "2"]
     (tmp_path / "labels.yaml").write_text(
         "classes: [{name: a, truth_ids: [0, 1, 2, 3, 4, 5]}, {name: b, truth_ids: [6, 7, 8, 9, 10]}]"
     )
-    done = CliRunner().invoke(cli, words)
+    truth = ("--truth", str(sample_data / "masks"), "--labels", str(tmp_path / "labels.yaml"))
+    done = threshold_run(sample_data, tmp_path, *truth)
     assert done.exit_code == 0, done.output
     told = json.loads((tmp_path / "run.json").read_text())["timings"]
     assert set(told["stage_s"]) == {"decode", "prepare", "segment", "score", "write"}

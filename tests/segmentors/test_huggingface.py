@@ -242,6 +242,18 @@ def test_a_read_only_image_is_prepared(built: Callable[[str], Path]) -> None:
     assert (prepared(image, checkpoint).pixels_THWC == prepared(WIDE, checkpoint).pixels_THWC).all()
 
 
+@pytest.mark.parametrize("size", [(150, 220), (220, 150), (60, 300)])
+def test_the_input_is_as_large_as_the_preparer_tells(
+    family: str, size: tuple[int, int], built: Callable[[str], Path]
+) -> None:
+    preparer = open_folder(built(family)).preparer()
+    made = preparer(np.zeros((*size, 3), np.uint8))
+    found = list(made.geometry.get("content") or made.pixels_THWC.shape[1:3])
+    if "crops" in made.geometry:
+        found[int(size[1] > size[0])] = made.geometry["crops"][-1][1]
+    assert np.abs(np.subtract(found, preparer.input_hw(size))).max() <= 1  # by how each rounds
+
+
 def test_a_sliver_is_refused_before_it_is_blown_up(built: Callable[[str], Path]) -> None:
     with pytest.raises(RowFault, match=r"20000 x 1 .* 1440000 x 72") as caught:
         prepared(np.zeros((1, 20000, 3), np.uint8), open_folder(built("mobilevit")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from tiny_checkpoints import build
 from torch import nn
 
 import batchseg
+from batchseg.config import HuggingFaceSegmentor
+from batchseg.segmentors.base import open_checkpoint
 from batchseg.segmentors.pointwise import speed_up_pointwise
 
 LOAD = """
-import torch, batchseg
+import batchseg
 model = {"model": MODEL, "compile": True}
 try:
     batchseg.load_segmentor(model)
@@ -25,8 +28,29 @@ except batchseg.BatchsegError as exc:
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_pointwise_convolutions_are_the_same(threads: int) -> None:
+@pytest.fixture(scope="module")
+def segformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("segformer", tmp_path_factory.mktemp("segformer"))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def operations(work: Callable[[], object]) -> set[str]:
+    with torch.profiler.profile() as profiler:
+        work()
+    return {event.key for event in profiler.key_averages()}
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("shape", [(1, 6, 9, 7), (3, 6, 40, 33)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pointwise_convolutions_are_the_same(shape: tuple[int, ...], layout: torch.memory_format) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(6, 8, 1),
@@ -36,45 +60,53 @@ def test_pointwise_convolutions_are_the_same(threads: int) -> None:
         nn.Conv2d(8, 8, 3, padding=1),
         nn.Conv2d(8, 4, 1, padding=1),
     ).eval()
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            for shape in ((1, 6, 9, 7), (3, 6, 40, 33)):
-                image = torch.randn(shape)
-                for pixels in (image, image.to(memory_format=torch.channels_last)):
-                    plain = nn.Sequential(*network)(pixels)
-                    other = nn.Sequential(*network)
-                    speed_up_pointwise(other)
-                    assert torch.allclose(other(pixels), plain, atol=1e-5)
-                    for module in other:
-                        module.__dict__.pop("forward", None)
-    finally:
-        torch.set_num_threads(before)
+    pixels = torch.randn(shape).to(memory_format=layout)
+    with torch.inference_mode():
+        plain = network(pixels)
+        speed_up_pointwise(network)
+        assert torch.allclose(network(pixels), plain, atol=1e-5)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_loaded_network_has_no_slow_convolution(segformer: Path) -> None:
+    prepare, model = batchseg.load_segmentor(str(segformer), precision="fp32")
+    inputs = [prepare(np.zeros((48, 64, 3), np.uint8))] * 2  # torch has small single images go the slow way
+    names = operations(lambda: model.segment(inputs))
+    assert "aten::mkldnn_convolution" in names or not torch.backends.mkldnn.is_available()
+    assert "aten::_slow_conv2d_forward" not in names or not torch.backends.mkldnn.is_available()
 
 
 @pytest.mark.slow
-def test_a_compiled_network_answers_the_same(tmp_path: Path) -> None:
-    folder = build("segformer", tmp_path)
+def test_a_compiled_network_answers_the_same(segformer: Path) -> None:
     rng = np.random.default_rng(0)
-    prepare, plain = batchseg.load_segmentor(str(folder), precision="fp32")
-    _, compiled = batchseg.load_segmentor({"model": str(folder), "compile": True}, precision="fp32")
-    for hw in ((48, 64), (70, 50)):
-        image = rng.integers(0, 256, (*hw, 3), dtype=np.uint8)
+    prepare, plain = batchseg.load_segmentor(str(segformer), precision="fp32")
+    _, compiled = batchseg.load_segmentor({"model": str(segformer), "compile": True}, precision="fp32")
+    images = [rng.integers(0, 256, (*hw, 3), dtype=np.uint8) for hw in ((48, 64), (70, 50))]
+    with torch.compiler.set_stance("fail_on_recompile"), pytest.raises(RuntimeError):
+        compiled.segment([prepare(images[0])])  # there is something to compile
+    for image in images:
         one, other = (model.segment([prepare(image)] * 2)[1].labels_HW for model in (plain, compiled))
-        assert one.shape == hw
+        assert one.shape == image.shape[:2]
         assert (one == other).mean() > 0.999
 
 
-def test_without_a_compiler_it_is_one_sentence(tmp_path: Path) -> None:
-    folder = build("segformer", tmp_path)
-    program = LOAD.replace("MODEL", repr(str(folder)))
-    empty = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+def test_what_changes_masks_changes_the_fingerprint(segformer: Path) -> None:
+    settings: list[dict[str, bool]] = [{}, {"compile": True}, {"scaled_decode": True}]
+    settings.append({"compile": True, "scaled_decode": True})
+    found = {
+        open_checkpoint(HuggingFaceSegmentor(model=str(segformer), **some)).fingerprint for some in settings
+    }
+    assert len(found) == len(settings)
+
+
+def test_without_a_compiler_it_is_one_sentence(segformer: Path, tmp_path: Path) -> None:
+    program = LOAD.replace("MODEL", repr(str(segformer)))
+    environment = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         capture_output=True,
         text=True,
-        env={**empty},
+        env=environment,
         check=True,
     )
     (sentence,) = done.stdout.splitlines()

@@ -117,6 +117,7 @@ def test_the_input_is_what_the_librarys_transforms_give(checkpoint):
     assert prepared.pixels_THWC.dtype == np.uint8
     assert prepared.pixels_THWC.flags.c_contiguous
     assert prepared.image_hw == (150, 211)
+    assert checkpoint.preparer().input_hw((150, 211)) == (RESIZE, 90)
     values = torch.from_numpy(prepared.pixels_THWC[0]).permute(2, 0, 1) / 255
     mean, std = SemanticSegmentation(resize_size=RESIZE).mean, SemanticSegmentation(resize_size=RESIZE).std
     expected = normalised(picture) * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
@@ -236,7 +237,8 @@ def test_the_fingerprint_tells_what_changes_a_mask(checkpoint, saved, network, t
     copy.write_bytes(saved.read_bytes())
     assert open_(SMALL, copy).fingerprint == checkpoint.fingerprint
     assert open_(SMALL, saved, batch_size=3).fingerprint == checkpoint.fingerprint
-    assert open_(SMALL, saved, resize=80).fingerprint != checkpoint.fingerprint
+    for settings in ({"resize": 80}, {"compile": True}, {"scaled_decode": True}):
+        assert open_(SMALL, saved, **settings).fingerprint != checkpoint.fingerprint
     state = network.state_dict()
     torch.save({**state, "classifier.low_classifier.bias": torch.ones(CLASSES)}, copy)
     assert open_(SMALL, copy).fingerprint != checkpoint.fingerprint

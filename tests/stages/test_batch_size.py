@@ -11,9 +11,9 @@ from batchseg.stages.batch_size import TRIES, BatchSize
 
 def settled(seconds: Callable[[int], float], share: Callable[[int], float] = lambda size: 0.0) -> int:
     """The size after many batches that take `seconds(size)` and fill `share(size)` of the memory."""
-    batch = BatchSize(4, most=64)
+    batch = BatchSize(4, most=64, used=lambda: share(batch.size))
     for _ in range(20 * TRIES):
-        batch.note(batch.size, seconds(batch.size), share(batch.size))
+        batch.note(batch.size, seconds(batch.size))
     return batch.size
 
 
@@ -33,14 +33,14 @@ def test_batches_stop_where_twice_as_many_would_fill_the_memory() -> None:
 def test_the_first_batch_of_a_size_may_be_slow() -> None:
     batch = BatchSize(4, most=8)
     for seconds in (9.0, 1.0, 1.0):
-        batch.note(4, seconds, 0.0)
+        batch.note(4, seconds)
     assert batch.size == 8
 
 
 def test_a_part_of_a_batch_says_nothing() -> None:
     batch = BatchSize(4, most=8)
     for _ in range(10):
-        batch.note(3, 0.001, 0.0)
+        batch.note(3, 0.001)
     assert batch.size == 4
 
 
@@ -48,7 +48,7 @@ def test_a_part_of_a_batch_says_nothing() -> None:
 def test_a_chosen_size_stays(size: int) -> None:
     batch = BatchSize(size)
     for _ in range(10):
-        batch.note(size, 0.001, 0.0)
+        batch.note(size, 0.001)
     assert batch.size == size
 
 
@@ -56,6 +56,6 @@ def test_after_memory_ran_out_batches_stay_small() -> None:
     batch = BatchSize(16, most=64)
     batch.settle(8)
     for _ in range(10):
-        batch.note(8, 1.0, 0.0)
+        batch.note(8, 1.0)
     batch.settle(12)
     assert batch.size == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,20 @@ def test_batches_have_one_shape_and_at_most_the_size() -> None:
     out = run(fake, [item(value, sizes[value % 2]) for value in range(12)])
     assert fake.batches == [[0, 2, 4, 6], [1, 3, 5, 7], [8, 10], [9, 11]]
     assert ids(out) == [*range(12)]  # in the order in which they came, whatever their shape
+    assert failed(out) == {}
+
+
+def test_batches_grow_where_a_call_costs_the_same_for_twice_as_many() -> None:
+    def five_milliseconds(_: list[int]) -> None:
+        end = perf_counter() + 0.005
+        while perf_counter() < end:
+            pass
+
+    fake = Fake(five_milliseconds)
+    out = list(Segment(fake, 1, "fp32", largest_batch=4)(item(value) for value in range(30)))
+    sizes = [len(batch) for batch in fake.batches]
+    assert (sizes[0], max(sizes), sizes[:-1] == sorted(sizes[:-1])) == (1, 4, True)
+    assert ids(out) == [*range(30)]
     assert failed(out) == {}
 
 
