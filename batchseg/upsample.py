@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_ELEMENTS = 1 << 18  # in an intermediate tensor: a megabyte of float32, so that a chunk stays in the cache
 _SMALL = 64 * 64  # output pixels up to which interpolating everything is quick enough
 _BLOCK = 32  # longest run of output pixels treated as one, so that a block fits in a chunk
 _ROUNDING = 1e-6  # relative error of a few float32 operations, with room to spare
@@ -36,16 +35,19 @@ def bilinear_argmax(scores_CHW: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         Labels [height, width] on the same device: uint8 while C <= 255, else int32.
     """
-    _, height, width = scores_CHW.shape
-    if size[0] * size[1] <= max(height * width, _SMALL):
-        scores = scores_CHW[None].float().contiguous()
+    classes, height, width = scores_CHW.shape
+    most = _elements(scores_CHW.device)
+    # a GPU interpolates everything faster than it could be told what to leave out, as long as it has room
+    small = most // classes if scores_CHW.is_cuda else _SMALL
+    if size[0] * size[1] <= max(height * width, small):
+        scores = _finite(scores_CHW[None].float().contiguous())
         return _argmax(functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)[0])
     rows = _Axis.between(height, size[0], scores_CHW.device)
     columns = _Axis.between(width, size[1], scores_CHW.device)
     best_HW = _argmax(scores_CHW)
     labels_HW = best_HW.index_select(1, columns.lower_N).index_select(0, rows.lower_N)
     scores_CN = scores_CHW.flatten(1)  # a view, unless the scores are cut out of larger ones
-    for block_2M in _mixed_blocks(best_HW, rows, columns, most=max(1, _ELEMENTS // len(scores_CN))):
+    for block_2M in _mixed_blocks(best_HW, rows, columns, most=max(1, most // classes)):
         _interpolate_blocks(scores_CN, labels_HW, (rows, columns), block_2M)
     return labels_HW
 
@@ -75,12 +77,23 @@ def bilinear_unsure(
     pixel_P = (~_clear(_argmax(scores_CHW), sure_HW, rows, columns)).flatten().nonzero()[:, 0]
     unsure_HW = torch.zeros(size, dtype=torch.bool, device=scores_CHW.device)
     scores_CN = scores_CHW.flatten(1)
-    for some_M in torch.split(pixel_P, max(1, _ELEMENTS // len(scores_CN))):
+    for some_M in torch.split(pixel_P, max(1, _elements(scores_CHW.device) // len(scores_CN))):
         y_M, x_M = some_M // size[1], some_M % size[1]
         corners_C4M = _corners(scores_CN, rows, columns, y_M, x_M)
         values_CM = _blend(corners_C4M, rows, columns, y_M[None], x_M[None])[:, 0, 0]
         unsure_HW.view(-1)[some_M] = as_probabilities(values_CM).amax(0) < below
     return unsure_HW
+
+
+def _elements(device: torch.device) -> int:
+    """At most in an intermediate tensor: 1 MiB of float32, which a core's cache holds; on a GPU 512 MiB."""
+    return 1 << 27 if device.type == "cuda" else 1 << 18
+
+
+def _finite(scores: Tensor) -> Tensor:
+    """Infinities as the largest number there is; NaN stays."""
+    limit = torch.finfo(scores.dtype).max
+    return scores.clamp(-limit, limit)
 
 
 def _clear(best_HW: Tensor, sure_HW: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
@@ -145,7 +158,7 @@ def _argmax(scores_CHW: Tensor) -> Tensor:
     """argmax over the classes in the labels' dtype, a band of rows at a time."""
     classes, _, width = scores_CHW.shape
     class_C = torch.arange(classes, device=scores_CHW.device)[:, None, None]
-    bands = torch.split(scores_CHW, max(1, _ELEMENTS // (classes * width)), dim=1)
+    bands = torch.split(scores_CHW, max(1, _elements(scores_CHW.device) // (classes * width)), dim=1)
     return torch.cat([_best(band, class_C, classes) for band in bands])
 
 
@@ -165,7 +178,7 @@ def _mixed_blocks(best_HW: Tensor, rows: _Axis, columns: _Axis, most: int) -> It
     """Row and column [2, M] of the blocks whose four cells differ in their best class, `most` at a time."""
     left, right = columns.lower_N[columns.first_B], columns.upper_N[columns.first_B]
     row_B = torch.arange(len(rows.first_B), device=best_HW.device)
-    for band in torch.split(row_B, max(1, _ELEMENTS // len(left))):
+    for band in torch.split(row_B, max(1, _elements(best_HW.device) // len(left))):
         above = best_HW[rows.lower_N[rows.first_B[band]]]
         below = best_HW[rows.upper_N[rows.first_B[band]]]
         one = above[:, left]
@@ -188,7 +201,8 @@ def _interpolate_blocks(
     first_M = rivals_M.cumsum(0) - rivals_M
     corner_4 = torch.arange(4, device=block_2M.device)[:, None]
     for count in torch.bincount(rivals_M).nonzero()[:, 0].tolist():
-        most = max(1, _ELEMENTS // (count * len(y.pixels_SB) * len(x.pixels_SB)))
+        block_elements = count * len(y.pixels_SB) * len(x.pixels_SB)
+        most = max(1, _elements(block_2M.device) // block_elements)
         for block_m in torch.split((rivals_M == count).nonzero()[:, 0], most):
             class_Km = class_P[first_M[block_m] + torch.arange(count, device=block_m.device)[:, None]]
             corners_K4m = corners_C4M[class_Km[:, None], corner_4, block_m]
@@ -210,8 +224,7 @@ def _corners(scores_CN: Tensor, y: _Axis, x: _Axis, y_M: Tensor, x_M: Tensor) ->
 
 def _blend(corners_K4m: Tensor, y: _Axis, x: _Axis, y_Sm: Tensor, x_Sm: Tensor) -> Tensor:
     """Interpolated scores [K, Sy, Sx, m] in the order of torch's kernel: within rows, then between them."""
-    limit = torch.finfo(corners_K4m.dtype).max
-    corners = corners_K4m.clamp(-limit, limit)[:, :, None]
+    corners = _finite(corners_K4m)[:, :, None]
     left, right = x.lower_weight_N[x_Sm], x.upper_weight_N[x_Sm]
     # addcmul rounds once where the hardware fuses, as the kernel does
     above = torch.addcmul(corners[:, 1] * right, corners[:, 0], left)[:, None]

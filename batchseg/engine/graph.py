@@ -6,6 +6,7 @@
 On a CPU the model shares its process with its neighbours, so that pixels never leave it. With a GPU the
 stages around the model are tasks of their own and keep the device fed; between them items travel in groups
 of at most 64 MiB (or one image), so that what is under way is bounded in bytes, whatever the images' sizes.
+An actor with a GPU has two groups in hand: one is unpacked, uploaded and packed while the other is computed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +30,7 @@ from batchseg.stages.source.plan import Plan
 
 ROWS_A_TABLE = 16
 GROUP_BYTES = 64 * 2**20
+GROUPS_IN_HAND = 2
 
 Make = Callable[[], list[Stage]]
 
@@ -54,12 +57,18 @@ def build(
     import ray.data
 
     chunks = ray.data.from_arrow([pa.table({"chunk": [chunk]}) for chunk in range(plan.chunks)])
-    actors = {"compute": ray.data.ActorPoolStrategy(size=placement.actors), "num_cpus": placement.actor_cpus}
     arrow = {"batch_format": "pyarrow", "zero_copy_batch": True, "label_selector": placement.selector}
     read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
     if placement.device == "cpu":
         whole = Work("all", (stages.before, stages.model, stages.after), read, rows, journal, trace)
-        return chunks.map_batches(Worker, fn_constructor_args=(whole,), batch_size=1, **actors, **arrow)
+        return chunks.map_batches(
+            Worker,
+            fn_constructor_args=(whole,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=placement.actors),
+            num_cpus=placement.actor_cpus,
+            **arrow,
+        )
     inputs_a_group = 4 * placement.batch_size  # inputs of one shape make a batch, and shapes may be mixed
     before = Work("before", (stages.before,), read, partial(pack, inputs_a_group), journal)
     model = Work("model", (stages.model,), unpack, partial(pack, ROWS_A_TABLE), journal, trace)
@@ -69,11 +78,23 @@ def build(
         Worker,
         fn_constructor_args=(model,),
         batch_size=1,
+        num_cpus=placement.actor_cpus,
         num_gpus=placement.gpus_an_actor,
-        **actors,
+        **calls_at_once(placement.actors, GROUPS_IN_HAND),
         **arrow,
     )
     return label_maps.map_batches(run_in_task, fn_args=(after, stamp["run_id"]), batch_size=1, **arrow)
+
+
+def calls_at_once(actors: int, count: int) -> dict[str, Any]:
+    """The arguments of `map_batches` for a pool whose actors each have so many calls under way."""
+    from ray.data import ActorPoolStrategy
+
+    pool = partial(ActorPoolStrategy, size=actors, enable_true_multi_threading=True)
+    try:
+        return {"compute": pool(max_concurrent_calls_per_actor=count)}
+    except TypeError:  # before Ray 2.59
+        return {"compute": pool(), "max_concurrency": count}
 
 
 @dataclass(frozen=True)
@@ -93,6 +114,7 @@ class Worker:
 
     def __init__(self, work: Work) -> None:
         self.work = work
+        self.making = Lock()
 
     @cached_property
     def stages(self) -> list[Stage]:
@@ -107,7 +129,9 @@ class Worker:
         yield from self.work.leave(self.work.journal.carry(self.work.name, items, through))
 
     def through(self, items: Iterator[Item]) -> Iterator[Item]:
-        for stage in self.stages:
+        with self.making:
+            stages = self.stages
+        for stage in stages:
             items = stage(items)
         return items
 

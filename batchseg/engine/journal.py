@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from threading import Lock
 
 from batchseg.errors import RowFault
 from batchseg.schema import Status
@@ -21,6 +22,8 @@ from batchseg.stages.item import Item
 from batchseg.storage import Location, locate
 
 DEATHS = 2  # one may be chance: a node that went away, or a process killed by hand
+
+_alone = Lock()  # one image of a process is under suspicion at a time, whatever its other threads do
 
 Through = Callable[[Iterator[Item]], Iterator[Item]]
 
@@ -50,9 +53,10 @@ class Journal:
                 "or took longer than limits.segment_timeout_s",
             )
             item.model_input = item.image_HWC = None
-        note.start(name)
-        done = list(through(iter([item])))
-        note.finish(name)
+        with _alone:
+            note.start(name)
+            done = list(through(iter([item])))
+            note.finish(name)
         yield from done
 
 

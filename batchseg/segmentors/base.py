@@ -7,7 +7,7 @@ Segmentor    in an actor, holding the model: ModelInputs -> Predictions at the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -80,6 +80,15 @@ class Segmentor(Protocol):
 
     def segment(self, inputs: Sequence[ModelInput], /) -> list[Prediction]:
         """Segment a batch whose `pixels_THWC` all have the same shape; one Prediction an input, in order."""
+        ...
+
+
+@runtime_checkable
+class Uploader(Segmentor, Protocol):
+    """A segmentor whose inputs can go to its device while that works on another batch."""
+
+    def upload(self, inputs: Sequence[ModelInput], /) -> Callable[[], list[Prediction]]:
+        """Take a batch to the device; what is returned does the rest of `segment`."""
         ...
 
 

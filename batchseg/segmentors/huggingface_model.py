@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from batchseg.segmentors.mask_classification import (
     query_logits,
 )
 from batchseg.segmentors.pointwise import speed_up_pointwise
+from batchseg.segmentors.upload import to_device
 from batchseg.upsample import bilinear_argmax, bilinear_unsure
 
 if TYPE_CHECKING:
@@ -79,9 +81,15 @@ class HuggingFaceModel:
             model.task_L = _task_tokens(folder, network.config.task_seq_len).to(device)
         return model
 
-    @torch.inference_mode()
     def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        outputs = self._forward(torch.from_numpy(np.concatenate([each.pixels_THWC for each in inputs])))
+        return self.upload(inputs)()
+
+    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
+        return partial(self._segment, to_device(inputs, self.device), inputs)
+
+    @torch.inference_mode()
+    def _segment(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        outputs = self._forward(pixels_BHWC)
         crops = len(inputs[0].pixels_THWC)
         return [
             self._predict(self._scores(outputs, slice(index * crops, (index + 1) * crops)), each)
@@ -90,14 +98,11 @@ class HuggingFaceModel:
 
     def logits(self, pixels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, h, w] of a semantic model, with gradients where those are on."""
-        logits: Tensor = self._forward(pixels_BHWC)["logits"]
+        logits: Tensor = self._forward(pixels_BHWC.to(self.device))["logits"]
         return logits
 
     def _forward(self, pixels_BHWC: Tensor) -> Any:
-        if self.device.type == "cuda":
-            pixels_BHWC = pixels_BHWC.pin_memory()
-        # the pixels cross to the device as bytes, a quarter of float32
-        pixels_BCHW = pixels_BHWC.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2)
         values = {"pixel_values": pixels_BCHW * self.scale_C11 + self.shift_C11}
         if self.model_type in VIDEO:
             values = {"pixel_values_videos": values["pixel_values"][:, None]}

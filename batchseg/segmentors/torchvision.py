@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from batchseg.segmentors.base import ModelInput, Prediction
 from batchseg.segmentors.compiled import compile_network
 from batchseg.segmentors.confidence import confidence
 from batchseg.segmentors.pointwise import speed_up_pointwise
+from batchseg.segmentors.upload import to_device
 from batchseg.upsample import bilinear_argmax
 
 CLASSIFIER = {  # the weight whose length is the number of classes
@@ -144,15 +146,20 @@ class TorchvisionModel:
         self.scale_C11 = 1 / (255 * spread_C11)
         self.shift_C11 = -torch.tensor(mean, device=self.device)[:, None, None] / spread_C11
 
-    @torch.inference_mode()
     def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        logits_BCHW = self._forward(np.concatenate([each.pixels_THWC for each in inputs]))
+        return self.upload(inputs)()
+
+    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
+        return partial(self._segment, to_device(inputs, self.device), inputs)
+
+    @torch.inference_mode()
+    def _segment(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        logits_BCHW = self._forward(pixels_BHWC)
         return [_predict(logits, each.image_hw) for logits, each in zip(logits_BCHW, inputs, strict=True)]
 
-    def _forward(self, pixels_BHWC: NDArray[np.uint8]) -> Tensor:
+    def _forward(self, pixels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, H, W] at the size of the input, to which the network itself brings them."""
-        # the pixels cross to the device as bytes, a quarter of float32; seen as BCHW they are channels-last
-        pixels_BCHW = torch.from_numpy(pixels_BHWC).to(self.device).permute(0, 3, 1, 2)
+        pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2)  # which makes them channels-last
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits: Tensor = self.network(pixels_BCHW * self.scale_C11 + self.shift_C11)["out"]
         return logits

@@ -75,8 +75,9 @@ Stage = Callable[[Iterator[Item]], Iterator[Item]]
 
 def named(stage: str) -> AbstractContextManager[object]:
     """What is done inside bears the stage's name in a trace, if torch's profiler makes one."""
-    torch = sys.modules.get("torch")
-    return torch.profiler.record_function(stage) if torch is not None else nullcontext()
+    # neither there nor, while another thread imports torch, complete
+    record = getattr(sys.modules.get("torch.profiler"), "record_function", nullcontext)
+    return record(stage)
 
 
 def for_each(name: str, work: Callable[[Item], None]) -> Stage:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import faulthandler
 import os
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from threading import Lock
 from time import perf_counter
 
 from batchseg.errors import RowFault
 from batchseg.schema import Status
-from batchseg.segmentors.base import Prediction, Segmentor
+from batchseg.segmentors.base import Prediction, Segmentor, Uploader
 from batchseg.stages.batch_size import BatchSize
 from batchseg.stages.item import Item, named
 from batchseg.stages.prepare import describe
@@ -27,6 +29,9 @@ class Segment:
 
     A batch that fails is bisected down to the images that cause it: they become `model_failed`. A batch
     that does not fit into the device's memory is halved too, and later batches stay at that size.
+
+    Two threads may send items through at once. The model then sees one batch at a time, while the other
+    thread packs and unpacks, and takes its next batch to the device.
 
     Args:
         batch_size: of the first batches.
@@ -45,6 +50,7 @@ class Segment:
         self.timeout_s = timeout_s
         self.precision = precision
         self.batch = BatchSize(batch_size, largest_batch)
+        self.turn = Lock()
 
     def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
         queue: deque[Item] = deque()
@@ -74,11 +80,13 @@ class Segment:
             self._finish_batch(batch)
 
     def _finish_batch(self, batch: list[Item]) -> None:
-        start = perf_counter()
-        with named("segment"):
-            outcomes = self._segment(batch)
-        seconds = perf_counter() - start
-        self.batch.note(len(batch), seconds)
+        predict = self._uploaded(batch)
+        with self.turn:
+            start = perf_counter()
+            with named("segment"):
+                outcomes = self._segment(batch, predict)
+            seconds = perf_counter() - start
+            self.batch.note(len(batch), seconds)
         for item, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, RowFault):
                 item.fault = outcome
@@ -87,21 +95,32 @@ class Segment:
             item.model_input, item.precision = None, self.precision
             item.seconds["segment"] = seconds / len(batch)
 
-    def _segment(self, batch: Sequence[Item]) -> list[Prediction | RowFault]:
+    def _uploaded(self, batch: Sequence[Item]) -> Callable[[], list[Prediction]]:
+        """The model's call for a batch, whose inputs are on the device if they can be there beforehand."""
+        inputs = [item.model_input for item in batch if item.model_input is not None]
+        if isinstance(self.segmentor, Uploader):
+            with suppress(Exception):  # what is wrong, such as memory that is full, shows again in the call
+                return self.segmentor.upload(inputs)
+        return partial(self.segmentor.segment, inputs)
+
+    def _segment(
+        self, batch: Sequence[Item], predict: Callable[[], list[Prediction]]
+    ) -> list[Prediction | RowFault]:
         try:
-            return [*self._predict(batch)]
+            return [*self._predict(batch, predict)]
         except Exception as exc:  # a model may fail in any way; the job goes on without the image
             if len(batch) == 1:
                 return [RowFault(Status.MODEL_FAILED, f"the model failed: {describe(exc)}")]
             half = len(batch) // 2
             if out_of_memory(exc):
                 self.batch.settle(half)
-        return self._segment(batch[:half]) + self._segment(batch[half:])
+        halves = batch[:half], batch[half:]
+        return [outcome for part in halves for outcome in self._segment(part, self._uploaded(part))]
 
-    def _predict(self, batch: Sequence[Item]) -> list[Prediction]:
+    def _predict(self, batch: Sequence[Item], predict: Callable[[], list[Prediction]]) -> list[Prediction]:
         inputs = [item.model_input for item in batch if item.model_input is not None]
         with deadline(self.timeout_s):
-            predictions = self.segmentor.segment(inputs)
+            predictions = predict()
         if len(predictions) != len(inputs):
             raise ValueError(f"{len(predictions)} label maps for {len(inputs)} images")
         for each, prediction in zip(inputs, predictions, strict=True):

@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import batchseg
+from batchseg.config import RunConfig
 from batchseg.engine.graph import build
 from batchseg.engine.journal import Journal
 from batchseg.engine.nodes import Nodes
-from batchseg.engine.placement import place
+from batchseg.engine.placement import Placement, place
 from batchseg.errors import ConfigError
 from batchseg.keys import KeySet
 from batchseg.pipeline import Model, stages, survey
 from batchseg.results.folder import Done
-from batchseg.stages.source.plan import write_plan
+from batchseg.stages.item import Item, Stage
+from batchseg.stages.source.plan import Plan, write_plan
 from batchseg.storage import locate
 
 
-@pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("ignore")
-def test_fused_and_apart_are_equal(tmp_path: Path) -> None:
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    """20 images and a broken one, for `threshold`."""
     rng = np.random.default_rng(0)
     (tmp_path / "images").mkdir()
     for index in range(20):
         image = rng.integers(0, 256, (10 + index, 20), dtype=np.uint8)
         Image.fromarray(image).save(tmp_path / "images" / f"{index:02d}.png")
     (tmp_path / "images" / "broken.png").write_bytes(b"")  # a fault, too, must cross between processes
-    config = batchseg.load_config(
-        overrides={
-            "source": str(tmp_path / "images"),
-            "segmentor": "threshold",
-            "output": str(tmp_path / "out"),
-        }
-    )
+    overrides = {
+        "source": str(tmp_path / "images"),
+        "segmentor": "threshold",
+        "output": str(tmp_path / "out"),
+    }
+    return batchseg.load_config(overrides=overrides)
+
+
+def planned(config: RunConfig, model: Model, folder: Path, chunk_rows: int) -> Plan:
+    listing = survey(config, model, locate(str(folder)))
+    return write_plan(listing, locate(str(folder / "plan.arrow")), chunk_rows, Done(KeySet()))
+
+
+def on_gpus(config: RunConfig) -> Placement:
+    """For the graph with GPUs, on actors that ask Ray for none; `threshold` does not mind where it runs."""
+    cpu = place(config.segmentor, Nodes(({"CPU": 2},)), 21)
+    return replace(cpu, device="cuda", gpus_an_actor=0.0, actors=1)
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("ignore")
+def test_fused_and_apart_are_equal(config: RunConfig, tmp_path: Path) -> None:
     model = Model.open(config)
-    listing = survey(config, model, locate(str(tmp_path)))
-    plan = write_plan(listing, locate(str(tmp_path / "plan.arrow")), 6, Done(KeySet()))
-    fused = place(config.segmentor, Nodes(({"CPU": 2},)), 21)
-    # the graph for GPUs, on actors that ask Ray for none; `threshold` does not mind where it runs
-    apart = replace(fused, device="cuda", gpus_an_actor=0.0)
+    plan = planned(config, model, tmp_path, 6)
     found = []
-    for placement in (fused, apart):
+    for placement in (place(config.segmentor, Nodes(({"CPU": 2},)), 21), on_gpus(config)):
         masks = str(tmp_path / placement.device)
         made, stamp = stages(config, model, masks, placement), {"run_id": placement.device}
         dataset = build(plan, made, placement, stamp, Journal(str(tmp_path)))
@@ -57,6 +72,27 @@ def test_fused_and_apart_are_equal(tmp_path: Path) -> None:
     assert found[0] == found[1]
     for path in (tmp_path / "cpu" / "masks").iterdir():
         assert path.read_bytes() == (tmp_path / "cuda" / "masks" / path.name).read_bytes()
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("ignore")
+def test_a_gpu_has_its_next_images_at_hand(config: RunConfig, tmp_path: Path) -> None:
+    def pairs() -> list[Stage]:
+        two = Barrier(2)  # made once an actor, or nobody would ever meet anybody
+
+        def meet(items: Iterator[Item]) -> Iterator[Item]:
+            two.wait(60)
+            yield from items
+
+        return [meet]
+
+    model, placement = Model.open(config), on_gpus(config)
+    plan = planned(config, model, tmp_path, 6)
+    assert plan.chunks == 4
+    usual = stages(config, model, str(tmp_path / "out"), placement)
+    meeting = replace(usual, model=lambda: [*pairs(), *usual.model()])
+    dataset = build(plan, meeting, placement, {"run_id": "pairs"}, Journal(str(tmp_path)))
+    assert sorted(row["status"] for row in dataset.take_all()) == ["ok"] * 20 + ["unreadable"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event, Lock
 from time import perf_counter
 from typing import Any
 
@@ -166,6 +169,60 @@ def test_large_images_do_not_wait_for_a_full_batch(monkeypatch: pytest.MonkeyPat
         out.append(each)
     assert sorted(ids(out)) == list(range(60))
     assert most <= 1000 + 2 * 400  # the image that was one too many, and one that came while a batch left
+
+
+# -- two threads
+
+
+class Ahead(Fake):
+    """One whose inputs can go to the device early; it takes a batch only when two have arrived there."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.uploads = 0
+        self.two_arrived = Event()
+        self.working = Lock()
+
+    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
+        self.uploads += 1
+        if self.uploads == 2:
+            self.two_arrived.set()
+        return partial(self.alone, inputs)
+
+    def alone(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        assert self.two_arrived.wait(60)
+        assert self.working.acquire(blocking=False), "two batches at once"
+        try:
+            return super().segment(inputs)
+        finally:
+            self.working.release()
+
+
+def test_one_thread_uploads_while_the_other_has_the_model() -> None:
+    fake = Ahead()
+    stage = Segment(fake, 2)
+    halves = [item(value) for value in range(8)], [item(value) for value in range(8, 16)]
+    with ThreadPoolExecutor(2) as pool:
+        outs = list(pool.map(lambda items: list(stage(iter(items))), halves))
+    assert [ids(out) for out in outs] == [[*range(8)], [*range(8, 16)]]
+    assert [failed(out) for out in outs] == [{}, {}]
+    assert sorted(fake.batches) == [[value, value + 1] for value in range(0, 16, 2)]
+
+
+def test_an_upload_that_fails_is_no_verdict_on_the_images() -> None:
+    class Full(Fake):
+        def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
+            raise OutOfMemoryError
+
+    assert failed(run(Full(), [item(value) for value in range(6)])) == {}
+
+
+def test_uploaded_batches_that_fail_are_halved_too() -> None:
+    fake = Ahead(fails=fail_on(5))
+    fake.two_arrived.set()
+    out = run(fake, [item(value) for value in range(8)], 8)
+    assert failed(out) == {5: "the model failed: ValueError: cannot take 5"}
+    assert fake.uploads == 1 + 2 * 3
 
 
 # -- failures
