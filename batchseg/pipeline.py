@@ -86,15 +86,23 @@ def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
 
 def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
     """From the model's input to a label map."""
-    if placement.device == "cpu" and isinstance(config.segmentor, NetworkConfig):
+    network = isinstance(config.segmentor, NetworkConfig)
+    if placement.device == "cpu" and network:
         keep_freed_memory()
     resolved = resolve_precision(config.segmentor.precision, placement.device)
     segmentor = checkpoint.load(placement.device, resolved)
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
     if torch is not None and placement.device == "cpu":
         torch.set_num_threads(placement.threads)
-    batches = (placement.batch_size, resolved, config.limits.segment_timeout_s, placement.largest_batch)
-    return [Segment(segmentor, *batches)]
+    return [
+        Segment(
+            segmentor,
+            placement.batch_size,
+            resolved if network else None,
+            config.limits.segment_timeout_s,
+            placement.largest_batch,
+        )
+    ]
 
 
 def after(limits: Limits, label_map: LabelMap, results: str, overlays: bool) -> list[Stage]:

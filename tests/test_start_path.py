@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,24 @@ def test_import_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_commands_that_compute_nothing_load_nothing_heavy(words: list[str]) -> None:
     assert loaded_after(f"from batchseg.cli import cli; cli({words}, standalone_mode=False)") == []
+
+
+def test_workers_load_torch_for_networks_alone(sample_data: Path, tmp_path: Path) -> None:
+    loaded = {}
+    for model in ("threshold", str(sample_data / "model")):
+        overrides = {"source": str(sample_data), "segmentor": model, "output": str(tmp_path)}
+        lines = (
+            "import batchseg",
+            "from batchseg.engine.nodes import Nodes",
+            "from batchseg.engine.placement import place",
+            "from batchseg.pipeline import Model, stages",
+            f"config = batchseg.load_config(overrides={overrides})",
+            "placement = place(config.segmentor, Nodes(({'CPU': 2},)), 100)",
+            f"made = stages(config, Model.open(config), {str(tmp_path)!r}, placement)",
+            "made.before(), made.model(), made.after()",
+        )
+        loaded[model] = "torch" in loaded_after("\n".join(lines))
+    assert loaded == {"threshold": False, str(sample_data / "model"): True}
 
 
 def test_the_report_tells_what_is_loaded() -> None:

@@ -11,9 +11,9 @@ def resolve_precision(requested: str, device: str) -> str:
 
 
 def _native_bf16(device: str) -> bool:
-    import torch
-
     if device == "cuda":
+        import torch
+
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # AVX512-BF16 or AMX: with plain AVX512 bf16 is emulated, and slower than fp32
     return bool(_cpu_flags() & {"avx512_bf16", "amx_bf16"})
