@@ -32,7 +32,7 @@ from batchseg.stages.score import score
 from batchseg.stages.segment import Segment
 from batchseg.stages.sink import write_mask, write_overlay
 from batchseg.stages.source import open_source
-from batchseg.stages.source.plan import Listing, write_listing, write_plan
+from batchseg.stages.source.plan import Listing, write_listing, write_remaining
 from batchseg.storage import Location, locate
 
 
@@ -149,13 +149,13 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         work = locate(folder)
         listing = survey(config, model, work)
-        plan = write_plan(listing, work / "plan.arrow", 1, results.done(model.fingerprint))
+        remaining = write_remaining(listing, work / "remaining.arrow", results.done(model.fingerprint))
     return {
         "images": {
             "listed": listing.images,
             "with_truth": listing.with_truth,
-            "done_before": plan.done,
-            "to_compute": plan.images,
+            "done_before": listing.images - remaining.images,
+            "to_compute": remaining.images,
         },
         "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
         "config": config.model_dump(mode="json"),

@@ -20,7 +20,7 @@ from batchseg.labels import LabelMap
 from batchseg.results.folder import Done, Results
 from batchseg.results.record import RunResult, new_run_id, result_of, run_record, total_facts
 from batchseg.results.tally import Tally
-from batchseg.stages.source.plan import Listing, Plan, write_plan
+from batchseg.stages.source.plan import Listing, Plan, write_plan, write_remaining
 
 OnProgress = Callable[[Tally], None]
 
@@ -50,25 +50,30 @@ def execute(task: Task, results: Results, on_progress: OnProgress) -> RunResult:
 
     Raises BatchsegError and KeyboardInterrupt; what was finished is committed and the record says so.
     """
+    remaining = write_remaining(task.listing, results.work / "remaining.arrow", task.done)
+    if not remaining.images:  # Ray would take seconds to start and to stop
+        return _execute(task, results, remaining, None, on_progress)
     with ray_session(task.config.ray.address):
-        placement = place(task.hardware, usable_nodes(task.config.ray.exclude_head), task.listing.images)
+        placement = place(task.hardware, usable_nodes(task.config.ray.exclude_head), remaining.images)
         with Telemetry(placement, str(results.root), on_progress) as report:
-            return _execute(task, results, placement, report)
+            return _execute(task, results, remaining, placement, report)
 
 
-def _execute(task: Task, results: Results, placement: Placement, report: OnProgress) -> RunResult:
-    run_id, images = new_run_id(), task.listing.images
-    plan = write_plan(task.listing, results.work / "plan.arrow", placement.chunk_rows(images), task.done)
-    tally = Tally(plan.images)
+def _execute(
+    task: Task, results: Results, remaining: Listing, placement: Placement | None, report: OnProgress
+) -> RunResult:
+    run_id, listed, tally = new_run_id(), task.listing.images, Tally(remaining.images)
     facts: dict[str, Any] = {
         "model": {"name": task.model, "fingerprint": task.fingerprint, "classes": task.label_map.names},
-        "images": {"listed": images, "done_before": plan.done},
-        "placement": asdict(placement),
+        "images": {"listed": listed, "done_before": listed - remaining.images},
+        "placement": placement and asdict(placement),
     }
     stamp = {"model": task.model, "fingerprint": task.fingerprint, "run_id": run_id}
     report(tally)
     try:
-        if plan.chunks:
+        if placement:
+            rows = placement.chunk_rows(remaining.images)
+            plan = write_plan(remaining, results.work / "plan.arrow", rows)
             trace = traced(plan, results, run_id) if task.profile else None
             facts["profile"] = trace and trace.target
             stages, journal = task.stages(placement), Journal(str(results.work))

@@ -22,7 +22,7 @@ from batchseg.keys import KeySet
 from batchseg.pipeline import Model, stages, survey
 from batchseg.results.folder import Done
 from batchseg.stages.item import Item, Stage
-from batchseg.stages.source.plan import Plan, write_plan
+from batchseg.stages.source.plan import Plan, write_plan, write_remaining
 from batchseg.storage import locate
 
 
@@ -45,7 +45,8 @@ def config(tmp_path: Path) -> RunConfig:
 
 def planned(config: RunConfig, model: Model, folder: Path, chunk_rows: int) -> Plan:
     listing = survey(config, model, locate(str(folder)))
-    return write_plan(listing, locate(str(folder / "plan.arrow")), chunk_rows, Done(KeySet()))
+    remaining = write_remaining(listing, locate(str(folder / "remaining.arrow")), Done(KeySet()))
+    return write_plan(remaining, locate(str(folder / "plan.arrow")), chunk_rows)
 
 
 def on_gpus(config: RunConfig) -> Placement:

@@ -23,7 +23,7 @@ from batchseg.stages.reader import image_reader, truth_reader
 from batchseg.stages.sink import row_schema, to_table
 from batchseg.stages.source import Manifest, open_source
 from batchseg.stages.source.listing import LISTING
-from batchseg.stages.source.plan import Plan, write_listing, write_plan
+from batchseg.stages.source.plan import Plan, write_listing, write_plan, write_remaining
 from batchseg.storage import locate
 
 
@@ -53,9 +53,10 @@ def column(path: Path | str, name: str, **options: Any) -> list[Any]:
 def planned(opened: Manifest, folder: Path) -> Plan:
     """Everything the manifest lists, in one chunk."""
     listing = write_listing(opened.tables(), locate(str(folder / "listing.arrow")), "stem")
-    return write_plan(
-        listing, locate(str(folder / "plan.arrow")), 9999, lambda table: np.zeros(len(table), bool)
+    remaining = write_remaining(
+        listing, locate(str(folder / "remaining.arrow")), lambda table: np.zeros(len(table), bool)
     )
+    return write_plan(remaining, locate(str(folder / "plan.arrow")), 9999)
 
 
 # -- which files

@@ -34,8 +34,6 @@ class Plan:
     path: str
     token: str
     chunks: int
-    images: int
-    done: int
     schema: pa.Schema
 
     def read(self, chunk: int) -> pa.Table:
@@ -51,7 +49,7 @@ class Plan:
 
 @dataclass
 class Listing:
-    """The whole source, written down once, with what can be known of it only as a whole."""
+    """A source, or what remains to be done of it, with what can be known of it only as a whole."""
 
     path: Location
     images: int = 0
@@ -91,24 +89,36 @@ def write_listing(tables: Iterable[pa.Table], path: Location, mask_name: str) ->
     return listing
 
 
-def write_plan(
-    listing: Listing, path: Location, chunk_rows: int, is_done: Callable[[pa.Table], NDArray[np.bool_]]
-) -> Plan:
-    """Cut what is not done into chunks of at most `chunk_rows` images and about 16 MiB of files."""
+def write_remaining(
+    listing: Listing, path: Location, is_done: Callable[[pa.Table], NDArray[np.bool_]]
+) -> Listing:
+    """What is not done, with the names of the masks settled."""
     owners = owners_of(listing.shared_masks, listing.tables(), is_done)
     marked = (mark_collisions(table, listing.shared_masks, owners) for table in listing.tables())
-    left = (table.filter(pa.array(~is_done(table))) for table in marked)
-    images, chunks, schema, writer = 0, 0, LISTING, None
+    remaining, writer = Listing(path), None
     with path.filesystem.open_output_stream(path.path) as stream:
-        for table in regrouped(left):
-            images, schema = images + len(table), table.schema
+        for table in regrouped(table.filter(pa.array(~is_done(table))) for table in marked):
+            writer = writer or pa.ipc.new_file(stream, table.schema)
+            writer.write_table(table)
+            _count(remaining, table)
+        if writer:
+            writer.close()
+    return remaining
+
+
+def write_plan(remaining: Listing, path: Location, chunk_rows: int) -> Plan:
+    """Cut it into chunks of at most `chunk_rows` images and about 16 MiB of files."""
+    chunks, schema, writer = 0, LISTING, None
+    with path.filesystem.open_output_stream(path.path) as stream:
+        for table in remaining.tables():
+            schema = table.schema
             writer = writer or pa.ipc.new_file(stream, schema)
             for chunk in _chunks(table, chunk_rows):
                 writer.write_batch(chunk.combine_chunks().to_batches()[0])
                 chunks += 1
         if writer:
             writer.close()
-    return Plan(str(path), secrets.token_hex(4), chunks, images, listing.images - images, schema)
+    return Plan(str(path), secrets.token_hex(4), chunks, schema)
 
 
 def regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
