@@ -47,7 +47,7 @@ def compare(as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:
 
     Each is a results folder, or the record of a run (runs/ID.json), which stands for the rows of that run.
 
-    Exit codes: 0 compared, 1 cannot be compared, 2 wrong usage, 4 a gate failed.
+    Exit codes: 0 compared, 1 cannot be read, 2 wrong usage or other classes, 4 a gate failed.
     """
     with reported_errors(debug):
         config = _config(flags)

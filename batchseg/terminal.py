@@ -105,9 +105,10 @@ def print_result(result: RunResult) -> None:
         table.add_row("time", time)
     if result.record.get("profile"):
         table.add_row("profile", escape(printable(result.record["profile"])))
-    faults = {status: count for status, count in result.statuses.items() if status != "ok"}
-    if faults:
-        table.add_row("failed", ", ".join(f"{count} {status}" for status, count in faults.items()))
+    for status, fault in sorted(result.faults.items()):
+        table.add_row("failed", f"{result.statuses[status]} {status}, first {escape(printable(fault))}")
+    if pruned := result.record["images"]["pruned"]:
+        table.add_row("pruned", f"{pruned} that are no longer in the source")
     for name, value in result.metrics.items():
         if value is not None:
             table.add_row(name, f"{value:.4f}")

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import batchseg
 
@@ -30,7 +31,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 def loaded_after(code: str) -> list[str]:
     report = f"import json, sys; json.dump([name for name in {HEAVY} if name in sys.modules], sys.stderr)"
-    names: list[str] = json.loads(python(f"{code}\n{report}").stderr)
+    names: list[str] = json.loads(python(f"{code}\n{report}").stderr.splitlines()[-1])
     return names
 
 
@@ -60,6 +61,19 @@ def test_workers_load_torch_for_networks_alone(sample_data: Path, tmp_path: Path
         )
         loaded[model] = "torch" in loaded_after("\n".join(lines))
     assert loaded == {"threshold": False, str(sample_data / "model"): True}
+
+
+def test_nothing_to_do_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "images" / "a.png")
+    overrides = {
+        "source": str(tmp_path / "images"),
+        "segmentor": "threshold",
+        "output": str(tmp_path / "out"),
+    }
+    command = f"import batchseg; batchseg.run(batchseg.load_config(overrides={overrides}))"
+    assert "ray" in loaded_after(command)
+    assert "ray" not in loaded_after(command)
 
 
 def test_the_report_tells_what_is_loaded() -> None:

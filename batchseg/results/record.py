@@ -30,6 +30,7 @@ class RunResult:
         metrics: of the whole data set (all committed images, earlier runs included), by name; None
             without ground truth.
         worst: (mean IoU, id) of the images of this run with the lowest mean IoU, ascending.
+        faults: by status, the id and the error of the first image of this run that has it.
         gates: one sentence for each gate that failed.
         exit_code: 0 finished, 3 too many images failed, 4 a quality gate failed.
     """
@@ -41,6 +42,7 @@ class RunResult:
     statuses: dict[str, int]
     metrics: dict[str, float | None]
     worst: list[tuple[float, str]]
+    faults: dict[str, str]
     elapsed_s: float
     images_per_s: float | None
     exit_code: int
@@ -111,6 +113,7 @@ def result_of(record: dict[str, Any], output: str, tally: Tally) -> RunResult:
         statuses=record["computed"],
         metrics=record["metrics"],
         worst=tally.worst,
+        faults=tally.faults,
         elapsed_s=record["timings"]["elapsed_s"],
         images_per_s=record["timings"]["images_per_s"],
         exit_code=record["exit_code"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchseg.schema import Status
 
@@ -34,6 +35,7 @@ class Tally:
     seconds: Counter[str] = field(default_factory=Counter)
     precision: str | None = None
     worst: list[tuple[float, str]] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
     first_row_s: float | None = None
     marks: list[Stretch] = field(default_factory=list)
 
@@ -53,6 +55,7 @@ class Tally:
         if self.first_row_s is None:
             self.first_row_s = self.elapsed_s
         self.statuses.update(rows["status"].to_pylist())
+        self._keep_faults(rows.filter(pc.not_equal(rows["status"], Status.OK.value)))
         for spent in rows["_seconds"].to_pylist():
             self.seconds.update(dict(spent))
         self._mark()
@@ -63,6 +66,11 @@ class Tally:
             if score is not None:
                 self.worst.append((score, name))
         self.worst = heapq.nsmallest(WORST, self.worst)
+
+    def _keep_faults(self, failed: pa.Table) -> None:
+        """The first of each status: thousands are often one mistake."""
+        for row in failed.select(["status", "id", "error"]).to_pylist():
+            self.faults.setdefault(row["status"], f"{row['id']}: {row['error']}")
 
     def _mark(self) -> None:
         """One for each hundredth of the images, so that a long run keeps a hundred."""

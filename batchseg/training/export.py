@@ -44,5 +44,7 @@ def export(
     for weights_before in unfinished.glob("*.safetensors*"):
         weights_before.unlink()
     network.save_pretrained(unfinished)
+    for file in unfinished.glob("*.safetensors"):
+        shutil.copymode(unfinished / "config.json", file)  # safetensors' own is for its owner alone
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(unfinished, folder)

@@ -147,3 +147,4 @@ def test_a_failing_image_is_found_within_its_batch(tmp_path: Path, monkeypatch: 
         f"select id, error from '{tmp_path}/results/images/*.parquet' where status != 'ok'"
     ).fetchall()
     assert failed == ("unlucky.png", "the model failed: ValueError: thirteen")
+    assert result.faults == {"model_failed": "unlucky.png: the model failed: ValueError: thirteen"}

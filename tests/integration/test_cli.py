@@ -78,13 +78,25 @@ def test_dry_run_resolves_and_starts_nothing(photos: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_pruned_is_told(tmp_path: Path) -> None:
+    for name in ("kept.png", "gone.png"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "images" / name)
+    words = ("run", tmp_path / "images", "--model", "threshold", "--output", tmp_path / "out", "--prune")
+    assert "no longer" not in command(*words).stderr
+    (tmp_path / "images" / "gone.png").unlink()
+    assert "1 that are no longer in the source" in " ".join(command(*words).stderr.split())
+
+
 def test_failed_images_and_gates_have_codes_of_their_own(photos: Path, tmp_path: Path) -> None:
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(mixed / "good.png")
     (mixed / "bad.png").write_bytes(b"")
     words = ("run", mixed, "--model", "threshold", "--output")
-    assert command(*words, tmp_path / "a").exit_code == 3
+    failed = command(*words, tmp_path / "a")
+    assert failed.exit_code == 3
+    assert "1 unreadable, first bad.png: the file is empty" in " ".join(failed.stderr.split())
     assert command(*words, tmp_path / "b", "--max-failed", "50%").exit_code == 0
     gated = command(*words, tmp_path / "c", "--max-failed", "1", "--min", "mean_iou=0.5")
     assert gated.exit_code == 4

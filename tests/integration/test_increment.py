@@ -57,6 +57,12 @@ def test_only_what_is_new_or_changed_is_computed(tmp_path: Path) -> None:
 
     record = night(tmp_path, prune=True)
     assert record["computed"] == {}
+    assert record["placement"] is None
     assert record["images"]["pruned"] == 5
     assert duckdb.sql(f"select count(*), count(distinct id) {rows}").fetchall() == [(545, 545)]
     assert sum(1 for _ in (tmp_path / "out" / "masks").iterdir()) == 545
+
+    draw(images, 600, 10)
+    record = night(tmp_path)
+    assert record["computed"] == {"ok": 1}
+    assert record["placement"]["actors"] == 1  # one image does not load the model twice
