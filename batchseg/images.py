@@ -157,12 +157,16 @@ def _orientation(picture: ImageFile) -> int:
 
 
 def _turn_upright(pixels_HWC: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    if orientation == _UPRIGHT:
+        return np.ascontiguousarray(pixels_HWC)
     # whole pixels move: twice as fast as single bytes
     pixels_HW = np.ascontiguousarray(pixels_HWC).view("V3")[..., 0]
     if orientation in _TRANSPOSED:
         pixels_HW = pixels_HW.T
     rows, columns = (-1 if orientation in turned else 1 for turned in (_UPSIDE_DOWN, _MIRRORED))
-    return np.ascontiguousarray(pixels_HW[::rows, ::columns, np.newaxis]).view(np.uint8)
+    # copied, even where one row or column is contiguous as it is: torch refuses negative strides
+    upright_HWC: NDArray[np.uint8] = pixels_HW[::rows, ::columns, np.newaxis].copy().view(np.uint8)
+    return upright_HWC
 
 
 def _labels(name: str, data: bytes | memoryview, limits: Limits) -> NDArray[Any]:

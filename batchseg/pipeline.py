@@ -145,6 +145,7 @@ def survey(config: RunConfig, model: Model, work: Location) -> Listing:
 def dry_run(config: RunConfig) -> dict[str, Any]:
     """Resolve everything and count the images, without Ray, the model's weights or a results folder."""
     model, results = Model.open(config), Results(config.output.path)
+    results.refuse_foreign()
     refuse_mixture(results, model, config)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         work = locate(folder)

@@ -160,6 +160,15 @@ def test_orientation_is_applied(kind, options, orientation):
     assert_equal(decode_image(data, LIMITS), upright[orientation], tolerance=40 if kind == "JPEG" else 0)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 7, 3), (7, 1, 3)])
+def test_a_turned_line_of_pixels_is_laid_out_anew(shape, orientation):
+    line = SMOOTH[: shape[0], : shape[1]]
+    turned = decode_image(save(line, "PNG", exif=with_orientation(orientation)), LIMITS)
+    assert all(stride > 0 for stride in turned.strides)  # what torch asks for
+    assert sorted(turned.reshape(-1, 3).tolist()) == sorted(line.reshape(-1, 3).tolist())
+
+
 @pytest.mark.parametrize("enough, scale", [((399, 599), 1), ((398, 598), 2), ((199, 299), 4), ((1, 1), 8)])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_jpeg_is_scaled_while_enough_pixels_remain(orientation, enough, scale):

@@ -65,6 +65,8 @@ def verify(results: str, quick: bool = False, repair: bool = False) -> VerifyRep
     folder = Results(results)
     if not folder.images.is_folder():
         raise OutputError(f"{folder.root}: holds no results of batchseg: it has no folder images/")
+    if repair:
+        folder.refuse_foreign()
     with exclusive(folder.root) if repair else nullcontext():
         return _verify(folder, quick, repair)
 

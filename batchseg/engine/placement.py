@@ -61,10 +61,18 @@ def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
     if device == "cuda":
         useful = max(1, math.ceil(images / batch_size))
         share = config.gpus_per_actor or 1.0
+        most = max(node.get("GPU", 0.0) for node in nodes.resources)
+        if share > most or (share > 1 and share % 1):
+            raise ConfigError(
+                f"segmentor.gpus_per_actor is {share:g}; it must be a part of one GPU or a whole number, and "
+                f"at most {most:g}, which is what a node here has"
+            )
         # an actor's GPUs are all on one node
         fit = sum(int(node.get("GPU", 0) / share) for node in nodes.resources)
         actors = config.actors or min(useful, max(1, fit))
-        return Placement(device, actors, share, 1.0, 1, batch_size, largest, nodes.without)
+        # the stages around the model need CPUs, too: with few, actors that took them would wait for ever
+        core = 1.0 if cpus >= 2 * actors else 0.0
+        return Placement(device, actors, share, core, 1, batch_size, largest, nodes.without)
     actors = config.actors or min(max(1, math.ceil(images / IMAGES_AN_ACTOR)), cpus)
     # as threads of one process do not reach beyond its node
     threads = max(1, min(cpus // actors, int(nodes.smallest("CPU"))))

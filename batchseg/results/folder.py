@@ -28,6 +28,9 @@ from batchseg.schema import Status
 from batchseg.stages.source.listing import PRIVATE
 from batchseg.storage import TEMPORARY, Location, locate
 
+# what a run or an evaluation writes, and a data set may have too
+WRITTEN = ("images", "pixels", "masks", "overlays", ".work", "classes.parquet", "run.json")
+
 
 class Results:
     """A results folder. Only the driver writes its tables, so parts never race."""
@@ -40,11 +43,23 @@ class Results:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Make the folder and keep other runs out of it. Raises OutputError."""
+        self.refuse_foreign()
         with self._writing():
             self.root.make_folder()
         with exclusive(self.root):
             self.open()
             yield
+
+    def refuse_foreign(self) -> None:
+        """Raises OutputError where a folder that no run has made holds what a run would replace or delete."""
+        if (self.root / "runs").is_folder():
+            return
+        taken = [name for name in WRITTEN if (self.root / name).exists()]
+        if taken:
+            raise OutputError(
+                f"{self.root}: holds {', '.join(taken)}, but no results of batchseg, and a run would replace "
+                "what is there; give the results a folder of their own"
+            )
 
     def open(self) -> None:
         """Make the folders and sweep away what an unfinished run left. Raises OutputError."""

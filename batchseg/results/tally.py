@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from batchseg.schema import Status
 
 WORST = 5
+TO_TELL = 6  # parts within the steady state: a single one may be many images that came at once
 EDGE = 0.1  # of the images at either end: there models load, or not every worker has something left to do
 
 
@@ -81,7 +82,7 @@ class Tally:
     def steady(self) -> Stretch | None:
         """From the first to the last tenth of the images; None where they came in too few parts to tell."""
         inner = [mark for mark in self.marks if EDGE <= mark.images / self.total <= 1 - EDGE]
-        if len(inner) < 2 or inner[-1].elapsed_s <= inner[0].elapsed_s:
+        if len(inner) < TO_TELL or inner[-1].elapsed_s <= inner[0].elapsed_s:
             return None
         first, last = inner[0], inner[-1]
         return Stretch(

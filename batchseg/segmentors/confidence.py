@@ -17,6 +17,9 @@ def confidence(probabilities_CHW: Tensor) -> Confidence:
 
     The entropy is Shannon's divided by log(C): 0 is certain, 1 is uniform; with one class it is 0. Its 95th
     percentile interpolates linearly between ranks, as `numpy.percentile` does.
+
+    Raises:
+        ValueError: there is a NaN among them, which every class would win.
     """
     probabilities = probabilities_CHW.float()
     top_HW = probabilities.amax(0)
@@ -27,7 +30,10 @@ def confidence(probabilities_CHW: Tensor) -> Confidence:
         _percentile_95(entropy_HW.flatten()),
         (top_HW < _LOW).float().mean(),
     ]
-    return Confidence(*torch.stack(summary).tolist())  # one transfer from the device
+    figures = Confidence(*torch.stack(summary).tolist())  # one transfer from the device
+    if math.isnan(figures.mean):
+        raise ValueError("its scores are not numbers (NaN); are there such among its weights?")
+    return figures
 
 
 def _relative_entropy(probabilities: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class HuggingFacePreparer:
         if getattr(size, "longest_edge", None):
             scale = min(scale, size.longest_edge / max(image_hw))
         step = getattr(self._processor, "size_divisor", None) or 1
-        height, width = (math.ceil(round(side * scale) / step) * step for side in image_hw)
+        height, width = (math.ceil(max(1, round(side * scale)) / step) * step for side in image_hw)
         return height, width
 
 

@@ -34,6 +34,7 @@ def fill(folder: Path) -> list[str]:
         overrides={"source": str(manifest), "segmentor": "threshold", "output": str(out)},
     )
     fingerprint = Model.open(config).fingerprint
+    (out / "runs").mkdir(parents=True)
     names = [f"camera/{number:07d}.jpg" for number in range(IMAGES_DONE)]
     pq.write_table(pa.table({"image": names, "version": names}), manifest)
     for start in range(0, IMAGES_DONE, ROWS_A_PART):

@@ -161,6 +161,30 @@ def test_actors_leave_room_for_short_tasks() -> None:
         assert chosen.actors * chosen.actor_cpus <= cpus / 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "nodes", "cpus"),
+    [
+        ([], [{"CPU": 1, "GPU": 1}], 0.0),
+        (["segmentor.gpus_per_actor=0.5"], [{"CPU": 2, "GPU": 1}], 0.0),
+        ([], [{"CPU": 2, "GPU": 1}], 1.0),
+    ],
+)
+def test_actors_with_gpus_leave_a_cpu_to_the_other_stages(
+    settings: list[str], nodes: list[dict[str, float]], cpus: float
+) -> None:
+    job = {"source": "photos", "segmentor": "threshold", "output": "results"}
+    config = batchseg.load_config(settings=settings, overrides=job)
+    assert place(config.segmentor, Nodes(tuple(nodes)), 1000).actor_cpus == cpus
+
+
+@pytest.mark.parametrize("share", ["2", "1.5", "1e9"])
+def test_more_gpus_than_a_node_has(share: str) -> None:
+    job = {"source": "photos", "segmentor": "threshold", "output": "results"}
+    config = batchseg.load_config(settings=[f"segmentor.gpus_per_actor={share}"], overrides=job)
+    with pytest.raises(ConfigError, match=r"segmentor\.gpus_per_actor is .* at most 1,"):
+        place(config.segmentor, Nodes(({"CPU": 8, "GPU": 1}, {"CPU": 8})), 1000)
+
+
 def test_a_gpu_that_is_not_there() -> None:
     job = {"source": "photos", "segmentor": {"kind": "threshold", "device": "cuda"}, "output": "results"}
     with pytest.raises(ConfigError, match="Ray sees no GPU"):

@@ -43,6 +43,13 @@ def test_what_comes_in_is_marked_a_hundred_times_at_most() -> None:
     assert (steady.images, steady.seconds) == (800, {"decode": 400.0})
 
 
+def test_a_few_parts_that_come_at_once_tell_no_rate() -> None:
+    # two actors whose chunks of four are ready at the same time
+    marks = [after(8.0, 4), after(8.001, 8), after(12.0, 12), after(12.001, 16), after(16.0, 20)]
+    told = timings(Tally(24, marks=marks), TWO_ACTORS)
+    assert (told["steady_images_per_s"], told["actor_utilisation"]) == (None, None)
+
+
 def test_too_few_parts_have_no_steady_state() -> None:
     row = {"id": "x", "status": "ok", "_seconds": []}
     tally = Tally(8)

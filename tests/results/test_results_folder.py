@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchseg.analysis.verify import verify
 from batchseg.errors import OutputError
 from batchseg.labels import LabelMap
 from batchseg.results.folder import Results
@@ -372,6 +373,29 @@ def test_the_record_is_written_twice_and_read_back(results: Results) -> None:
 
 
 # -- what cannot be done
+
+
+@pytest.mark.parametrize(
+    "name", ["images/a.jpg", "masks/a.png", "pixels/mine.parquet", ".work/x", "run.json"]
+)
+def test_what_no_run_has_made_stays_as_it_is(tmp_path: Path, name: str) -> None:
+    precious = tmp_path / name
+    precious.parent.mkdir(exist_ok=True)
+    precious.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="give the results a folder"), Results(str(tmp_path)).held():
+        pass
+    with pytest.raises(OutputError, match="no results of batchseg"):
+        verify(str(tmp_path), repair=True)
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == [precious.name]
+    assert precious.read_bytes() == b"precious"
+
+
+def test_a_folder_with_other_things_takes_results(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("source: photos")
+    for _ in range(2):
+        with Results(str(tmp_path)).held():
+            pass
+    assert (tmp_path / "job.yaml").is_file()
 
 
 def test_a_results_path_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def test_ignorance():
     assert_close(confidence(torch.full((4, 5, 6), 0.25)), Confidence(0.25, 1.0, 1.0, 1.0))
 
 
+def test_a_network_that_has_lost_its_numbers_is_no_network():
+    probabilities = torch.full((3, 20, 20), 1 / 3)
+    probabilities[1, 7, 9] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        confidence(probabilities)
+
+
 def test_exactly_half_is_not_low():
     assert confidence(torch.full((2, 3, 3), 0.5)).low_fraction == 0.0
 
