@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -49,19 +50,38 @@ def _owner() -> dict[str, Any]:
 
 def _acquire(place: Location, ours: dict[str, Any]) -> None:
     try:
-        if _create(place, ours):
-            return
-        holder = _read(place)
-        if holder is not None and _alive(holder):
-            raise OutputError(
-                f"{place.parent}: another run writes here (process {holder['pid']} on {holder['host']}, "
-                f"since {holder['started_at']}); wait for it, or choose another --output"
-            )
-        place.delete()
-        if not _create(place, ours):
-            raise OutputError(f"{place.parent}: another run has just taken over this folder; try again later")
+        with _one_by_one(place.parent):
+            if _create(place, ours):
+                return
+            holder = _read(place)
+            if holder is not None and _alive(holder):
+                raise OutputError(
+                    f"{place.parent}: another run writes here (process {holder['pid']} on {holder['host']}, "
+                    f"since {holder['started_at']}); wait for it, or choose another --output"
+                )
+            place.delete()
+            if not _create(place, ours):
+                raise OutputError(
+                    f"{place.parent}: another run has just taken over this folder; try again later"
+                )
     except OSError as exc:
         raise OutputError(f"{place.parent}: cannot be written: {exc.strerror or exc}") from exc
+
+
+@contextmanager
+def _one_by_one(folder: Location) -> Iterator[None]:
+    """Among the processes of one machine: of two that find a dead holder, the later must not delete the
+    lock of the earlier."""
+    if not folder.is_local:
+        yield
+        return
+    opened = os.open(folder.path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a network's file system may know no such thing
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def _create(place: Location, ours: dict[str, Any]) -> bool:
@@ -87,9 +107,11 @@ def _held_by(place: Location, ours: dict[str, Any]) -> bool:
 
 def _read(place: Location) -> dict[str, Any] | None:
     try:
-        held: dict[str, Any] = json.loads(place.read())
+        held = json.loads(place.read())
     except (FileNotFoundError, ValueError):  # none, or one that was killed while writing it
         return None
+    if not isinstance(held, dict) or not {"host", "pid", "started_at", "token", "seen"} <= held.keys():
+        raise OutputError(f"{place}: is no lock of batchseg; remove it, or choose another --output")
     return held
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,15 +124,27 @@ def _load(checkpoint: Any) -> dict[str, Any]:
 
 
 def _hardware(config: TrainConfig, nodes: Nodes) -> tuple[int, int, str]:
-    """Workers, CPUs of each, and the device. Raises ConfigError where there is no GPU to use."""
+    """Workers, CPUs of each, and the device. Raises ConfigError where there is no GPU, or no room for them."""
     gpus = int(nodes.total("GPU"))
     device = config.device if config.device != "auto" else ("cuda" if gpus else "cpu")
     if device == "cuda" and not gpus:
         raise ConfigError("device is cuda, but Ray sees no GPU; use --device cpu or auto")
     workers = config.workers or (gpus if device == "cuda" else 1)
-    able = [node for node in nodes.resources if node.get("GPU" if device == "cuda" else "CPU", 0) >= 1]
-    share = -(-workers // len(able))
-    return workers, max(1, int(min(node.get("CPU", 1) for node in able)) // share), device
+    most = int(max(node.get("CPU", 0) for node in nodes.resources))
+    for cpus in range(most, 0, -1):
+        if _room(nodes, cpus, device) >= workers:
+            return workers, cpus, device
+    each = "a CPU and a GPU" if device == "cuda" else "a CPU"
+    raise ConfigError(  # Ray would wait for ever
+        f"workers is {workers}, but each takes {each}, and there is room for {_room(nodes, 1, device)}"
+    )
+
+
+def _room(nodes: Nodes, cpus: int, device: str) -> int:
+    """How many workers of so many CPUs, and on cuda a GPU, fit on the nodes."""
+    gpus = [node.get("GPU", 0) if device == "cuda" else math.inf for node in nodes.resources]
+    fitting = (min(node.get("CPU", 0) // cpus, gpu) for node, gpu in zip(nodes.resources, gpus, strict=True))
+    return sum(int(each) for each in fitting)
 
 
 def _input_size(start: HuggingFaceCheckpoint) -> int:

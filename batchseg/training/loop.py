@@ -164,6 +164,7 @@ class Learner:
     def _judge(self, loss: float) -> None:
         """Validate, and keep what was learnt. Raises CannotGoOn."""
         learnt_s = monotonic() - self.begun
+        self._check_weights()
         self.network.eval()
         found = validate(self.model, self.validation_loader, self.job.label_map.num_classes, self.config.seed)
         found.matrix = ConfusionMatrix(_summed(found.matrix.counts, self.model.device))
@@ -176,6 +177,13 @@ class Learner:
             self.state.best_mean_iou, self.state.best_epoch = row["mean_iou"], self.state.epoch
         self._report(row)
         self._tell(epoch=row)
+
+    def _check_weights(self) -> None:
+        """Raises CannotGoOn, on all workers, where the model could not be saved: that is done in float16."""
+        values = [value for value in self.network.state_dict().values() if value.is_floating_point()]
+        strange = sum(not value.half().isfinite().all() for value in values)
+        if _summed(np.array([strange]), self.model.device).any():
+            raise CannotGoOn(f"a weight is not a finite number in float16 at step {self.state.step}")
 
     def _row(self, loss: float, learnt_s: float, found: Validation) -> dict[str, Any]:
         temperature, likelihood = found.calibration()

@@ -85,10 +85,10 @@ def train(config: TrainConfig, on_news: OnNews = lambda news: None) -> TrainResu
     """
     root = _folder(config.output)
     with exclusive(locate(str(root))):
-        finished = _earlier(config, root)
-        if finished is not None:
-            return _result(root, finished)
-        start = _start(config, root)
+        earlier = _earlier(config, root)
+        if earlier is not None and earlier["status"] == "finished":
+            return _result(root, earlier)
+        start = _start(config, root, anew=earlier is None)
         label_map = _labels(config, start)
         rows = _rows(config, label_map)
         _write_record(root, {"status": "started", "config": config.model_dump(mode="json")})
@@ -109,10 +109,10 @@ def _folder(output: str) -> Path:
 
 
 def _earlier(config: TrainConfig, root: Path) -> dict[str, Any] | None:
-    """The record of a training that is finished. Raises OutputError for one with other settings."""
+    """The record of a training in this folder. Raises OutputError for one with other settings."""
     try:
         record: dict[str, Any] = json.loads((root / RECORD).read_text(encoding="utf-8"))
-        before = record["config"]
+        before, _ = record["config"], record["status"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -126,14 +126,16 @@ def _earlier(config: TrainConfig, root: Path) -> dict[str, Any] | None:
         raise OutputError(
             f"{root} holds a training with other settings ({'; '.join(changes)}); choose a fresh --output"
         )
-    return record if record["status"] == "finished" else None
+    return record
 
 
-def _start(config: TrainConfig, root: Path) -> HuggingFaceCheckpoint:
-    """The checkpoint to start from, written once."""
+def _start(config: TrainConfig, root: Path, anew: bool) -> HuggingFaceCheckpoint:
+    """The checkpoint to start from, written once: a training that goes on must find the same."""
     folder = root / STATE / "start"
     if isinstance(config.model, NewModel) and config.model.mode == "lora":
         require_peft()
+    if anew:  # what lies there is of settings that came to nothing
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         unfinished = folder.with_name(".start.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -71,6 +71,60 @@ def test_a_lock_cut_short_is_taken_over(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("text", ["[]", '{"_meta": {"hash": 1}}'])
+def test_a_lock_of_another_program_is_left_alone(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".lock").write_text(text)
+    with pytest.raises(OutputError, match=r"\.lock: is no lock of batchseg; remove it"):
+        with Results(str(tmp_path)).held():
+            pass
+    assert (tmp_path / ".lock").read_text() == text
+
+
+RACE = """
+import sys
+from batchseg.errors import OutputError
+from batchseg.results.lock import exclusive
+from batchseg.storage import locate
+root = locate(sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    sys.stdin.readline()
+    try:
+        with exclusive(root):
+            print("held", flush=True)
+            sys.stdin.readline()
+    except OutputError:
+        print("refused", flush=True)
+        sys.stdin.readline()
+    print("left", flush=True)
+"""
+
+
+def test_of_many_that_find_a_dead_holder_one_takes_over(tmp_path: Path) -> None:
+    rounds, racers = 30, 4
+    dead = {"host": platform.node(), "pid": 2**22 + 1, "started_at": "x", "token": "x", "seen": time()}
+    words = [sys.executable, "-c", RACE, str(tmp_path), str(rounds)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(words, **pipes) for _ in range(racers)]
+    try:
+        for _ in range(rounds):
+            (tmp_path / ".lock").write_text(json.dumps(dead))
+            assert sorted(_answers(processes)) == ["held"] + ["refused"] * (racers - 1)
+            assert _answers(processes) == ["left"] * racers
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def _answers(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """Let all go on at once; what each says next."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return [process.stdout.readline().strip() for process in processes if process.stdout is not None]
+
+
 def test_failure_gives_the_folder_back(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), Results(str(tmp_path)).held():
         raise RuntimeError

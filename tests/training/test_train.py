@@ -30,7 +30,7 @@ import batchseg
 from batchseg.cli import cli
 from batchseg.config import METRICS
 from batchseg.config_train import TrainConfig
-from batchseg.errors import ModelError
+from batchseg.errors import ModelError, SourceError
 from batchseg.load import read_config
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -228,6 +228,25 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(slices: Pa
     assert pq.read_table(tmp_path / "out" / "history.parquet").num_rows >= 1
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_weights_beyond_bounds_after_the_last_step_are_not_saved(slices: Path, tmp_path: Path) -> None:
+    # a step of Adam is as long as the rate: 1e6 is a number in float32, and none in the file's float16
+    config = settings(slices, tmp_path / "out", epochs=1, batch_size=30, warmup_steps=0, learning_rate=1e6)
+    with pytest.raises(ModelError, match="a weight is not a finite number in float16 at step 1; no epoch"):
+        batchseg.train(config)
+    assert not (tmp_path / "out" / "model").exists()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_model_of_settings_that_came_to_nothing_is_not_gone_on_with(slices: Path, tmp_path: Path) -> None:
+    few = {"epochs": 1, "batch_size": 30}
+    with pytest.raises(SourceError, match="no image is for validation"):
+        batchseg.train(settings(slices, tmp_path / "out", validation=["nobody/*"], seed=1, **few))
+    model = {"mode": "none", "widths": [8, 16, 16, 16], "decoder_width": 16, "size": SIDE}
+    result = batchseg.train(settings(slices, tmp_path / "out", model=model, **few))
+    assert json.loads(Path(result.model, "config.json").read_text())["widths"] == model["widths"]
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "sentence"),
     [
@@ -246,6 +265,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(slices: Pa
         ({"augmentation": {"scale": [2, 1]}}, 2, "augmentation.scale"),
         ({"epoch": 3}, 2, "epoch"),
         ({"device": "cuda"}, 2, "device is cuda, but Ray sees no GPU"),
+        ({"workers": 999}, 2, "workers is 999, but each takes a CPU, and there is room for "),
     ],
     ids=str,
 )
