@@ -12,11 +12,12 @@ from batchseg.analysis.compare import CompareReport, compare
 from batchseg.analysis.verify import VerifyReport, verify
 from batchseg.config_compare import CompareConfig, Comparison, Night, NightConfig
 from batchseg.engine.execute import OnProgress, ignore
+from batchseg.errors import BatchsegError
 from batchseg.pipeline import run
 from batchseg.results.folder import Results
 from batchseg.results.lock import exclusive
 from batchseg.results.nights import Nights
-from batchseg.results.record import EXIT_FINISHED, RunResult
+from batchseg.results.record import EXIT_FINISHED, EXIT_GATE_FAILED, RunResult
 from batchseg.storage import Location
 
 EXIT_BROKEN = 1
@@ -29,7 +30,8 @@ class NightResult:
     Attributes:
         run: what the run itself says.
         verified: whether the results folder is whole.
-        compared: with the last good night; None on the first, and where the folder is not whole.
+        compared: with the last good night; None on the first, where the folder is not whole, and where the
+            two cannot be compared.
         reference: the folder of that night.
         exit_code: 1 the folder is not whole, else 3 or 4 as the run says, else 4 as the comparison says.
         sentences: what is wrong, one each.
@@ -65,8 +67,16 @@ def night(config: NightConfig, on_progress: OnProgress = ignore) -> NightResult:
         nights = Nights(results)
         reference = nights.last()
         verified = verify(str(results.root), quick=config.night.verify == "quick")
-        compared = _compare(config.night, reference, results) if verified.ok else None
-        code, sentences = _judge(result, verified, compared)
+        compared, obstacle = None, None
+        if verified.ok and reference is not None:
+            try:
+                compared = _compare(config.night, reference, results)
+            except BatchsegError as exc:
+                obstacle = (
+                    f"not compared with the last good night: {exc}; if that is meant, remove {nights.root}, "
+                    "and the next night begins anew"
+                )
+        code, sentences = _judge(result, verified, compared, obstacle)
         facts: dict[str, Any] = {
             "reference": str(reference) if reference else None,
             "exit_code": code,
@@ -90,20 +100,20 @@ def failure(exc: BaseException) -> str:
     return f"batchseg {_today()} failed: {_one_line(str(exc) or type(exc).__name__)}"
 
 
-def _compare(settings: Night, reference: Location | None, results: Results) -> CompareReport | None:
-    if reference is None:
-        return None
+def _compare(settings: Night, reference: Location, results: Results) -> CompareReport:
     shared = {name: getattr(settings, name) for name in Comparison.model_fields}
     return compare(CompareConfig(old=str(reference), new=str(results.root), **shared))
 
 
 def _judge(
-    result: RunResult, verified: VerifyReport, compared: CompareReport | None
+    result: RunResult, verified: VerifyReport, compared: CompareReport | None, obstacle: str | None
 ) -> tuple[int, list[str]]:
     if not verified.ok:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in verified.counts.items())
         broken = f"the results folder is not whole: {counts}; `batchseg verify` says more, --repair mends it"
         return EXIT_BROKEN, [broken, *result.gates]
+    if obstacle is not None:
+        return result.exit_code or EXIT_GATE_FAILED, [*result.gates, obstacle]
     gates = compared.gates if compared else []
     return result.exit_code or (compared.exit_code if compared else EXIT_FINISHED), [*result.gates, *gates]
 

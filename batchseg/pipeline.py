@@ -50,13 +50,15 @@ def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
     model, results = Model.open(config), Results(config.output.path)
     with results.held():
         refuse_mixture(results, model, config)
+        listing = survey(config, model, results.work)
+        refuse_leftovers(results, model, config, listing)
         task = Task(
             config=config,
             hardware=config.segmentor,
             model=model.name,
             fingerprint=model.fingerprint,
             label_map=model.label_map,
-            listing=survey(config, model, results.work),
+            listing=listing,
             done=results.done(model.fingerprint),
             prune=config.prune,
             profile=config.profile,
@@ -150,6 +152,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         work = locate(folder)
         listing = survey(config, model, work)
+        refuse_leftovers(results, model, config, listing)
         remaining = write_remaining(listing, work / "remaining.arrow", results.done(model.fingerprint))
     return {
         "images": {
@@ -176,5 +179,19 @@ def refuse_mixture(results: Results, model: Model, config: RunConfig) -> None:
     raise OutputError(
         f"{results.root} holds masks of another model or setting "
         f"({'; '.join(changes) or 'its weights changed'}); "
-        "choose a fresh --output, or have everything computed again with --recompute"
+        "choose a fresh --output, or have everything computed again with --recompute (and --prune, where "
+        "the source no longer has some of the images)"
     )
+
+
+def refuse_leftovers(results: Results, model: Model, config: RunConfig, listing: Listing) -> None:
+    """Raises OutputError where rows of other classes would stay: they cannot be summed up with new ones."""
+    classes = (results.record() or {}).get("model", {}).get("classes")
+    if config.prune or classes in (None, list(model.label_map.names)):
+        return
+    left = results.unlisted(listing.ids())
+    if left:
+        raise OutputError(
+            f"{results.root}: holds rows of {left:,} images that are not in the source and that have other "
+            "classes; remove them with --prune, or choose a fresh --output"
+        )

@@ -13,7 +13,7 @@ from pyarrow import fs
 from batchseg.analysis.findings import Findings
 from batchseg.analysis.parts import Part, broken_rows
 from batchseg.config import Limits
-from batchseg.errors import RowFault
+from batchseg.errors import OutputError, RowFault
 from batchseg.images import decode_labels
 from batchseg.keys import KeySet, keys, repeated
 from batchseg.results.folder import Results
@@ -65,7 +65,7 @@ def try_presence(results: Results, parts: list[Part], findings: Findings) -> int
 
 
 def try_contents(results: Results, parts: list[Part], num_classes: int | None, findings: Findings) -> int:
-    """Decode the mask of every row that is not broken yet; how many were decoded."""
+    """Decode the mask of every row that is not broken yet; how many were decoded. Raises OutputError."""
     decoded = 0
     for part in parts:
         rows = np.flatnonzero(part.named & ~part.broken) if not part.lost else ()
@@ -100,8 +100,10 @@ def _try_mask(
     limits = Limits(max_pixels=max(Limits().max_pixels, width * height))
     try:
         ids_HW = decode_labels((results.root / row["mask"]).read(), limits)
-    except OSError as exc:
-        return "mask_unreadable", f"cannot be read: {exc.strerror or exc}"
+    except FileNotFoundError:
+        return "mask_missing", "is not there"
+    except OSError as exc:  # a file that may not be read may well be whole
+        raise OutputError(f"{results.root / row['mask']}: cannot be read: {exc.strerror or exc}") from exc
     except RowFault as fault:
         return "mask_unreadable", f"cannot be read: {str(fault).removeprefix('label file: ')}"
     if ids_HW.shape[:2] != (height, width):

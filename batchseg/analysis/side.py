@@ -10,6 +10,7 @@ from typing import Any
 from batchseg.analysis.classes import class_names
 from batchseg.errors import LabelMapError, OutputError
 from batchseg.results.folder import Results
+from batchseg.results.record import parse_record
 from batchseg.storage import Location, locate
 
 
@@ -104,11 +105,12 @@ def _folder_of(record: Location) -> Location:
 
 def _read_record(place: Location) -> dict[str, Any]:
     try:
-        record = json.loads(place.read())
+        return parse_record(place.read())
     except FileNotFoundError as exc:
         raise OutputError(f"{place}: no such record") from exc
-    except (OSError, ValueError) as exc:
+    except json.JSONDecodeError as exc:
         raise OutputError(f"{place}: cannot be read: {exc}") from exc
-    if not isinstance(record, dict) or not isinstance(record.get("run_id"), str):
-        raise OutputError(f"{place}: is not the record of a run: it has no run_id")
-    return record
+    except ValueError as exc:
+        raise OutputError(f"{place}: {exc}") from exc
+    except OSError as exc:
+        raise OutputError(f"{place}: cannot be read: {exc.strerror or exc}") from exc

@@ -110,7 +110,7 @@ def _try_record(record: dict[str, Any] | None, rows: int, findings: Findings) ->
     """More rows than were listed are no fault: rows of images that are gone stay, and so do those of a
     run before one with a limit. Fewer are."""
     if record is None:
-        findings.add("record", "run.json", "is missing or not JSON; no run has come to its end")
+        findings.add("record", "run.json", "is missing, or no record; no run has come to its end")
         return
     status, listed = record.get("status"), record.get("images", {}).get("listed")
     if status != "finished":

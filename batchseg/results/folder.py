@@ -23,6 +23,7 @@ from batchseg.keys import KeySet, keys, superseded
 from batchseg.labels import LabelMap
 from batchseg.metrics import ConfusionMatrix
 from batchseg.results.lock import exclusive
+from batchseg.results.record import parse_record
 from batchseg.results.tables import classes_table, exploded, read_part, unique, write_table
 from batchseg.schema import Status
 from batchseg.stages.source.listing import PRIVATE
@@ -115,10 +116,14 @@ class Results:
     def record(self) -> dict[str, Any] | None:
         """The record of the last run, if there is one."""
         try:
-            loaded: dict[str, Any] = json.loads((self.root / "run.json").read())
+            return parse_record((self.root / "run.json").read())
         except (FileNotFoundError, ValueError):
             return None
-        return loaded
+
+    def unlisted(self, listed: KeySet) -> int:
+        """Rows of images whose id is not in `listed`."""
+        parts = (read_part(part, ["id"])["id"] for part in self.images.files(".parquet"))
+        return sum(int((~listed.contains(keys(ids.to_pylist()))).sum()) for ids in parts)
 
     # -- writing
 
@@ -190,7 +195,15 @@ class Results:
         for part in self.pixels.files(".parquet"):
             table = read_part(part, ["truth", "predicted", "pixels"])
             truth, predicted = (pc.fill_null(table[name], -1).to_numpy() for name in ("truth", "predicted"))
-            total += ConfusionMatrix.from_sparse(truth, predicted, table["pixels"].to_numpy(), num_classes)
+            try:
+                total += ConfusionMatrix.from_sparse(
+                    truth, predicted, table["pixels"].to_numpy(), num_classes
+                )
+            except ValueError as exc:
+                raise OutputError(
+                    f"{part}: holds classes beyond the {num_classes} of this label map ({exc}); "
+                    "--prune removes the rows of images that the source no longer has"
+                ) from exc
         return total
 
 

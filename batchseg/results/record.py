@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
@@ -96,6 +97,17 @@ def run_record(
         "computed": dict(sorted(tally.statuses.items())),
         **facts,
     }
+
+
+def parse_record(data: bytes) -> dict[str, Any]:
+    """What run.json holds. Raises ValueError where it is not the record of a run."""
+    record = json.loads(data)
+    if not isinstance(record, dict) or not isinstance(record.get("run_id"), str):
+        raise ValueError("is not the record of a run: it has no run_id")
+    for part in ("config", "model", "images", "computed"):
+        if not isinstance(record.get(part, {}), dict):
+            raise ValueError(f"is not the record of a run: its {part} is no object")
+    return record
 
 
 def package_versions() -> dict[str, str | None]:

@@ -46,12 +46,15 @@ def classes_table(total: ConfusionMatrix, label_map: LabelMap) -> pa.Table:
 
 
 def read_part(part: Location, columns: list[str] | None = None) -> pa.Table:
-    """A whole Parquet file. Raises OutputError naming it when it cannot be read."""
+    """A whole Parquet file, or some of its columns. Raises OutputError naming it when it cannot be read."""
     try:
         with part.filesystem.open_input_file(part.path) as file:
-            return pq.ParquetFile(file).read(columns=columns)
+            table = pq.ParquetFile(file).read(columns=columns)
     except (OSError, pa.ArrowException) as exc:
         raise OutputError(f"{part}: cannot be read: {exc}") from exc
+    if columns and (missing := [name for name in columns if name not in table.column_names]):
+        raise OutputError(f"{part}: is no table of batchseg: it has no column {', '.join(missing)}")
+    return table
 
 
 def write_table(place: Location, table: pa.Table) -> None:

@@ -124,7 +124,7 @@ def _load(checkpoint: Any) -> dict[str, Any]:
 
 
 def _hardware(config: TrainConfig, nodes: Nodes) -> tuple[int, int, str]:
-    """Workers, CPUs of each, and the device. Raises ConfigError where there is no GPU, or no room for them."""
+    """Workers, CPUs of each, and the device. Raises ConfigError where there is no GPU or no room."""
     gpus = int(nodes.total("GPU"))
     device = config.device if config.device != "auto" else ("cuda" if gpus else "cpu")
     if device == "cuda" and not gpus:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +211,10 @@ def garble_record(results: Path) -> None:
     (results / "run.json").write_text("{")
 
 
+def foreign_record(results: Path) -> None:
+    (results / "run.json").write_text('{"run_id": "x", "images": [1], "model": "mine"}')
+
+
 def interrupted(results: Path) -> None:
     record = json.loads((results / "run.json").read_text())
     (results / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
@@ -240,6 +247,7 @@ DAMAGE = [
     (delete_classes, {"classes": 1}),
     (delete_record, {"record": 1}),
     (garble_record, {"record": 1}),
+    (foreign_record, {"record": 1}),
     (interrupted, {"record": 1}),
 ]
 
@@ -313,6 +321,33 @@ def test_rows_of_images_that_are_gone_and_leftovers_of_a_killed_run_are_no_fault
     assert verify(str(results)).counts == {}
     assert verify(str(results), repair=True).repaired is not None
     assert not leftover.exists()
+
+
+REPAIR_AS_NOBODY = """
+import os, sys
+from batchseg.analysis.verify import verify
+from batchseg.errors import OutputError
+import batchseg.images, PIL.PngImagePlugin  # all that it needs, while it may read it
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    print(verify(sys.argv[1], repair=True))
+except OutputError as exc:
+    print(exc)
+"""
+
+
+def test_a_mask_that_may_not_be_read_is_not_taken_away(scene: Path) -> None:
+    with tempfile.TemporaryDirectory() as open_folder:  # pytest keeps its own to their owner
+        results = shutil.copytree(scene / "results", Path(open_folder) / "results")
+        for path in (Path(open_folder), results, *results.rglob("*")):
+            path.chmod(0o777)
+        (results / MASK).chmod(0)
+        words = [sys.executable, "-c", REPAIR_AS_NOBODY, str(results)]
+        root = Path(batchseg.__file__).parent.parent
+        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=root)
+        assert done.stdout == f"{results / MASK}: cannot be read: Permission denied\n"
+        assert (results / MASK).exists()
 
 
 def test_many_problems_are_counted_and_some_are_listed(scene: Path) -> None:

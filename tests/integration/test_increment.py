@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 import batchseg
+from batchseg.errors import OutputError
+from batchseg.pipeline import dry_run
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 
@@ -66,3 +68,27 @@ def test_only_what_is_new_or_changed_is_computed(tmp_path: Path) -> None:
     record = night(tmp_path)
     assert record["computed"] == {"ok": 1}
     assert record["placement"]["actors"] == 1  # one image does not load the model twice
+
+
+def test_rows_of_other_classes_do_not_stay_beside_new_ones(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for number in range(4):
+        draw(images, number, 250)
+
+    def job(*levels: int, **more: object) -> batchseg.RunConfig:
+        parts = {"source": str(images), "segmentor": {"kind": "threshold", "levels": levels}}
+        return batchseg.load_config(overrides={**parts, "output": str(out), **more})
+
+    batchseg.run(job(100, 200))
+    (images / "0003.png").unlink()
+    before = [path.name for path in (out / "images").iterdir()]
+    for start in (batchseg.run, dry_run):
+        with pytest.raises(OutputError, match="rows of 1 images that are not in the source.* --prune"):
+            start(job(100, recompute=True))
+    assert [path.name for path in (out / "images").iterdir()] == before
+
+    record = batchseg.run(job(100, recompute=True, prune=True)).record
+    assert (record["computed"], record["images"]["pruned"]) == ({"ok": 3}, 1)
+    counts = duckdb.sql(f"select predicted, sum(pixels) from '{out}/pixels/*.parquet' group by 1").fetchall()
+    assert counts == [(1, 3 * 6 * 9)]

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_the_last_good_night_stays_the_reference(tmp_path: Path, night: Any) -> 
     assert refused.exit_code == 1
     assert "holds masks of another model" in refused.stderr
     assert re.fullmatch(
-        r"batchseg \S+ failed: .* holds masks of another model .*--recompute\n", refused.stdout
+        r"batchseg \S+ failed: .* holds masks of another model .*--recompute .*\n", refused.stdout
     )
     mended = night(*level(GOOD), "--summary")
     assert (mended.exit_code, spoken(mended.stdout)["change"]) == (0, "+0.0000")
@@ -181,6 +182,29 @@ def test_failed_images_outrank_a_drop_and_broken_results_both(tmp_path: Path, ni
     assert broken.exit_code == 1
     assert "the results folder is not whole: 1 mask_missing" in broken.stdout
     assert record(tmp_path)["night"]["compared"] is None
+    assert len(kept(tmp_path)) == 1
+
+
+def test_a_night_that_cannot_be_compared_says_why_and_how_to_begin_anew(tmp_path: Path, night: Any) -> None:
+    write_config(tmp_path)
+    draw(tmp_path, *range(3))
+    night()
+    kept_night = tmp_path / "results" / "nights" / kept(tmp_path)[0]
+    for part in (kept_night / "images").iterdir():
+        part.write_bytes(b"no table")
+    nights = tmp_path / "results" / "nights"
+    advice = f"if that is meant, remove {nights}, and the next night begins anew"
+    damaged = night("--summary")
+    assert (damaged.exit_code, record(tmp_path)["night"]["compared"]) == (4, None)
+    assert f"not compared with the last good night: {part}: cannot be read" in damaged.stdout
+    assert advice in damaged.stdout
+
+    three = f"--set=segmentor.levels=[{GOOD}, {WORSE}]"
+    changed = night(three, "--recompute", "--summary")
+    assert changed.exit_code == 4
+    assert "the classes differ (2 in" in changed.stdout and advice in changed.stdout
+    shutil.rmtree(nights)
+    assert night(three, "--summary").exit_code == 0
     assert len(kept(tmp_path)) == 1
 
 

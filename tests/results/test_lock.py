@@ -74,9 +74,9 @@ def test_a_lock_cut_short_is_taken_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[]", '{"_meta": {"hash": 1}}'])
 def test_a_lock_of_another_program_is_left_alone(tmp_path: Path, text: str) -> None:
     (tmp_path / ".lock").write_text(text)
-    with pytest.raises(OutputError, match=r"\.lock: is no lock of batchseg; remove it"):
-        with Results(str(tmp_path)).held():
-            pass
+    refused = pytest.raises(OutputError, match=r"\.lock: is no lock of batchseg; remove it")
+    with refused, Results(str(tmp_path)).held():
+        pass
     assert (tmp_path / ".lock").read_text() == text
 
 

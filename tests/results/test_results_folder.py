@@ -429,6 +429,18 @@ def test_a_damaged_part_is_named(results: Results) -> None:
         results.done("model")
 
 
+def test_a_table_of_another_program_is_named(results: Results) -> None:
+    pq.write_table(pa.table({"id": ["a"]}), results.images.path + "/1.parquet")
+    with pytest.raises(OutputError, match=r"1\.parquet: is no table of batchseg: it has no column status"):
+        results.counts()
+
+
+def test_pixels_of_classes_that_the_label_map_does_not_have_are_named(results: Results) -> None:
+    results.commit("1.parquet", table(row("a", {(0, 7): 3})))
+    with pytest.raises(OutputError, match=r"pixels/1\.parquet: holds classes beyond the 3 of this label map"):
+        results.finish(LABELS)
+
+
 # -- scale
 
 
