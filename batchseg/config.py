@@ -35,9 +35,9 @@ METRICS = (
 
 
 class Model(BaseModel):
-    """Unknown keys are refused, values are fixed after validation."""
+    """Unknown keys and infinite numbers are refused, values are fixed after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FolderSource(Model):
@@ -194,7 +194,9 @@ class Limits(Model):
     segment_timeout_s: float | None = Field(
         None,
         gt=0,
-        description="Seconds one model call may take before its images count as failed. Null: any.",
+        le=1e6,
+        description="Seconds one model call may take before its images count as failed; 10 min more where a "
+        "network is compiled in it. Null: any.",
     )
 
 

@@ -35,6 +35,8 @@ from batchseg.stages.source import open_source
 from batchseg.stages.source.plan import Listing, write_listing, write_remaining
 from batchseg.storage import Location, locate
 
+COMPILING_S = 600.0  # what a network may take for it at a new shape
+
 
 def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
     """Segment every image of the source that is not done yet.
@@ -91,6 +93,7 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
     network = isinstance(config.segmentor, NetworkConfig)
     if placement.device == "cpu" and network:
         keep_freed_memory()
+    compiled = isinstance(config.segmentor, NetworkConfig) and config.segmentor.compile
     resolved = resolve_precision(config.segmentor.precision, placement.device)
     segmentor = checkpoint.load(placement.device, resolved)
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
@@ -103,6 +106,7 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
             resolved if network else None,
             config.limits.segment_timeout_s,
             placement.largest_batch,
+            COMPILING_S if compiled else 0.0,
         )
     ]
 

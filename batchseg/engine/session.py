@@ -8,13 +8,16 @@ import signal
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from typing import Any
+from urllib.parse import urlsplit
 
 from batchseg.errors import ConfigError
 
 ANSWER_S = 5.0
+_SETTINGS = 4  # the type of a frame, which stands behind its length of three bytes
+_NO_SETTINGS = bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
 
 
 @contextmanager
@@ -52,18 +55,50 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself keeps trying for minutes."""
+    """Ray itself keeps trying for minutes, and deaf to Ctrl-C."""
+    if address in ("auto", "local"):  # there Ray knows at once
+        return
     if address.startswith(("http://", "https://")):
         raise ConfigError(
             f"ray.address {address}: that is a job server, which `batchseg submit` gives jobs to"
         )
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return  # "auto": Ray knows at once
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+        with socket.create_connection(_host_and_port(address), ANSWER_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "1":
+                _greet(connection)
     except OSError as exc:
         raise ConfigError(f"ray.address {address}: nothing answers there: {exc.strerror or exc}") from exc
+    except _StrangerError as exc:
+        raise ConfigError(
+            f"ray.address {address}: what answers there is not Ray; the port of a cluster is 6379 by default, "
+            "that of a Ray client server 10001"
+        ) from exc
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    with suppress(ValueError):  # as for a port that is no number, or too large
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        if parts.scheme in ("", "ray") and parts.hostname and parts.port and not parts.path:
+            return parts.hostname, parts.port
+    raise ConfigError(
+        f"ray.address {address}: must be host:port, ray://host:port of a Ray client server, or auto"
+    )
+
+
+class _StrangerError(Exception):
+    """Something listens that does not speak Ray's protocol."""
+
+
+def _greet(connection: socket.socket) -> None:
+    """Ray speaks gRPC, and so HTTP/2, where either side begins with its settings (RFC 9113, 3.4)."""
+    connection.settimeout(ANSWER_S)
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _NO_SETTINGS)
+    try:
+        answer = connection.recv(len(_NO_SETTINGS), socket.MSG_WAITALL)
+    except (TimeoutError, ConnectionResetError) as exc:
+        raise _StrangerError from exc
+    if len(answer) < len(_NO_SETTINGS) or answer[3] != _SETTINGS:
+        raise _StrangerError
 
 
 def _quiet_import() -> Any:

@@ -35,7 +35,9 @@ class Segment:
 
     Args:
         batch_size: of the first batches.
+        timeout_s: what a call may take, before it ends the process.
         largest_batch: up to which size batches may grow while that is faster; None keeps them as they are.
+        first_call_s: what the first call for each shape of a batch may take longer, such as for compiling.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class Segment:
         precision: str | None = None,
         timeout_s: float | None = None,
         largest_batch: int | None = None,
+        first_call_s: float = 0.0,
     ) -> None:
         self.segmentor = segmentor
-        self.timeout_s = timeout_s
+        self.timeout_s, self.first_call_s = timeout_s, first_call_s
+        self.called: set[tuple[int, ...]] = set()
         self.precision = precision
         self.batch = BatchSize(batch_size, largest_batch)
         self.turn = Lock()
@@ -119,7 +123,7 @@ class Segment:
 
     def _predict(self, batch: Sequence[Item], predict: Callable[[], list[Prediction]]) -> list[Prediction]:
         inputs = [item.model_input for item in batch if item.model_input is not None]
-        with deadline(self.timeout_s):
+        with deadline(self._time_for((len(inputs), *inputs[0].pixels_THWC.shape))):
             predictions = predict()
         if len(predictions) != len(inputs):
             raise ValueError(f"{len(predictions)} label maps for {len(inputs)} images")
@@ -129,6 +133,13 @@ class Segment:
                     f"a label map of shape {prediction.labels_HW.shape} for an image of {each.image_hw}"
                 )
         return predictions
+
+    def _time_for(self, shape: tuple[int, ...]) -> float | None:
+        if self.timeout_s is None:
+            return None
+        first = shape not in self.called
+        self.called.add(shape)
+        return self.timeout_s + (self.first_call_s if first else 0.0)
 
 
 @contextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ def fit(
             scaling_config=_scaling(workers, cpus, device, anywhere_but(nodes.without)),
             run_config=_keeping(state),
         )
-        with _sentences(), warnings.catch_warnings():
+        with _interruptible(), _sentences(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = trainer.fit()
     if result.checkpoint is None:
@@ -186,6 +187,19 @@ def _news(on_news: OnNews) -> Iterator[_Events]:
         events.ended.set()
         follower.join()
     events.drain()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ray Train ends its workers at Ctrl-C, and then this process: let it be the interrupt that it was."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as exc:
+        raise KeyboardInterrupt from exc
+    finally:
+        if before is not None and current_thread() is main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def test_rows_of_other_classes_do_not_stay_beside_new_ones(tmp_path: Path) -> No
     (images / "0003.png").unlink()
     before = [path.name for path in (out / "images").iterdir()]
     for start in (batchseg.run, dry_run):
-        with pytest.raises(OutputError, match="rows of 1 images that are not in the source.* --prune"):
+        with pytest.raises(OutputError, match=r"rows of 1 images that are not in the source.* --prune"):
             start(job(100, recompute=True))
     assert [path.name for path in (out / "images").iterdir()] == before
 

@@ -57,14 +57,18 @@ def history(out: Path) -> list[dict]:
     return table.to_pylist()
 
 
-def test_a_killed_training_goes_on(discs: Path, tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(start(discs, whole))
-    process = start(discs, killed)
+def wait_for_epoch_2(process: subprocess.Popen) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("epoch 2"):
             break
+
+
+def test_a_killed_training_goes_on(discs: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(start(discs, whole))
+    process = start(discs, killed)
+    wait_for_epoch_2(process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (killed / "model").exists()
@@ -74,3 +78,18 @@ def test_a_killed_training_goes_on(discs: Path, tmp_path: Path) -> None:
     assert len(history(killed)) == EPOCHS
     for ours, expected in zip(history(killed), history(whole), strict=True):
         assert ours == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_says_so_and_goes_on(
+    discs: Path, tmp_path: Path, heard_interrupts: None, kind: signal.Signals
+) -> None:
+    process = start(discs, tmp_path / "out")
+    wait_for_epoch_2(process)
+    process.send_signal(kind)
+    _, text = process.communicate()
+    assert process.returncode == 130
+    assert text.endswith("the same command goes on from there\n")
+    assert not (tmp_path / "out" / "model").exists()
+    finish(start(discs, tmp_path / "out"))
+    assert len(history(tmp_path / "out")) == EPOCHS

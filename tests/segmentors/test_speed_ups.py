@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_checkpoints import build
 from torch import nn
 
@@ -88,6 +89,21 @@ def test_a_compiled_network_answers_the_same(segformer: Path) -> None:
         one, other = (model.segment([prepare(image)] * 2)[1].labels_HW for model in (plain, compiled))
         assert one.shape == image.shape[:2]
         assert (one == other).mean() > 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_compiling_does_not_count_against_a_call(segformer: Path, tmp_path: Path) -> None:
+    rng, images = np.random.default_rng(0), tmp_path / "images"
+    images.mkdir()
+    for index in range(3):
+        Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(images / f"{index}.png")
+    job = {"source": str(images), "output": str(tmp_path / "out"), "limits": {"segment_timeout_s": 1}}
+    hardware = {"batch_size": 2, "actors": 1}
+    config = batchseg.load_config(
+        overrides={**job, "segmentor": {"model": str(segformer), "compile": True, **hardware}}
+    )
+    assert batchseg.run(config).statuses == {"ok": 3}
 
 
 def test_what_changes_masks_changes_the_fingerprint(segformer: Path) -> None:

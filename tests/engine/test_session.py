@@ -1,0 +1,70 @@
+"""Which address is a Ray cluster's, and what is said of all others: in seconds, not in Ray's minutes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> list[str]:
+    """The words of a command that segments one image."""
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.full((6, 9), 200, np.uint8)).save(tmp_path / "images" / "a.png")
+    words = ["run", str(tmp_path / "images"), "--model", "threshold", "--output", str(tmp_path / "out")]
+    return [sys.executable, "-m", "batchseg", *words]
+
+
+def start(words: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def web_server() -> Iterator[int]:
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_cluster_is_used(job: list[str], ray_session: None, tmp_path: Path) -> None:
+    import ray
+
+    done = start([*job, "--address", ray.get_runtime_context().gcs_address])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "masks" / "a.png").exists()
+
+
+def test_a_web_server_is_no_cluster(job: list[str], web_server: int, tmp_path: Path) -> None:
+    done = start([*job, "--address", f"127.0.0.1:{web_server}"])
+    assert done.returncode == 2
+    assert f"127.0.0.1:{web_server}: what answers there is not Ray; the port of a cluster" in done.stderr
+
+
+def test_what_never_answers_is_no_cluster(job: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"ray://127.0.0.1:{silent.getsockname()[1]}"
+        done = start([*job, "--set", f"ray.address={address}"])
+    assert done.returncode == 2
+    assert f"{address}: what answers there is not Ray" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["ray://head", "head:99999", ":6379"])
+def test_what_is_no_address_is_said_at_once(job: list[str], address: str) -> None:
+    done = start(job, RAY_ADDRESS=address)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"ray.address {address}: must be host:port" in done.stderr
