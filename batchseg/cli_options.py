@@ -76,10 +76,16 @@ def reported_errors(debug: bool) -> Iterator[None]:
     except Exception as exc:
         if debug:
             raise
-        expected = isinstance(exc, BatchsegError)
-        text = str(exc) if expected else f"{type(exc).__name__}: {_first_line(exc)} (--debug shows where)"
-        click.echo(f"batchseg: {text}", err=True)
+        click.echo(f"batchseg: {_sentence(exc)}", err=True)
         sys.exit(exc.exit_code if isinstance(exc, BatchsegError) else 1)
+
+
+def _sentence(exc: Exception) -> str:
+    if isinstance(exc, BatchsegError):
+        return str(exc)
+    if isinstance(exc, OSError) and exc.filename is not None and exc.strerror:
+        return f"{exc.filename}: {exc.strerror}"
+    return f"{type(exc).__name__}: {_first_line(exc)} (--debug shows where)"
 
 
 def _first_line(exc: Exception) -> str:

@@ -85,8 +85,8 @@ class SegmentorConfig(Model):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the hardware computes it natively, else fp32."
     )
-    batch_size: int | None = Field(None, ge=1, description="Images per model call.")
-    actors: int | None = Field(None, ge=1, description="Copies of the model.")
+    batch_size: int | None = Field(None, ge=1, le=65_536, description="Images per model call.")
+    actors: int | None = Field(None, ge=1, le=10_000, description="Copies of the model.")
     gpus_per_actor: float | None = Field(None, gt=0, description="GPUs for each copy; 0.5 puts two on one.")
 
 
@@ -347,7 +347,7 @@ class DigitsConfig(Model):
     output: str = Field(min_length=1, description="New folder for images/, masks/ and manifest.parquet.")
     count: int = Field(1000, ge=1, description="Scenes.")
     seed: int = Field(0, ge=0, description="The same seed gives the same scenes.")
-    size: int = Field(224, ge=150, description="Width and height of a scene, in pixels.")
+    size: int = Field(224, ge=150, le=10_000, description="Width and height of a scene, in pixels.")
     source: Literal["sklearn", "mnist"] = Field("sklearn", description="Where the digits come from.")
     mnist: str = Field(
         "~/.cache/batchseg", description="Folder with MNIST's files; they are downloaded if not there."

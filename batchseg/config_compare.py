@@ -21,7 +21,9 @@ class Comparison(Model):
     listed: int = Field(
         10, ge=0, description="Images named of each kind: changed, moved, came, gone, failed."
     )
-    bootstrap: int = Field(1000, ge=0, description="Resamplings of the images for the intervals. 0: none.")
+    bootstrap: int = Field(
+        1000, ge=0, le=1_000_000, description="Resamplings of the images for the intervals. 0: none."
+    )
     confidence: float = Field(0.95, gt=0, lt=1, description="What an interval covers.")
     seed: int = Field(0, ge=0, description="The same seed gives the same intervals.")
     max_drop: dict[str, float] = Field(

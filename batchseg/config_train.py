@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from batchseg.config import Limits, Model, RayConfig, Source, infer_source
 
@@ -90,7 +90,10 @@ class TrainConfig(Model):
 
     source: Annotated[Source, BeforeValidator(infer_source)]
     output: str = Field(min_length=1, description="Folder for the model, its history and what resumes it.")
-    model: str | NewModel = Field(
+    model: Annotated[
+        Annotated[str, Tag("name")] | Annotated[NewModel, Tag("new")],
+        Discriminator(lambda value: "name" if isinstance(value, str) else "new"),
+    ] = Field(
         description="A new LLM segmentor; or a semantic model of transformers to go on from, by folder or "
         "hub name."
     )
@@ -98,7 +101,10 @@ class TrainConfig(Model):
         None,
         description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
     )
-    validation: Annotated[float, Field(gt=0, lt=1)] | tuple[str, ...] = Field(
+    validation: Annotated[
+        Annotated[float, Field(gt=0, lt=1), Tag("share")] | Annotated[tuple[str, ...], Tag("globs")],
+        Discriminator(lambda value: "globs" if isinstance(value, list | tuple) else "share"),
+    ] = Field(
         0.1,
         description="Share of the images, or globs on their ids. "
         "A manifest with a column `split` says itself: train, validation.",

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from batchseg.config import Model
 from batchseg.errors import LabelMapError, RowFault
+from batchseg.strict_yaml import load_yaml
 
 Colour = tuple[int, int, int]
 Ids = NDArray[np.unsignedinteger[Any]]
@@ -201,16 +201,15 @@ def _read(name_or_path: str) -> _LabelFile:
     names = sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
     path = BUILT_IN / f"{name_or_path}.yaml" if name_or_path in names else Path(name_or_path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return _LabelFile.model_validate(content)
+        return _LabelFile.model_validate(load_yaml(path.read_text(encoding="utf-8")))
     except FileNotFoundError as exc:
         raise LabelMapError(
             f"no label map {name_or_path!r}: no such file, and the built-in ones are {', '.join(names)}"
         ) from exc
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        raise LabelMapError(f"cannot read the label map {name_or_path}: {exc}") from exc
     except ValidationError as exc:
         raise LabelMapError(f"{name_or_path} is not a label map:\n{_problems(exc)}") from exc
+    except (OSError, ValueError) as exc:
+        raise LabelMapError(f"cannot read the label map {name_or_path}: {exc}") from exc
 
 
 def _from_hex(value: Any) -> Any:

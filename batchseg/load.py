@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from batchseg.config import (
@@ -19,6 +18,7 @@ from batchseg.config import (
     RunConfig,
 )
 from batchseg.errors import ConfigError
+from batchseg.strict_yaml import load_yaml
 
 Config = TypeVar("Config", bound=Model)
 
@@ -67,11 +67,11 @@ def validate(kind: type[Config], data: Mapping[str, Any], origin: str) -> Config
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file that holds a mapping. Raises ConfigError."""
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = load_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except (yaml.YAMLError, ValueError) as exc:  # ValueError: not UTF-8, or a date that is none
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(exc).split())}") from exc
+    except ValueError as exc:
+        raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -116,8 +116,8 @@ def _nested(setting: str) -> dict[str, Any]:
     if not equals or not path:
         raise ConfigError(f"--set {setting}: must be key=value, such as segmentor.batch_size=16")
     try:
-        value: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as exc:
+        value: Any = load_yaml(text)
+    except ValueError as exc:
         raise ConfigError(
             f"--set {setting}: the value is not valid YAML; quote it, as in {path}='\"...\"'"
         ) from exc
@@ -130,21 +130,27 @@ def _nested(setting: str) -> dict[str, Any]:
 def _place(kind: type[Model], location: tuple[int | str, ...]) -> str:
     """`source.folder.path` -> `source.path`: the tag of a union is no key of the file."""
     parts = [str(part) for part in location]
-    if len(parts) > 1 and parts[0] in ("source", "segmentor") and parts[1] in _TAGS:
+    if len(parts) > 1 and parts[1] in _TAGS.get(parts[0], ()):
         del parts[1]
     return ".".join(parts) or "(top level)"
 
 
-_TAGS = frozenset(("folder", "manifest", "huggingface", "torchvision", "threshold", "custom"))
+_SEGMENTORS = frozenset(("huggingface", "torchvision", "threshold", "custom"))
+_TAGS = {
+    "source": ("folder", "manifest"),
+    "segmentor": _SEGMENTORS,
+    "model": ("name", "new"),
+    "validation": ("share", "globs"),
+}
 
 
 def _sentence(error: Any) -> str:
     kind, given = error["type"], error["input"]
     if kind == "extra_forbidden" and error["loc"][:2] == ("source", "manifest"):
         return "not a setting of a manifest, which names its truth and its images in its own columns"
-    if kind == "extra_forbidden" and error["loc"][-1] in _OF_TRANSFORMERS and _TAGS & {*error["loc"]}:
+    if kind == "extra_forbidden" and error["loc"][-1] in _OF_TRANSFORMERS and _SEGMENTORS & {*error["loc"]}:
         return "is a setting of the models of transformers alone"
-    if kind == "extra_forbidden" and error["loc"][-1] in _OF_NETWORKS and _TAGS & {*error["loc"]}:
+    if kind == "extra_forbidden" and error["loc"][-1] in _OF_NETWORKS and _SEGMENTORS & {*error["loc"]}:
         return "is a setting of the models of transformers and torchvision alone"
     if kind in ("extra_forbidden", "missing"):
         return _CLEARER[kind]

@@ -104,9 +104,9 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
             segmentor,
             placement.batch_size,
             resolved if network else None,
-            config.limits.segment_timeout_s,
-            placement.largest_batch,
-            COMPILING_S if compiled else 0.0,
+            timeout_s=config.limits.segment_timeout_s,
+            largest_batch=placement.largest_batch,
+            first_call_s=COMPILING_S if compiled else 0.0,
         )
     ]
 

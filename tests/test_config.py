@@ -253,6 +253,9 @@ def test_a_part_of_its_own_keeps_the_rest_of_the_file(tmp_path: Path) -> None:
     [
         ("- a list", "holds list, not a mapping"),
         ("a: [1,", "not valid YAML"),
+        ("source: a\nsource: b", "not valid YAML: the key 'source' stands twice"),
+        ("output: {path: a, path: b}", "not valid YAML: the key 'path' stands twice"),
+        ("a: " + 5000 * "[", "not valid YAML: nested too deeply"),
         ("a: 2026-13-45", "not valid YAML: month must be in 1..12"),
         ("", "source: is required"),
         (

@@ -25,7 +25,7 @@ LAYERS = (
     {"segmentors"},
     {"masks", "images"},
     {"upsample", "metrics", "labels", "image_headers", "load", "storage", "keys"},
-    {"errors", "class_sums"},
+    {"errors", "class_sums", "strict_yaml"},
     {"config_compare", "config_train"},
     {"config", "schema"},
 )

@@ -70,7 +70,7 @@ def _check_answers(address: str) -> None:
         raise ConfigError(f"ray.address {address}: nothing answers there: {exc.strerror or exc}") from exc
     except _StrangerError as exc:
         raise ConfigError(
-            f"ray.address {address}: what answers there is not Ray; the port of a cluster is 6379 by default, "
+            f"ray.address {address}: what answers there is not Ray; a cluster's port is 6379 by default, "
             "that of a Ray client server 10001"
         ) from exc
 

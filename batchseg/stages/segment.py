@@ -45,6 +45,7 @@ class Segment:
         segmentor: Segmentor,
         batch_size: int,
         precision: str | None = None,
+        *,
         timeout_s: float | None = None,
         largest_batch: int | None = None,
         first_call_s: float = 0.0,

@@ -52,7 +52,7 @@ def test_a_cluster_is_used(job: list[str], ray_session: None, tmp_path: Path) ->
 def test_a_web_server_is_no_cluster(job: list[str], web_server: int, tmp_path: Path) -> None:
     done = start([*job, "--address", f"127.0.0.1:{web_server}"])
     assert done.returncode == 2
-    assert f"127.0.0.1:{web_server}: what answers there is not Ray; the port of a cluster" in done.stderr
+    assert f"127.0.0.1:{web_server}: what answers there is not Ray; a cluster's port is 6379" in done.stderr
 
 
 def test_what_never_answers_is_no_cluster(job: list[str]) -> None:

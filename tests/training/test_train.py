@@ -264,6 +264,8 @@ def test_a_model_of_settings_that_came_to_nothing_is_not_gone_on_with(slices: Pa
         ({"output": "s3://bucket/out"}, 1, "must be a folder on a disk"),
         ({"augmentation": {"scale": [2, 1]}}, 2, "augmentation.scale"),
         ({"epoch": 3}, 2, "epoch"),
+        ({"model": {"mode": "none", "colour": 1}}, 2, "  model.colour: unknown key\n"),
+        ({"validation": 5}, 2, "  validation: Input should be less than 1 (given: 5)\n"),
         ({"device": "cuda"}, 2, "device is cuda, but Ray sees no GPU"),
         ({"workers": 999}, 2, "workers is 999, but each takes a CPU, and there is room for "),
     ],
