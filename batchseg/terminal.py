@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 LOG_EVERY_S = 30.0
 
 # progress and tables are for people, so they go to standard error; --json owns standard output
-console = Console(stderr=True, highlight=False)
+# a log has no width of its own, and lines that are broken cannot be searched
+width = None if sys.stderr.isatty() or "COLUMNS" in os.environ else 200
+console = Console(stderr=True, highlight=False, width=width)
 
 
 @contextmanager
