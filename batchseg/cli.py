@@ -123,7 +123,7 @@ def evaluate(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str, ...], 
         config = validate(EvaluateConfig, {**given(flags), "gates": gates}, "the command line")
         from batchseg.analysis.evaluate import evaluate as start
 
-        _follow(lambda on_progress: start(config, on_progress), as_json, quiet, debug)
+        _follow(lambda on_progress: start(config, on_progress), as_json, quiet, debug, doing="scoring")
 
 
 _KINDS: dict[str, type[Model]] = {"run": RunConfig, "train": TrainConfig, "compare": CompareConfig}
@@ -175,12 +175,14 @@ _OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit")
 _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")
 
 
-def _follow(start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool) -> None:
+def _follow(
+    start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool, doing: str = "segmenting"
+) -> None:
     from batchseg.terminal import Progress, native_stderr, print_result
 
     # a scheduler ends a job with SIGTERM: what is finished is committed, as after Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    progress = Progress(hidden=quiet or as_json)
+    progress = Progress(hidden=quiet or as_json, doing=doing)
     with native_stderr(hidden=not debug), progress.bar:
         result = start(progress)
     if as_json:

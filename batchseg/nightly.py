@@ -33,7 +33,8 @@ class NightResult:
         compared: with the last good night; None on the first, where the folder is not whole, and where the
             two cannot be compared.
         reference: the folder of that night.
-        exit_code: 1 the folder is not whole, else 3 or 4 as the run says, else 4 as the comparison says.
+        exit_code: 1 the folder is not whole, else 3 or 4 as the run says, else 4 as the comparison says or
+            where it cannot be made.
         sentences: what is wrong, one each.
         summary: the night in one line.
         kept: where its tables are kept for the next nights; None for a bad night.
@@ -67,16 +68,8 @@ def night(config: NightConfig, on_progress: OnProgress = ignore) -> NightResult:
         nights = Nights(results)
         reference = nights.last()
         verified = verify(str(results.root), quick=config.night.verify == "quick")
-        compared, obstacle = None, None
-        if verified.ok and reference is not None:
-            try:
-                compared = _compare(config.night, reference, results)
-            except BatchsegError as exc:
-                obstacle = (
-                    f"not compared with the last good night: {exc}; if that is meant, remove {nights.root}, "
-                    "and the next night begins anew"
-                )
-        code, sentences = _judge(result, verified, compared, obstacle)
+        compared, obstacles = _compare(config.night, reference if verified.ok else None, results)
+        code, sentences = _judge(result, verified, compared, obstacles)
         facts: dict[str, Any] = {
             "reference": str(reference) if reference else None,
             "exit_code": code,
@@ -100,22 +93,32 @@ def failure(exc: BaseException) -> str:
     return f"batchseg {_today()} failed: {_one_line(str(exc) or type(exc).__name__)}"
 
 
-def _compare(settings: Night, reference: Location, results: Results) -> CompareReport:
+def _compare(
+    settings: Night, reference: Location | None, results: Results
+) -> tuple[CompareReport | None, list[str]]:
+    """The comparison with a reference, if there is one, or a sentence on why it cannot be made."""
+    if reference is None:
+        return None, []
     shared = {name: getattr(settings, name) for name in Comparison.model_fields}
-    return compare(CompareConfig(old=str(reference), new=str(results.root), **shared))
+    try:
+        return compare(CompareConfig(old=str(reference), new=str(results.root), **shared)), []
+    except BatchsegError as exc:
+        return None, [
+            f"not compared with the last good night: {exc}; if that is meant, remove {reference.parent}, and "
+            "the next night begins anew"
+        ]
 
 
 def _judge(
-    result: RunResult, verified: VerifyReport, compared: CompareReport | None, obstacle: str | None
+    result: RunResult, verified: VerifyReport, compared: CompareReport | None, obstacles: list[str]
 ) -> tuple[int, list[str]]:
     if not verified.ok:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in verified.counts.items())
         broken = f"the results folder is not whole: {counts}; `batchseg verify` says more, --repair mends it"
         return EXIT_BROKEN, [broken, *result.gates]
-    if obstacle is not None:
-        return result.exit_code or EXIT_GATE_FAILED, [*result.gates, obstacle]
-    gates = compared.gates if compared else []
-    return result.exit_code or (compared.exit_code if compared else EXIT_FINISHED), [*result.gates, *gates]
+    if compared is not None:
+        return result.exit_code or compared.exit_code, [*result.gates, *compared.gates]
+    return result.exit_code or (EXIT_GATE_FAILED if obstacles else EXIT_FINISHED), [*result.gates, *obstacles]
 
 
 def _summary(

@@ -54,10 +54,10 @@ def printable(text: str) -> str:
 
 
 class Progress:
-    """A callback for `run`: draws how far it is while its `bar` is entered."""
+    """A callback for `run` and `evaluate`: draws how far it is while its `bar` is entered."""
 
-    def __init__(self, hidden: bool = False) -> None:
-        self.hidden = hidden
+    def __init__(self, hidden: bool = False, doing: str = "segmenting") -> None:
+        self.hidden, self.doing = hidden, doing
         self.logged: float | None = None
         self.bar = Bar(
             TextColumn("{task.description}"),
@@ -76,7 +76,7 @@ class Progress:
         failed = f"{tally.failed} failed" if tally.failed else ""
         self.bar.update(
             self.task,
-            description="segmenting",
+            description=self.doing,
             completed=tally.done,
             total=tally.total,
             rate=rate,
@@ -87,7 +87,7 @@ class Progress:
 
     def _log(self, tally: Tally, rate: str, failed: str) -> None:
         if self.logged is None:
-            console.print(f"{tally.total} images to segment")
+            console.print(f"{self.doing} {tally.total} images")
         elif monotonic() - self.logged >= LOG_EVERY_S:
             left_s = (tally.total - tally.done) * tally.elapsed_s / max(1, tally.done)
             parts = [f"{tally.done} / {tally.total}", rate, f"{left_s:.0f} s left", failed]

@@ -62,7 +62,7 @@ def test_interrupted_following_leaves_the_job_and_finds_it_again(
         try:
             assert first.stdout is not None
             lines = iter(first.stdout.readline, "")
-            assert any("60 images to segment" in line for line in lines), "its log comes while it runs"
+            assert any("segmenting 60 images" in line for line in lines), "its log comes while it runs"
             wait_for(lambda: masks(tmp_path) >= 4, first)
             first.send_signal(signal.SIGINT)
             _, errors = first.communicate(timeout=60)
@@ -74,7 +74,7 @@ def test_interrupted_following_leaves_the_job_and_finds_it_again(
     open_gate(tmp_path)
     again = submit(nodes, gated, "--name", "left")
     assert (again.returncode, "left-1 is running" in again.stderr) == (0, True), again.stdout + again.stderr
-    assert "60 images to segment" in again.stdout
+    assert "segmenting 60 images" in again.stdout
     assert masks(tmp_path) == IMAGES
 
 
