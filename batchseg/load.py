@@ -42,7 +42,7 @@ def read_config(
 
     Args:
         path: YAML file; None starts from nothing.
-        settings: `key.sub=value` strings, the value in YAML; they have the last word.
+        settings: `key.sub=value` strings (or one alone), the value in YAML; they have the last word.
         overrides: nested values laid over the file's, such as `{"output": {"path": "results"}}`.
 
     Raises:
@@ -50,7 +50,7 @@ def read_config(
     """
     data = read_yaml(path) if path is not None else {}
     data = merge(data, overrides or {})
-    for setting in settings:
+    for setting in (settings,) if isinstance(settings, str) else settings:
         data = merge(data, _nested(setting))
     return validate(kind, data, str(path) if path is not None else "the configuration")
 
@@ -182,5 +182,7 @@ def validate_segmentor(data: Any) -> AnySegmentor:
     try:
         return TypeAdapter[AnySegmentor](AnySegmentor).validate_python(data)
     except ValidationError as exc:
-        problems = "; ".join(_sentence(error) for error in exc.errors())
+        problems = "; ".join(
+            ": ".join([*map(str, error["loc"][1:]), _sentence(error)]) for error in exc.errors()
+        )
         raise ConfigError(f"the segmentor {data!r} does not hold together: {problems}") from exc

@@ -227,6 +227,29 @@ def test_a_wrong_value_is_told_with_its_place(settings: list[str], sentence: str
     assert raised.value.exit_code == 2
 
 
+def test_one_setting_may_stand_alone() -> None:
+    assert batchseg.load_config(settings="labels=voc", overrides=MINIMAL).labels == "voc"
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "sentence"),
+    [
+        ("threshold", {"precision": "fp8"}, "precision: Input should be 'auto', 'fp32', 'bf16' or 'fp16'"),
+        ({"model": "threshold", "levels": [300]}, {}, "levels: must rise and lie in 1 .. 255"),
+    ],
+)
+def test_wrong_settings_of_a_segmentor_alone(model: Any, options: dict[str, str], sentence: str) -> None:
+    with pytest.raises(batchseg.BatchsegError) as raised:
+        batchseg.load_segmentor(model, **options)
+    assert sentence in str(raised.value)
+
+
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(batchseg.BatchsegError, match="device cuda:1: torch sees no GPU; use cpu"):
+        batchseg.load_segmentor("threshold", device="cuda:1")
+
+
 def test_what_is_missing_is_named_also_inside_a_part() -> None:
     with pytest.raises(batchseg.BatchsegError) as raised:
         batchseg.load_config(settings=["source.limit=3", "segmentor.batch_size=8"])

@@ -139,13 +139,23 @@ def load_segmentor(
 ) -> tuple[Preparer, Segmentor]:
     """A model ready for use in this process, by the name or path that `batchseg run --model` takes.
 
-    A mapping has its other settings, too, such as `{"model": "my-model", "classes": ["road", "person"]}`.
-    `segmentor.segment([preparer(image)])` then segments one uint8 RGB image [H, W, 3].
-    Raises ModelError.
+    A mapping has its other settings, too, such as `{"model": "my-model", "classes": ["road", "person"]}`; a
+    precision there comes first. `segmentor.segment([preparer(image)])` then segments one uint8 RGB image
+    [H, W, 3]. Raises ModelError, and ConfigError for a setting that there is not.
     """
     from batchseg.config import infer_segmentor
+    from batchseg.errors import ModelError
     from batchseg.load import validate_segmentor
     from batchseg.segmentors.precision import resolve_precision
 
-    checkpoint = open_checkpoint(validate_segmentor(infer_segmentor(model)))
-    return checkpoint.preparer(), checkpoint.load(device, resolve_precision(precision, device))
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ModelError(f"device {device}: torch sees no GPU; use cpu")
+    chosen = infer_segmentor(model)
+    if isinstance(chosen, Mapping):
+        chosen = {"precision": precision, **chosen}
+    config = validate_segmentor(chosen)
+    checkpoint = open_checkpoint(config)
+    return checkpoint.preparer(), checkpoint.load(device, resolve_precision(config.precision, device))
