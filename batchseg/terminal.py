@@ -21,10 +21,19 @@ if TYPE_CHECKING:
 
 LOG_EVERY_S = 30.0
 
+LOG_WIDTH = 200
+
+
+def open_console(stderr: bool = False) -> Console:
+    """Wide where there is no terminal to ask: in a log, lines that are broken cannot be searched."""
+    opened = Console(stderr=stderr, highlight=False)
+    if not opened.is_terminal and "COLUMNS" not in os.environ:
+        opened.width = LOG_WIDTH
+    return opened
+
+
 # progress and tables are for people, so they go to standard error; --json owns standard output
-# a log has no width of its own, and lines that are broken cannot be searched
-width = None if sys.stderr.isatty() or "COLUMNS" in os.environ else 200
-console = Console(stderr=True, highlight=False, width=width)
+console = open_console(stderr=True)
 
 
 @contextmanager

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from batchseg.terminal import print_result, printable
+from batchseg.terminal import open_console, print_result, printable
 
 if TYPE_CHECKING:
     from batchseg.analysis.compare import CompareReport, Named
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from batchseg.analysis.drift import Shift
     from batchseg.nightly import NightResult
 
-WIDTH = 120  # where there is no terminal to ask
 CLASSES = 20
 
 Row = tuple[str, ...]
@@ -25,9 +23,7 @@ Row = tuple[str, ...]
 
 def print_compare(report: CompareReport) -> None:
     """The two sides, every figure with its interval, the classes, the images, and the drift."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = open_console()
     tables = (
         _table(("", ""), _sides(report)),
         _table(("metric", "old", "new", "difference", "interval"), _metrics(report)),
@@ -51,9 +47,9 @@ def print_night(result: NightResult) -> None:
     print_result(result.run)
     if result.compared:
         print_compare(result.compared)
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     console.print(_table(("", ""), _paths(result)))
-    console.print(Text(printable(result.summary)))
+    console.print(Text(printable(result.summary)), soft_wrap=True)
 
 
 def _paths(result: NightResult) -> Iterator[Row]:

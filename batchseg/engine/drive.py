@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
@@ -24,17 +25,24 @@ def drive(
 ) -> None:
     """Take every row; whatever ends the run, the rows that were finished are committed first.
 
+    An interrupt may come between any two steps: rows are held before anything else is done with them, and
+    what the tally says at the end is what was committed.
+
     Raises BatchsegError for what a worker raised on purpose, and Ray's own errors else.
     """
     parts = Parts(results, run_id, tally)
     try:
         with unwrapped_errors():
             for rows in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                parts.waiting.append(rows)
                 tally.add(rows)
-                parts.add(rows)
+                parts.commit_if_due()
                 on_progress(tally)
     finally:
-        parts.flush()
+        try:
+            parts.commit()
+        finally:
+            tally.statuses = parts.committed
 
 
 class Parts:
@@ -43,20 +51,22 @@ class Parts:
     def __init__(self, results: Results, run_id: str, tally: Tally) -> None:
         self.results, self.run_id, self.tally = results, run_id, tally
         self.waiting: list[pa.Table] = []
+        self.committed: Counter[str] = Counter()  # rows by status
         self.last = -inf  # the first rows are committed at once: what cannot be written shows early
         self.count = 0
 
-    def add(self, rows: pa.Table) -> None:
-        self.waiting.append(rows)
+    def commit_if_due(self) -> None:
         due = max(COMMIT_S, COMMIT_SHARE * self.tally.elapsed_s)
         if monotonic() - self.last >= due or sum(map(len, self.waiting)) >= COMMIT_ROWS:
-            self.flush()
+            self.commit()
 
-    def flush(self) -> None:
+    def commit(self) -> None:
+        """Interrupted, it may be called again: the same rows go into the same part."""
         if self.waiting:
-            part = f"{self.run_id}-{self.count:05d}.parquet"
-            self.results.commit(part, pa.concat_tables(self.waiting))
-            self.waiting, self.count = [], self.count + 1
+            rows = pa.concat_tables(self.waiting)
+            self.results.commit(f"{self.run_id}-{self.count:05d}.parquet", rows)
+            committed = self.committed + Counter(rows["status"].to_pylist())
+            self.committed, self.waiting, self.count = committed, [], self.count + 1
         self.last = monotonic()
 
 
