@@ -151,6 +151,14 @@ def test_without_the_token_is_one_sentence(
     assert (done.returncode, sentence in done.stderr, done.stderr.count("\n")) == (1, True, 1), done.stderr
 
 
+def test_a_run_without_the_token_is_one_sentence(nodes: Nodes, scenes: Path, tmp_path: Path) -> None:
+    job, env = job_file(scenes, tmp_path), {**environment(), "HOME": str(tmp_path)}
+    run = [sys.executable, "-m", "batchseg", "run", "--config", str(job), "--address", nodes.gcs]
+    done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "where it asks for a token, set RAY_AUTH_MODE=token" in done.stderr
+
+
 def test_unknown_jobs_are_one_sentence(nodes: Nodes) -> None:
     for action in ("--status", "--logs", "--stop"):
         done = submit(nodes, action, "nobody-1")
