@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from batchseg.pipeline import dry_run, run
     from batchseg.results.record import RunResult
     from batchseg.schema import Status
-    from batchseg.segmentors.base import ModelInput, Prediction, Segmentor, load_segmentor
+    from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
+    from batchseg.segmentors.kinds import load_segmentor
     from batchseg.training.scenes import make_digits
     from batchseg.training.train import TrainResult, train
     from batchseg.upsample import bilinear_argmax
@@ -58,7 +59,7 @@ _HOMES = {
     "evaluate": "batchseg.analysis.evaluate",
     "load_config": "batchseg.load",
     "load_label_map": "batchseg.labels",
-    "load_segmentor": "batchseg.segmentors.base",
+    "load_segmentor": "batchseg.segmentors.kinds",
     "make_digits": "batchseg.training.scenes",
     "night": "batchseg.nightly",
     "read_config": "batchseg.load",

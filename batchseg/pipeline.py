@@ -23,7 +23,8 @@ from batchseg.load import differences
 from batchseg.preflight import check_source, check_truth, choose_labels
 from batchseg.results.folder import Results
 from batchseg.results.record import RunResult
-from batchseg.segmentors.base import Checkpoint, Resizer, open_checkpoint
+from batchseg.segmentors.base import Checkpoint, Resizer
+from batchseg.segmentors.kinds import open_checkpoint
 from batchseg.segmentors.precision import resolve_precision
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage

@@ -20,7 +20,7 @@ from batchseg.errors import RowFault, SourceError
 from batchseg.keys import KeySet, keys
 from batchseg.labels import LabelMap, load_label_map
 from batchseg.preflight import check_source, choose_labels
-from batchseg.segmentors.base import open_checkpoint
+from batchseg.segmentors.kinds import open_checkpoint
 from batchseg.stages.reader import image_reader
 from batchseg.stages.source import open_source
 from batchseg.stages.source.folder import MASK_SUFFIXES, Folder

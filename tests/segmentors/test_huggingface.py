@@ -303,7 +303,7 @@ def test_the_fingerprint_is_of_the_contents(segformer: Path, tmp_path: Path) -> 
 def test_opening_loads_neither_torch_nor_transformers(segformer: Path) -> None:
     code = (
         "import sys; from batchseg.config import HuggingFaceSegmentor as C; "
-        "from batchseg.segmentors.base import open_checkpoint; "
+        "from batchseg.segmentors.kinds import open_checkpoint; "
         f"open_checkpoint(C(model={str(segformer)!r})); "
         "print(*({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)))"
     )

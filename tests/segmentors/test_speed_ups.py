@@ -16,7 +16,7 @@ from torch import nn
 
 import batchseg
 from batchseg.config import HuggingFaceSegmentor
-from batchseg.segmentors.base import open_checkpoint
+from batchseg.segmentors.kinds import open_checkpoint
 from batchseg.segmentors.pointwise import speed_up_pointwise
 
 LOAD = """

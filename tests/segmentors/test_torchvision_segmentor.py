@@ -20,7 +20,8 @@ from batchseg.config import TorchvisionSegmentor
 from batchseg.errors import ModelError, RowFault
 from batchseg.labels import load_label_map
 from batchseg.schema import Status
-from batchseg.segmentors.base import ModelInput, open_checkpoint
+from batchseg.segmentors.base import ModelInput
+from batchseg.segmentors.kinds import open_checkpoint
 from batchseg.segmentors.torchvision import CLASSIFIER, TorchvisionCheckpoint
 
 SMALL = "lraspp_mobilenet_v3_large"
