@@ -119,7 +119,7 @@ def _nested(setting: str) -> dict[str, Any]:
         value: Any = load_yaml(text)
     except ValueError as exc:
         raise ConfigError(
-            f"--set {setting}: the value is not valid YAML; quote it, as in {path}='\"...\"'"
+            f"--set {path}: the value is not valid YAML: {exc}; text is quoted as in {path}='\"...\"'"
         ) from exc
     for key in reversed(path.split(".")):
         value = {key: value}

@@ -191,12 +191,19 @@ def refuse_mixture(results: Results, model: Model, config: RunConfig) -> None:
 
 def refuse_leftovers(results: Results, model: Model, config: RunConfig, listing: Listing) -> None:
     """Raises OutputError where rows of other classes would stay: they cannot be summed up with new ones."""
-    classes = (results.record() or {}).get("model", {}).get("classes")
-    if config.prune or classes in (None, list(model.label_map.names)):
+    if config.prune or not config.recompute:  # without, there are no rows of another model
         return
-    left = results.unlisted(listing.ids())
-    if left:
+    left = results.left_over(listing.ids())
+    left.pop(model.fingerprint, None)
+    known, ours = results.classes() if left else {}, list(model.label_map.names)
+    others = sum(rows for fingerprint, rows in left.items() if known.get(fingerprint) != ours)
+    if others and config.source.limit is not None:
         raise OutputError(
-            f"{results.root}: holds rows of {left:,} images that are not in the source and that have other "
-            "classes; remove them with --prune, or choose a fresh --output"
+            f"{results.root}: holds rows with other classes of {others:,} images beyond source.limit; leave "
+            "that out, or choose a fresh --output"
+        )
+    if others:
+        raise OutputError(
+            f"{results.root}: holds rows with other classes of {others:,} images that are not in the source; "
+            "remove them with --prune (in a file prune: true), or choose a fresh --output"
         )

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 import yaml
-from yaml.constructor import ConstructorError
+from yaml.composer import ComposerError
+
+MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+            if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
                 continue
-            if (name := self.construct_object(key)) in seen:
-                raise ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+            if (key.tag, key.value) in seen:
+                raise ComposerError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
 
 
 def load_yaml(text: str) -> Any:
@@ -28,4 +30,6 @@ def load_yaml(text: str) -> Any:
     except RecursionError as exc:
         raise ValueError("nested too deeply") from exc
     except yaml.YAMLError as exc:
-        raise ValueError(" ".join(str(exc).split())) from exc
+        raise ValueError(" ".join(str(exc).replace('in "<unicode string>", ', "in ").split())) from exc
+    except (KeyError, IndexError, TypeError, AttributeError) as exc:
+        raise ValueError("a tag such as !!bool stands before a value that it does not fit") from exc

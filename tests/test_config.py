@@ -244,6 +244,14 @@ def test_wrong_settings_of_a_segmentor_alone(model: Any, options: dict[str, str]
     assert sentence in str(raised.value)
 
 
+def test_a_device_that_is_none() -> None:
+    with pytest.raises(batchseg.BatchsegError, match="device gpu: must be auto, cpu, cuda, or cuda:N"):
+        batchseg.load_segmentor("threshold", device="gpu")
+    preparer, segmentor = batchseg.load_segmentor({"model": "threshold", "device": "auto"})
+    (prediction,) = segmentor.segment([preparer(np.full((2, 3, 3), 200, np.uint8))])
+    assert prediction.labels_HW.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
 def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(batchseg.BatchsegError, match="device cuda:1: torch sees no GPU; use cpu"):
@@ -277,7 +285,9 @@ def test_a_part_of_its_own_keeps_the_rest_of_the_file(tmp_path: Path) -> None:
         ("- a list", "holds list, not a mapping"),
         ("a: [1,", "not valid YAML"),
         ("source: a\nsource: b", "not valid YAML: the key 'source' stands twice"),
-        ("output: {path: a, path: b}", "not valid YAML: the key 'path' stands twice"),
+        ("output: {path: a, path: b}", "not valid YAML: the key 'path' stands twice in line 1, column 19"),
+        ("output: {<<: {path: a, path: b}}", "not valid YAML: the key 'path' stands twice"),
+        ("source: !!bool x", "not valid YAML: a tag such as !!bool stands before a value that it does not"),
         ("a: " + 5000 * "[", "not valid YAML: nested too deeply"),
         ("a: 2026-13-45", "not valid YAML: month must be in 1..12"),
         ("", "source: is required"),

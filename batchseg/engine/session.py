@@ -82,9 +82,10 @@ def _check_answers(address: str) -> None:
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    with suppress(ValueError):  # as for a port that is no number, or too large
+    with suppress(ValueError):  # as for a port that is no number, or a name that no host can have
         parts = urlsplit(address if "://" in address else f"//{address}")
         if parts.scheme in ("", "ray") and parts.hostname and parts.port and not parts.path:
+            parts.hostname.encode("idna")
             return parts.hostname, parts.port
     raise ConfigError(
         f"ray.address {address}: must be host:port, ray://host:port of a Ray client server, or auto"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -120,10 +120,24 @@ class Results:
         except (FileNotFoundError, ValueError):
             return None
 
-    def unlisted(self, listed: KeySet) -> int:
-        """Rows of images whose id is not in `listed`."""
-        parts = (read_part(part, ["id"])["id"] for part in self.images.files(".parquet"))
-        return sum(int((~listed.contains(keys(ids.to_pylist()))).sum()) for ids in parts)
+    def left_over(self, listed: KeySet) -> Counter[str]:
+        """Rows with a mask of images whose id is not in `listed`, by fingerprint."""
+        found: Counter[str] = Counter()
+        for part in self.images.files(".parquet"):
+            table = read_part(part, ["id", "mask", "fingerprint"])
+            gone = ~listed.contains(keys(table["id"].to_pylist()))
+            masked = table.filter(pa.array(gone)).filter(pc.field("mask").is_valid())
+            found.update(masked["fingerprint"].to_pylist())
+        return found
+
+    def classes(self) -> dict[str, list[str]]:
+        """The names of the classes for each fingerprint that a record in runs/ tells of."""
+        known = {}
+        for place in (self.root / "runs").files(".json"):
+            with suppress(ValueError):  # what is no record tells nothing
+                model = parse_record(place.read()).get("model", {})
+                known[model.get("fingerprint")] = model.get("classes")
+        return known
 
     # -- writing
 
@@ -158,7 +172,8 @@ class Results:
             # a.jpg may be gone and a.png be there: the mask is that one's now
             needed = KeySet(kept_masks).contains(keys(gone_masks))
             for mask, needed_by_another in zip(gone_masks, needed, strict=True):
-                if not needed_by_another:
+                # a damaged table may name any file
+                if not needed_by_another and mask.startswith("masks/") and ".." not in mask.split("/"):
                     (self.root / mask).delete()
         return removed
 

@@ -20,6 +20,7 @@ from batchseg.storage import Location
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
 SETTLE_S = 1.0
+FACTS = {"host": str, "pid": int, "started_at": str, "token": str, "seen": float}
 
 
 @contextmanager
@@ -110,7 +111,11 @@ def _read(place: Location) -> dict[str, Any] | None:
         held = json.loads(place.read())
     except (FileNotFoundError, ValueError):  # none, or one that was killed while writing it
         return None
-    if not isinstance(held, dict) or not {"host", "pid", "started_at", "token", "seen"} <= held.keys():
+    except RecursionError:
+        held = None
+    if not isinstance(held, dict) or not all(
+        isinstance(held.get(name), kind) for name, kind in FACTS.items()
+    ):
         raise OutputError(f"{place}: is no lock of batchseg; remove it, or choose another --output")
     return held
 
@@ -125,7 +130,7 @@ def _alive(holder: dict[str, Any]) -> bool:
 def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # it exists, and is somebody else's
         return True

@@ -101,12 +101,20 @@ def run_record(
 
 def parse_record(data: bytes) -> dict[str, Any]:
     """What run.json holds. Raises ValueError where it is not the record of a run."""
-    record = json.loads(data)
+    try:
+        record = json.loads(data)
+    except RecursionError as exc:
+        raise ValueError("is not the record of a run: it is nested too deeply") from exc
     if not isinstance(record, dict) or not isinstance(record.get("run_id"), str):
         raise ValueError("is not the record of a run: it has no run_id")
     for part in ("config", "model", "images", "computed"):
         if not isinstance(record.get(part, {}), dict):
             raise ValueError(f"is not the record of a run: its {part} is no object")
+    if not all(isinstance(count, int) for count in record.get("computed", {}).values()):
+        raise ValueError("is not the record of a run: its computed does not hold numbers of images")
+    names = record.get("model", {}).get("classes", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("is not the record of a run: its model.classes are no names")
     return record
 
 

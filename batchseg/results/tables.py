@@ -13,7 +13,7 @@ from batchseg.errors import OutputError
 from batchseg.keys import keys, superseded
 from batchseg.labels import LabelMap
 from batchseg.metrics import ConfusionMatrix
-from batchseg.schema import CLASSES, PIXELS
+from batchseg.schema import CLASSES, IMAGES, PIXELS
 from batchseg.storage import Location
 
 
@@ -54,7 +54,15 @@ def read_part(part: Location, columns: list[str] | None = None) -> pa.Table:
         raise OutputError(f"{part}: cannot be read: {exc}") from exc
     if columns and (missing := [name for name in columns if name not in table.column_names]):
         raise OutputError(f"{part}: is no table of batchseg: it has no column {', '.join(missing)}")
-    return table
+    if columns is None:
+        return table
+    try:
+        return table.cast(pa.schema([_TYPES[name] for name in table.column_names]))
+    except (ValueError, pa.ArrowException) as exc:
+        raise OutputError(f"{part}: is no table of batchseg: {exc}") from exc
+
+
+_TYPES = {field.name: field.with_nullable(True) for field in (*PIXELS, *IMAGES)}
 
 
 def write_table(place: Location, table: pa.Table) -> None:

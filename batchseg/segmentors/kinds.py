@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from batchseg.config import AnySegmentor, infer_segmentor
-from batchseg.errors import ModelError
+from batchseg.errors import ConfigError, ModelError
 from batchseg.load import validate_segmentor
 from batchseg.segmentors.base import Checkpoint, Preparer, Segmentor
 from batchseg.segmentors.precision import resolve_precision
@@ -33,22 +35,34 @@ def open_checkpoint(config: AnySegmentor) -> Checkpoint:
 
 
 def load_segmentor(
-    model: str | Mapping[str, Any], device: str = "cpu", precision: str = "auto"
+    model: str | os.PathLike[str] | Mapping[str, Any], device: str = "cpu", precision: str = "auto"
 ) -> tuple[Preparer, Segmentor]:
     """A model ready for use in this process, by the name or path that `batchseg run --model` takes.
 
-    A mapping has its other settings, too, such as `{"model": "my-model", "classes": ["road", "person"]}`; a
-    precision there comes first. `segmentor.segment([preparer(image)])` then segments one uint8 RGB image
-    [H, W, 3]. Raises ModelError, and ConfigError for a setting that there is not.
+    A mapping has its other settings, too, such as `{"model": "my-model", "classes": ["road", "person"]}`;
+    what it says of device (auto, cpu, cuda, cuda:N) and precision comes first.
+    `segmentor.segment([preparer(image)])` then segments one uint8 RGB image [H, W, 3].
+    Raises ModelError, and ConfigError for a setting that there is not.
     """
-    if device.startswith("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ModelError(f"device {device}: torch sees no GPU; use cpu")
-    chosen = infer_segmentor(model)
+    chosen = infer_segmentor(os.fspath(model) if isinstance(model, os.PathLike) else model)
     if isinstance(chosen, Mapping):
         chosen = {"precision": precision, **chosen}
-    config = validate_segmentor(chosen)
+        device = chosen.get("device", device)
+    config, device = validate_segmentor(chosen), _resolve_device(str(device))
     checkpoint = open_checkpoint(config)
-    return checkpoint.preparer(), checkpoint.load(device, resolve_precision(config.precision, device))
+    resolved = resolve_precision(config.precision, device.partition(":")[0])
+    return checkpoint.preparer(), checkpoint.load(device, resolved)
+
+
+def _resolve_device(device: str) -> str:
+    if device == "cpu":
+        return device
+    if not re.fullmatch(r"auto|cuda(:\d+)?", device):
+        raise ConfigError(f"device {device}: must be auto, cpu, cuda, or cuda:N")
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda" if device == "auto" else device
+    if device == "auto":
+        return "cpu"
+    raise ModelError(f"device {device}: torch sees no GPU; use cpu")

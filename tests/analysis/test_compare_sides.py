@@ -168,6 +168,9 @@ def test_of_a_run_under_way_the_later_rows_count(old: Path, tmp_path: Path) -> N
         ("{", "cannot be read"),
         ("[1]", "is not the record of a run"),
         ('{"a": 1}', "is not the record of a run"),
+        ('{"run_id": "x", "model": [1]}', "is not the record of a run: its model is no object"),
+        ('{"run_id": "x", "computed": {"ok": "6"}}', "is not the record of a run: its computed"),
+        (100_000 * "[", "is not the record of a run"),
     ],
 )
 def test_a_record_that_is_none(old: Path, content: str | None, sentence: str) -> None:

@@ -212,7 +212,7 @@ def garble_record(results: Path) -> None:
 
 
 def foreign_record(results: Path) -> None:
-    (results / "run.json").write_text('{"run_id": "x", "images": [1], "model": "mine"}')
+    (results / "run.json").write_text('{"run_id": "x", "images": {}, "model": {"classes": [1, 2]}}')
 
 
 def interrupted(results: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,7 @@ from PIL import Image
 import batchseg
 from batchseg.errors import OutputError
 from batchseg.pipeline import dry_run
+from batchseg.results.tally import Tally
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 
@@ -70,25 +72,69 @@ def test_only_what_is_new_or_changed_is_computed(tmp_path: Path) -> None:
     assert record["placement"]["actors"] == 1  # one image does not load the model twice
 
 
-def test_rows_of_other_classes_do_not_stay_beside_new_ones(tmp_path: Path) -> None:
-    images, out = tmp_path / "images", tmp_path / "out"
-    images.mkdir()
+@pytest.fixture
+def three_classes(tmp_path: Path) -> Callable[..., batchseg.RunConfig]:
+    """Makes jobs on four images in a folder whose results are those of three classes."""
+    (tmp_path / "images").mkdir()
     for number in range(4):
-        draw(images, number, 250)
+        draw(tmp_path / "images", number, 250)
+    (tmp_path / "images" / "broken.png").write_bytes(b"no image")
 
-    def job(*levels: int, **more: object) -> batchseg.RunConfig:
-        parts = {"source": str(images), "segmentor": {"kind": "threshold", "levels": levels}}
-        return batchseg.load_config(overrides={**parts, "output": str(out), **more})
+    def job(*levels: int, source: dict[str, object] | None = None, **more: object) -> batchseg.RunConfig:
+        images = {"path": str(tmp_path / "images"), **(source or {})}
+        parts = {"source": images, "output": str(tmp_path / "out"), **more}
+        segmentor = {"kind": "threshold", "levels": levels}
+        return batchseg.load_config(overrides={**parts, "segmentor": segmentor})
 
     batchseg.run(job(100, 200))
-    (images / "0003.png").unlink()
-    before = [path.name for path in (out / "images").iterdir()]
-    for start in (batchseg.run, dry_run):
-        with pytest.raises(OutputError, match=r"rows of 1 images that are not in the source.* --prune"):
-            start(job(100, recompute=True))
-    assert [path.name for path in (out / "images").iterdir()] == before
+    return job
 
-    record = batchseg.run(job(100, recompute=True, prune=True)).record
-    assert (record["computed"], record["images"]["pruned"]) == ({"ok": 3}, 1)
-    counts = duckdb.sql(f"select predicted, sum(pixels) from '{out}/pixels/*.parquet' group by 1").fetchall()
-    assert counts == [(1, 3 * 6 * 9)]
+
+def classes_in(folder: Path) -> list[tuple[int, int]]:
+    query = f"select predicted, sum(pixels) from '{folder}/out/pixels/*.parquet' group by 1 order by 1"
+    return duckdb.sql(query).fetchall()
+
+
+def test_rows_of_other_classes_do_not_stay_beside_new_ones(
+    tmp_path: Path, three_classes: Callable[..., batchseg.RunConfig]
+) -> None:
+    (tmp_path / "images" / "0003.png").unlink()
+    (tmp_path / "images" / "broken.png").unlink()  # its row has no classes
+    for start in (batchseg.run, dry_run):
+        with pytest.raises(OutputError, match=r"other classes of 1 images that are not in .* --prune"):
+            start(three_classes(100, recompute=True))
+        with pytest.raises(OutputError, match=r"other classes of 3 images beyond source\.limit; leave that"):
+            start(three_classes(100, recompute=True, source={"limit": 1}))
+    assert classes_in(tmp_path) == [(2, 4 * 6 * 9)]
+    record = batchseg.run(three_classes(100, recompute=True, prune=True)).record
+    assert (record["computed"], record["images"]["pruned"]) == ({"ok": 3}, 2)
+    assert classes_in(tmp_path) == [(1, 3 * 6 * 9)]
+
+
+def test_nor_after_an_interrupt_or_without_a_record(
+    tmp_path: Path, three_classes: Callable[..., batchseg.RunConfig]
+) -> None:
+    def interrupt(tally: Tally) -> None:
+        if tally.done:
+            raise KeyboardInterrupt
+
+    half = {"include": ["0000.png", "0001.png"]}
+    with pytest.raises(KeyboardInterrupt):
+        batchseg.run(three_classes(100, recompute=True, source=half, prune=True), interrupt)
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"other classes of 2 images that are not in the source"):
+            batchseg.run(three_classes(100, recompute=True, source=half))
+        (tmp_path / "out" / "run.json").unlink(missing_ok=True)
+
+
+def test_the_old_classes_go_on_after_a_change_that_came_to_nothing(
+    tmp_path: Path, three_classes: Callable[..., batchseg.RunConfig]
+) -> None:
+    def interrupt(tally: Tally) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batchseg.run(three_classes(100, recompute=True), interrupt)
+    result = batchseg.run(three_classes(100, 200, source={"include": ["0000.png"]}))
+    assert (result.done_before, result.exit_code) == (1, 0)
+    assert classes_in(tmp_path) == [(2, 4 * 6 * 9)]

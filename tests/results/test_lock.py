@@ -71,7 +71,7 @@ def test_a_lock_cut_short_is_taken_over(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("text", ["[]", '{"_meta": {"hash": 1}}'])
+@pytest.mark.parametrize("text", ["[]", '{"_meta": {"hash": 1}}', 100_000 * "["], ids=len)
 def test_a_lock_of_another_program_is_left_alone(tmp_path: Path, text: str) -> None:
     (tmp_path / ".lock").write_text(text)
     refused = pytest.raises(OutputError, match=r"\.lock: is no lock of batchseg; remove it")

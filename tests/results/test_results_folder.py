@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from batchseg.analysis.verify import verify
 from batchseg.errors import OutputError
+from batchseg.keys import KeySet
 from batchseg.labels import LabelMap
 from batchseg.results.folder import Results
 from batchseg.schema import CLASSES, IMAGES, PIXELS
@@ -433,6 +434,22 @@ def test_a_table_of_another_program_is_named(results: Results) -> None:
     pq.write_table(pa.table({"id": ["a"]}), results.images.path + "/1.parquet")
     with pytest.raises(OutputError, match=r"1\.parquet: is no table of batchseg: it has no column status"):
         results.counts()
+
+
+def test_columns_of_other_types_are_named(results: Results) -> None:
+    row_of_another = {"id": ["a"], "status": [[1]], "fingerprint": ["f"]}
+    pq.write_table(pa.table(row_of_another), results.images.path + "/1.parquet")
+    with pytest.raises(OutputError, match=r"1\.parquet: is no table of batchseg: .*list"):
+        results.fingerprints()
+
+
+def test_pruning_deletes_nothing_but_masks(results: Results, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("precious")
+    wrong = ("../precious.txt", "masks/../../precious.txt", str(tmp_path / "precious.txt"))
+    rows = [row(f"{index}.png", mask=mask) for index, mask in enumerate(wrong)]
+    results.commit("1.parquet", table(*rows))
+    assert results.prune(KeySet()) == 3
+    assert (tmp_path / "precious.txt").exists()
 
 
 def test_pixels_of_classes_that_the_label_map_does_not_have_are_named(results: Results) -> None:
