@@ -29,7 +29,7 @@ from batchseg.results.record import package_versions
 from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.head import alike
 from batchseg.segmentors.llm.lora import require_peft
-from batchseg.stages.source import open_source
+from batchseg.stages.source import Folder, Manifest, open_source
 from batchseg.stages.source.plan import write_listing
 from batchseg.storage import is_uri, locate
 from batchseg.training.export import export
@@ -88,9 +88,10 @@ def train(config: TrainConfig, on_news: OnNews = lambda news: None) -> TrainResu
         earlier = _earlier(config, root)
         if earlier is not None and earlier["status"] == "finished":
             return _result(root, earlier)
+        source = open_source(config.source, (config.output,))  # first: nothing is written among the images
         start = _start(config, root, anew=earlier is None)
         label_map = _labels(config, start)
-        rows = _rows(config, label_map)
+        rows = _rows(config, source, label_map)
         _write_record(root, {"status": "started", "config": config.model_dump(mode="json")})
         with ray_session(config.ray.address):
             fitted = fit(config, start, label_map, rows, state=root / STATE, on_news=on_news)
@@ -152,9 +153,8 @@ def _labels(config: TrainConfig, start: HuggingFaceCheckpoint) -> LabelMap:
     return label_map
 
 
-def _rows(config: TrainConfig, label_map: LabelMap) -> Rows:
+def _rows(config: TrainConfig, source: Folder | Manifest, label_map: LabelMap) -> Rows:
     """The images to learn from and to judge by. Raises SourceError, LabelMapError."""
-    source = open_source(config.source, (config.output,))
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = write_listing(source.tables(), locate(folder) / "listing.arrow", "full")
         check_source(source, listing)

@@ -262,6 +262,7 @@ def test_a_model_of_settings_that_came_to_nothing_is_not_gone_on_with(slices: Pa
         ({"model": "bert"}, 1, "is a bert model; those that can be trained here"),
         ({"model": "nowhere"}, 1, "model nowhere: cannot be loaded"),
         ({"output": "s3://bucket/out"}, 1, "must be a folder on a disk"),
+        ({"output": "THE_IMAGES"}, 1, "images: results would lie among the images"),
         ({"augmentation": {"scale": [2, 1]}}, 2, "augmentation.scale"),
         ({"epoch": 3}, 2, "epoch"),
         ({"model": {"mode": "none", "colour": 1}}, 2, "  model.colour: unknown key\n"),
@@ -279,7 +280,9 @@ def test_what_cannot_be_trained_says_so(
     config = settings(slices, tmp_path / "out").model_dump(mode="json")
     text = yaml.safe_dump({**config, **changes}).replace(": bert", f": {slices / 'bert'}")
     path = tmp_path / "train.yaml"
-    path.write_text(text.replace("two.yaml", str(slices / "two.yaml")))
+    text = text.replace("two.yaml", str(slices / "two.yaml"))
+    path.write_text(text.replace("THE_IMAGES", str(slices / "images")))
     result = command("--config", path)
     assert result.exit_code == code, result.output
     assert sentence in result.stderr and "Traceback" not in result.stderr
+    assert not (slices / "images" / "state").exists()
