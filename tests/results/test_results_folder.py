@@ -22,6 +22,7 @@ from batchseg.errors import OutputError
 from batchseg.keys import KeySet
 from batchseg.labels import LabelMap
 from batchseg.results.folder import Results
+from batchseg.results.record import new_run_id
 from batchseg.schema import CLASSES, IMAGES, PIXELS
 from batchseg.stages.sink import row_schema
 from batchseg.stages.source.listing import LISTING
@@ -456,6 +457,11 @@ def test_pixels_of_classes_that_the_label_map_does_not_have_are_named(results: R
     results.commit("1.parquet", table(row("a", {(0, 7): 3})))
     with pytest.raises(OutputError, match=r"pixels/1\.parquet: holds classes beyond the 3 of this label map"):
         results.finish(LABELS)
+
+
+def test_runs_within_one_second_are_told_apart_by_time() -> None:
+    names = [new_run_id() for _ in range(1000)]
+    assert [name[:-1] for name in names] == sorted(name[:-1] for name in names)
 
 
 # -- scale
