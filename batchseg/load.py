@@ -60,7 +60,7 @@ def validate(kind: type[Config], data: Mapping[str, Any], origin: str) -> Config
     try:
         return kind.model_validate(data)
     except ValidationError as exc:
-        problems = "\n".join(f"  {_place(kind, error['loc'])}: {_sentence(error)}" for error in exc.errors())
+        problems = "\n".join(f"  {_place(error['loc'])}: {_sentence(error)}" for error in exc.errors())
         raise ConfigError(f"{origin} does not hold together:\n{problems}") from exc
 
 
@@ -127,7 +127,7 @@ def _nested(setting: str) -> dict[str, Any]:
     return nested
 
 
-def _place(kind: type[Model], location: tuple[int | str, ...]) -> str:
+def _place(location: tuple[int | str, ...]) -> str:
     """`source.folder.path` -> `source.path`: the tag of a union is no key of the file."""
     parts = [str(part) for part in location]
     if len(parts) > 1 and parts[1] in _TAGS.get(parts[0], ()):

@@ -193,17 +193,14 @@ def refuse_leftovers(results: Results, model: Model, config: RunConfig, listing:
     """Raises OutputError where rows of other classes would stay: they cannot be summed up with new ones."""
     if config.prune or not config.recompute:  # without, there are no rows of another model
         return
-    left = results.left_over(listing.ids())
-    left.pop(model.fingerprint, None)
-    known, ours = results.classes() if left else {}, list(model.label_map.names)
-    others = sum(rows for fingerprint, rows in left.items() if known.get(fingerprint) != ours)
-    if others and config.source.limit is not None:
-        raise OutputError(
-            f"{results.root}: holds rows with other classes of {others:,} images beyond source.limit; leave "
-            "that out, or choose a fresh --output"
-        )
-    if others:
-        raise OutputError(
-            f"{results.root}: holds rows with other classes of {others:,} images that are not in the source; "
-            "remove them with --prune (in a file prune: true), or choose a fresh --output"
-        )
+    others = results.of_other_classes(model.fingerprint, list(model.label_map.names))
+    left = int((~listing.ids().contains(others)).sum()) if len(others) else 0
+    if not left:
+        return
+    where, mend = "that are not in the source", "remove them with --prune (in a file prune: true)"
+    if config.source.limit is not None:
+        where, mend = "beyond source.limit", "leave that out"
+    raise OutputError(
+        f"{results.root}: holds rows with other classes of {left:,} images {where}; {mend}, or choose a "
+        "fresh --output"
+    )

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from batchseg.results.tally import Tally
 
 LOG_EVERY_S = 30.0
-
 LOG_WIDTH = 200
 
 

@@ -18,7 +18,7 @@ from batchseg.errors import OutputError
 from batchseg.keys import keys, repeated
 from batchseg.metrics import ConfusionMatrix
 from batchseg.results.folder import Results
-from batchseg.results.tables import read_part
+from batchseg.results.tables import read_part, selected
 from batchseg.schema import IMAGES, PIXELS, Status
 from batchseg.storage import Location
 
@@ -81,14 +81,7 @@ def read_columns(place: Location, schema: pa.Schema, columns: Sequence[str]) -> 
 
     Raises OutputError; where it is the file system that refuses, its cause is an OSError with an `errno`.
     """
-    table = read_part(place)
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise OutputError(f"{place}: has no column {', '.join(missing)}")
-    try:
-        return table.select(columns).cast(pa.schema([schema.field(name) for name in columns]))
-    except (ValueError, pa.ArrowException) as exc:
-        raise OutputError(f"{place}: is not what batchseg writes: {exc}") from exc
+    return selected(place, read_part(place), schema, columns)
 
 
 def refuse_if_refused(exc: OutputError) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -108,8 +107,6 @@ def _read_record(place: Location) -> dict[str, Any]:
         return parse_record(place.read())
     except FileNotFoundError as exc:
         raise OutputError(f"{place}: no such record") from exc
-    except json.JSONDecodeError as exc:
-        raise OutputError(f"{place}: cannot be read: {exc}") from exc
     except ValueError as exc:
         raise OutputError(f"{place}: {exc}") from exc
     except OSError as exc:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
+from batchseg.engine.session import SET_THE_TOKEN
 from batchseg.errors import ClusterError, ConfigError
 
 ANSWER_S = 5.0
@@ -107,10 +108,7 @@ class Server:
 
 def _refused(address: str, reason: str) -> str:
     what = "does not accept this token" if "Invalid" in reason else "asks for a token"
-    return (
-        f"{address}: the cluster {what}; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or "
-        "~/.ray/auth_token to the cluster's own token"
-    )
+    return f"{address}: the cluster {what}; {SET_THE_TOKEN}"
 
 
 def _last_line(exc: Exception) -> str:

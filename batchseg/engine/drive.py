@@ -66,6 +66,7 @@ class Parts:
             rows = pa.concat_tables(self.waiting)
             self.results.commit(f"{self.run_id}-{self.count:05d}.parquet", rows)
             committed = self.committed + Counter(rows["status"].to_pylist())
+            # no interrupt comes between these
             self.committed, self.waiting, self.count = committed, [], self.count + 1
         self.last = monotonic()
 

@@ -62,7 +62,7 @@ def execute(task: Task, results: Results, on_progress: OnProgress) -> RunResult:
 def _execute(
     task: Task, results: Results, remaining: Listing, placement: Placement | None, report: OnProgress
 ) -> RunResult:
-    run_id, listed, tally = new_run_id(), task.listing.images, Tally(remaining.images)
+    run_id, listed, tally = new_run_id(results.last_run()), task.listing.images, Tally(remaining.images)
     facts: dict[str, Any] = {
         "model": {"name": task.model, "fingerprint": task.fingerprint, "classes": task.label_map.names},
         "images": {"listed": listed, "done_before": listed - remaining.images},

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from batchseg.errors import ConfigError
 
 ANSWER_S = 5.0
-TOKEN_ADVICE = (
-    "where it asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or "
-    "~/.ray/auth_token to the cluster's own"
+SET_THE_TOKEN = (
+    "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token to the cluster's "
+    "own token"
 )
 _SETTINGS = 4  # the type of a frame, which stands behind its length of three bytes
 _NO_SETTINGS = bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
@@ -49,7 +49,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         )
     except (ConnectionError, ValueError, RuntimeError) as exc:
         # the reason is in Ray's own log alone, but something has answered just now
-        advice = f"; {TOKEN_ADVICE}" if "Failed to connect" in str(exc) else ""
+        advice = f"; where it asks for a token, {SET_THE_TOKEN}" if "Failed to connect" in str(exc) else ""
         raise ConfigError(f"ray.address {address}: no Ray cluster can be used there: {exc}{advice}") from exc
     if callable(on_terminate) and current_thread() is main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # ray.init puts one of its own in its place

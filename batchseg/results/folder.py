@@ -38,7 +38,7 @@ class Results:
 
     def __init__(self, path: str) -> None:
         self.root = locate(path)
-        self.images, self.pixels = self.root / "images", self.root / "pixels"
+        self.images, self.pixels, self.runs = (self.root / name for name in ("images", "pixels", "runs"))
         self.work = self.root / ".work"
 
     @contextmanager
@@ -53,7 +53,7 @@ class Results:
 
     def refuse_foreign(self) -> None:
         """Raises OutputError where a folder that no run has made holds what a run would replace or delete."""
-        if (self.root / "runs").is_folder():
+        if self.runs.is_folder():
             return
         taken = [name for name in WRITTEN if (self.root / name).exists()]
         if taken:
@@ -64,7 +64,7 @@ class Results:
 
     def open(self) -> None:
         """Make the folders and sweep away what an unfinished run left. Raises OutputError."""
-        folders = (self.root, self.images, self.pixels, self.root / "runs")
+        folders = (self.root, self.images, self.pixels, self.runs)
         with self._writing():
             for folder in folders:
                 folder.make_folder()
@@ -120,20 +120,27 @@ class Results:
         except (FileNotFoundError, ValueError):
             return None
 
-    def left_over(self, listed: KeySet) -> Counter[str]:
-        """Rows with a mask of images whose id is not in `listed`, by fingerprint."""
-        found: Counter[str] = Counter()
+    def last_run(self) -> str:
+        """What the last run called its last part or its record; empty where there was none."""
+        found = (*self.images.files(".parquet"), *self.runs.files(".json"))
+        return max((file.name for file in found), default="")
+
+    def of_other_classes(self, fingerprint: str, names: list[str]) -> NDArray[np.int64]:
+        """Keys of the ids whose mask is not known, from runs/, to be of these classes or this fingerprint."""
+        found: dict[str, list[NDArray[np.int64]]] = {}
         for part in self.images.files(".parquet"):
             table = read_part(part, ["id", "mask", "fingerprint"])
-            gone = ~listed.contains(keys(table["id"].to_pylist()))
-            masked = table.filter(pa.array(gone)).filter(pc.field("mask").is_valid())
-            found.update(masked["fingerprint"].to_pylist())
-        return found
+            table = table.filter(pc.field("mask").is_valid() & (pc.field("fingerprint") != fingerprint))
+            for other in table["fingerprint"].unique().to_pylist():
+                ids = table.filter(pc.field("fingerprint") == other)["id"]
+                found.setdefault(other, []).append(keys(ids.to_pylist()))
+        known = self._classes_by_fingerprint() if found else {}
+        others = [key for other, parts in found.items() if known.get(other) != names for key in parts]
+        return np.unique(np.concatenate(others)) if others else np.empty(0, np.int64)
 
-    def classes(self) -> dict[str, list[str]]:
-        """The names of the classes for each fingerprint that a record in runs/ tells of."""
+    def _classes_by_fingerprint(self) -> dict[str, list[str]]:
         known = {}
-        for place in (self.root / "runs").files(".json"):
+        for place in self.runs.files(".json"):
             with suppress(ValueError):  # what is no record tells nothing
                 model = parse_record(place.read()).get("model", {})
                 known[model.get("fingerprint")] = model.get("classes")
@@ -181,7 +188,7 @@ class Results:
         """Write run.json, last of all. Raises OutputError."""
         data = json.dumps(record, indent=2, default=str).encode()
         with self._writing():
-            (self.root / "runs" / f"{record['run_id']}.json").write(data)
+            (self.runs / f"{record['run_id']}.json").write(data)
             (self.root / "run.json").write(data)
 
     def _drop_replaced(self) -> None:

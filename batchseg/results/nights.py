@@ -46,7 +46,7 @@ class Nights:
     def forget_records(self, kept: int) -> None:
         """Remove the oldest records from runs/. Raises OutputError."""
         try:
-            for record in (self.results.root / "runs").files(".json")[:-kept]:
+            for record in self.results.runs.files(".json")[:-kept]:
                 record.delete()
         except OSError as exc:
             raise OutputError(f"{self.results.root}: cannot be written: {exc.strerror or exc}") from exc

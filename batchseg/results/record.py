@@ -6,8 +6,9 @@ import json
 import os
 import platform
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -17,6 +18,7 @@ from batchseg.results.tally import Tally
 
 VERSIONED = ("batchseg", "torch", "torchvision", "transformers", "ray", "numpy", "pyarrow", "pillow")
 
+SECOND = "%Y%m%dT%H%M%S"
 EXIT_FINISHED, EXIT_TOO_MANY_FAILED, EXIT_GATE_FAILED = 0, 3, 4
 
 
@@ -61,10 +63,14 @@ class RunResult:
         return self.computed - self.statuses.get("ok", 0)
 
 
-def new_run_id() -> str:
-    """Sorts by time, to the microsecond: the parts of a later run come after those of an earlier one."""
+def new_run_id(last: str) -> str:
+    """Sorts by time, to the microsecond, and behind the `last` run of the folder whatever the clock says: the
+    order of their names decides whose rows replace whose. A `last` that is no run's name says nothing."""
     now = datetime.now(timezone.utc)
-    return f"{now:%Y%m%dT%H%M%S}-{now.microsecond:05x}{secrets.token_hex(1)[0]}"
+    with suppress(ValueError):
+        second = datetime.strptime(last[:15], SECOND).replace(tzinfo=timezone.utc)
+        now = max(now, second + timedelta(microseconds=int(last[16:21], 16) + 1))
+    return f"{now:{SECOND}}-{now.microsecond:05x}{secrets.token_hex(1)[0]}"
 
 
 def judge(gates: Gates, tally: Tally, metrics: dict[str, float | None]) -> tuple[int, list[str]]:
@@ -104,8 +110,8 @@ def parse_record(data: bytes) -> dict[str, Any]:
     """What run.json holds. Raises ValueError where it is not the record of a run."""
     try:
         record = json.loads(data)
-    except RecursionError as exc:
-        raise ValueError("is not the record of a run: it is nested too deeply") from exc
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"cannot be read: {exc}") from exc
     if not isinstance(record, dict) or not isinstance(record.get("run_id"), str):
         raise ValueError("is not the record of a run: it has no run_id")
     for part in ("config", "model", "images", "computed"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -52,17 +53,21 @@ def read_part(part: Location, columns: list[str] | None = None) -> pa.Table:
             table = pq.ParquetFile(file).read(columns=columns)
     except (OSError, pa.ArrowException) as exc:
         raise OutputError(f"{part}: cannot be read: {exc}") from exc
-    if columns and (missing := [name for name in columns if name not in table.column_names]):
-        raise OutputError(f"{part}: is no table of batchseg: it has no column {', '.join(missing)}")
-    if columns is None:
-        return table
+    return table if columns is None else selected(part, table, _TYPES, columns)
+
+
+_TYPES = pa.schema({field.name: field.type for field in (*PIXELS, *IMAGES)})  # whose names do not clash
+
+
+def selected(place: Location, table: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """Some columns, as they are in the schema. Raises OutputError where the table has no such."""
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise OutputError(f"{place}: is no table of batchseg: it has no column {', '.join(missing)}")
     try:
-        return table.cast(pa.schema([_TYPES[name] for name in table.column_names]))
+        return table.select(columns).cast(pa.schema([schema.field(name) for name in columns]))
     except (ValueError, pa.ArrowException) as exc:
-        raise OutputError(f"{part}: is no table of batchseg: {exc}") from exc
-
-
-_TYPES = {field.name: field.with_nullable(True) for field in (*PIXELS, *IMAGES)}
+        raise OutputError(f"{place}: is no table of batchseg: {exc}") from exc
 
 
 def write_table(place: Location, table: pa.Table) -> None:

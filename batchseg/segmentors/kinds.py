@@ -47,7 +47,7 @@ def load_segmentor(
     chosen = infer_segmentor(os.fspath(model) if isinstance(model, os.PathLike) else model)
     if isinstance(chosen, Mapping):
         chosen = {"precision": precision, **chosen}
-        device = chosen.get("device", device)
+        device = chosen.pop("device", device)
     config, device = validate_segmentor(chosen), _resolve_device(str(device))
     checkpoint = open_checkpoint(config)
     resolved = resolve_precision(config.precision, device.partition(":")[0])

@@ -170,7 +170,7 @@ def test_of_a_run_under_way_the_later_rows_count(old: Path, tmp_path: Path) -> N
         ('{"a": 1}', "is not the record of a run"),
         ('{"run_id": "x", "model": [1]}', "is not the record of a run: its model is no object"),
         ('{"run_id": "x", "computed": {"ok": "6"}}', "is not the record of a run: its computed"),
-        (100_000 * "[", "is not the record of a run"),
+        (100_000 * "[", "cannot be read"),
     ],
 )
 def test_a_record_that_is_none(old: Path, content: str | None, sentence: str) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+MODELS = Path(__file__).parent.parent / "integration"
+
 
 @pytest.fixture
 def job(tmp_path: Path) -> list[str]:
@@ -44,9 +46,13 @@ def web_server() -> Iterator[int]:
 def test_a_cluster_is_used(job: list[str], ray_session: None, tmp_path: Path) -> None:
     import ray
 
-    done = start([*job, "--address", ray.get_runtime_context().gcs_address])
+    (tmp_path / "notes").mkdir()
+    model = ["--model", "placed_model:Placed", "--set", f"segmentor.options.notes={tmp_path / 'notes'}"]
+    done = start([*job, *model, "--address", ray.get_runtime_context().gcs_address], PYTHONPATH=str(MODELS))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "masks" / "a.png").exists()
+    (node,) = ray.nodes()
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == [node["NodeID"]]
 
 
 def test_a_web_server_is_no_cluster(job: list[str], web_server: int, tmp_path: Path) -> None:

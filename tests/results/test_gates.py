@@ -120,7 +120,7 @@ def test_a_tally_counts_what_comes_in() -> None:
 
 
 def test_run_ids_are_short_names_that_differ() -> None:
-    first, second = new_run_id(), new_run_id()
+    first, second = new_run_id(""), new_run_id("")
     assert first != second
     assert first[:15] <= second[:15]  # the time, to the second
     assert set(first) <= set("0123456789abcdefT-")

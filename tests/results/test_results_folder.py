@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
@@ -459,9 +460,16 @@ def test_pixels_of_classes_that_the_label_map_does_not_have_are_named(results: R
         results.finish(LABELS)
 
 
-def test_runs_within_one_second_are_told_apart_by_time() -> None:
-    names = [new_run_id() for _ in range(1000)]
+def test_a_later_run_sorts_behind_whatever_the_clock_says(results: Results) -> None:
+    names = [new_run_id("") for _ in range(1000)]
     assert [name[:-1] for name in names] == sorted(name[:-1] for name in names)
+    for end in ("00001.parquet", "json"):
+        future = f"29991231T235959-f423f0{end}"
+        assert re.fullmatch(r"30000101T000000-00000\w", new_run_id(future))
+    assert results.last_run() == ""
+    results.write_record({"run_id": "29991231T235959-000000"})
+    results.commit("29991231T235959-000010-00003.parquet", table(row("a")))
+    assert new_run_id(results.last_run()).startswith("29991231T235959-00002")
 
 
 # -- scale
