@@ -11,59 +11,62 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchseg.analysis.compare import CompareReport, compare
-    from batchseg.analysis.evaluate import evaluate
     from batchseg.cluster.submit import Cluster, Job, submit
-    from batchseg.config import DigitsConfig, EvaluateConfig, RunConfig
-    from batchseg.config_compare import CompareConfig, NightConfig
-    from batchseg.config_train import TrainConfig
+    from batchseg.comparison.compare import CompareReport, compare
+    from batchseg.config.compare import CompareConfig, NightConfig
+    from batchseg.config.evaluate import EvaluateConfig
+    from batchseg.config.load import load_config, read_config
+    from batchseg.config.run import RunConfig
+    from batchseg.config.scenes import DigitsConfig
+    from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError
-    from batchseg.labels import LabelMap, load_label_map
-    from batchseg.load import load_config, read_config
-    from batchseg.metrics import ConfusionMatrix
-    from batchseg.nightly import NightResult, night
-    from batchseg.pipeline import dry_run, run
+    from batchseg.labels.label_file import load_label_map
+    from batchseg.labels.label_map import LabelMap
+    from batchseg.metrics.confusion import ConfusionMatrix
+    from batchseg.pipeline.evaluate import evaluate
+    from batchseg.pipeline.night import NightResult, night
+    from batchseg.pipeline.run import dry_run, run
     from batchseg.results.record import RunResult
+    from batchseg.scenes.data_set import make_digits
     from batchseg.schema import Status
     from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
-    from batchseg.segmentors.kinds import load_segmentor
-    from batchseg.training.scenes import make_digits
+    from batchseg.segmentors.network.upsample import bilinear_argmax
+    from batchseg.segmentors.registry import load_segmentor
     from batchseg.training.train import TrainResult, train
-    from batchseg.upsample import bilinear_argmax
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BatchsegError": "batchseg.errors",
     "Cluster": "batchseg.cluster.submit",
-    "CompareConfig": "batchseg.config_compare",
-    "CompareReport": "batchseg.analysis.compare",
-    "ConfusionMatrix": "batchseg.metrics",
-    "DigitsConfig": "batchseg.config",
-    "EvaluateConfig": "batchseg.config",
+    "CompareConfig": "batchseg.config.compare",
+    "CompareReport": "batchseg.comparison.compare",
+    "ConfusionMatrix": "batchseg.metrics.confusion",
+    "DigitsConfig": "batchseg.config.scenes",
+    "EvaluateConfig": "batchseg.config.evaluate",
     "Job": "batchseg.cluster.submit",
-    "LabelMap": "batchseg.labels",
+    "LabelMap": "batchseg.labels.label_map",
     "ModelInput": "batchseg.segmentors.base",
-    "NightConfig": "batchseg.config_compare",
-    "NightResult": "batchseg.nightly",
+    "NightConfig": "batchseg.config.compare",
+    "NightResult": "batchseg.pipeline.night",
     "Prediction": "batchseg.segmentors.base",
-    "RunConfig": "batchseg.config",
+    "RunConfig": "batchseg.config.run",
     "RunResult": "batchseg.results.record",
     "Segmentor": "batchseg.segmentors.base",
     "Status": "batchseg.schema",
-    "TrainConfig": "batchseg.config_train",
+    "TrainConfig": "batchseg.config.train",
     "TrainResult": "batchseg.training.train",
-    "bilinear_argmax": "batchseg.upsample",
-    "compare": "batchseg.analysis.compare",
-    "dry_run": "batchseg.pipeline",
-    "evaluate": "batchseg.analysis.evaluate",
-    "load_config": "batchseg.load",
-    "load_label_map": "batchseg.labels",
-    "load_segmentor": "batchseg.segmentors.kinds",
-    "make_digits": "batchseg.training.scenes",
-    "night": "batchseg.nightly",
-    "read_config": "batchseg.load",
-    "run": "batchseg.pipeline",
+    "bilinear_argmax": "batchseg.segmentors.network.upsample",
+    "compare": "batchseg.comparison.compare",
+    "dry_run": "batchseg.pipeline.run",
+    "evaluate": "batchseg.pipeline.evaluate",
+    "load_config": "batchseg.config.load",
+    "load_label_map": "batchseg.labels.label_file",
+    "load_segmentor": "batchseg.segmentors.registry",
+    "make_digits": "batchseg.scenes.data_set",
+    "night": "batchseg.pipeline.night",
+    "read_config": "batchseg.config.load",
+    "run": "batchseg.pipeline.run",
     "submit": "batchseg.cluster.submit",
     "train": "batchseg.training.train",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchseg.cli import cli
+from batchseg.cli.group import cli
 
 
 def main() -> None:

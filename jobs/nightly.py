@@ -9,9 +9,9 @@ import sys
 
 import click
 
-from batchseg.cli_options import reported_errors
-from batchseg.config_compare import NightConfig
-from batchseg.load import read_config
+from batchseg.cli.options import reported_errors
+from batchseg.config.compare import NightConfig
+from batchseg.config.load import read_config
 
 
 @click.command()
@@ -31,9 +31,10 @@ def nightly(
     """
     with reported_errors(debug):
         job = read_config(NightConfig, config, settings, {"recompute": True} if recompute else {})
-        from batchseg.nightly import failure, night
-        from batchseg.terminal import Progress, native_stderr
-        from batchseg.terminal_compare import print_night
+        from batchseg.cli.show.console import native_stderr
+        from batchseg.cli.show.night import print_night
+        from batchseg.cli.show.run import Progress
+        from batchseg.pipeline.night import failure, night
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so ends a scheduler a job
         try:

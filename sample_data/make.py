@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from batchseg.training.digits import CLASS_NAMES, compose, load_source_digits
 from numpy.typing import NDArray
 from PIL import Image
 
 from batchseg.labels import LabelMap
-from batchseg.training.digits import CLASS_NAMES, compose, load_source_digits
 
 HERE = Path(__file__).parent
 SAMPLES = 24

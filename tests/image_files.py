@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
-from batchseg.config import Limits
+from batchseg.config.base import Limits
 from batchseg.errors import RowFault
 
 LIMITS = Limits()

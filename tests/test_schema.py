@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from batchseg.config import METRICS
+from batchseg.config.base import METRICS
 from batchseg.schema import CLASSES, IMAGES, PIXELS, TABLES, Status, as_markdown
 
 # columns are only ever added: what stands here is in other people's queries

@@ -42,7 +42,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_commands_that_compute_nothing_load_nothing_heavy(words: list[str]) -> None:
-    assert loaded_after(f"from batchseg.cli import cli; cli({words}, standalone_mode=False)") == []
+    assert loaded_after(f"from batchseg.cli.group import cli; cli({words}, standalone_mode=False)") == []
 
 
 def test_workers_load_torch_for_networks_alone(sample_data: Path, tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_workers_load_torch_for_networks_alone(sample_data: Path, tmp_path: Path
             "import batchseg",
             "from batchseg.engine.nodes import Nodes",
             "from batchseg.engine.placement import place",
-            "from batchseg.pipeline import Model, stages",
+            "from batchseg.pipeline.run import OpenedModel, stages",
             f"config = batchseg.load_config(overrides={overrides})",
             "placement = place(config.segmentor, Nodes(({'CPU': 2},)), 100)",
-            f"made = stages(config, Model.open(config), {str(tmp_path)!r}, placement)",
+            f"made = stages(config, OpenedModel.open(config), {str(tmp_path)!r}, placement)",
             "made.before(), made.model(), made.after()",
         )
         loaded[model] = "torch" in loaded_after("\n".join(lines))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from batchseg.labels import LabelMap
-from batchseg.metrics import ConfusionMatrix
+from batchseg.labels.label_map import LabelMap
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.folder import Results
-from batchseg.stages.sink import row_schema
+from batchseg.stages.write import row_schema
 
 NAMES = ("road", "tree", "sky", "boat")
 

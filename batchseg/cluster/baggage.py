@@ -10,10 +10,12 @@ from typing import Any
 
 import yaml
 
-from batchseg.config import CustomSegmentor, RayConfig, RunConfig
+from batchseg.config.base import RayConfig
+from batchseg.config.run import RunConfig
+from batchseg.config.segmentor import CustomSegmentor
 from batchseg.errors import ConfigError
-from batchseg.labels import BUILT_IN, load_label_map
-from batchseg.storage import is_uri
+from batchseg.labels.label_file import BUILT_IN, load_label_map
+from batchseg.storage.location import is_uri
 
 JOB_FILE, LABELS_FILE = "job.yaml", "labels.yaml"
 
@@ -22,7 +24,7 @@ _PLACES = (("source", ("path", "truth", "root")), ("output", ("path",)))
 _MODELS = ("model", "weights")
 
 
-def pack(config: RunConfig, folder: Path) -> str:
+def pack_job(config: RunConfig, folder: Path) -> str:
     """Write the job's files into an empty folder; a digest of them.
 
     Paths of this machine become absolute: every node must see the same there. The label map's file and the

@@ -10,9 +10,9 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from batchseg.cluster.baggage import JOB_FILE, as_seen_everywhere, pack
+from batchseg.cluster.baggage import JOB_FILE, as_seen_everywhere, pack_job
 from batchseg.cluster.server import Server
-from batchseg.config import RunConfig
+from batchseg.config.run import RunConfig
 from batchseg.errors import ClusterError, ConfigError
 
 INTERRUPTED = 130
@@ -69,7 +69,7 @@ class Cluster:
         """
         name = config.ray.job.name or default_name(config)
         with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
-            digest = pack(config, Path(folder))
+            digest = pack_job(config, Path(folder))
             for _ in range(ATTEMPTS):  # somebody else may take the same id meanwhile
                 numbered = _numbered(self.server.jobs(), name)
                 running = next((job for job in numbered.values() if job.status not in ENDED), None)

@@ -1,1 +1,1 @@
-"""Ray: a session, the job's placement on the hardware, its graph, and the loop that drives it."""
+"""Ray: a session, the placement on the hardware, the graph, and what drives it. Takes plain values."""

@@ -24,9 +24,9 @@ import pyarrow as pa
 from batchseg.engine.journal import Journal
 from batchseg.engine.placement import Placement
 from batchseg.engine.trace import Trace
+from batchseg.source.plan import Plan
 from batchseg.stages.item import Item, Stage
-from batchseg.stages.sink import row_schema, to_table
-from batchseg.stages.source.plan import Plan
+from batchseg.stages.write import row_schema, to_table
 
 ROWS_A_TABLE = 16
 GROUP_BYTES = 64 * 2**20

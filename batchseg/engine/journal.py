@@ -19,7 +19,7 @@ from threading import Lock
 from batchseg.errors import RowFault
 from batchseg.schema import Status
 from batchseg.stages.item import Item
-from batchseg.storage import Location, locate
+from batchseg.storage.location import Location, locate
 
 DEATHS = 2  # one may be chance: a node that went away, or a process killed by hand
 

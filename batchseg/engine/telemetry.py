@@ -7,14 +7,12 @@ results folder as `results`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from threading import Event, Thread
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from batchseg.engine.placement import Placement
-from batchseg.engine.timings import utilisation
-from batchseg.results.tally import Tally
 
 COUNTERS = {
     "batchseg_images": ("status", "Images finished in this run, by status."),
@@ -29,17 +27,28 @@ WINDOW_S = 10.0  # rows come in groups, so that a shorter look would jump
 REPEAT_S = 2.0  # Ray forgets a gauge that is not set again within its interval of reporting, 10 s by default
 
 
+class HowFar(Protocol):
+    """How far a run is: images by status, seconds by stage, and how many images there are and are done."""
+
+    statuses: Counter[str]
+    seconds: Counter[str]
+    total: int
+
+    @property
+    def done(self) -> int: ...
+
+
 class Telemetry:
-    """A callback for progress that tells Ray, by differences from what it told before, and then another.
+    """A callback for progress that tells Ray, by differences from what it told before.
 
     Inside its `with` block the gauges are told again and again, also while no rows come.
     """
 
-    def __init__(self, placement: Placement, results: str, then: Callable[[Tally], None]) -> None:
+    def __init__(self, placement: Placement, results: str) -> None:
         from ray.util.metrics import Counter as RayCounter
         from ray.util.metrics import Gauge
 
-        self.placement, self.results, self.then = placement, results, then
+        self.placement, self.results = placement, results
         self.counters = {
             name: RayCounter(name, text, tag_keys=("results", tag)) for name, (tag, text) in COUNTERS.items()
         }
@@ -58,13 +67,12 @@ class Telemetry:
         self.stop.set()
         self.repeating.join()
 
-    def __call__(self, tally: Tally) -> None:
+    def __call__(self, tally: HowFar) -> None:
         self._count("batchseg_images", tally.statuses)
         self._count("batchseg_stage_seconds", tally.seconds)
         self.levels["batchseg_images_waiting"] = tally.total - tally.done
         self._utilisation(tally)
         self._tell_levels()
-        self.then(tally)
 
     def _repeat(self) -> None:
         while not self.stop.wait(REPEAT_S):
@@ -81,7 +89,7 @@ class Telemetry:
                 self.counters[name].inc(value - told[key], self._tags(**{tag: key}))
                 told[key] = value
 
-    def _utilisation(self, tally: Tally) -> None:
+    def _utilisation(self, tally: HowFar) -> None:
         now, (start, before) = monotonic(), self.window
         if now - start >= WINDOW_S or tally.done == tally.total:
             share = utilisation(tally.seconds - before, now - start, self.placement)
@@ -90,3 +98,10 @@ class Telemetry:
 
     def _tags(self, **more: Any) -> dict[str, str]:
         return {"results": self.results, **more}
+
+
+def utilisation(seconds: Mapping[str, float], elapsed_s: float, placement: Placement) -> float:
+    """Share of the actors' time in which they worked, 0 to 1."""
+    # with a GPU the actors hold the model alone; on a CPU all stages run in them
+    busy_s = seconds.get("segment", 0.0) if placement.device == "cuda" else sum(seconds.values())
+    return min(1.0, busy_s / (max(elapsed_s, 1e-9) * placement.actors))

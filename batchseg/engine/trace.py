@@ -11,7 +11,7 @@ from pathlib import Path
 from batchseg.engine.journal import Through
 from batchseg.errors import OutputError
 from batchseg.stages.item import Item
-from batchseg.storage import locate
+from batchseg.storage.location import locate
 
 TRACED = 16  # images: some megabytes of trace
 

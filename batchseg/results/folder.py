@@ -19,15 +19,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchseg.errors import OutputError
-from batchseg.keys import KeySet, keys, superseded
-from batchseg.labels import LabelMap
-from batchseg.metrics import ConfusionMatrix
-from batchseg.results.lock import exclusive
+from batchseg.labels.label_map import LabelMap
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.record import parse_record
 from batchseg.results.tables import classes_table, exploded, read_part, unique, write_table
 from batchseg.schema import Status
-from batchseg.stages.source.listing import PRIVATE
-from batchseg.storage import TEMPORARY, Location, locate
+from batchseg.source.listing import PRIVATE
+from batchseg.storage.keys import KeySet, keys, superseded
+from batchseg.storage.location import TEMPORARY, Location, locate
+from batchseg.storage.lock import exclusive
 
 # what a run or an evaluation writes, and a data set may have too
 WRITTEN = ("images", "pixels", "masks", "overlays", ".work", "classes.parquet", "run.json")

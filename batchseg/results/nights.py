@@ -13,7 +13,7 @@ from pyarrow import fs
 
 from batchseg.errors import OutputError
 from batchseg.results.folder import Results
-from batchseg.storage import Location
+from batchseg.storage.location import Location
 
 
 class Nights:

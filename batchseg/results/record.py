@@ -12,8 +12,10 @@ from datetime import datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from batchseg.config import EvaluateConfig, Gates, RunConfig
-from batchseg.metrics import ConfusionMatrix
+from batchseg.config.base import Gates
+from batchseg.config.evaluate import EvaluateConfig
+from batchseg.config.run import RunConfig
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.tally import Tally
 
 VERSIONED = ("batchseg", "torch", "torchvision", "transformers", "ray", "numpy", "pyarrow", "pillow")

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchseg.errors import OutputError
-from batchseg.keys import keys, superseded
-from batchseg.labels import LabelMap
-from batchseg.metrics import ConfusionMatrix
+from batchseg.labels.label_map import LabelMap
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import CLASSES, IMAGES, PIXELS
-from batchseg.storage import Location
+from batchseg.storage.keys import keys, superseded
+from batchseg.storage.location import Location
 
 
 def unique(rows: pa.Table) -> pa.Table:
@@ -68,6 +68,14 @@ def selected(place: Location, table: pa.Table, schema: pa.Schema, columns: Seque
         return table.select(columns).cast(pa.schema([schema.field(name) for name in columns]))
     except (ValueError, pa.ArrowException) as exc:
         raise OutputError(f"{place}: is no table of batchseg: {exc}") from exc
+
+
+def read_columns(place: Location, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a table, but every column must be readable.
+
+    Raises OutputError; where it is the file system that refuses, its cause is an OSError with an `errno`.
+    """
+    return selected(place, read_part(place), schema, columns)
 
 
 def write_table(place: Location, table: pa.Table) -> None:

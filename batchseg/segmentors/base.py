@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from batchseg.labels import LabelMap
+    from batchseg.labels.label_map import LabelMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from batchseg.config import CustomSegmentor
+from batchseg.config.segmentor import CustomSegmentor
 from batchseg.errors import ModelError
-from batchseg.labels import LabelMap
+from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import ModelInput, Prediction
 from batchseg.segmentors.threshold import Identity
 

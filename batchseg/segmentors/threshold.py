@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchseg.config import ThresholdSegmentor
-from batchseg.labels import LabelMap
+from batchseg.config.segmentor import ThresholdSegmentor
+from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import ModelInput, Prediction
 
 _ROWS = 256  # at once: the arithmetic takes five times the memory of the image

@@ -22,16 +22,17 @@ from torch import Tensor, nn
 from torchvision.models import get_model_builder, get_model_weights
 from torchvision.transforms.v2 import functional
 
-from batchseg.config import TorchvisionSegmentor
+from batchseg.config.segmentor import TorchvisionSegmentor
 from batchseg.errors import ModelError, RowFault
-from batchseg.labels import LabelMap, load_label_map
+from batchseg.labels.label_file import load_label_map
+from batchseg.labels.label_map import LabelMap
 from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput, Prediction
-from batchseg.segmentors.compiled import compile_network
-from batchseg.segmentors.confidence import confidence
-from batchseg.segmentors.pointwise import speed_up_pointwise
-from batchseg.segmentors.upload import to_device
-from batchseg.upsample import bilinear_argmax
+from batchseg.segmentors.network.compiled import compile_network
+from batchseg.segmentors.network.confidence import confidence
+from batchseg.segmentors.network.pointwise import speed_up_pointwise
+from batchseg.segmentors.network.upload import to_device
+from batchseg.segmentors.network.upsample import bilinear_argmax
 
 CLASSIFIER = {  # the weight whose length is the number of classes
     "deeplabv3_mobilenet_v3_large": "classifier.4.weight",

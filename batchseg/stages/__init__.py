@@ -1,1 +1,1 @@
-"""The stages an image passes, one file each, in this order: source, decode, prepare, segment, score, sink."""
+"""The stages an image passes, one file each, in this order: decode, prepare, segment, score, write."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from batchseg.config import Limits
+from batchseg.config.base import Limits
 from batchseg.errors import RowFault
-from batchseg.images import Size, decode_scaled, whole
+from batchseg.images.decode import Size, decode_scaled, whole
 from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
-from batchseg.stages.reader import image_reader
+from batchseg.storage.reader import image_reader
 
 
 def decode(limits: Limits, enough: Callable[[Size], Size] = whole) -> Stage:

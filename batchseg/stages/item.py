@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from batchseg.metrics import ConfusionMatrix
+    from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.segmentors.base import ModelInput, Prediction
 
 

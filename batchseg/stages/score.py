@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchseg.config import Limits
+from batchseg.config.base import Limits
 from batchseg.errors import RowFault
-from batchseg.images import decode_labels
-from batchseg.labels import LabelMap
-from batchseg.metrics import ConfusionMatrix
+from batchseg.images.decode import decode_labels
+from batchseg.labels.label_map import LabelMap
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
-from batchseg.stages.reader import Reader, truth_reader
+from batchseg.storage.reader import Reader, truth_reader
 
 Labels = NDArray[np.unsignedinteger[Any]]
 
@@ -30,7 +30,7 @@ def score(label_map: LabelMap, limits: Limits) -> Stage:
         try:
             if item.fault is None and item.row["truth"] is not None:
                 truth_HW = read_truth(reader, label_map, limits, item.row["truth"])
-                check_size(truth_HW, labels_HW.shape)
+                check_truth_size(truth_HW, labels_HW.shape)
         except RowFault as fault:
             item.fault, truth_HW = fault, None
         item.has_truth = truth_HW is not None
@@ -44,7 +44,7 @@ def read_truth(reader: Reader, label_map: LabelMap, limits: Limits, uri: str) ->
     return label_map.encode(decode_labels(reader.read(uri), limits))
 
 
-def check_size(truth_HW: Labels, image_hw: tuple[int, ...]) -> None:
+def check_truth_size(truth_HW: Labels, image_hw: tuple[int, ...]) -> None:
     """Raises RowFault."""
     if truth_HW.shape != image_hw:
         (truth_h, truth_w), (height, width) = truth_HW.shape, image_hw

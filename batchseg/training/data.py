@@ -14,14 +14,14 @@ from torch.utils.data import Dataset, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from batchseg.config import Limits
-from batchseg.config_train import Augmentation
+from batchseg.config.base import Limits
+from batchseg.config.train import Augmentation
 from batchseg.errors import RowFault
-from batchseg.images import decode_image
-from batchseg.labels import LabelMap
+from batchseg.images.decode import decode_image
+from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import ModelInput, Preparer
-from batchseg.stages.reader import image_reader, truth_reader
-from batchseg.stages.score import check_size, read_truth
+from batchseg.stages.score import check_truth_size, read_truth
+from batchseg.storage.reader import image_reader, truth_reader
 
 FILL = (124, 116, 104)  # beyond the edge of an image: the mean of ImageNet
 
@@ -58,7 +58,7 @@ class Samples:
         try:
             image_HWC = decode_image(self.images.read(row["uri"]), self.limits)
             truth_HW = read_truth(self.truths, self.label_map, self.limits, row["truth"])
-            check_size(truth_HW, image_HWC.shape[:2])
+            check_truth_size(truth_HW, image_HWC.shape[:2])
             return Sample(self.preparer(image_HWC), truth_HW)
         except RowFault as fault:
             return Fault(row["id"], fault.status.value, str(fault))

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from batchseg.config_train import NewModel, TrainConfig
-from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.config.train import NewModel, TrainConfig
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.lora import add_lora, merge_lora
 
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-from batchseg.config_train import TrainConfig
+from batchseg.config.train import TrainConfig
 from batchseg.engine.nodes import Nodes, anywhere_but, usable_nodes
 from batchseg.errors import BatchsegError, ConfigError, ModelError
-from batchseg.labels import LabelMap
-from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
-from batchseg.segmentors.precision import resolve_precision
-from batchseg.training.loop import STATE, Job, train_worker
+from batchseg.labels.label_map import LabelMap
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.segmentors.network.precision import resolve_precision
+from batchseg.training.job import TrainingJob
+from batchseg.training.loop import STATE, train_worker
 from batchseg.training.rows import Rows
 
 RETRIES = 3  # of workers that die; each goes on from the last epoch
@@ -68,7 +69,7 @@ def fit(
     nodes = usable_nodes(config.ray.exclude_head)
     workers, cpus, device = _hardware(config, nodes)
     with _news(on_news) as events:
-        job = Job(
+        job = TrainingJob(
             config=config,
             start=start,
             label_map=label_map,
@@ -150,7 +151,7 @@ def _room(nodes: Nodes, cpus: int, device: str) -> int:
 
 def _input_size(start: HuggingFaceCheckpoint) -> int:
     """The shorter side of the model's input, in pixels."""
-    from batchseg.segmentors.huggingface_processor import load_processor
+    from batchseg.segmentors.huggingface.processor import load_processor
 
     size = load_processor(start.location.folder(), start.model_type, False).size
     return int(size.get("shortest_edge") or min(size["height"], size["width"]))

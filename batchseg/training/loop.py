@@ -10,25 +10,23 @@ import copy
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from batchseg.config_train import NewModel, TrainConfig
-from batchseg.labels import LabelMap
-from batchseg.metrics import ConfusionMatrix
-from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.config.train import NewModel, TrainConfig
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.llm.lora import add_lora
 from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
+from batchseg.training.job import State, TrainingJob
 from batchseg.training.objective import segmentation_loss
-from batchseg.training.validate import Validation, validate
+from batchseg.training.validate import Validation, validate_epoch
 
 STATE = "state.pt"
 TELL_S = 0.5
@@ -36,39 +34,6 @@ TELL_S = 0.5
 
 class CannotGoOn(Exception):
     """Why learning had to stop; finished epochs are worth keeping."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every worker is given.
-
-    Attributes:
-        start: the checkpoint with the weights before the first step.
-        events: a `ray.util.queue.Queue` for news of step and epoch.
-    """
-
-    config: TrainConfig
-    start: HuggingFaceCheckpoint
-    label_map: LabelMap
-    train: pa.Table
-    validation: pa.Table
-    crop: int
-    device: str
-    precision: str
-    threads: int
-    events: Any
-
-
-@dataclass
-class State:
-    """How far it is. `history` has a row a validation, `faults` one an image that could not be used."""
-
-    step: int = 0
-    epoch: int = 0
-    best_epoch: int = 0
-    best_mean_iou: float = -1.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    faults: list[dict[str, str]] = field(default_factory=list)
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -79,7 +44,7 @@ def train_worker(settings: dict[str, Any]) -> None:
 class Learner:
     """One worker's network, optimiser and data."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         import ray.train
         import ray.train.torch
 
@@ -166,7 +131,9 @@ class Learner:
         learnt_s = monotonic() - self.begun
         self._check_weights()
         self.network.eval()
-        found = validate(self.model, self.validation_loader, self.job.label_map.num_classes, self.config.seed)
+        found = validate_epoch(
+            self.model, self.validation_loader, self.job.label_map.num_classes, self.config.seed
+        )
         found.matrix = ConfusionMatrix(_summed(found.matrix.counts, self.model.device))
         self._note(found.faults)
         if not found.matrix.truth_pixels:
@@ -283,7 +250,7 @@ def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     ]
 
 
-def _loading(job: Job) -> dict[str, Any]:
+def _loading(job: TrainingJob) -> dict[str, Any]:
     """One process reads ahead for two threads that learn."""
     # started anew, for a copy of a process full of threads may hang
     return {

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchseg.config_train import TrainConfig
+from batchseg.config.train import TrainConfig
 from batchseg.errors import SourceError
-from batchseg.stages.source.plan import Listing
+from batchseg.source.plan import Listing
 
 SPLIT = "split"
 TRAIN, VALIDATION = ("train", "training"), ("validation", "val", "valid")

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from batchseg.config import HuggingFaceSegmentor
-from batchseg.config_train import NewModel, TrainConfig
+from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.config.train import NewModel, TrainConfig
 from batchseg.errors import ModelError
-from batchseg.labels import LabelMap, load_label_map, load_wording
-from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
-from batchseg.segmentors.huggingface_families import OWN, SEMANTIC
+from batchseg.labels.label_file import load_label_map, load_wording
+from batchseg.labels.label_map import LabelMap
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.segmentors.huggingface.families import OWN, SEMANTIC
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.language import Start
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor

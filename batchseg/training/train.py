@@ -17,21 +17,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchseg.config import METRICS, HuggingFaceSegmentor
-from batchseg.config_train import NewModel, TrainConfig
+from batchseg.config.base import METRICS
+from batchseg.config.load import config_differences
+from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.config.train import NewModel, TrainConfig
 from batchseg.engine.session import ray_session
 from batchseg.errors import ConfigError, ModelError, OutputError
-from batchseg.labels import LabelMap
-from batchseg.load import differences
-from batchseg.preflight import check_source, check_truth, choose_labels
-from batchseg.results.lock import exclusive
+from batchseg.inspect.preflight import check_source, check_truth, choose_labels
+from batchseg.labels.label_map import LabelMap
 from batchseg.results.record import package_versions
-from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.head import alike
 from batchseg.segmentors.llm.lora import require_peft
-from batchseg.stages.source import Folder, Manifest, open_source
-from batchseg.stages.source.plan import write_listing
-from batchseg.storage import is_uri, locate
+from batchseg.source.folder import Folder
+from batchseg.source.manifest import Manifest
+from batchseg.source.open import open_source
+from batchseg.source.plan import write_listing
+from batchseg.storage.location import is_uri, locate
+from batchseg.storage.lock import exclusive
 from batchseg.training.export import export
 from batchseg.training.fit import Fitted, OnNews, fit
 from batchseg.training.rows import Rows, split_rows
@@ -120,7 +123,7 @@ def _earlier(config: TrainConfig, root: Path) -> dict[str, Any] | None:
         raise OutputError(f"{root / RECORD}: cannot be read: {exc}; choose a fresh --output") from exc
     changes = [
         f"{key}: {old!r} -> {new!r}"
-        for key, old, new in differences(before, config.model_dump(mode="json"))
+        for key, old, new in config_differences(before, config.model_dump(mode="json"))
         if key.partition(".")[0] not in BY_PLACE_ONLY
     ]
     if changes:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from batchseg.metrics import ConfusionMatrix
-from batchseg.segmentors.huggingface_model import HuggingFaceModel
+from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.segmentors.huggingface.model import HuggingFaceModel
+from batchseg.segmentors.network.upsample import bilinear_argmax
 from batchseg.training.data import Fault, Sample
-from batchseg.upsample import bilinear_argmax
 
 PIXELS_AN_IMAGE = 256  # for the temperature: a few pixels of many images say more than all of one
 LOG_TEMPERATURES = np.linspace(np.log(0.25), np.log(8.0), 141)
@@ -47,7 +47,7 @@ class Validation:
 
 
 @torch.inference_mode()
-def validate(
+def validate_epoch(
     model: HuggingFaceModel, samples: Iterable[Sample | Fault], num_classes: int, seed: int
 ) -> Validation:
     """Segment every image as `batchseg run` does, and count."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchseg import load_config
-from batchseg.pipeline import Model
+from batchseg.pipeline.run import OpenedModel
 from batchseg.schema import IMAGES, PIXELS
 
 IMAGES_DONE = 1_000_000
@@ -33,7 +33,7 @@ def fill(folder: Path) -> list[str]:
     config = load_config(
         overrides={"source": str(manifest), "segmentor": "threshold", "output": str(out)},
     )
-    fingerprint = Model.open(config).fingerprint
+    fingerprint = OpenedModel.open(config).fingerprint
     (out / "runs").mkdir(parents=True)
     names = [f"camera/{number:07d}.jpg" for number in range(IMAGES_DONE)]
     pq.write_table(pa.table({"image": names, "version": names}), manifest)

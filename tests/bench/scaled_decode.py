@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 import batchseg
-from batchseg.config import Limits
-from batchseg.images import decode_scaled, whole
+from batchseg.config.base import Limits
+from batchseg.images.decode import decode_scaled, whole
 from tests.bench import workload
 from tests.bench.contest import Figures, noise
 

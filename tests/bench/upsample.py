@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from batchseg.upsample import bilinear_argmax
+from batchseg.segmentors.network.upsample import bilinear_argmax
 
 CELLS = (128, 128)
 SIZE = (768, 1024)

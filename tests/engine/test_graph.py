@@ -12,18 +12,18 @@ import pytest
 from PIL import Image
 
 import batchseg
-from batchseg.config import RunConfig
+from batchseg.config.run import RunConfig
 from batchseg.engine.graph import build
 from batchseg.engine.journal import Journal
 from batchseg.engine.nodes import Nodes
 from batchseg.engine.placement import Placement, place
 from batchseg.errors import ConfigError
-from batchseg.keys import KeySet
-from batchseg.pipeline import Model, stages, survey
+from batchseg.pipeline.run import OpenedModel, stages, survey
 from batchseg.results.folder import Done
+from batchseg.source.plan import Plan, write_plan, write_remaining
 from batchseg.stages.item import Item, Stage
-from batchseg.stages.source.plan import Plan, write_plan, write_remaining
-from batchseg.storage import locate
+from batchseg.storage.keys import KeySet
+from batchseg.storage.location import locate
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def config(tmp_path: Path) -> RunConfig:
     return batchseg.load_config(overrides=overrides)
 
 
-def planned(config: RunConfig, model: Model, folder: Path, chunk_rows: int) -> Plan:
+def planned(config: RunConfig, model: OpenedModel, folder: Path, chunk_rows: int) -> Plan:
     listing = survey(config, model, locate(str(folder)))
     remaining = write_remaining(listing, locate(str(folder / "remaining.arrow")), Done(KeySet()))
     return write_plan(remaining, locate(str(folder / "plan.arrow")), chunk_rows)
@@ -58,7 +58,7 @@ def on_gpus(config: RunConfig) -> Placement:
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.filterwarnings("ignore")
 def test_fused_and_apart_are_equal(config: RunConfig, tmp_path: Path) -> None:
-    model = Model.open(config)
+    model = OpenedModel.open(config)
     plan = planned(config, model, tmp_path, 6)
     found = []
     for placement in (place(config.segmentor, Nodes(({"CPU": 2},)), 21), on_gpus(config)):
@@ -87,7 +87,7 @@ def test_a_gpu_has_its_next_images_at_hand(config: RunConfig, tmp_path: Path) ->
 
         return [meet]
 
-    model, placement = Model.open(config), on_gpus(config)
+    model, placement = OpenedModel.open(config), on_gpus(config)
     plan = planned(config, model, tmp_path, 6)
     assert plan.chunks == 4
     usual = stages(config, model, str(tmp_path / "out"), placement)

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from processes import runs
 
-from batchseg.cli import cli
+from batchseg.cli.group import cli
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.metrics import jaccard_score
 
 import batchseg
-from batchseg.load import validate
+from batchseg.config.load import validate
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import batchseg
 from batchseg.errors import OutputError
-from batchseg.pipeline import dry_run
+from batchseg.pipeline.run import dry_run
 from batchseg.results.tally import Tally
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]

@@ -18,8 +18,8 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
 
 import batchseg
-from batchseg.config import METRICS
-from batchseg.load import merge
+from batchseg.config.base import METRICS
+from batchseg.config.load import merge
 from batchseg.schema import IMAGES
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]

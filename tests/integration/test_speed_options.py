@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import batchseg
-from batchseg.cli import cli
+from batchseg.cli.group import cli
 from batchseg.errors import ConfigError
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from kubernetes_fields import FIELDS
 
-from batchseg.cli import cli
-from batchseg.config import RunConfig
+from batchseg.cli.group import cli
+from batchseg.config.load import validate
+from batchseg.config.run import RunConfig
 from batchseg.engine.telemetry import COUNTERS, GAUGES
-from batchseg.load import validate
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"
 KUBERNETES = ("rayjob.yaml", "cronjob.yaml")

@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import batchseg
-from batchseg.analysis.verify import verify
 from batchseg.errors import OutputError
+from batchseg.inspect.verify import verify
 from batchseg.results.folder import Results
 
 ROOT = Path(__file__).parent.parent.parent

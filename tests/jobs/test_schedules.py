@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from crontab import CronTab
 
-from batchseg.config_compare import NightConfig
-from batchseg.load import read_config
+from batchseg.config.compare import NightConfig
+from batchseg.config.load import read_config
 
 ROOT = Path(__file__).parent.parent.parent
 JOBS = ROOT / "jobs"

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchseg.config import METRICS, Gates
-from batchseg.metrics import ConfusionMatrix
+from batchseg.config.base import METRICS, Gates
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.record import judge, new_run_id, total_facts
 from batchseg.results.tally import Tally
-from batchseg.stages.sink import row_schema
+from batchseg.stages.write import row_schema
 
 NO_METRICS: dict[str, float | None] = dict.fromkeys(METRICS)
 

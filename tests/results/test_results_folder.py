@@ -18,16 +18,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchseg.analysis.verify import verify
 from batchseg.errors import OutputError
-from batchseg.keys import KeySet
-from batchseg.labels import LabelMap
+from batchseg.inspect.verify import verify
+from batchseg.labels.label_map import LabelMap
 from batchseg.results.folder import Results
 from batchseg.results.record import new_run_id
 from batchseg.schema import CLASSES, IMAGES, PIXELS
-from batchseg.stages.sink import row_schema
-from batchseg.stages.source.listing import LISTING
-from batchseg.storage import Location
+from batchseg.source.listing import LISTING
+from batchseg.stages.write import row_schema
+from batchseg.storage.keys import KeySet
+from batchseg.storage.location import Location
 
 LABELS = LabelMap.from_names(("sky", "road", "car"))
 Counts = dict[tuple[int | None, int | None], int]

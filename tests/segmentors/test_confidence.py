@@ -13,7 +13,7 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from batchseg.segmentors.base import Confidence
-from batchseg.segmentors.confidence import confidence
+from batchseg.segmentors.network.confidence import confidence
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from batchseg.config import HuggingFaceSegmentor
+from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
-from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
-from batchseg.segmentors.huggingface_files import locate
-from batchseg.storage import Location
-from batchseg.storage import locate as locate_uri
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.segmentors.huggingface.files import locate_checkpoint
+from batchseg.storage.location import Location
+from batchseg.storage.location import locate as locate_uri
 
 
 @pytest.fixture
@@ -47,20 +47,20 @@ def test_it_is_the_same_checkpoint_as_in_a_folder(
 def test_the_language_model_inside_comes_along(remote: Location) -> None:
     (remote / "language_model").make_folder()
     (remote / "language_model" / "config.json").write(b"{}")
-    _, folder = locate(HuggingFaceSegmentor(model=str(remote)))
+    _, folder = locate_checkpoint(HuggingFaceSegmentor(model=str(remote)))
     assert (folder / "language_model" / "config.json").read_bytes() == b"{}"
 
 
 def test_what_is_cached_is_not_fetched_again(remote: Location) -> None:
-    location, folder = locate(HuggingFaceSegmentor(model=str(remote)))
+    location, folder = locate_checkpoint(HuggingFaceSegmentor(model=str(remote)))
     remote.delete_folder()
     assert location.folder() == folder
 
 
 def test_changed_files_are_another_version(remote: Location, tmp_path: Path) -> None:
-    before, _ = locate(HuggingFaceSegmentor(model=str(remote)))
+    before, _ = locate_checkpoint(HuggingFaceSegmentor(model=str(remote)))
     (remote / "config.json").write((remote / "config.json").read() + b" ")
-    after, _ = locate(HuggingFaceSegmentor(model=str(remote)))
+    after, _ = locate_checkpoint(HuggingFaceSegmentor(model=str(remote)))
     assert before.fingerprint != after.fingerprint
     assert len(cached(tmp_path)) == 2
 
@@ -68,7 +68,7 @@ def test_changed_files_are_another_version(remote: Location, tmp_path: Path) -> 
 def test_a_worker_takes_nothing_but_what_the_driver_saw(
     remote: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    location, _ = locate(HuggingFaceSegmentor(model=str(remote)))
+    location, _ = locate_checkpoint(HuggingFaceSegmentor(model=str(remote)))
     monkeypatch.setenv("BATCHSEG_CACHE", str(tmp_path / "another_node"))
     with pytest.raises(ModelError, match="not those the driver has"):
         replace(location, fingerprint="0" * 64).folder()
@@ -81,6 +81,6 @@ def test_a_worker_takes_nothing_but_what_the_driver_saw(
 
 def test_a_uri_without_a_checkpoint_is_one_sentence(remote: Location) -> None:
     with pytest.raises(ModelError, match="there is no checkpoint at this URI"):
-        locate(HuggingFaceSegmentor(model=str(remote / "nowhere")))
+        locate_checkpoint(HuggingFaceSegmentor(model=str(remote / "nowhere")))
     with pytest.raises(ModelError, match="cannot open this location"):
-        locate(HuggingFaceSegmentor(model="nope://host/model"))
+        locate_checkpoint(HuggingFaceSegmentor(model="nope://host/model"))

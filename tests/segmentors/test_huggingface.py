@@ -28,13 +28,13 @@ from transformers import (
     OneFormerProcessor,
 )
 
-from batchseg.config import HuggingFaceSegmentor
+from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError, RowFault
 from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput
-from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
-from batchseg.segmentors.huggingface_families import KNOWN, OWN, UNIVERSAL
-from batchseg.segmentors.huggingface_processor import pixel_affine
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.segmentors.huggingface.families import KNOWN, OWN, UNIVERSAL
+from batchseg.segmentors.huggingface.processor import pixel_affine
 
 Image = NDArray[np.uint8]
 ENOUGH = 0.999
@@ -302,8 +302,8 @@ def test_the_fingerprint_is_of_the_contents(segformer: Path, tmp_path: Path) -> 
 
 def test_opening_loads_neither_torch_nor_transformers(segformer: Path) -> None:
     code = (
-        "import sys; from batchseg.config import HuggingFaceSegmentor as C; "
-        "from batchseg.segmentors.kinds import open_checkpoint; "
+        "import sys; from batchseg.config.segmentor import HuggingFaceSegmentor as C; "
+        "from batchseg.segmentors.registry import open_checkpoint; "
         f"open_checkpoint(C(model={str(segformer)!r})); "
         "print(*({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)))"
     )
@@ -320,8 +320,8 @@ def test_a_hub_model_in_the_cache_is_opened_offline_at_its_commit(segformer: Pat
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(commit)
     code = (
-        "from batchseg.config import HuggingFaceSegmentor as C; "
-        "from batchseg.segmentors.huggingface import HuggingFaceCheckpoint as H; "
+        "from batchseg.config.segmentor import HuggingFaceSegmentor as C; "
+        "from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint as H; "
         "from batchseg.errors import ModelError\n"
         "found = H.open(C(model='acme/tiny'))\n"
         "print(found.location.name, found.location.commit, found.location.folder().name, found.fingerprint)\n"

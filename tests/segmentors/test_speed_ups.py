@@ -15,9 +15,9 @@ from tiny_checkpoints import build
 from torch import nn
 
 import batchseg
-from batchseg.config import HuggingFaceSegmentor
-from batchseg.segmentors.kinds import open_checkpoint
-from batchseg.segmentors.pointwise import speed_up_pointwise
+from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.segmentors.network.pointwise import speed_up_pointwise
+from batchseg.segmentors.registry import open_checkpoint
 
 LOAD = """
 import batchseg

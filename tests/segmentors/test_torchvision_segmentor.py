@@ -16,12 +16,12 @@ from torchvision.models import get_model_builder
 from torchvision.models.segmentation import LRASPP_MobileNet_V3_Large_Weights
 from torchvision.transforms._presets import SemanticSegmentation
 
-from batchseg.config import TorchvisionSegmentor
+from batchseg.config.segmentor import TorchvisionSegmentor
 from batchseg.errors import ModelError, RowFault
-from batchseg.labels import load_label_map
+from batchseg.labels.label_file import load_label_map
 from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput
-from batchseg.segmentors.kinds import open_checkpoint
+from batchseg.segmentors.registry import open_checkpoint
 from batchseg.segmentors.torchvision import CLASSIFIER, TorchvisionCheckpoint
 
 SMALL = "lraspp_mobilenet_v3_large"

@@ -27,11 +27,11 @@ from transformers import (
 )
 
 import batchseg
-from batchseg.cli import cli
-from batchseg.config import METRICS
-from batchseg.config_train import TrainConfig
+from batchseg.cli.group import cli
+from batchseg.config.base import METRICS
+from batchseg.config.load import read_config
+from batchseg.config.train import TrainConfig
 from batchseg.errors import ModelError, SourceError
-from batchseg.load import read_config
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

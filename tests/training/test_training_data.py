@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from transformers import SegformerImageProcessor
 
-from batchseg.config import Limits
-from batchseg.config_train import Augmentation
-from batchseg.labels import LabelMap
-from batchseg.segmentors.huggingface_files import Location
-from batchseg.segmentors.huggingface_processor import HuggingFacePreparer
+from batchseg.config.base import Limits
+from batchseg.config.train import Augmentation
+from batchseg.labels.label_map import LabelMap
+from batchseg.segmentors.huggingface.files import CheckpointPlace
+from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
 from batchseg.training.data import Batches, Samples, TrainingSet, ValidationSet
 
 SIDE = 64
@@ -41,7 +41,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
         {"id": one, "uri": f"{folder / image}.png", "truth": f"{folder / truth}.png"}
         for one, image, truth in paths
     ]
-    preparer = HuggingFacePreparer(Location(str(folder), None, False), "segformer")
+    preparer = HuggingFacePreparer(CheckpointPlace(str(folder), None, False), "segformer")
     return Samples(pa.Table.from_pylist(rows), preparer, CLASSES, Limits())
 
 

@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
-from batchseg.metrics import ConfusionMatrix
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.training.validate import Validation
 
 

@@ -25,7 +25,7 @@ _T5_POSITIONS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.w
 Start = Literal["pretrained", "random", "shuffled"]
 
 
-def build(config: Any) -> Any:
+def build_language_model(config: Any) -> Any:
     """An empty language model whose layers see the whole sequence.
 
     A decoder is causal by its mask and by a flag of its attention: both are switched off.
@@ -87,7 +87,7 @@ def take_layers(
     for token in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(config, token, 0)
     torch.manual_seed(seed)
-    model = build(config)
+    model = build_language_model(config)
     if start != "random":
         model.load_state_dict(_shuffled(state, seed) if start == "shuffled" else state)
     return model, float(words.square().mean().sqrt())

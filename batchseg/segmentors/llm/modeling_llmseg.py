@@ -19,7 +19,7 @@ from batchseg.segmentors.llm.backbone import RESNET50_WIDTHS, ResNet50, Small
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.decoders import DECODERS, Queries
 from batchseg.segmentors.llm.head import TextHead
-from batchseg.segmentors.llm.language import Start, build, positions, take_layers
+from batchseg.segmentors.llm.language import Start, build_language_model, positions, take_layers
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL, unknown
 from batchseg.segmentors.llm.text import TextModel
 
@@ -35,7 +35,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         channels = RESNET50_WIDTHS if config.backbone == "resnet50" else tuple(config.widths[-3:])
         self.backbone = ResNet50() if config.backbone == "resnet50" else Small(config.widths)
-        self.reader = Reader(config, channels[-1])
+        self.reader = TokenReader(config, channels[-1])
         by_text = config.head == "text"
         maps = config.decoder_width if by_text else config.num_labels
         self.decoder = DECODERS[config.decoder](channels, config.decoder_width, maps)
@@ -130,7 +130,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        if isinstance(module, Reader) and self.config.fusion == "residual":
+        if isinstance(module, TokenReader) and self.config.fusion == "residual":
             nn.init.zeros_(module.outward.weight)  # the network begins as if there were no language model
             nn.init.zeros_(module.outward.bias)
         if isinstance(module, Queries):
@@ -139,7 +139,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
             module.start()
 
 
-class Reader(nn.Module):
+class TokenReader(nn.Module):
     """The features of stride 16 as tokens, through the language model, and back."""
 
     def __init__(self, config: LLMSegConfig, channels: int) -> None:
@@ -149,7 +149,9 @@ class Reader(nn.Module):
         self.normalise = nn.LayerNorm(config.language_width, elementwise_affine=False)
         self.back = nn.LayerNorm(config.language_width)
         self.outward = nn.Linear(config.language_width, channels)
-        self.language_model = build(config.language_model) if config.language_model is not None else None
+        self.language_model = (
+            build_language_model(config.language_model) if config.language_model is not None else None
+        )
         if self.language_model is not None:
             _freeze(self.language_model, config.trained)
         # T5 has one table under two names, of which a file holds one: transformers asks children for such

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from batchseg.errors import ModelError
-from batchseg.labels import is_background
+from batchseg.labels.label_map import is_background
 
 LANGUAGE_MODEL = "language_model"  # the folder in a checkpoint that brings its whole language model
 

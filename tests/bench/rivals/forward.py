@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForSemanticSegmentation
 
 from batchseg.engine.heap import keep_freed_memory
-from batchseg.segmentors.pointwise import speed_up_pointwise
+from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from tests.bench.workload import INPUT
 
 BATCH = 4

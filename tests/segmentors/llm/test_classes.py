@@ -17,9 +17,9 @@ from PIL import Image
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
 import batchseg
-from batchseg.cli import cli
-from batchseg.config_train import TrainConfig
-from batchseg.load import validate
+from batchseg.cli.group import cli
+from batchseg.config.load import validate
+from batchseg.config.train import TrainConfig
 from batchseg.training.start import write_start
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]

@@ -13,10 +13,10 @@ import torch
 import yaml
 from language_models import save_language_models, scenes
 
-from batchseg.config import HuggingFaceSegmentor
-from batchseg.config_train import TrainConfig
-from batchseg.load import validate
-from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.config.load import validate
+from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.config.train import TrainConfig
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.lora import add_lora, merge_lora
 from batchseg.training.export import export
 from batchseg.training.start import write_start
@@ -102,7 +102,7 @@ def test_without_peft_one_sentence_says_what_to_install(language: Path, tmp_path
         "--output",
         str(tmp_path / "out"),
     ]
-    code = f"import sys; sys.modules['peft'] = None; from batchseg.cli import cli; cli({words})"
+    code = f"import sys; sys.modules['peft'] = None; from batchseg.cli.group import cli; cli({words})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "batchseg: model.mode lora needs peft: pip install 'batchseg[lora]'\n"

@@ -16,12 +16,12 @@ from language_models import WORDS, overfit, save_language_models, scenes
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForSemanticSegmentation, AutoTokenizer, T5EncoderModel
 
-from batchseg.config import HuggingFaceSegmentor
-from batchseg.config_train import TrainConfig
+from batchseg.config.load import validate
+from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.config.train import TrainConfig
 from batchseg.errors import BatchsegError, LabelMapError, ModelError
-from batchseg.labels import load_label_map
-from batchseg.load import validate
-from batchseg.segmentors.huggingface import HuggingFaceCheckpoint
+from batchseg.labels.label_file import load_label_map
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.head import alike
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor

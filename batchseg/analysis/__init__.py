@@ -1,1 +1,0 @@
-"""Figures from masks and tables, without a model."""

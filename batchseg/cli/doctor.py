@@ -1,0 +1,48 @@
+"""`batchseg doctor`: what is wrong with a source, before anything costs time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from batchseg.cli.options import given, options, pairing, reported_errors, reporting
+
+_looking = options(
+    click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
+    click.option("--model", help="As for run; its classes are what the truth is held against."),
+    pairing,
+    click.option("--mask-name", type=click.Choice(["stem", "full"]), help="As for run."),
+    click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    click.option("--truths", type=int, metavar="N", help="Ground truths to read.  [32]"),
+)
+
+
+@click.command("doctor")
+@click.argument("source")
+@_looking
+@reporting
+def doctor_command(source: str, as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:
+    """Look at SOURCE before anything costs time: names, headers, ground truth, and how much there is to do.
+
+    Exit codes: 0 nothing is wrong, 1 a run would fail or record failed images, 2 wrong usage.
+    """
+    with reported_errors(debug):
+        from batchseg.cli.show.inspect import print_doctor
+        from batchseg.config.doctor import DoctorConfig
+        from batchseg.config.load import validate
+        from batchseg.inspect.doctor import doctor
+
+        of_source = {
+            name: flags.pop(name) for name in ("truth", "truth_suffix", "include", "exclude", "limit")
+        }
+        nested = {"source": {"path": source, **of_source}, "segmentor": flags.pop("model"), **flags}
+        report = doctor(validate(DoctorConfig, given(nested), "the command line"))
+        if as_json:
+            click.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))
+        elif not quiet:
+            print_doctor(report)
+    sys.exit(0 if report.ok else 1)

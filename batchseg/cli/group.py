@@ -1,0 +1,38 @@
+"""The command line: each command parses, calls one library function, and prints."""
+
+from __future__ import annotations
+
+import click
+
+from batchseg import __version__
+from batchseg.cli.compare import compare_command
+from batchseg.cli.config import config_group
+from batchseg.cli.digits import digits_command
+from batchseg.cli.doctor import doctor_command
+from batchseg.cli.evaluate import evaluate_command
+from batchseg.cli.run import run_command
+from batchseg.cli.submit import submit_command
+from batchseg.cli.train import train_command
+from batchseg.cli.verify import verify_command
+
+COMMANDS = (
+    run_command,
+    evaluate_command,
+    doctor_command,
+    verify_command,
+    compare_command,
+    train_command,
+    digits_command,
+    submit_command,
+    config_group,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="batchseg", prog_name="batchseg")
+def cli() -> None:
+    """Segment a folder of images, tonight and every night: masks, and numbers you can trust."""
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)

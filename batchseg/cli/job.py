@@ -1,0 +1,92 @@
+"""What run, config show and evaluate share: the options of a run, and a job that is followed to its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from batchseg.cli.options import gating, given, named_values, options, pairing
+from batchseg.config.load import load_config
+from batchseg.config.run import RunConfig
+
+running = options(
+    click.option(
+        "--model", help="Local folder or URI, hub name, torchvision builder, module:Class, or threshold."
+    ),
+    click.option("--output", metavar="DIR", help="Folder for the results."),
+    click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
+    click.option(
+        "--config", "config_path", metavar="FILE", help="YAML file; options on the command line win."
+    ),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting."),
+    pairing,
+    click.option("--mask-name", type=click.Choice(["stem", "full"]), help="a.jpg -> a.png, or a.jpg.png."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"])),
+    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"])),
+    click.option("--batch-size", type=int, metavar="N", help="Images per model call."),
+    click.option("--actors", type=int, metavar="N", help="Copies of the model."),
+    click.option("--classes", metavar="A,B,...", help="Other classes by name, for a model with a text head."),
+    click.option(
+        "--none-below", type=float, metavar="P", help="Pixels whose best class is less probable have none."
+    ),
+    click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    click.option(
+        "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
+    ),
+    click.option(
+        "--recompute", is_flag=True, default=None, help="Compute again what another model computed."
+    ),
+    click.option("--profile", is_flag=True, default=None, help="Write a trace of some images to profiles/."),
+    click.option("--prune", is_flag=True, default=None, help="Remove what the source no longer has."),
+    gating,
+    click.option("--address", metavar="RAY", help="Address of a running Ray cluster."),
+)
+
+
+def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
+    """A RunConfig from the options: the file below, then the flags, then --set."""
+    path, settings = flags.pop("config_path"), flags.pop("settings")
+    gates = {"max_failed": flags["max_failed"], "minimum": named_values("--min", flags["minimum"])}
+    nested = {
+        "source": {"path": source, **{name: flags[name] for name in _OF_SOURCE}},
+        "segmentor": {name: flags[name] for name in _OF_SEGMENTOR},
+        "output": {"path": flags["output"], "mask_name": flags["mask_name"], "overlays": flags["overlays"]},
+        "gates": gates,
+        "ray": {"address": flags["address"]},
+        "labels": flags["labels"],
+        "recompute": flags["recompute"],
+        "prune": flags["prune"],
+        "profile": flags["profile"],
+    }
+    return load_config(path, settings, given(nested))
+
+
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit")
+
+
+_OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")
+
+
+def follow(
+    start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool, doing: str = "segmenting"
+) -> None:
+    from batchseg.cli.show.console import native_stderr
+    from batchseg.cli.show.run import Progress, print_result
+
+    # a scheduler ends a job with SIGTERM: what is finished is committed, as after Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    progress = Progress(hidden=quiet or as_json, doing=doing)
+    with native_stderr(hidden=not debug), progress.bar:
+        result = start(progress)
+    if as_json:
+        click.echo(json.dumps(result.record, indent=2))
+    elif not quiet:
+        print_result(result)
+    for sentence in result.gates:
+        click.echo(f"batchseg: {sentence}", err=True)
+    sys.exit(result.exit_code)

@@ -1,0 +1,72 @@
+"""`batchseg train`: a model of one's own."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import click
+
+from batchseg.cli.options import given, pairing, reported_errors, reporting
+from batchseg.config.load import read_config
+from batchseg.config.train import TrainConfig
+
+
+@click.command("train")
+@click.argument("source", required=False)
+@click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images.")
+@click.option("--output", metavar="DIR", help="Folder for the model, its history and what resumes it.")
+@click.option("--model", metavar="NAME", help="A semantic model to go on from: local folder or hub name.")
+@click.option("--config", "config_path", metavar="FILE", help="YAML file; options on the command line win.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting.")
+@pairing
+@click.option("--validation", metavar="SHARE|GLOB", help="Which images judge, where no column split says so.")
+@click.option("--epochs", type=int, metavar="N", help="Times every training image is seen.  [50]")
+@click.option("--batch-size", type=int, metavar="N", help="Images a worker takes at once.  [8]")
+@click.option("--learning-rate", type=float, metavar="R", help="At its peak.")
+@click.option("--seed", type=int, metavar="S", help="Of new weights, order and augmentation.  [0]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--address", metavar="RAY", help="Address of a running Ray cluster.")
+@reporting
+def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:
+    """Train a model on the images of SOURCE and their ground truth: a folder, or a Parquet manifest.
+
+    OUTPUT/model is then a model for `batchseg run`. A stopped training goes on with the same command.
+    """
+    with reported_errors(debug):
+        config = _train_config(source, flags)
+        from batchseg.cli.show.console import native_stderr
+        from batchseg.cli.show.train import TrainProgress, print_trained
+        from batchseg.training.train import train
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        progress = TrainProgress(hidden=quiet or as_json)
+        with native_stderr(hidden=not debug), progress.bar:
+            result = train(config, progress)
+        if as_json:
+            click.echo(json.dumps(result.record, indent=2))
+        elif not quiet:
+            print_trained(result)
+
+
+def _train_config(source: str | None, flags: dict[str, Any]) -> TrainConfig:
+    nested = {
+        "source": {"path": source, **{name: flags.pop(name) for name in _OF_SOURCE}},
+        "ray": {"address": flags.pop("address")},
+        "validation": _share_or_glob(flags.pop("validation")),
+    }
+    path, settings = flags.pop("config_path"), flags.pop("settings")
+    return read_config(TrainConfig, path, settings, given({**nested, **flags}))
+
+
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude")
+
+
+def _share_or_glob(text: str | None) -> float | tuple[str, ...] | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return (text,)

@@ -1,0 +1,1 @@
+"""Old results held against new ones."""

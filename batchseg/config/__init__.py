@@ -1,0 +1,1 @@
+"""The configuration: strict, frozen models, and how they are read from YAML and flags."""

@@ -1,0 +1,118 @@
+"""What every configuration has: strict, frozen models, limits, gates and the Ray cluster."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+)
+
+SUFFIX_RULE = r"^[^=]*=[^=]*$"
+
+
+FAILED_RULE = r"^(\d+|\d+(\.\d+)?%)$"
+
+
+CLASS_RULE = r"^[\w.]+:\w+$"
+
+
+JOB_NAME_RULE = r"^[\w.-]+$"
+
+
+METRICS = (
+    "accuracy",
+    "recall_weighted",
+    "f1_weighted",
+    "recall_macro",
+    "f1_macro",
+    "precision_macro",
+    "mean_iou",
+)
+
+
+class Model(BaseModel):
+    """Unknown keys and infinite numbers are refused, values are fixed after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Limits(Model):
+    """What an image may ask of this machine; its size is checked from its header, before decoding."""
+
+    max_pixels: int = Field(
+        178_956_970, ge=1, description="Width x height; the default is where Pillow refuses."
+    )
+    max_bytes: int = Field(2**30, ge=1, description="Size of the encoded file.")
+    segment_timeout_s: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Seconds one model call may take before its images count as failed; 10 min more where a "
+        "network is compiled in it. Null: any.",
+    )
+
+
+class Gates(Model):
+    """When a finished run still exits with an error."""
+
+    max_failed: str = Field(
+        "0", pattern=FAILED_RULE, description="Failed images allowed: a number, or a percentage."
+    )
+    minimum: dict[str, float] = Field(
+        default_factory=dict, description="METRIC: lowest value over the data set."
+    )
+
+    @field_validator("max_failed", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("minimum")
+    @classmethod
+    def _known(cls, minimum: dict[str, float]) -> dict[str, float]:
+        for name, value in minimum.items():
+            if name not in METRICS:
+                raise ValueError(f"unknown metric {name!r}; available: {', '.join(METRICS)}")
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} lies in 0 .. 1, so {value:g} decides nothing")
+        return minimum
+
+    def allows(self, failed: int, total: int) -> bool:
+        """Whether so many failed images are acceptable."""
+        if self.max_failed.endswith("%"):
+            return failed * 100 <= total * Fraction(self.max_failed[:-1])
+        return failed <= int(self.max_failed)
+
+
+class JobConfig(Model):
+    """How `batchseg submit` starts the job on the cluster."""
+
+    name: str | None = Field(
+        None,
+        pattern=JOB_NAME_RULE,
+        description="What the job's ids begin with. Null: a name made from that of the results folder.",
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Environment variables of the job and its workers. The cluster shows them to its users.",
+    )
+    entrypoint_cpus: float = Field(
+        0, ge=0, description="CPUs reserved for the driver; more than 0 may place it on any node."
+    )
+
+
+class RayConfig(Model):
+    """The Ray cluster."""
+
+    address: str | None = Field(
+        None,
+        description="Address of a running cluster, host:port, or http://host:8265 for `batchseg submit`; "
+        "null starts Ray in this process.",
+    )
+    exclude_head: bool = Field(False, description="Run nothing but the driver on the head node.")
+    job: JobConfig = JobConfig()

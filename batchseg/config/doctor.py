@@ -1,0 +1,24 @@
+"""What is looked at before anything costs time: `batchseg doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from batchseg.config.base import Limits, Model
+from batchseg.config.segmentor import AnySegmentor, infer_segmentor
+from batchseg.config.source import Source, infer_source
+
+
+class DoctorConfig(Model):
+    """What is to be looked at: `batchseg doctor`."""
+
+    source: Annotated[Source, BeforeValidator(infer_source)]
+    segmentor: Annotated[AnySegmentor | None, BeforeValidator(infer_segmentor)] = Field(
+        None, description="The model whose classes the truth is held against."
+    )
+    labels: str | None = Field(None, description="A label map by name, or a YAML file.")
+    mask_name: Literal["stem", "full"] = Field("stem", description="As in the run's output.")
+    limits: Limits = Limits()
+    truths: int = Field(32, ge=0, description="Ground truths to read.")

@@ -1,0 +1,37 @@
+"""Existing masks against ground truth: `batchseg evaluate`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import (
+    Field,
+)
+
+from batchseg.config.base import SUFFIX_RULE, Gates, Limits, Model, RayConfig
+
+
+class EvaluateConfig(Model):
+    """Existing masks against ground truth, without a model: `batchseg evaluate`."""
+
+    masks: str = Field(min_length=1, description="Folder with the masks to judge.")
+    truth: str = Field(min_length=1, description="Folder with the ground truth, mirroring the masks.")
+    output: str = Field(min_length=1, description="Folder for the tables.")
+    labels: str = Field(description="ade20k, cityscapes, voc, coco-stuff, or a YAML file.")
+    mask_ids: Literal["class", "truth"] = Field(
+        "class",
+        description="What pixel values of the masks mean: class ids, or the data set's own truth ids.",
+    )
+    mask_suffix: str | None = Field(
+        None, pattern=SUFFIX_RULE, description="FROM=TO on a mask's stem, applied before truth_suffix."
+    )
+    truth_suffix: str | None = Field(
+        None, pattern=SUFFIX_RULE, description="FROM=TO: a mask's stem to its truth's."
+    )
+    include: tuple[str, ...] = Field(
+        (), description="Globs on the mask's path; it must match one. Empty: all."
+    )
+    exclude: tuple[str, ...] = Field((), description="Globs; a mask that matches one is left out.")
+    limits: Limits = Limits()
+    gates: Gates = Gates()
+    ray: RayConfig = RayConfig()

@@ -1,0 +1,182 @@
+"""Configuration from YAML, with overrides, and every problem named with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from batchseg.config.base import CLASS_RULE, FAILED_RULE, JOB_NAME_RULE, SUFFIX_RULE, Model
+from batchseg.config.run import RunConfig
+from batchseg.config.segmentor import AnySegmentor
+from batchseg.config.strict_yaml import load_yaml
+from batchseg.errors import ConfigError
+
+Config = TypeVar("Config", bound=Model)
+
+
+def load_config(
+    path: str | Path | None = None,
+    settings: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Read a RunConfig; see `read_config`."""
+    return read_config(RunConfig, path, settings, overrides)
+
+
+def read_config(
+    kind: type[Config],
+    path: str | Path | None = None,
+    settings: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read a configuration of any kind.
+
+    Args:
+        path: YAML file; None starts from nothing.
+        settings: `key.sub=value` strings (or one alone), the value in YAML; they have the last word.
+        overrides: nested values laid over the file's, such as `{"output": {"path": "results"}}`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or a value is wrong; every problem is named.
+    """
+    data = read_yaml(path) if path is not None else {}
+    data = merge(data, overrides or {})
+    for setting in (settings,) if isinstance(settings, str) else settings:
+        data = merge(data, _nested(setting))
+    return validate(kind, data, str(path) if path is not None else "the configuration")
+
+
+def validate(kind: type[Config], data: Mapping[str, Any], origin: str) -> Config:
+    """Validate values against a configuration model. Raises ConfigError that names every problem."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as exc:
+        problems = "\n".join(f"  {_place(error['loc'])}: {_sentence(error)}" for error in exc.errors())
+        raise ConfigError(f"{origin} does not hold together:\n{problems}") from exc
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping. Raises ConfigError."""
+    try:
+        data = load_yaml(Path(path).read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: holds {type(data).__name__}, not a mapping of settings")
+    return data
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested values over others; a plain string below a mapping counts as its main key."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping):
+            merged[key] = merge(_beneath(key, old, value), value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def config_differences(old: Any, new: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two configurations differ: key, value before, value now."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [(f"{place}.{key}".lstrip("."), key) for key in sorted({*old, *new})]
+        return [found for at, key in keys for found in config_differences(old.get(key), new.get(key), at)]
+    return [] if old == new else [(place, old, new)]
+
+
+def _beneath(key: str, old: Any, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    main = _MAIN_KEY.get(key, "")
+    old = {main: old} if main and isinstance(old, str) else old
+    if not isinstance(old, Mapping):
+        return {}
+    # another model or source may be of another kind, which its name tells anew
+    return {name: item for name, item in old.items() if not (name == "kind" and main in value)}
+
+
+_MAIN_KEY = {"source": "path", "output": "path", "segmentor": "model"}
+
+
+def _nested(setting: str) -> dict[str, Any]:
+    path, equals, text = setting.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {setting}: must be key=value, such as segmentor.batch_size=16")
+    try:
+        value: Any = load_yaml(text)
+    except ValueError as exc:
+        raise ConfigError(
+            f"--set {path}: the value is not valid YAML: {exc}; text is quoted as in {path}='\"...\"'"
+        ) from exc
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """`source.folder.path` -> `source.path`: the tag of a union is no key of the file."""
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[1] in _TAGS.get(parts[0], ()):
+        del parts[1]
+    return ".".join(parts) or "(top level)"
+
+
+_SEGMENTORS = frozenset(("huggingface", "torchvision", "threshold", "custom"))
+_TAGS = {
+    "source": ("folder", "manifest"),
+    "segmentor": _SEGMENTORS,
+    "model": ("name", "new"),
+    "validation": ("share", "globs"),
+}
+
+
+def _sentence(error: Any) -> str:
+    kind, given = error["type"], error["input"]
+    if kind == "extra_forbidden" and error["loc"][:2] == ("source", "manifest"):
+        return "not a setting of a manifest, which names its truth and its images in its own columns"
+    if kind == "extra_forbidden" and error["loc"][-1] in _OF_TRANSFORMERS and _SEGMENTORS & {*error["loc"]}:
+        return "is a setting of the models of transformers alone"
+    if kind == "extra_forbidden" and error["loc"][-1] in _OF_NETWORKS and _SEGMENTORS & {*error["loc"]}:
+        return "is a setting of the models of transformers and torchvision alone"
+    if kind in ("extra_forbidden", "missing"):
+        return _CLEARER[kind]
+    message = _CLEARER.get(kind) or _CLEARER.get(error.get("ctx", {}).get("pattern")) or str(error["msg"])
+    shown = "" if isinstance(given, dict | list) else f" (given: {given!r})"
+    return message.removeprefix("Value error, ") + shown
+
+
+_OF_TRANSFORMERS = ("classes", "none_below")
+_OF_NETWORKS = ("compile", "scaled_decode")
+
+# by type of error, or by the pattern that was not met
+_CLEARER = {
+    "extra_forbidden": "unknown key",
+    "missing": "is required",
+    "model_type": "must be a mapping of settings",
+    "model_attributes_type": "must be a name or a mapping of settings",
+    "tuple_type": "must be a list",
+    "string_too_short": "must not be empty",
+    SUFFIX_RULE: "must be FROM=TO, such as _image=_label",
+    FAILED_RULE: "must be a number of images or a percentage, such as 5 or 0.5%",
+    CLASS_RULE: "must be module:Class",
+    JOB_NAME_RULE: "must be of letters, digits, and . _ -",
+}
+
+
+def validate_segmentor(data: Any) -> AnySegmentor:
+    """The configuration of one segmentor. Raises ConfigError."""
+    try:
+        return TypeAdapter[AnySegmentor](AnySegmentor).validate_python(data)
+    except ValidationError as exc:
+        problems = "; ".join(
+            ": ".join([*map(str, error["loc"][1:]), _sentence(error)]) for error in exc.errors()
+        )
+        raise ConfigError(f"the segmentor {data!r} does not hold together: {problems}") from exc

@@ -1,0 +1,148 @@
+"""The configuration of a training: `batchseg train`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+
+from batchseg.config.base import Limits, Model, RayConfig
+from batchseg.config.source import Source, infer_source
+
+MULTIPLE = 16  # the deepest features have one cell for so many pixels
+
+
+class NewModel(Model):
+    """A new LLM segmentor: convolutional features, read by a language model, decoded to pixels."""
+
+    language_model: str | None = Field(
+        None, description="Folder or hub name of a BERT, GPT-2, Llama, Qwen or T5 checkpoint."
+    )
+    layers: tuple[int, int] | None = Field(
+        None, description="First and last layer that is taken, from 0. Null: all."
+    )
+    mode: Literal["frozen", "norm_only", "lora", "full", "random_frozen", "shuffled_frozen", "none"] = Field(
+        "frozen",
+        description="What of the language model learns. random_frozen, shuffled_frozen and none are "
+        "controls: new weights, the pretrained ones in random order, and its two projections alone.",
+    )
+    lora_rank: int = Field(8, ge=1, description="Rank of the adapters of mode lora.")
+    backbone: Literal["small", "resnet50"] = Field("small", description="The convolutional features.")
+    backbone_weights: str | None = Field(
+        None, description="Of resnet50: a state dict (.pt, .pth, .safetensors), or torchvision's DEFAULT."
+    )
+    widths: tuple[int, int, int, int] = Field(
+        (32, 64, 128, 256), description="Channels of the four stages of the small backbone."
+    )
+    fusion: Literal["residual", "replace"] = Field(
+        "residual", description="What the language model says is added to the features, or replaces them."
+    )
+    decoder: Literal["fpn", "mlp", "queries"] = Field("fpn", description="From features to pixels.")
+    decoder_width: int = Field(128, ge=8, description="Channels of the decoder.")
+    head: Literal["closed", "text"] = Field(
+        "closed",
+        description="text: each pixel has the class whose name, read by the language model, is most like it. "
+        "Names, synonyms and prompts are those of the label map.",
+    )
+    open_vocabulary: bool = Field(
+        False,
+        description="Of a text head: the model keeps the whole language model, to read other names later.",
+    )
+    size: int = Field(
+        224, ge=32, multiple_of=MULTIPLE, description="Images are squashed to this width and height, pixels."
+    )
+
+    @model_validator(mode="after")
+    def _language_model_or_none(self) -> NewModel:
+        if (self.mode == "none") != (self.language_model is None):
+            raise ValueError("language_model is needed by every mode but none, which has no use for it")
+        if self.backbone_weights and self.backbone != "resnet50":
+            raise ValueError("backbone_weights are of resnet50; the small backbone starts anew")
+        if self.head == "text" and self.language_model is None:
+            raise ValueError("head text needs a language_model that reads the names of the classes")
+        if self.open_vocabulary and self.head != "text":
+            raise ValueError("open_vocabulary needs head: text")
+        return self
+
+
+class Augmentation(Model):
+    """Random changes of the training images; a value that changes nothing turns one off."""
+
+    scale: tuple[float, float] = Field(
+        (0.75, 1.5), description="Enlarged or shrunk by a factor between these, after the model's resizing."
+    )
+    flip: tuple[Literal["horizontal", "vertical"], ...] = Field(
+        (), description="Mirrored half of the time. Not where left and right, or 6 and 9, differ."
+    )
+    colour: float = Field(
+        0.3, ge=0, le=1, description="Brightness, contrast and saturation change by up to this share."
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _rising(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError("must be two factors above 0, the smaller first")
+        return scale
+
+
+class TrainConfig(Model):
+    """One training: `batchseg train`. `source` and `model` may be given as a plain string."""
+
+    source: Annotated[Source, BeforeValidator(infer_source)]
+    output: str = Field(min_length=1, description="Folder for the model, its history and what resumes it.")
+    model: Annotated[
+        Annotated[str, Tag("name")] | Annotated[NewModel, Tag("new")],
+        Discriminator(lambda value: "name" if isinstance(value, str) else "new"),
+    ] = Field(
+        description="A new LLM segmentor; or a semantic model of transformers to go on from, by folder or "
+        "hub name."
+    )
+    labels: str | None = Field(
+        None,
+        description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
+    )
+    validation: Annotated[
+        Annotated[float, Field(gt=0, lt=1), Tag("share")] | Annotated[tuple[str, ...], Tag("globs")],
+        Discriminator(lambda value: "globs" if isinstance(value, list | tuple) else "share"),
+    ] = Field(
+        0.1,
+        description="Share of the images, or globs on their ids. "
+        "A manifest with a column `split` says itself: train, validation.",
+    )
+    train_fraction: float = Field(
+        1.0, gt=0, le=1, description="Learn from this share of the training images only."
+    )
+    epochs: int = Field(50, ge=1, description="Times every training image is seen.")
+    validate_every: int = Field(1, ge=1, description="Epochs from one validation to the next.")
+    batch_size: int = Field(8, ge=1, description="Images a worker takes at once.")
+    accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
+    crop: int | None = Field(
+        None, ge=32, multiple_of=MULTIPLE, description="Side of the training crops, pixels. Null: the input."
+    )
+    augmentation: Augmentation = Augmentation()
+    learning_rate: float | None = Field(
+        None, gt=0, description="At its peak. Null: 1e-3 for a new model, 6e-5 for one to go on from."
+    )
+    weight_decay: float = Field(0.01, ge=0, description="Of AdamW; norms and biases have none.")
+    warmup_steps: int = Field(100, ge=0, description="Steps in which the learning rate rises from 0.")
+    clip_norm: float = Field(1.0, gt=0, description="Longest gradient.")
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="CLASS: weight of its pixels in the cross-entropy; others have 1."
+    )
+    patience: int = Field(10, ge=1, description="Stop after so many validations without a better mean IoU.")
+    seed: int = Field(0, ge=0, description="Of new weights, the order of images, and augmentation.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model learns.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the hardware computes it natively, else fp32."
+    )
+    workers: int | None = Field(None, ge=1, description="Null: one on each GPU, or one in all on CPUs.")
+    limits: Limits = Limits()
+    ray: RayConfig = RayConfig()
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 6e-5 if isinstance(self.model, str) else 1e-3

@@ -1,0 +1,64 @@
+"""Masks as files and pictures: label maps to PNG, and in colour over their image."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Colour = tuple[int, int, int]
+LabelIds = NDArray[np.unsignedinteger[Any]]
+
+_PALETTE_SIZE = 256
+# what PASCAL VOC draws its void in; black would look like the background
+_VOID_COLOUR = (224, 224, 192)
+
+
+def encode_png(labels_HW: LabelIds, colours: Sequence[Colour], ignore_index: int) -> bytes:
+    """A PNG whose pixel values are class ids, and `ignore_index` where the mask abstains.
+
+    It has the classes' colours as its palette; where `ignore_index` takes more than 8 bits (always so from
+    256 classes on) it is 16-bit grey.
+
+    Args:
+        labels_HW: class ids 0 .. C-1, and C for void.
+        colours: RGB of each of the C classes.
+    """
+    narrow = ignore_index < _PALETTE_SIZE
+    pixel_type = np.uint8 if narrow else np.uint16
+    pixels_HW = labels_HW.astype(pixel_type)
+    pixels_HW[labels_HW == len(colours)] = ignore_index
+    picture = Image.fromarray(pixels_HW)
+    if narrow:
+        picture.putpalette(_palette(colours))
+    file = io.BytesIO()
+    # label maps are runs: matching runs alone is faster than level 1, and the file smaller
+    picture.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return file.getvalue()
+
+
+def overlay(
+    image_HWC: NDArray[np.uint8], labels_HW: LabelIds, colours: Sequence[Colour], opacity: float = 0.5
+) -> NDArray[np.uint8]:
+    """The image, uint8 RGB [H, W, 3], with each class in its colour over it; void shows the image alone.
+
+    Raises:
+        ValueError: the image and the label map differ in size.
+    """
+    palette = np.array([*colours, _VOID_COLOUR], np.uint8)
+    painted = Image.fromarray(palette.take(labels_HW, axis=0))
+    blended_HWC = np.array(Image.blend(Image.fromarray(image_HWC), painted, opacity))
+    np.copyto(blended_HWC, image_HWC, where=(labels_HW == len(colours))[..., np.newaxis])
+    return blended_HWC
+
+
+def _palette(colours: Sequence[Colour]) -> bytes:
+    # always of full length: Pillow packs pixels into 4 bits or less under a short one, and 255 is lost
+    palette = np.full((_PALETTE_SIZE, 3), _VOID_COLOUR, np.uint8)
+    palette[: len(colours)] = colours
+    return palette.tobytes()

@@ -1,0 +1,1 @@
+"""Looking without computing: before a run (doctor, preflight) and after it (verify)."""

@@ -1,0 +1,137 @@
+"""The masks of a results folder on trial: are they all there, and are they what the tables say?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import fs
+
+from batchseg.config.base import Limits
+from batchseg.errors import OutputError, RowFault
+from batchseg.images.decode import decode_labels
+from batchseg.inspect.findings import Findings
+from batchseg.inspect.parts import Part, broken_rows
+from batchseg.results.folder import Results
+from batchseg.results.tables import read_part
+from batchseg.storage.keys import KeySet, keys, repeated
+from batchseg.storage.location import TEMPORARY
+
+Histogram = dict[int | None, int]
+
+FILES_A_STEP = 8192
+
+
+def mask_paths(results: Results) -> Iterator[list[str]]:
+    """The files below masks/, by their paths relative to the results folder, some thousand at a time."""
+    below = f"{results.root.path.rstrip('/')}/"
+    waiting = [(results.root / "masks").path]
+    while waiting:
+        folder = fs.FileSelector(waiting.pop(), allow_not_found=True)
+        found = results.root.filesystem.get_file_info(folder)
+        waiting += [item.path for item in found if item.type == fs.FileType.Directory]
+        names = [item.path.removeprefix(below) for item in found if item.type == fs.FileType.File]
+        yield from (names[start : start + FILES_A_STEP] for start in range(0, len(names), FILES_A_STEP))
+
+
+def is_unfinished(path: str) -> bool:
+    """Whether a file carries the name of one that is being written, or that a killed run left."""
+    return path.rpartition("/")[2].startswith(TEMPORARY)
+
+
+def try_presence(results: Results, parts: list[Part], findings: Findings) -> int:
+    """Rows and masks match one to one; how many masks there are. Opens no mask."""
+    wanted, found = KeySet(part.masks for part in parts), []
+    for paths in mask_paths(results):
+        finished = [path for path in paths if not is_unfinished(path)]
+        found.append(keys(finished))
+        for index in np.flatnonzero(~wanted.contains(found[-1])):
+            findings.add("mask_stray", finished[index], "no row names this mask")
+    present = KeySet(found)
+    shared = repeated(part.masks[part.named & ~part.broken] for part in parts)
+    for part in parts:
+        for kind, rows, sentence in (
+            ("mask_missing", part.named & ~present.contains(part.masks), "its mask {} is not there"),
+            ("mask_shared", part.named & shared.contains(part.masks), "its mask {} is another image's, too"),
+        ):
+            rows &= ~part.broken
+            for image_id, mask in broken_rows(results, part, rows, "id", "mask"):
+                findings.add(kind, image_id, sentence.format(mask))
+            part.broken |= rows
+    return len(present)
+
+
+def try_contents(results: Results, parts: list[Part], num_classes: int | None, findings: Findings) -> int:
+    """Decode the mask of every row that is not broken yet; how many were decoded. Raises OutputError."""
+    decoded = 0
+    for part in parts:
+        rows = np.flatnonzero(part.named & ~part.broken) if not part.lost else ()
+        if not len(rows):
+            continue
+        table = read_part(results.images / part.name, ["id", "mask", "width", "height"])
+        histograms = _predicted(read_part(results.pixels / part.name, ["id", "predicted", "pixels"]))
+        for index, row in zip(rows, table.take(pa.array(rows)).to_pylist(), strict=True):
+            fault = _try_mask(results, row, histograms.get(row["id"], {}), num_classes)
+            decoded += 1
+            if fault is not None:
+                findings.add(fault[0], row["id"], f"its mask {row['mask']} {fault[1]}")
+                part.broken[index] = True
+    return decoded
+
+
+def _predicted(pixels: pa.Table) -> dict[str, Histogram]:
+    """Pixels by predicted class, for each image; None where the mask abstains."""
+    sums = pixels.group_by(["id", "predicted"]).aggregate([("pixels", "sum")])
+    columns = (sums[name].to_pylist() for name in ("id", "predicted", "pixels_sum"))
+    histograms: dict[str, Histogram] = {}
+    for image_id, predicted, count in zip(*columns, strict=True):
+        histograms.setdefault(image_id, {})[predicted] = count
+    return histograms
+
+
+def _try_mask(
+    results: Results, row: dict[str, Any], counted: Histogram, num_classes: int | None
+) -> tuple[str, str] | None:
+    width, height = row["width"], row["height"]
+    # the run may have had a higher limit than the default, and then so has its mask
+    limits = Limits(max_pixels=max(Limits().max_pixels, width * height))
+    try:
+        ids_HW = decode_labels((results.root / row["mask"]).read(), limits)
+    except FileNotFoundError:
+        return "mask_missing", "is not there"
+    except OSError as exc:  # a file that may not be read may well be whole
+        raise OutputError(f"{results.root / row['mask']}: cannot be read: {exc.strerror or exc}") from exc
+    except RowFault as fault:
+        return "mask_unreadable", f"cannot be read: {str(fault).removeprefix('label file: ')}"
+    if ids_HW.shape[:2] != (height, width):
+        return "mask_size", f"is {ids_HW.shape[1]} x {ids_HW.shape[0]} pixels, its row {width} x {height}"
+    if ids_HW.ndim != 2 or ids_HW.dtype not in (np.uint8, np.uint16):
+        return "mask_values", "does not hold class ids of 8 or 16 bits"
+    return _compare(ids_HW, counted, num_classes)
+
+
+def _compare(
+    ids_HW: NDArray[np.unsignedinteger[Any]], counted: Histogram, num_classes: int | None
+) -> tuple[str, str] | None:
+    """The mask's histogram against the table's. One value that is no class may stand for void."""
+    counts = np.bincount(ids_HW.ravel())
+    found = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    if num_classes is None:
+        num_classes = 1 + max((value for value in counted if value is not None), default=-1)
+    strange = [value for value in found if value >= num_classes]
+    void = counted.get(None, 0)
+    if len(strange) > (1 if void else 0):
+        return "mask_values", f"has pixel values that are no class: {', '.join(map(str, strange[:5]))}"
+    classes: Histogram = {value: count for value, count in found.items() if value < num_classes}
+    if strange:
+        classes[None] = found[strange[0]]
+    for value in sorted({*classes, *counted}, key=lambda value: -1 if value is None else value):
+        if classes.get(value, 0) != counted.get(value, 0):
+            name = "void" if value is None else f"class {value}"
+            return "mask_counts", (
+                f"has {classes.get(value, 0)} pixels of {name}, the table {counted.get(value, 0)}"
+            )
+    return None

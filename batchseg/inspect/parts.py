@@ -1,0 +1,190 @@
+"""The parts of a results folder on trial: do its tables hold together?
+
+A row costs 17 bytes for as long as the trial lasts; the tables themselves are read one part at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from batchseg.errors import OutputError
+from batchseg.inspect.findings import Findings
+from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.folder import Results
+from batchseg.results.tables import read_columns, read_part
+from batchseg.schema import IMAGES, PIXELS, Status
+from batchseg.storage.keys import keys, repeated
+from batchseg.storage.location import Location
+
+Rows = NDArray[np.bool_]
+Counts = NDArray[np.int64]
+
+OF_IMAGES = ("id", "status", "width", "height", "mask", "has_truth", "truth_pixels", "model")
+NO_MASK = int(keys([None])[0])
+
+
+@dataclass
+class Part:
+    """What is known of one part.
+
+    Attributes:
+        ids, masks: the keys of each row's id and of its mask's path, `NO_MASK` where it has none.
+        broken: the rows whose image must be computed again.
+        lost: the part as a whole cannot be used.
+    """
+
+    name: str
+    ids: Counts = field(default_factory=lambda: np.empty(0, np.int64))
+    masks: Counts = field(default_factory=lambda: np.empty(0, np.int64))
+    broken: Rows = field(default_factory=lambda: np.empty(0, bool))
+    lost: bool = False
+
+    @property
+    def named(self) -> Rows:
+        """The rows that have a mask."""
+        rows: Rows = self.masks != NO_MASK
+        return rows
+
+
+def try_parts(
+    results: Results, num_classes: int | None, findings: Findings
+) -> tuple[list[Part], ConfusionMatrix | None]:
+    """Every part, and the sum of their pixels where the number of classes is known. Raises OutputError."""
+    total = None if num_classes is None else ConfusionMatrix.zeros(num_classes)
+    parts = []
+    for name, images, pixels in _tables(results, findings):
+        if images is None or pixels is None:
+            parts.append(Part(name, lost=True))
+            continue
+        parts.append(_try_part(name, images, pixels, num_classes, findings))
+        if total is not None:
+            total += _sum(pixels, total.num_classes)
+    _try_ids(results, parts, findings)
+    return parts, total
+
+
+def broken_rows(results: Results, part: Part, rows: Rows, *columns: str) -> Iterator[tuple[str, ...]]:
+    """The values of some rows, read again: ids and paths are not kept."""
+    if rows.any():
+        table = read_part(results.images / part.name, list(columns)).filter(pa.array(rows))
+        yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
+
+
+def refuse_if_refused(exc: OutputError) -> None:
+    """A disk that may not be read says nothing about what is on it: raises `exc` again."""
+    if isinstance(exc.__cause__, OSError) and exc.__cause__.errno is not None:
+        raise exc
+
+
+def _tables(results: Results, findings: Findings) -> Iterator[tuple[str, pa.Table | None, pa.Table | None]]:
+    kinds = ((results.images, IMAGES, OF_IMAGES), (results.pixels, PIXELS, PIXELS.names))
+    present = [{part.name for part in folder.files(".parquet")} for folder, _, _ in kinds]
+    for name in sorted(present[0] | present[1]):
+        tables: list[pa.Table | None] = []
+        for (folder, schema, columns), names, other in zip(kinds, present, reversed(present), strict=True):
+            if name not in names:
+                findings.add("part", f"{folder.name}/{name}", "is missing beside the part of the same name")
+            tables.append(
+                _read(folder / name, schema, columns, findings) if name in names and name in other else None
+            )
+        yield name, tables[0], tables[1]
+
+
+def _read(place: Location, schema: pa.Schema, columns: Sequence[str], findings: Findings) -> pa.Table | None:
+    try:
+        return read_columns(place, schema, columns)
+    except OutputError as exc:
+        refuse_if_refused(exc)
+        sentence = str(exc).removeprefix(f"{place}: ")
+        findings.add("part", f"{place.parent.name}/{place.name}", sentence)
+        return None
+
+
+def _try_part(
+    name: str, images: pa.Table, pixels: pa.Table, num_classes: int | None, findings: Findings
+) -> Part:
+    ids = images["id"].to_pylist()
+    part = Part(name, keys(ids), keys(images["mask"].to_pylist()), np.zeros(len(ids), bool))
+    for kind, rows, sentence in (*_of_rows(images, part.named), *_of_counts(images, pixels, num_classes)):
+        for index in np.flatnonzero(rows & ~part.broken):
+            findings.add(kind, ids[index], sentence)
+        part.broken |= rows
+    strangers = int((~pc.is_in(pixels["id"], images["id"].combine_chunks()).to_numpy()).sum())
+    if strangers:
+        findings.add("part", f"pixels/{name}", f"counts pixels of images without a row, in {strangers} rows")
+        part.lost = True
+    return part
+
+
+def _of_rows(images: pa.Table, named: Rows) -> Iterator[tuple[str, Rows, str]]:
+    """What a row alone shows."""
+    alive = _alive(images)
+    masked = alive & images["model"].is_valid().to_numpy()  # `evaluate` names no model and writes no masks
+    yield "row", alive & (_area(images) <= 0), "its row has no width and height"
+    yield "row", masked & ~named, "its row names no mask"
+    yield "row", named & ~masked, "its row names a mask although there should be none"
+
+
+def _of_counts(
+    images: pa.Table, pixels: pa.Table, num_classes: int | None
+) -> Iterator[tuple[str, Rows, str]]:
+    """What a row and its pixels show."""
+    wrong = pc.less(pixels["pixels"], 1)
+    for column in ("truth", "predicted") if num_classes is not None else ():
+        unknown = pc.or_(pc.less(pixels[column], 0), pc.greater_equal(pixels[column], num_classes))
+        wrong = pc.or_(wrong, pc.fill_null(unknown, False))
+    strange = pc.is_in(images["id"], pixels["id"].filter(wrong).combine_chunks()).to_numpy()
+    yield "counts", strange, "its pixels have class ids or numbers that cannot be"
+    area = np.where(_alive(images), _area(images), 0)
+    yield "counts", _pixels_of(images["id"], pixels) != area, "its pixels do not add up to width x height"
+    has_truth = images["has_truth"].to_numpy()
+    stated = np.where(has_truth, pc.fill_null(images["truth_pixels"], -1).to_numpy(), 0)
+    counted = _pixels_of(images["id"], pixels.filter(pixels["truth"].is_valid()))
+    yield "counts", counted != stated, "its pixels with truth do not add up to truth_pixels"
+
+
+def _alive(images: pa.Table) -> Rows:
+    """The images that were segmented; a fault of the truth alone takes nothing from the mask."""
+    segmented = [status.value for status in Status if status is Status.OK or status.concerns_truth]
+    rows: Rows = pc.is_in(images["status"], pa.array(segmented)).to_numpy()
+    return rows
+
+
+def _area(images: pa.Table) -> Counts:
+    width, height = (
+        pc.fill_null(images[name], 0).to_numpy().astype(np.int64) for name in ("width", "height")
+    )
+    area: Counts = width * height
+    return area
+
+
+def _pixels_of(ids: pa.ChunkedArray, pixels: pa.Table) -> Counts:
+    """The number of pixels that are counted for each id."""
+    sums = pixels.group_by("id").aggregate([("pixels", "sum")])
+    places = pc.index_in(ids, sums["id"].combine_chunks())
+    counted: Counts = pc.fill_null(sums["pixels_sum"].take(places), 0).to_numpy()
+    return counted
+
+
+def _sum(pixels: pa.Table, num_classes: int) -> ConfusionMatrix:
+    """The confusion matrix of a part, without ids that are none: those are reported by themselves."""
+    truth, predicted = (pc.fill_null(pixels[name], -1).to_numpy() for name in ("truth", "predicted"))
+    known = (truth >= -1) & (truth < num_classes) & (predicted >= -1) & (predicted < num_classes)
+    return ConfusionMatrix.from_sparse(
+        truth[known], predicted[known], pixels["pixels"].to_numpy()[known], num_classes
+    )
+
+
+def _try_ids(results: Results, parts: list[Part], findings: Findings) -> None:
+    twice = repeated([part.ids for part in parts])
+    for part in parts:
+        rows = twice.contains(part.ids)
+        for (image_id,) in broken_rows(results, part, rows, "id"):
+            findings.add("id", image_id, "has more than one row")
+        part.broken |= rows

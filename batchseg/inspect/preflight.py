@@ -1,0 +1,88 @@
+"""What can be known to be wrong before anything costs time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+
+from batchseg.config.base import Limits
+from batchseg.config.source import FolderSource, ManifestSource
+from batchseg.errors import LabelMapError, RowFault, SourceError
+from batchseg.labels.label_file import load_label_map
+from batchseg.labels.label_map import LabelMap
+from batchseg.schema import Status
+from batchseg.segmentors.base import Checkpoint
+from batchseg.source.folder import Folder
+from batchseg.source.manifest import Manifest
+from batchseg.source.plan import Listing
+from batchseg.stages.score import read_truth
+from batchseg.storage.reader import truth_reader
+
+LOOKED_AT = 8
+
+
+def check_source(source: Folder | Manifest, listing: Listing) -> None:
+    """Raises SourceError where there is no image at all, or where truth matches none of them."""
+    config = source.source
+    if not listing.images:
+        raise SourceError(_nothing_found(config))
+    if isinstance(source, Folder) and source.truth_root is not None and not listing.with_truth:
+        truths = ", ".join(source.truth_examples(3)) or "nothing"
+        raise SourceError(
+            f"no image has a ground truth in {source.truth_root}: the images are "
+            f"{', '.join(listing.examples)}; the truth folder holds {truths}; "
+            "a rule such as --truth-suffix _image=_label may map one to the other"
+        )
+
+
+def _nothing_found(config: FolderSource | ManifestSource) -> str:
+    if isinstance(config, ManifestSource):
+        return f"{config.path}: the manifest has no rows"
+    globs = " that match include and not exclude" if config.include or config.exclude else ""
+    return f"{config.path}: no images (JPEG, PNG, WebP, BMP, GIF, TIFF) in this folder or below it{globs}"
+
+
+def choose_labels(name: str | None, checkpoint: Checkpoint) -> LabelMap:
+    """The label map of a run. Raises LabelMapError where it does not fit the model."""
+    if name is None:
+        return checkpoint.label_map
+    chosen, own = load_label_map(name), checkpoint.label_map
+    if chosen.num_classes != own.num_classes:
+        raise LabelMapError(
+            f"labels {name}: {chosen.num_classes} classes, but the model predicts {own.num_classes} "
+            f"({', '.join(own.names[:5])} ...); choose the label map the model was trained with"
+        )
+    return chosen
+
+
+def check_truth(listing: Listing, label_map: LabelMap, limits: Limits) -> None:
+    """Raises LabelMapError where most ground truths hold ids that the label map does not have."""
+    check_ids(listing, "truth", partial(read_truth, truth_reader(), label_map, limits), "ground truths")
+
+
+def check_ids(listing: Listing, column: str, read: Callable[[str], object], noun: str) -> None:
+    """Look at a few label files: where most hold ids outside the label map, the label map is wrong, not they.
+
+    Raises LabelMapError with the ids and how many pixels they have.
+    """
+    faults, looked_at = [], 0
+    for image_id, uri in islice(_files(listing, column), LOOKED_AT):
+        looked_at += 1
+        try:
+            read(uri)
+        except RowFault as fault:
+            if fault.status is Status.TRUTH_OUT_OF_RANGE:
+                faults.append((image_id, fault))
+    if 2 * len(faults) > looked_at:
+        image_id, first = faults[0]
+        raise LabelMapError(
+            f"{len(faults)} of the first {looked_at} {noun} do not fit the label map; {image_id}: {first}"
+        ) from first
+
+
+def _files(listing: Listing, column: str) -> Iterator[tuple[str, str]]:
+    for table in listing.tables():
+        for image_id, uri in zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True):
+            if uri is not None:
+                yield image_id, uri

@@ -1,0 +1,144 @@
+"""Label maps from YAML files, the built-in ones among them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+
+from batchseg.config.base import Model
+from batchseg.config.strict_yaml import load_yaml
+from batchseg.errors import LabelMapError
+from batchseg.labels.label_map import IGNORE_INDEX, LabelMap, default_colours
+
+BUILT_IN = Path(__file__).parent / "builtin"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How the classes of a label map are put into words, for models that read them. It changes no mask file.
+
+    Attributes:
+        phrases: of each class, its name and its synonyms.
+        prompts: sentences with `{}` where a phrase goes.
+    """
+
+    phrases: tuple[tuple[str, ...], ...]
+    prompts: tuple[str, ...]
+
+
+def load_label_map(name_or_path: str) -> LabelMap:
+    """A built-in label map by its name, or one from a YAML file.
+
+    Raises:
+        LabelMapError: there is no such name or file, or the file is not a label map.
+    """
+    file = _read(name_or_path)
+    try:
+        return file.label_map()
+    except LabelMapError as exc:
+        raise LabelMapError(f"{name_or_path}: {exc}") from exc
+
+
+def load_wording(name_or_path: str) -> Wording:
+    """Of a label map, by its name or from a YAML file. Raises LabelMapError."""
+    file = _read(name_or_path)
+    return Wording(tuple((entry.name, *entry.synonyms) for entry in file.classes), tuple(file.prompts))
+
+
+def _read(name_or_path: str) -> _LabelFile:
+    names = sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+    path = BUILT_IN / f"{name_or_path}.yaml" if name_or_path in names else Path(name_or_path)
+    try:
+        return _LabelFile.model_validate(load_yaml(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as exc:
+        raise LabelMapError(
+            f"no label map {name_or_path!r}: no such file, and the built-in ones are {', '.join(names)}"
+        ) from exc
+    except ValidationError as exc:
+        raise LabelMapError(f"{name_or_path} is not a label map:\n{_problems(exc)}") from exc
+    except (OSError, ValueError) as exc:
+        raise LabelMapError(f"cannot read the label map {name_or_path}: {exc}") from exc
+
+
+def _from_hex(value: Any) -> Any:
+    """[r, g, b] of "#rrggbb"; anything else is left to the validation that follows."""
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch("#[0-9a-fA-F]{6}", value):
+        raise ValueError("must be [r, g, b] or '#rrggbb'")
+    return list(bytes.fromhex(value[1:]))
+
+
+def _from_name(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise ValueError("must be a name, in quotes where YAML reads it otherwise, or a mapping with a name")
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _with_place(prompt: str) -> str:
+    if prompt.count("{}") != 1:
+        raise ValueError("must have {} once, where the name goes")
+    return prompt
+
+
+class _ClassEntry(Model, strict=True):
+    name: str = Field(min_length=1)
+    synonyms: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    colour: Annotated[
+        list[Annotated[int, Field(ge=0, le=255)]] | None,
+        Field(min_length=3, max_length=3),
+        BeforeValidator(_from_hex),
+    ] = None
+    truth_ids: list[int] | None = None
+
+
+class _LabelFile(Model, strict=True):
+    """A label map in YAML. A class without `truth_ids` is meant by its own position."""
+
+    classes: list[Annotated[_ClassEntry, BeforeValidator(_from_name)]] = Field(min_length=1)
+    ignore_index: int = IGNORE_INDEX
+    ignored_truth_ids: list[int] = Field(default_factory=list)
+    prompts: list[Annotated[str, AfterValidator(_with_place)]] = Field(default=["{}"], min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mapping(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            raise ValueError("must be a mapping with the key `classes`")
+        return content
+
+    def label_map(self) -> LabelMap:
+        names = tuple(entry.name for entry in self.classes)
+        defaults = default_colours(names)
+        colours = tuple(
+            (entry.colour[0], entry.colour[1], entry.colour[2]) if entry.colour else default
+            for entry, default in zip(self.classes, defaults, strict=True)
+        )
+        return LabelMap(names, colours, self.ignore_index, self._remap())
+
+    def _remap(self) -> dict[int, int] | None:
+        if not self.ignored_truth_ids and all(entry.truth_ids is None for entry in self.classes):
+            return None
+        pairs = [(truth, self.ignore_index) for truth in self.ignored_truth_ids]
+        for position, entry in enumerate(self.classes):
+            truth_ids = [position] if entry.truth_ids is None else entry.truth_ids
+            pairs += [(truth, position) for truth in truth_ids]
+        remap: dict[int, int] = {}
+        for truth, to in pairs:
+            if truth in remap:
+                raise LabelMapError(f"truth id {truth} is given twice")
+            remap[truth] = to
+        return remap
+
+
+def _problems(error: ValidationError) -> str:
+    """One line a problem: where it is and what is wrong."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"]) or "the file"
+        lines.append(f"  {where}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)

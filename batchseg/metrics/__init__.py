@@ -1,0 +1,1 @@
+"""Counts that add, and every figure that follows from them."""

@@ -1,0 +1,1 @@
+"""The jobs: run, evaluate and night, from the source to the record."""

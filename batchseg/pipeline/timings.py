@@ -1,0 +1,28 @@
+"""Where the time of a run went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchseg.engine.placement import Placement
+from batchseg.engine.telemetry import utilisation
+from batchseg.results.tally import Tally
+
+
+def timings(tally: Tally, placement: Placement | None) -> dict[str, Any]:
+    """Seconds since Ray's start, and rates; None where there was too little to tell, or nothing to place.
+
+    `steady_images_per_s` and `actor_utilisation` are of the time between the first and the last tenth of the
+    images; `stage_s` is of all workers together.
+    """
+    steady = tally.steady()
+    return {
+        "elapsed_s": round(tally.elapsed_s, 3),
+        "first_row_s": tally.first_row_s and round(tally.first_row_s, 3),
+        "images_per_s": round(tally.done / tally.elapsed_s, 3) if tally.done else None,
+        "steady_images_per_s": round(steady.images / steady.elapsed_s, 3) if steady else None,
+        "actor_utilisation": round(utilisation(steady.seconds, steady.elapsed_s, placement), 3)
+        if steady and placement
+        else None,
+        "stage_s": {name: round(value, 3) for name, value in sorted(tally.seconds.items())},
+    }

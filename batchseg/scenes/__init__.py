@@ -1,0 +1,1 @@
+"""Sample data with exact ground truth."""

@@ -1,0 +1,1 @@
+"""The models of transformers: their files, their preparation, and the loaded network."""

@@ -1,0 +1,116 @@
+"""The `huggingface` segmentor: every semantic and universal segmentation model of transformers.
+
+HuggingFaceCheckpoint   on the driver: reads JSON and hashes files; neither torch nor transformers
+.preparer()             huggingface_processor.py: the geometry of the checkpoint's own image processor
+.load()                 huggingface_model.py: the network, its scores and their label maps
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.errors import ModelError
+from batchseg.labels.label_map import LabelMap
+from batchseg.segmentors.huggingface.families import KNOWN
+from batchseg.segmentors.huggingface.files import (
+    CheckpointPlace,
+    fingerprint,
+    locate_checkpoint,
+    read_checkpoint_config,
+    require_files,
+)
+from batchseg.segmentors.llm.names import check_classes
+
+if TYPE_CHECKING:
+    from batchseg.segmentors.huggingface.model import HuggingFaceModel
+    from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
+
+
+@dataclass(frozen=True)
+class HuggingFaceCheckpoint:
+    """A checkpoint of transformers, in a folder or on the hub.
+
+    Attributes:
+        location: where workers find the files; on the hub, at one commit.
+        model_type: the family, such as `segformer`.
+        classes: other classes than its own, for a text head; None for its own.
+        none_below: pixels whose best class is less probable belong to no class; None where all do.
+        compile: whether torch.compile is to speed up the network.
+    """
+
+    location: CheckpointPlace
+    model_type: str
+    label_map: LabelMap
+    fingerprint: str
+    classes: tuple[str, ...] | None = None
+    none_below: float | None = None
+    compile: bool = False
+
+    @classmethod
+    def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
+        """Find the checkpoint a configuration names, downloading what is on the hub and not here yet.
+
+        Raises:
+            ModelError: there is none, or it is not one that can be loaded and trusted.
+        """
+        location, folder = locate_checkpoint(config)
+        content = read_checkpoint_config(folder, location.name)
+        model_type = _known_type(content, location)
+        require_files(folder, location.name)
+        try:
+            label_map = LabelMap.from_names(_class_names(content))
+        except (AttributeError, TypeError, ValueError) as exc:
+            raise ModelError(
+                f"{location.name}: its config.json does not map class ids to names: {exc}"
+            ) from exc
+        if config.classes is not None:
+            check_classes(content, label_map.names, config.classes, folder)
+            label_map = LabelMap.from_names(config.classes)
+        files = location.fingerprint or fingerprint(folder, location.trust_remote_code)
+        identity = _fingerprint(files, config)
+        chosen = (config.classes, config.none_below, config.compile)
+        return cls(location, model_type, label_map, identity, *chosen)
+
+    def preparer(self) -> HuggingFacePreparer:
+        from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
+
+        return HuggingFacePreparer(self.location, self.model_type)
+
+    def load(self, device: str, precision: str) -> HuggingFaceModel:
+        """The network, in eval mode. Raises ModelError where a weight is missing."""
+        from batchseg.segmentors.huggingface.model import HuggingFaceModel
+
+        return HuggingFaceModel.load(self, device, precision)
+
+
+def _fingerprint(files: str, config: HuggingFaceSegmentor) -> str:
+    """Of the files alone where no setting changes their masks: what was computed before stays valid."""
+    facts: list[Any] = [files, config.classes, config.none_below, *config.altering]
+    if facts == [files, None, None]:
+        return files
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _known_type(content: dict[str, Any], location: CheckpointPlace) -> str:
+    """The family, unless it is unknown and the checkpoint may not bring its own code."""
+    model_type = str(content.get("model_type"))
+    if model_type not in KNOWN and not (location.trust_remote_code and "auto_map" in content):
+        raise ModelError(
+            f"{location.name}: its model_type {model_type!r} is not a segmentation model known here; "
+            f"known are {', '.join(KNOWN)}"
+        )
+    return model_type
+
+
+def _class_names(content: dict[str, Any]) -> tuple[str, ...]:
+    """One name an output of the model, made unique: COCO's maps, for one, hold several `N/A`."""
+    by_id = {int(key): str(name) for key, name in (content.get("id2label") or {}).items()}
+    count = len(by_id) or int(content.get("num_labels", 2))  # transformers leaves its default, two, unwritten
+    names = [by_id.get(index, f"LABEL_{index}") for index in range(count)]
+    times = Counter(names)
+    return tuple(name if times[name] == 1 else f"{name} ({index})" for index, name in enumerate(names))

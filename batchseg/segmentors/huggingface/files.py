@@ -1,0 +1,161 @@
+"""The files of a checkpoint: where they are, whether they can be trusted, and what they hash to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.errors import ModelError
+from batchseg.segmentors.huggingface.fetched import current_version, fetch
+from batchseg.segmentors.llm.names import LANGUAGE_MODEL
+from batchseg.storage.location import is_uri
+
+WEIGHTS = "model.safetensors"
+SHARDS = "model.safetensors.index.json"
+PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+WHOLE_LANGUAGE_MODEL = f"{LANGUAGE_MODEL}/*"  # in checkpoints of our own that read class names
+NEEDED = (
+    "config.json",
+    WEIGHTS,
+    SHARDS,
+    "model-*-of-*.safetensors",
+    *PROCESSORS,
+    *TOKENIZER,
+    WHOLE_LANGUAGE_MODEL,
+)
+_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class CheckpointPlace:
+    """Where a checkpoint is, so that every worker reads the same.
+
+    Attributes:
+        name: absolute path of a folder, a URI, or a name on the hub.
+        commit: on the hub, the commit; at a URI, the version of its files; None for a folder.
+        trust_remote_code: whether Python code that comes with it may run.
+        fingerprint: what the driver's copy of the files hashes to; a worker's own copy must as well.
+    """
+
+    name: str
+    commit: str | None
+    trust_remote_code: bool
+    fingerprint: str | None = None
+
+    def folder(self) -> Path:
+        """The folder on this machine; a worker that lacks a checkpoint from elsewhere fetches it.
+
+        Raises ModelError.
+        """
+        if self.commit is None:
+            return Path(self.name)
+        if is_uri(self.name):
+            return fetch(self.name, _patterns(self.trust_remote_code), self.commit, self._check)
+        return _download(self.name, self.commit, self.trust_remote_code)
+
+    def _check(self, folder: Path) -> None:
+        if self.fingerprint not in (None, fingerprint(folder, self.trust_remote_code)):
+            raise ModelError(f"{self.name}: the files that arrived here are not those the driver has")
+
+
+def locate_checkpoint(config: HuggingFaceSegmentor) -> tuple[CheckpointPlace, Path]:
+    """Where the configured checkpoint is, and its folder on this machine. Raises ModelError."""
+    if is_uri(config.model):
+        return _at_uri(config)
+    folder = Path(config.model).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        return CheckpointPlace(str(folder), None, config.trust_remote_code), folder
+    if folder.exists():
+        raise ModelError(f"{config.model} is a file; name the folder that holds it")
+    folder = _download(config.model, config.revision, config.trust_remote_code)
+    # the cache names a snapshot's folder by its commit
+    return CheckpointPlace(config.model, folder.name, config.trust_remote_code), folder
+
+
+def _at_uri(config: HuggingFaceSegmentor) -> tuple[CheckpointPlace, Path]:
+    code = config.trust_remote_code
+    found = CheckpointPlace(config.model, current_version(config.model, _patterns(code)), code)
+    folder = found.folder()
+    return replace(found, fingerprint=fingerprint(folder, code)), folder
+
+
+def read_checkpoint_config(folder: Path, name: str) -> dict[str, Any]:
+    """The checkpoint's config.json. Raises ModelError."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ModelError(f"{name} is not a checkpoint: it has no config.json") from exc
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"{name}: cannot read its config.json: {exc}") from exc
+    if not isinstance(content, dict):
+        raise ModelError(f"{name}: its config.json is not a JSON object")
+    return content
+
+
+def require_files(folder: Path, name: str) -> None:
+    """Raise ModelError unless there are weights in safetensors and an image processor."""
+    missing = [file for file in _weight_files(folder, name) if not (folder / file).is_file()]
+    if missing == [WEIGHTS] and [*folder.glob("*.bin")]:
+        raise ModelError(
+            f"{name} has its weights only as .bin, a pickle, which can run code when it is read; convert it "
+            "once with from_pretrained(...) and save_pretrained(...), which writes safetensors"
+        )
+    if missing:
+        raise ModelError(f"{name} has no {missing[0]}")
+    if not any((folder / file).is_file() for file in PROCESSORS):
+        raise ModelError(f"{name} has no {PROCESSORS[0]}, so nothing tells how to prepare its images")
+
+
+def fingerprint(folder: Path, with_code: bool) -> str:
+    """SHA-256, in hex, of the names and contents of the files that make a mask."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.iterdir(), *folder.glob(WHOLE_LANGUAGE_MODEL)]):
+        name = path.relative_to(folder).as_posix()
+        if any(fnmatch(name, pattern) for pattern in _patterns(with_code)):
+            content = hashlib.sha256()
+            for chunk in _chunks(path):
+                content.update(chunk)
+            digest.update(f"{name} {content.hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _patterns(with_code: bool) -> tuple[str, ...]:
+    return (*NEEDED, "*.py") if with_code else NEEDED
+
+
+def _weight_files(folder: Path, name: str) -> list[str]:
+    if (folder / WEIGHTS).is_file() or not (folder / SHARDS).is_file():
+        return [WEIGHTS]
+    try:
+        index = json.loads((folder / SHARDS).read_text(encoding="utf-8"))
+        return sorted(set(index["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ModelError(f"{name}: cannot read its {SHARDS}: {exc}") from exc
+
+
+def _download(name: str, revision: str | None, with_code: bool) -> Path:
+    """The folder in the hub's cache, which serves when the hub cannot be reached."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_patterns(with_code))))
+    except (OSError, ValueError) as exc:  # all of the hub's own errors are one or the other
+        reason = " ".join(str(exc).split())
+        at = f" at revision {revision}" if revision else ""
+        raise ModelError(
+            f"there is no folder {name}, and no model of that name{at} could be had from the hub: {reason}"
+        ) from exc

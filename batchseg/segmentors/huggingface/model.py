@@ -1,0 +1,204 @@
+"""A loaded model of transformers: batches of prepared images in, label maps out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from batchseg.errors import ModelError
+from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.huggingface.families import FIXED_SIZE, OWN, TASK, UNIVERSAL, VIDEO
+from batchseg.segmentors.huggingface.mask_classification import (
+    MASK2FORMER_SIZE,
+    as_probabilities,
+    class_scores,
+    query_logits,
+)
+from batchseg.segmentors.huggingface.processor import fixed_size, load_processor, merge_crops, pixel_affine
+from batchseg.segmentors.network.compiled import compile_network
+from batchseg.segmentors.network.confidence import confidence
+from batchseg.segmentors.network.pointwise import speed_up_pointwise
+from batchseg.segmentors.network.upload import to_device
+from batchseg.segmentors.network.upsample import bilinear_argmax, bilinear_unsure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchseg.labels.label_map import LabelMap
+    from batchseg.segmentors.huggingface.files import CheckpointPlace
+
+AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Loadable(Protocol):
+    """What a checkpoint tells of the network to load; see `checkpoint.HuggingFaceCheckpoint`."""
+
+    @property
+    def location(self) -> CheckpointPlace: ...
+    @property
+    def model_type(self) -> str: ...
+    @property
+    def label_map(self) -> LabelMap: ...
+    @property
+    def classes(self) -> tuple[str, ...] | None: ...
+    @property
+    def none_below(self) -> float | None: ...
+    @property
+    def compile(self) -> bool: ...
+
+
+class HuggingFaceModel:
+    """The network and all that stands between uint8 pixels and label maps.
+
+    The label maps are those of the library's own `post_process_semantic_segmentation` at the size of the
+    image (for EoMT with padding, after its `unpad_image`); with `none_below`, a pixel has no class where the
+    best is less probable, by the probabilities of the scores interpolated to the size of the image.
+    """
+
+    def __init__(self, network: Any, processor: Any, model_type: str, device: str, precision: str) -> None:
+        self.network = network
+        self.model_type = model_type
+        self.by_queries = model_type in UNIVERSAL
+        self.device = torch.device(device)
+        self.dtype = AUTOCAST[precision]
+        self.scale_C11, self.shift_C11 = (part.to(self.device) for part in pixel_affine(processor))
+        self.mask_size = _mask_size(model_type, processor)
+        self.task_L: Tensor | None = None
+        self.none_below: float | None = None
+        self.labels_dtype = np.min_scalar_type(network.config.num_labels)
+
+    @classmethod
+    def load(cls, checkpoint: Loadable, device: str, precision: str) -> HuggingFaceModel:
+        """Raises ModelError where the weights do not fill the network or its classes are others."""
+        location, model_type = checkpoint.location, checkpoint.model_type
+        folder = location.folder()
+        network = _load_network(folder, model_type, location)
+        if checkpoint.classes is not None:
+            network.take_classes(checkpoint.classes, folder)
+        if network.config.num_labels != checkpoint.label_map.num_classes:
+            raise ModelError(
+                f"{location.name}: the network has {network.config.num_labels} classes, "
+                f"its config.json names {checkpoint.label_map.num_classes}"
+            )
+        processor = load_processor(folder, model_type, location.trust_remote_code)
+        network = network.to(device).eval()
+        if checkpoint.compile:
+            compile_network(network, torch.device(device))
+        elif device == "cpu":
+            speed_up_pointwise(network)
+        model = cls(network, processor, model_type, device, precision)
+        model.none_below = checkpoint.none_below
+        if model_type in TASK:
+            model.task_L = _task_tokens(folder, network.config.task_seq_len).to(device)
+        return model
+
+    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        return self.upload(inputs)()
+
+    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
+        return partial(self._segment, to_device(inputs, self.device), inputs)
+
+    @torch.inference_mode()
+    def _segment(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        outputs = self._forward(pixels_BHWC)
+        crops = len(inputs[0].pixels_THWC)
+        return [
+            self._predict(self._scores(outputs, slice(index * crops, (index + 1) * crops)), each)
+            for index, each in enumerate(inputs)
+        ]
+
+    def logits(self, pixels_BHWC: Tensor) -> Tensor:
+        """Logits [B, C, h, w] of a semantic model, with gradients where those are on."""
+        logits: Tensor = self._forward(pixels_BHWC.to(self.device))["logits"]
+        return logits
+
+    def _forward(self, pixels_BHWC: Tensor) -> Any:
+        pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2)
+        values = {"pixel_values": pixels_BCHW * self.scale_C11 + self.shift_C11}
+        if self.model_type in VIDEO:
+            values = {"pixel_values_videos": values["pixel_values"][:, None]}
+        if self.task_L is not None:
+            values["task_inputs"] = self.task_L.expand(len(pixels_BHWC), -1)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.network(**values)
+
+    def _scores(self, outputs: Any, rows: slice) -> Tensor:
+        """Scores [T, C, H, W] of one image, which is `rows` of the batch."""
+        if not self.by_queries:
+            logits: Tensor = outputs["logits"][rows]
+            return logits
+        classes_BQK, masks_BQHW = query_logits(outputs)
+        return class_scores(classes_BQK[rows], masks_BQHW[rows], self.mask_size)
+
+    def _predict(self, scores_TCHW: Tensor, prepared: ModelInput) -> Prediction:
+        scores_CHW = merge_crops(scores_TCHW, prepared.image_hw, prepared.geometry).float()
+        labels_HW = bilinear_argmax(scores_CHW, prepared.image_hw)
+        probabilities = as_probabilities if self.by_queries else _softmax
+        if self.none_below is not None:
+            unsure_HW = bilinear_unsure(scores_CHW, prepared.image_hw, self.none_below, probabilities)
+            labels_HW[unsure_HW] = len(scores_CHW)
+        return Prediction(
+            labels_HW.cpu().numpy().astype(self.labels_dtype, copy=False),
+            confidence(probabilities(scores_CHW)),
+        )
+
+
+def _softmax(scores_C: Tensor) -> Tensor:
+    return scores_C.softmax(0)
+
+
+def _load_network(folder: Path, model_type: str, location: CheckpointPlace) -> Any:
+    import transformers
+
+    if model_type in OWN:
+        importlib.import_module(f"batchseg.segmentors.llm.modeling_{model_type}")  # registers itself
+    transformers.utils.logging.disable_progress_bar()  # one bar an actor would only litter the log
+    auto = transformers.AutoModelForSemanticSegmentation
+    if model_type in UNIVERSAL:
+        auto = transformers.AutoModelForUniversalSegmentation
+    try:
+        network, info = auto.from_pretrained(
+            folder,
+            dtype=torch.float32,  # the default is the file's: half precision is autocast's choice, not its
+            use_safetensors=True,
+            output_loading_info=True,
+            trust_remote_code=location.trust_remote_code,
+            local_files_only=True,
+        )
+    except Exception as exc:  # the library's own code may fail in any way
+        raise ModelError(f"cannot load {location.name}: {type(exc).__name__}: {exc}") from exc
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ModelError(
+            f"{location.name} lacks {len(missing)} of the weights of {type(network).__name__}, {missing[0]} "
+            "among them: it was not trained to segment, or not saved whole"
+        )
+    return network
+
+
+def _mask_size(model_type: str, processor: Any) -> tuple[int, int] | None:
+    """What the library's post-processing interpolates mask logits to before it scores them."""
+    if model_type == "mask2former":
+        return MASK2FORMER_SIZE
+    return fixed_size(processor) if model_type in FIXED_SIZE else None
+
+
+def _task_tokens(folder: Path, length: int) -> Tensor:
+    """OneFormer's request for a semantic map, as its processor words it: token ids, zero where padded."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as exc:
+        raise ModelError(f"cannot load the tokenizer of {folder}: {exc}") from exc
+    tokens = tokenizer(
+        "the task is semantic", padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )
+    task_1L: Tensor = tokens["input_ids"] * tokens["attention_mask"]
+    return task_1L[0]

@@ -1,0 +1,158 @@
+"""What a checkpoint's own image processor does, in two parts: geometry on the CPU, numbers on the device.
+
+The geometry stays uint8. The numbers (rescaling, normalising) are one affine map a channel.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from batchseg.errors import ModelError, RowFault
+from batchseg.schema import Status
+from batchseg.segmentors.base import ModelInput
+from batchseg.segmentors.huggingface.families import FIXED_SIZE, TASK, VIDEO
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from batchseg.segmentors.huggingface.files import CheckpointPlace
+
+UNCUT = {"do_center_crop": False, "do_pad": False, "pad_size": None}
+GEOMETRY = {**UNCUT, "do_rescale": False, "do_normalize": False}
+NUMBERS = {**UNCUT, "do_resize": False, "do_split_image": False}
+LARGEST_INPUT_PIXELS = 2**26
+
+
+class HuggingFacePreparer:
+    """The checkpoint's resizing, cutting into crops and channel order, for one image at a time.
+
+    Two things of the library are left out: centre crops, and the padding of images to one size. Its semantic
+    post-processing stretches the mask of the cropped or padded input over the whole image, so that the mask
+    would not lie on what it shows. EoMT reads a fixed size and has to be padded: `geometry["content"]` is
+    the height and width of the image in its upper left corner. `geometry["crops"]` holds the first and last
+    + 1 pixel of each crop along the longer side.
+    """
+
+    def __init__(self, location: CheckpointPlace, model_type: str) -> None:
+        self.location = location
+        self.model_type = model_type
+
+    @cached_property
+    def _processor(self) -> Any:
+        return load_processor(self.location.folder(), self.model_type, self.location.trust_remote_code)
+
+    def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
+        """Raises RowFault for an image so narrow that the processor would blow it up beyond measure."""
+        height, width = image_HWC.shape[:2]
+        input_h, input_w = self.input_hw((height, width))
+        if (input_h, input_w) != (height, width) and input_h * input_w > LARGEST_INPUT_PIXELS:
+            raise RowFault(
+                Status.TOO_LARGE,
+                f"the image is {width} x {height} pixels, so narrow that the model's input would be "
+                f"{input_w} x {input_h}",
+            )
+        image_CHW = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"])).permute(2, 0, 1)
+        pixels_TCHW, crops = run_processor(self._processor, image_CHW, GEOMETRY)
+        if pixels_TCHW.dtype != torch.uint8:
+            raise ModelError(f"the image processor of {self.location.name} does not keep 8-bit pixels")
+        geometry: dict[str, Any] = {"crops": crops} if crops else {}
+        if self.model_type in FIXED_SIZE and self._processor.do_pad and not crops:
+            geometry["content"] = list(pixels_TCHW.shape[-2:])
+            pixels_TCHW = _pad(pixels_TCHW, fixed_size(self._processor))
+        return ModelInput(pixels_TCHW.permute(0, 2, 3, 1).contiguous().numpy(), (height, width), geometry)
+
+    def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """That of the image where the processor does not resize, or by a rule not known here."""
+        size = self._processor.size
+        if not getattr(self._processor, "do_resize", False):
+            return image_hw
+        if getattr(size, "height", None) and getattr(size, "width", None):
+            return size.height, size.width
+        if not getattr(size, "shortest_edge", None):
+            return image_hw
+        scale = size.shortest_edge / min(image_hw)
+        if getattr(size, "longest_edge", None):
+            scale = min(scale, size.longest_edge / max(image_hw))
+        step = getattr(self._processor, "size_divisor", None) or 1
+        height, width = (math.ceil(max(1, round(side * scale)) / step) * step for side in image_hw)
+        return height, width
+
+
+def load_processor(folder: Path, model_type: str, trust_remote_code: bool) -> Any:
+    """The checkpoint's image processor (of one frame, for a video model). Raises ModelError."""
+    from transformers import AutoImageProcessor, AutoVideoProcessor
+
+    auto = AutoVideoProcessor if model_type in VIDEO else AutoImageProcessor
+    # OneFormer's class descriptions are for training, and would be fetched from the hub
+    extra: dict[str, Any] = {"class_info_file": None} if model_type in TASK else {}
+    try:
+        return auto.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True, **extra
+        )
+    except Exception as exc:  # the library's own code may fail in any way
+        raise ModelError(f"cannot load the image processor of {folder}: {exc}") from exc
+
+
+def run_processor(
+    processor: Any, image_CHW: Tensor, settings: dict[str, Any]
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Pixels [T, C, H, W] and the extent of the crops, empty where the image was not split.
+
+    Settings that a processor does not have are left out.
+    """
+    takes = processor.valid_kwargs.__annotations__
+    known = {key: value for key, value in settings.items() if key in takes}
+    common = {"input_data_format": "channels_first", "return_tensors": "pt"}
+    if "pixel_values_videos" in processor.model_input_names:
+        return processor(videos=image_CHW[None], **common, **known)["pixel_values_videos"][0], []
+    batch = processor(images=image_CHW, **common, **known)
+    crops = [(int(start), int(end)) for _, start, end in batch.get("patch_offsets", [])]
+    return batch["pixel_values"], crops
+
+
+def pixel_affine(processor: Any) -> tuple[Tensor, Tensor]:
+    """Scale and shift a channel, float32 [3, 1, 1], of the processor's rescaling and normalising.
+
+    They are read off what it makes of a black and of a white image, so that every processor's own idea of
+    its settings holds: some ignore `do_normalize`, some turn the channels round.
+    """
+    levels = (torch.full((3, 32, 32), level, dtype=torch.uint8) for level in (0, 255))
+    black, white = (run_processor(processor, image, NUMBERS)[0][0, :, :1, :1].double() for image in levels)
+    return ((white - black) / 255).float(), black.float()
+
+
+def fixed_size(processor: Any) -> tuple[int, int]:
+    """Height and width of the input of a model that reads only one."""
+    size = processor.size
+    return size["shortest_edge"], size["longest_edge"] or size["shortest_edge"]
+
+
+def merge_crops(scores_TCHW: Tensor, image_hw: tuple[int, int], geometry: dict[str, Any]) -> Tensor:
+    """Scores [C, H, W] of the image alone: the mean where crops overlap, and nothing of the padding."""
+    if "content" in geometry:
+        height, width = geometry["content"]
+        return scores_TCHW[0, :, :height, :width]
+    if "crops" not in geometry:
+        return scores_TCHW[0]
+    axis = 1 if image_hw[0] > image_hw[1] else 2
+    shape, length = [*scores_TCHW.shape[1:]], geometry["crops"][-1][1]
+    shape[axis] = length
+    total_CHW, times_N = scores_TCHW.new_zeros(shape), scores_TCHW.new_zeros(length)
+    for scores_CHW, (start, end) in zip(scores_TCHW, geometry["crops"], strict=True):
+        total_CHW.narrow(axis, start, end - start).add_(scores_CHW)
+        times_N[start:end] += 1
+    return total_CHW / (times_N[:, None] if axis == 1 else times_N)
+
+
+def _pad(pixels_TCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Black at the bottom and on the right."""
+    height, width = pixels_TCHW.shape[-2:]
+    return functional.pad(pixels_TCHW, (0, size[1] - width, 0, size[0] - height))

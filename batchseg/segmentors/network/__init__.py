@@ -1,0 +1,1 @@
+"""What neural networks share: precision, uploads, compiling, confidence, upsampling."""

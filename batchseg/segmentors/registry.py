@@ -1,0 +1,68 @@
+"""From a model's configuration to the model: the kinds of segmentors there are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from batchseg.config.load import validate_segmentor
+from batchseg.config.segmentor import AnySegmentor, infer_segmentor
+from batchseg.errors import ConfigError, ModelError
+from batchseg.segmentors.base import Checkpoint, Preparer, Segmentor
+from batchseg.segmentors.network.precision import resolve_precision
+
+
+def open_checkpoint(config: AnySegmentor) -> Checkpoint:
+    """Find the model a configuration names, without loading it. Raises ModelError."""
+    # each kind is imported only when it is used: a threshold run needs no torch
+    if config.kind == "threshold":
+        from batchseg.segmentors.threshold import ThresholdCheckpoint
+
+        return ThresholdCheckpoint.open(config)
+    if config.kind == "custom":
+        from batchseg.segmentors.custom import CustomCheckpoint
+
+        return CustomCheckpoint.open(config)
+    if config.kind == "torchvision":
+        from batchseg.segmentors.torchvision import TorchvisionCheckpoint
+
+        return TorchvisionCheckpoint.open(config)
+    from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+
+    return HuggingFaceCheckpoint.open(config)
+
+
+def load_segmentor(
+    model: str | os.PathLike[str] | Mapping[str, Any], device: str = "cpu", precision: str = "auto"
+) -> tuple[Preparer, Segmentor]:
+    """A model ready for use in this process, by the name or path that `batchseg run --model` takes.
+
+    A mapping has its other settings, too, such as `{"model": "my-model", "classes": ["road", "person"]}`;
+    what it says of device (auto, cpu, cuda, cuda:N) and precision comes first.
+    `segmentor.segment([preparer(image)])` then segments one uint8 RGB image [H, W, 3].
+    Raises ModelError, and ConfigError for a setting that there is not.
+    """
+    chosen = infer_segmentor(os.fspath(model) if isinstance(model, os.PathLike) else model)
+    if isinstance(chosen, Mapping):
+        chosen = {"precision": precision, **chosen}
+        device = chosen.pop("device", device)
+    config, device = validate_segmentor(chosen), _resolve_device(str(device))
+    checkpoint = open_checkpoint(config)
+    resolved = resolve_precision(config.precision, device.partition(":")[0])
+    return checkpoint.preparer(), checkpoint.load(device, resolved)
+
+
+def _resolve_device(device: str) -> str:
+    if device == "cpu":
+        return device
+    if not re.fullmatch(r"auto|cuda(:\d+)?", device):
+        raise ConfigError(f"device {device}: must be auto, cpu, cuda, or cuda:N")
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda" if device == "auto" else device
+    if device == "auto":
+        return "cpu"
+    raise ModelError(f"device {device}: torch sees no GPU; use cpu")

@@ -1,0 +1,178 @@
+"""Images listed in Parquet: one file, a glob, a folder, or a hive-partitioned folder; streamed.
+
+Columns: `image` (URI) or `image_bytes`; optional `id`, `truth` or `truth_bytes`, `version`. Every other
+column is carried into the output. Bytes stay where they are: the listing holds their place in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from batchseg.config.source import ManifestSource
+from batchseg.errors import SourceError
+from batchseg.source.listing import LISTING, RESERVED, version
+from batchseg.source.parquet import as_source_error, open_dataset, parquet_files, unified_schema
+from batchseg.storage.embedded import place_of
+from batchseg.storage.location import is_uri, locate
+
+CONSUMED = ("image", "image_bytes", "id", "truth", "truth_bytes", "version")
+ROWS_A_TABLE = 8192
+
+
+class Manifest:
+    """The rows of a manifest. Raises SourceError where it cannot be used as a whole."""
+
+    def __init__(self, source: ManifestSource) -> None:
+        self.source = source
+        place = locate(source.path)
+        with as_source_error(source.path):
+            self.folder = place if place.is_folder() else place.parent
+            self.data = open_dataset(source.path, self.folder, parquet_files(place))
+            self.given = unified_schema(self.data)
+            self.columns = frozenset(self.given.names)
+        self._check_columns()
+        self.root = locate(source.root) if source.root else self.folder
+        self.carried = [name for name in self.given.names if name not in CONSUMED]
+        self.schema = pa.schema([*LISTING, *(_plain(self.given.field(name)) for name in self.carried)])
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The listing, in tables of bounded size, in the manifest's order. Raises SourceError."""
+        left = self.source.limit
+        with as_source_error(self.source.path):
+            for place, first_row, batch in self._batches():
+                batch.validate(full=True)  # a damaged file can hold text that is none
+                table = self._listing(place, first_row, batch).slice(0, left)
+                yield table
+                left = None if left is None else left - len(table)
+                if left == 0:
+                    return
+
+    def _batches(self) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+        wanted = [name for name in self.given.names if name not in ("image_bytes", "truth_bytes")]
+        for fragment in self.data.get_fragments():
+            for group in fragment.split_by_row_group():
+                (info,) = group.row_groups
+                row, place = 0, place_of(self._uri(fragment.path), info.id)
+                for batch in (
+                    group.to_batches(self.given, columns=wanted, batch_size=ROWS_A_TABLE, use_threads=False)
+                    if wanted
+                    else _rows_alone(info.num_rows)
+                ):
+                    yield place, row, batch
+                    row += len(batch)
+
+    def _listing(self, place: str, first_row: int, batch: pa.RecordBatch) -> pa.Table:
+        count = batch.num_rows
+        rows = range(first_row, first_row + count)
+        inside = [f"{place}:{row}" for row in rows]
+        names = self._texts(batch, "image")
+        self._refuse_nulls("image", names)
+        uris = [self._absolute(name) for name in names] if names else inside
+        truths = self._texts(batch, "truth")
+        if truths:
+            truths = [self._absolute(name) if name else None for name in truths]
+        elif "truth_bytes" in self.columns:
+            truths = list(inside)
+        ids = self._texts(batch, "id") or names or [f"{self._number(place)}/{row}" for row in rows]
+        self._refuse_nulls("id", ids)
+        sizes, versions = self._versions(uris, self._texts(batch, "version"))
+        columns = [ids, uris, truths or [None] * count, versions, sizes, [None] * count, [None] * count]
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)]
+        carried = [batch[name].cast(self.schema.field(name).type) for name in self.carried]
+        return pa.Table.from_arrays(arrays + carried, schema=self.schema)
+
+    def _texts(self, batch: pa.RecordBatch, name: str) -> list[Any]:
+        return batch[name].cast(pa.string()).to_pylist() if name in batch.schema.names else []
+
+    def _versions(self, uris: list[str], given: list[Any]) -> tuple[list[int | None], list[str | None]]:
+        """A local file tells its own version; asking an object store for each would cost a request a row."""
+        if not self.root.is_local or "image_bytes" in self.columns:
+            return [None] * len(uris), given or [None] * len(uris)
+        stats = [_stat(uri) for uri in uris]
+        sizes = [stat.st_size if stat else None for stat in stats]
+        return sizes, given or [version(stat.st_size, stat.st_mtime_ns) if stat else None for stat in stats]
+
+    def _absolute(self, name: str) -> str:
+        if is_uri(name):
+            return str(locate(name)) if name.startswith("file://") else name
+        return name if posixpath.isabs(name) and self.root.is_local else str(self.root / name.lstrip("/"))
+
+    def _uri(self, path: str) -> str:
+        return str(replace(self.folder, path=path))
+
+    def _number(self, place: str) -> str:
+        """What ids begin with where images have neither id nor name: the place of their row group."""
+        file, _, group = place.rpartition("#")
+        return f"{locate(file).path.removeprefix(self.folder.path).lstrip('/')}/{group}"
+
+    def _check_columns(self) -> None:
+        for problem in _problems(self.given):
+            raise SourceError(f"{self.source.path}: {problem}")
+
+    def _refuse_nulls(self, name: str, values: list[Any]) -> None:
+        if not all(values):
+            raise SourceError(f"{self.source.path}: column `{name}` has empty values; every image needs one")
+
+
+def _rows_alone(count: int) -> Iterator[pa.RecordBatch]:
+    """A manifest of bytes alone still has its rows; without any column a batch would have none."""
+    for start in range(0, count, ROWS_A_TABLE):
+        yield pa.record_batch([pa.nulls(min(ROWS_A_TABLE, count - start))], names=["nothing"])
+
+
+def _problems(given: pa.Schema) -> Iterator[str]:
+    columns = frozenset(given.names)
+    if not columns & {"image", "image_bytes"}:
+        yield f"no column `image` or `image_bytes`; the columns are: {', '.join(given.names)}"
+    for pair in ({"image", "image_bytes"}, {"truth", "truth_bytes"}):
+        if pair <= columns:
+            yield f"the columns {' and '.join(sorted(pair))} exclude each other; drop one"
+    clash = sorted((columns - set(CONSUMED)) & RESERVED)
+    if clash:
+        yield f"the results have columns of the same name: {', '.join(clash)}; rename them"
+    for name, fits, wanted in _TYPES:
+        if name in columns and not fits(given.field(name).type):
+            yield f"column `{name}` holds {given.field(name).type}; it must hold {wanted}"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_simple(kind: pa.DataType) -> bool:
+    return not pa.types.is_nested(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+_TYPES = (
+    ("image", _is_text, "paths or URIs as strings"),
+    ("truth", _is_text, "paths or URIs as strings"),
+    ("image_bytes", _is_bytes, "the bytes of image files"),
+    ("truth_bytes", _is_bytes, "the bytes of label files"),
+    ("id", _is_simple, "strings or numbers"),
+    ("version", _is_simple, "strings or numbers"),
+)
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    """A partition column comes as a dictionary; results hold the plain values."""
+    kind = field.type
+    return pa.field(field.name, kind.value_type if pa.types.is_dictionary(kind) else kind)
+
+
+def _stat(uri: str) -> os.stat_result | None:
+    try:
+        return None if is_uri(uri) else os.stat(uri)
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        return None  # whoever reads the image says what is wrong with it

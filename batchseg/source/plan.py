@@ -1,0 +1,187 @@
+"""The plan of a run: which images are computed, in chunks that workers fetch by number.
+
+It lies in the results folder as an Arrow file, one record batch a chunk, so that neither the driver nor the
+object store holds the listing: ten million rows cost the driver only their keys.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from batchseg.errors import SourceError
+from batchseg.source.listing import LISTING
+from batchseg.source.names import mark_collisions, mask_keys, owners_of, with_mask_names
+from batchseg.storage.keys import KeySet, keys, repeated
+from batchseg.storage.location import Location, locate
+
+CHUNK_BYTES = 16 * 2**20
+ROWS_A_BATCH = 8192
+NAMED_IDS = 5
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the chunks lie and what they hold; `token` tells it from earlier plans of the same path."""
+
+    path: str
+    token: str
+    chunks: int
+    schema: pa.Schema
+
+    def read(self, chunk: int) -> pa.Table:
+        """The listing rows of one chunk, with the name of each mask."""
+        return pa.Table.from_batches([_opened(self.path, self.token).get_batch(chunk)])
+
+    @property
+    def carried(self) -> pa.Schema:
+        """The manifest's own columns."""
+        own = [column for column in self.schema if column.name not in (*LISTING.names, "mask")]
+        return pa.schema(own)
+
+
+@dataclass
+class Listing:
+    """A source, or what remains to be done of it, with what can be known of it only as a whole."""
+
+    path: Location
+    images: int = 0
+    with_truth: int = 0
+    examples: list[str] = field(default_factory=list)
+    shared_masks: KeySet = field(default_factory=KeySet)
+
+    def ids(self) -> KeySet:
+        """The ids of all images."""
+        return KeySet(keys(table["id"].to_pylist()) for table in self.tables())
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows as they were listed."""
+        if not self.images:
+            return
+        with pa.ipc.open_file(self.path.filesystem.open_input_file(self.path.path)) as reader:
+            for index in range(reader.num_record_batches):
+                yield pa.Table.from_batches([reader.get_batch(index)])
+
+
+def write_listing(tables: Iterable[pa.Table], path: Location, mask_name: str) -> Listing:
+    """List the source into a file. Raises SourceError where two rows have the same id."""
+    listing, ids, masks = Listing(path), [], []
+    writer = None
+    with path.filesystem.open_output_stream(path.path) as stream:
+        for table in regrouped(tables):
+            table = with_mask_names(table, mask_name)
+            writer = writer or pa.ipc.new_file(stream, table.schema)
+            writer.write_table(table)
+            ids.append(keys(table["id"].to_pylist()))
+            masks.append(mask_keys(table))
+            _count(listing, table)
+        if writer:
+            writer.close()
+    listing.shared_masks = repeated(masks)
+    _refuse_repeated_ids(listing, repeated(ids))
+    return listing
+
+
+def write_remaining(
+    listing: Listing, path: Location, is_done: Callable[[pa.Table], NDArray[np.bool_]]
+) -> Listing:
+    """What is not done, with the names of the masks settled."""
+    owners = owners_of(listing.shared_masks, listing.tables(), is_done)
+    marked = (mark_collisions(table, listing.shared_masks, owners) for table in listing.tables())
+    remaining, writer = Listing(path), None
+    with path.filesystem.open_output_stream(path.path) as stream:
+        for table in regrouped(table.filter(pa.array(~is_done(table))) for table in marked):
+            writer = writer or pa.ipc.new_file(stream, table.schema)
+            writer.write_table(table)
+            _count(remaining, table)
+        if writer:
+            writer.close()
+    return remaining
+
+
+def write_plan(remaining: Listing, path: Location, chunk_rows: int) -> Plan:
+    """Cut it into chunks of at most `chunk_rows` images and about 16 MiB of files."""
+    chunks, schema, writer = 0, LISTING, None
+    with path.filesystem.open_output_stream(path.path) as stream:
+        for table in remaining.tables():
+            schema = table.schema
+            writer = writer or pa.ipc.new_file(stream, schema)
+            for chunk in _chunks(table, chunk_rows):
+                writer.write_batch(chunk.combine_chunks().to_batches()[0])
+                chunks += 1
+        if writer:
+            writer.close()
+    return Plan(str(path), secrets.token_hex(4), chunks, schema)
+
+
+def regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of some thousand: a folder of few images, or a night of few new ones, is no
+    reason for chunks that do not fill a batch."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += len(table)
+        if rows >= ROWS_A_BATCH:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _count(listing: Listing, table: pa.Table) -> None:
+    listing.images += len(table)
+    listing.with_truth += len(table) - table["truth"].null_count
+    listing.examples += table["id"].slice(0, EXAMPLES - len(listing.examples)).to_pylist()
+
+
+def _refuse_repeated_ids(listing: Listing, twice: KeySet) -> None:
+    if not len(twice):
+        return
+    seen: set[str] = set()
+    named: dict[str, None] = {}
+    for name in _those(listing, twice):
+        if name in seen:
+            named[name] = None
+        elif len(seen) < NAMED_IDS * 100:  # enough to name some; all of them may be millions
+            seen.add(name)
+        if len(named) == NAMED_IDS:
+            break
+    if named:
+        more = f" and {len(twice) - NAMED_IDS} more" if len(twice) > NAMED_IDS else ""
+        raise SourceError(
+            f"the manifest has the same id in several rows: {', '.join(named)}{more}; "
+            "give every image an id of its own"
+        )
+
+
+def _those(listing: Listing, wanted: KeySet) -> Iterator[str]:
+    for table in listing.tables():
+        names = table["id"].to_pylist()
+        yield from (names[index] for index in np.flatnonzero(wanted.contains(keys(names))))
+
+
+def _chunks(table: pa.Table, rows: int) -> Iterator[pa.Table]:
+    sizes = np.array(table["size"].fill_null(0).to_numpy(), dtype=np.int64)
+    start, weight = 0, 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start >= rows or weight + size > CHUNK_BYTES):
+            yield table.slice(start, index - start)
+            start, weight = index, 0
+        weight += int(size)
+    if len(table) > start:
+        yield table.slice(start)
+
+
+@lru_cache(maxsize=4)
+def _opened(path: str, token: str) -> pa.ipc.RecordBatchFileReader:
+    place = locate(path)
+    source = pa.memory_map(place.path) if place.is_local else place.filesystem.open_input_file(place.path)
+    return pa.ipc.open_file(source)

@@ -1,0 +1,45 @@
+"""What training workers are given, and how far they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from batchseg.config.train import TrainConfig
+from batchseg.labels.label_map import LabelMap
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What every worker is given.
+
+    Attributes:
+        start: the checkpoint with the weights before the first step.
+        events: a `ray.util.queue.Queue` for news of step and epoch.
+    """
+
+    config: TrainConfig
+    start: HuggingFaceCheckpoint
+    label_map: LabelMap
+    train: pa.Table
+    validation: pa.Table
+    crop: int
+    device: str
+    precision: str
+    threads: int
+    events: Any
+
+
+@dataclass
+class State:
+    """How far it is. `history` has a row a validation, `faults` one an image that could not be used."""
+
+    step: int = 0
+    epoch: int = 0
+    best_epoch: int = 0
+    best_mean_iou: float = -1.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[dict[str, str]] = field(default_factory=list)

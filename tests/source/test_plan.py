@@ -1,0 +1,285 @@
+"""The plan: every image once, in chunks; the names of the masks; flat memory."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from batchseg.source.listing import LISTING
+from batchseg.source.names import mask_path
+from batchseg.source.plan import CHUNK_BYTES, Listing, Plan, write_listing, write_plan, write_remaining
+from batchseg.storage.location import Location, locate
+
+
+def table(
+    ids: Iterable[str], sizes: Iterable[int | None] | None = None, statuses: dict[str, str] | None = None
+) -> pa.Table:
+    names = list(ids)
+    columns = {
+        "id": names,
+        "uri": [f"/data/{name}" for name in names],
+        "size": list(sizes) if sizes is not None else [1] * len(names),
+        "status": [(statuses or {}).get(name) for name in names],
+        "error": [(statuses or {}).get(name) and "its fault" for name in names],
+    }
+    arrays = [pa.array(columns.get(field.name, [None] * len(names)), field.type) for field in LISTING]
+    return pa.Table.from_arrays(arrays, schema=LISTING)
+
+
+def nothing_done(rows: pa.Table) -> NDArray[np.bool_]:
+    return np.zeros(len(rows), dtype=bool)
+
+
+class DoneIds:
+    """Stands for earlier results."""
+
+    def __init__(self, *ids: str) -> None:
+        self.ids = set(ids)
+
+    def __call__(self, rows: pa.Table) -> NDArray[np.bool_]:
+        return np.array([name in self.ids for name in rows["id"].to_pylist()], dtype=bool)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Location:
+    return locate(str(tmp_path))
+
+
+def listing_of(work: Location, *tables: pa.Table, mask_name: str = "stem") -> Listing:
+    return write_listing(iter(tables), work / "listing.arrow", mask_name)
+
+
+def plan_of(work: Location, *tables: pa.Table, done: tuple[str, ...] = (), mask_name: str = "stem") -> Plan:
+    listing = listing_of(work, *tables, mask_name=mask_name)
+    remaining = write_remaining(listing, work / "remaining.arrow", DoneIds(*done))
+    return write_plan(remaining, work / "plan.arrow", 100)
+
+
+def rows_of(plan: Plan) -> list[dict]:
+    return [row for chunk in range(plan.chunks) for row in plan.read(chunk).to_pylist()]
+
+
+def outcome(plan: Plan) -> dict[str, tuple[str | None, str | None]]:
+    return {row["id"]: (row["mask"], row["status"]) for row in rows_of(plan)}
+
+
+# -- chunks
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.lists(st.integers(0, 9 * 2**20) | st.none(), max_size=12), min_size=1, max_size=8),
+    st.integers(1, 7),
+    st.sets(st.integers(0, 60)),
+)
+def test_chunks_hold_each_image_that_is_not_done_once_and_in_order(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[list[int | None]], rows: int, done: set[int]
+) -> None:
+    work = locate(str(tmp_path_factory.mktemp("plan")))
+    tables, count = [], 0
+    for some in sizes:
+        tables.append(table((f"{count + index:04d}.jpg" for index in range(len(some))), some))
+        count += len(some)
+    listing = listing_of(work, *tables)
+    done_ids = DoneIds(*(f"{index:04d}.jpg" for index in done))
+    remaining = write_remaining(listing, work / "remaining.arrow", done_ids)
+    plan = write_plan(remaining, work / "plan.arrow", rows)
+    expected = [f"{index:04d}.jpg" for index in range(count) if index not in done]
+    chunks = [plan.read(index) for index in range(plan.chunks)]
+    assert [name for chunk in chunks for name in chunk["id"].to_pylist()] == expected
+    assert (remaining.images, listing.images) == (len(expected), count)
+    for chunk in chunks:
+        weight = sum(size or 0 for size in chunk["size"].to_pylist())
+        assert 1 <= len(chunk) <= rows
+        assert len(chunk) == 1 or weight <= CHUNK_BYTES
+    # no chunk ends without a reason: the next image would have been one too many, or too heavy
+    for chunk, following in pairwise(chunks):
+        weight = sum(size or 0 for size in chunk["size"].to_pylist()) + (following["size"][0].as_py() or 0)
+        assert len(chunk) == rows or weight > CHUNK_BYTES
+
+
+def test_folders_of_one_image_each_share_chunks(work: Location) -> None:
+    plan = plan_of(work, *(table([f"{index:05d}/a.jpg"]) for index in range(1000)))
+    assert [len(plan.read(chunk)) for chunk in range(plan.chunks)] == [100] * 10
+
+
+def test_a_night_of_few_new_images_shares_chunks(work: Location) -> None:
+    names = [f"{index:06d}.jpg" for index in range(50_000)]
+    tables = [table(names[start : start + 8192]) for start in range(0, len(names), 8192)]
+    new = set(names[::500])
+    plan = plan_of(work, *tables, done=tuple(set(names) - new))
+    assert plan.chunks == 1
+    assert [row["id"] for row in rows_of(plan)] == sorted(new)
+
+
+def test_a_listing_counts_what_it_holds(work: Location) -> None:
+    first = table(["a.jpg", "b.jpg"])
+    first = first.set_column(2, LISTING.field("truth"), pa.array(["t/a.png", None]))
+    listing = listing_of(work, first, table(["c.jpg", "d.jpg"]))
+    assert (listing.images, listing.with_truth, listing.examples) == (4, 1, ["a.jpg", "b.jpg", "c.jpg"])
+    assert [name for part in listing.tables() for name in part["id"].to_pylist()] == [
+        "a.jpg", "b.jpg", "c.jpg", "d.jpg",
+    ]  # fmt: skip
+
+
+def test_nothing_to_list_and_nothing_to_do(work: Location) -> None:
+    assert plan_of(work).chunks == 0
+    assert plan_of(work, table(["a.jpg"]), done=("a.jpg",)).chunks == 0
+
+
+def test_a_later_plan_at_the_same_path_is_read_anew(work: Location) -> None:
+    first = plan_of(work, table(["a.jpg"]))
+    assert [row["id"] for row in rows_of(first)] == ["a.jpg"]
+    (work / "plan.arrow").delete()
+    second = plan_of(work, table(["b.jpg"]))
+    assert [row["id"] for row in rows_of(second)] == ["b.jpg"]
+
+
+# -- masks
+
+
+@pytest.mark.parametrize(
+    ("image_id", "stem", "full"),
+    [
+        ("a.jpg", "a.png", "a.jpg.png"),
+        ("a/b.c/d.tar.gz", "a/b.c/d.tar.png", "a/b.c/d.tar.gz.png"),
+        ("without", "without.png", "without.png"),
+        ("a b/ü'\".jpg", "a b/ü'\".png", "a b/ü'\".jpg.png"),
+        ("/abs/a.jpg", "abs/a.png", "abs/a.jpg.png"),
+        ("s3://bucket/a.jpg", "bucket/a.png", "bucket/a.jpg.png"),
+        ("./x//y.jpg", "x/y.png", "x/y.jpg.png"),
+        ("a..jpg", "a..png", "a..jpg.png"),
+        ("../a.jpg", None, None),
+        ("a/../../b.jpg", None, None),
+        ("s3://../a.jpg", None, None),
+        ("a\0b.jpg", None, None),
+        ("..\\a.jpg", None, None),
+        ("", None, None),
+        (".", None, None),
+        ("..", None, None),
+        ("/", None, None),
+        ("x" * 300 + ".jpg", None, None),
+        ("ü" * 126 + ".jpg", None, None),  # 126 letters, 256 bytes
+        ("/".join(["folder"] * 300) + ".jpg", None, None),
+    ],
+)
+def test_the_mask_of_an_id(image_id: str, stem: str | None, full: str | None) -> None:
+    assert (mask_path(image_id, "stem"), mask_path(image_id, "full")) == (stem, full)
+
+
+hostile = st.text() | st.lists(
+    st.sampled_from(["..", ".", "/", "a", ".jpg", "\\", "\0", "://", "~", "C:", "x" * 200, "ü"]), max_size=9
+).map("".join)
+
+
+@given(hostile, st.sampled_from(["stem", "full"]))
+def test_no_id_leads_out_of_the_masks_folder(image_id: str, mask_name: str) -> None:
+    mask = mask_path(image_id, mask_name)
+    if mask is not None:
+        path = PurePosixPath(mask)
+        assert not path.is_absolute()
+        assert not {"..", "."} & set(path.parts)
+        assert path.as_posix() == mask
+        assert path.suffix == ".png" or path.name == ".png"
+        assert not {"\0", "\\"} & set(mask)
+        assert all(len(part.encode()) <= 255 for part in path.parts)
+        assert (locate("/results") / "masks" / mask).path.startswith("/results/masks/")
+
+
+def test_unsafe_ids_are_denied_and_the_others_go_on(work: Location) -> None:
+    plan = plan_of(work, table(["../x.jpg", "a\\b.jpg", "ok.jpg", "y" * 300]))
+    assert outcome(plan) == {
+        "../x.jpg": (None, "denied"),
+        "a\\b.jpg": (None, "denied"),
+        "ok.jpg": ("ok.png", None),
+        "y" * 300: (None, "denied"),
+    }
+    (error,) = {row["error"] for row in rows_of(plan) if row["status"]}
+    assert error == "no safe file name follows from this id; rename it"
+
+
+def test_a_fault_of_the_listing_outranks_an_unsafe_name(work: Location) -> None:
+    plan = plan_of(work, table(["bad\\xff.jpg"], statuses={"bad\\xff.jpg": "unreadable"}))
+    assert [(row["status"], row["error"]) for row in rows_of(plan)] == [("unreadable", "its fault")]
+
+
+def test_the_first_in_order_keeps_the_mask(work: Location) -> None:
+    names = ["a.bmp", "a.jpg", "b.jpg", "c/a.jpg", "a.png"]
+    assert outcome(plan_of(work, table(names[:2]), table(names[2:]))) == {
+        "a.bmp": ("a.png", None),
+        "a.jpg": ("a.png", "name_collision"),
+        "b.jpg": ("b.png", None),
+        "c/a.jpg": ("c/a.png", None),
+        "a.png": ("a.png", "name_collision"),
+    }
+    errors = {row["id"]: row["error"] for row in rows_of(plan_of(work, table(names)))}
+    assert errors["a.jpg"] == "its mask would be a.png, which belongs to a.bmp; --mask-name full keeps both"
+    assert errors["a.bmp"] is None
+
+
+def test_full_names_do_not_collide(work: Location) -> None:
+    plan = plan_of(work, table(["a.bmp", "a.jpg"]), mask_name="full")
+    assert outcome(plan) == {"a.bmp": ("a.bmp.png", None), "a.jpg": ("a.jpg.png", None)}
+
+
+def test_broken_files_claim_no_mask_but_missing_truth_does(work: Location) -> None:
+    statuses = {"a.bmp": "missing", "b.bmp": "truth_missing"}
+    plan = plan_of(work, table(["a.bmp", "a.jpg", "b.bmp", "b.jpg"], statuses=statuses))
+    assert outcome(plan) == {
+        "a.bmp": ("a.png", "missing"),
+        "a.jpg": ("a.png", None),
+        "b.bmp": ("b.png", "truth_missing"),
+        "b.jpg": ("b.png", "name_collision"),
+    }
+
+
+def test_a_new_image_does_not_take_the_mask_of_one_that_is_done(work: Location) -> None:
+    plan = plan_of(work, table(["a.bmp", "a.jpg", "a.png"]), done=("a.jpg",))
+    assert outcome(plan) == {"a.bmp": ("a.png", "name_collision"), "a.png": ("a.png", "name_collision")}
+    assert all("belongs to a.jpg" in row["error"] for row in rows_of(plan))
+
+
+# -- memory
+
+
+def many(count: int) -> Iterator[pa.Table]:
+    """Tables made by Arrow alone, so that every Python object there is comes from the listing."""
+    for start in range(0, count, 8192):
+        numbers = pa.array(np.arange(start, min(start + 8192, count))).cast(pa.string())
+        names = pc.binary_join_element_wise("some folder/another/image_", numbers, ".jpg", "")
+        nothing = {field.name: pa.nulls(len(names), field.type) for field in LISTING}
+        yield pa.table({**nothing, "id": names, "uri": names}, schema=LISTING)
+
+
+def test_the_driver_holds_keys_and_no_rows(work: Location) -> None:
+    count = 200_000
+    tracemalloc.start()
+    listing = write_listing(many(count), work / "listing.arrow", "stem")
+    both = [
+        write_remaining(listing, work / f"{done}.arrow", partial(full, done=done)) for done in (True, False)
+    ]
+    plan = write_plan(both[1], work / "plan.arrow", 256)
+    gc.collect()
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [remaining.images for remaining in both] == [0, count]
+    assert plan.chunks == count // 256 + 1
+    # as Python objects the rows would be 200 MB; keys are 8 bytes each, and a table in work 8,192 rows
+    assert held < 500_000
+    assert peak < 20_000_000
+
+
+def full(rows: pa.Table, done: bool) -> NDArray[np.bool_]:
+    return np.full(len(rows), done)
