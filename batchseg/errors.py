@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchseg.schema import Status
+    from batchseg.schema import Status, TruthStatus
 
 
 class BatchsegError(Exception):
@@ -58,11 +58,11 @@ class ClusterError(BatchsegError):
 
 
 class RowFault(BatchsegError):
-    """One image (or its ground truth) failed at a stage: `status` and one sentence for its output row."""
+    """One image, or its ground truth, failed at a stage: `status` and one sentence for its output row."""
 
-    def __init__(self, status: Status, sentence: str) -> None:
+    def __init__(self, status: Status | TruthStatus, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
 
-    def __reduce__(self) -> tuple[type[RowFault], tuple[Status, str]]:
+    def __reduce__(self) -> tuple[type[RowFault], tuple[Status | TruthStatus, str]]:
         return RowFault, (self.status, self.sentence)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 
 class Status(str, Enum):
-    """What became of one image. Everything but `OK` counts as failed and is retried by the next run."""
+    """What became of one image and its mask. Everything but `OK` is tried again by the next run."""
 
     OK = "ok"
     UNREADABLE = "unreadable"
@@ -16,17 +16,32 @@ class Status(str, Enum):
     TOO_LARGE = "too_large"
     MISSING = "missing"
     DENIED = "denied"
-    TRUTH_MISSING = "truth_missing"
-    TRUTH_UNREADABLE = "truth_unreadable"
-    TRUTH_MISMATCH = "truth_mismatch"
-    TRUTH_OUT_OF_RANGE = "truth_out_of_range"
     NAME_COLLISION = "name_collision"
     MODEL_FAILED = "model_failed"
 
     @property
-    def concerns_truth(self) -> bool:
-        """True where the image itself is fine: its mask is written, its metrics are null."""
-        return self.value.startswith("truth_")
+    def kind(self) -> str:
+        """What it is called where images are counted by what became of them."""
+        return self.value
+
+
+class TruthStatus(str, Enum):
+    """What became of the ground truth of an image that has a mask. `NONE`: no truth is meant for it."""
+
+    NONE = "none"
+    OK = "ok"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    MISMATCH = "mismatch"
+    OUT_OF_RANGE = "out_of_range"
+
+    @property
+    def kind(self) -> str:
+        """As for `Status`, beside which it must be told apart."""
+        return f"truth_{self.value}"
+
+
+TRUTH_FAULTS = tuple(status.value for status in TruthStatus if status not in ("none", "ok"))
 
 
 def _field(name: str, kind: pa.DataType, description: str, *, nullable: bool = True) -> pa.Field:
@@ -39,8 +54,8 @@ IMAGES = pa.schema(
     [
         _field("id", pa.string(), "POSIX path below the source folder, or the manifest's id", nullable=False),
         _field("uri", pa.string(), "where the image was read from", nullable=False),
-        _field("status", pa.string(), "`ok`, or what failed", nullable=False),
-        _field("error", pa.string(), "one sentence on what failed; null when ok"),
+        _field("status", pa.string(), "of the image and its mask: `ok`, or what failed", nullable=False),
+        _field("error", pa.string(), "one sentence on what failed, be it the image or its truth"),
         _field("width", pa.int32(), "pixels, after EXIF orientation"),
         _field("height", pa.int32(), "pixels, after EXIF orientation"),
         _field("mask", pa.string(), "path of the mask, relative to the results folder"),
@@ -63,12 +78,17 @@ IMAGES = pa.schema(
         _field("low_confidence_fraction", pa.float64(), "fraction of pixels with top probability under 0.5"),
         _field("segment_s", pa.float64(), "seconds in the model: its batch's time / images in the batch"),
         _field(
-            "source_version", pa.string(), "what tells a changed image: size and mtime, ETag or `version`"
+            "source_version",
+            pa.string(),
+            "what tells a changed image: size and time, digest, or `version`",
         ),
         _field("model", pa.string(), "the model as it was named"),
         _field("fingerprint", pa.string(), "hash of the weights and of every setting that changes a mask"),
         _field("run_id", pa.string(), "the run that computed the row", nullable=False),
         _field("finished_at", _TIME, "when the row was finished, UTC", nullable=False),
+        _field("truth_status", pa.string(), "of its truth: `ok`, `none`, or what failed; null without mask"),
+        _field("truth_version", pa.string(), "what tells a changed truth, as `source_version` does an image"),
+        _field("score_fingerprint", pa.string(), "hash of how the label map reads truths; null without one"),
     ]
 )
 
@@ -97,6 +117,19 @@ CLASSES = pa.schema(
             "pixels predicted as the class, with or without truth",
             nullable=False,
         ),
+    ]
+)
+
+# what a worker tells the driver beside a row of `images`: its part of `pixels`, where the time went, what
+# the model computed in, its number in the plan, and whether its worker ran out of time before it
+_SPARSE = pa.struct([("truth", pa.int32()), ("predicted", pa.int32()), ("pixels", pa.int64())])
+PRIVATE = pa.schema(
+    [
+        ("_pixels", pa.list_(_SPARSE)),
+        ("_seconds", pa.map_(pa.string(), pa.float64())),
+        ("_precision", pa.string()),
+        ("_row", pa.int64()),
+        ("_left_over", pa.bool_()),
     ]
 )
 

@@ -16,13 +16,22 @@ from numpy.typing import NDArray
 from batchseg.comparison.side import Side
 from batchseg.comparison.sparse_counts import SparseCounts
 from batchseg.errors import OutputError
-from batchseg.results.tables import read_columns
-from batchseg.schema import IMAGES, PIXELS, Status
+from batchseg.results.tables import read_columns, read_images
+from batchseg.schema import IMAGES, PIXELS, TRUTH_FAULTS, Status
 from batchseg.storage.keys import keys, superseded
 from batchseg.storage.location import Location
 
 CERTAINTY = ("confidence_mean", "entropy_mean", "entropy_p95", "low_confidence_fraction")
-OF_IMAGES = ("id", "status", "has_truth", "source_version", "fingerprint", "run_id", *CERTAINTY)
+OF_IMAGES = (
+    "id",
+    "status",
+    "truth_status",
+    "has_truth",
+    "source_version",
+    "fingerprint",
+    "run_id",
+    *CERTAINTY,
+)
 
 Flags = NDArray[np.bool_]
 
@@ -38,7 +47,7 @@ class SideRows:
         scored: whether it was held against ground truth.
         versions: keys of what tells a changed image.
         certainty: float64 [N, 4], the columns of CERTAINTY; NaN where the model says nothing.
-        models: the fingerprints among the rows that are ok.
+        models: the fingerprints among the rows that have a mask.
     """
 
     ids: pa.Array
@@ -63,7 +72,7 @@ def read_rows(side: Side) -> SideRows:
     """Read one side; where a run under way has computed an image anew, its later row. Raises OutputError."""
     tables, counts = [], []
     for part in side.results.images.files(".parquet"):
-        images = read_columns(part, IMAGES, OF_IMAGES)
+        images = read_images(part, OF_IMAGES)
         tables.append(images)
         counts.append(_counts(side, part, images["id"]))
     rows = pa.concat_tables(tables) if tables else IMAGES.empty_table().select(OF_IMAGES)
@@ -77,13 +86,13 @@ def read_rows(side: Side) -> SideRows:
 
 def _side_rows(rows: pa.Table, counts: SparseCounts) -> SideRows:
     status = rows["status"].to_numpy()
-    with_mask = [status.value for status in Status if status is Status.OK or status.concerns_truth]
-    ok = status == Status.OK.value
-    fingerprints = rows["fingerprint"].filter(pa.array(ok)).unique().drop_null().to_pylist()
+    segmented = status == Status.OK.value
+    ok = segmented & ~np.isin(rows["truth_status"].to_numpy(), TRUTH_FAULTS)
+    fingerprints = rows["fingerprint"].filter(pa.array(segmented)).unique().drop_null().to_pylist()
     return SideRows(
         ids=_joined(rows["id"]),
         ok=ok,
-        segmented=np.isin(status, with_mask),
+        segmented=segmented,
         scored=rows["has_truth"].to_numpy(),
         versions=keys(rows["source_version"].to_pylist()),
         certainty=np.column_stack([_floats(rows[name]) for name in CERTAINTY]),

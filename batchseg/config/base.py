@@ -55,6 +55,9 @@ class Limits(Model):
         description="Seconds one model call may take before its images count as failed; 10 min more where a "
         "network is compiled in it. Null: any.",
     )
+    stop_after_failures: int = Field(
+        100, ge=0, description="End the run where so many images fail first, all of one cause. 0: never."
+    )
 
 
 class Gates(Model):

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
+from math import inf
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -26,21 +28,25 @@ from batchseg.engine.placement import Placement
 from batchseg.engine.trace import Trace
 from batchseg.source.plan import Plan
 from batchseg.stages.item import Item, Stage
-from batchseg.stages.write import row_schema, to_table
+from batchseg.stages.write import Stamp, row_schema, to_table
 
 ROWS_A_TABLE = 16
 GROUP_BYTES = 64 * 2**20
 GROUPS_IN_HAND = 2
+CHUNK_S = 15.0  # what a kill may cost, and how long slow images show no progress
 
 Make = Callable[[], list[Stage]]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages of a job, as functions that make them inside the process where they run."""
+    """The stages of a job, as functions that make them inside the process where they run.
+
+    Without a `model` the graph has no front: what the stages before it bring is a label map already.
+    """
 
     before: Make
-    model: Make
+    model: Make | None
     after: Make
 
 
@@ -48,7 +54,7 @@ def build(
     plan: Plan,
     stages: Stages,
     placement: Placement,
-    stamp: dict[str, str | None],
+    stamp: Stamp,
     journal: Journal,
     *,
     trace: Trace | None = None,
@@ -59,8 +65,9 @@ def build(
     chunks = ray.data.from_arrow([pa.table({"chunk": [chunk]}) for chunk in range(plan.chunks)])
     arrow = {"batch_format": "pyarrow", "zero_copy_batch": True, "label_selector": placement.selector}
     read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
-    if placement.device == "cpu":
-        whole = Work("all", (stages.before, stages.model, stages.after), read, rows, journal, trace)
+    if placement.device == "cpu" or stages.model is None:
+        parts = tuple(make for make in (stages.before, stages.model, stages.after) if make)
+        whole = Work("all", parts, read, rows, journal, trace, budget_s=CHUNK_S)
         return chunks.map_batches(
             Worker,
             fn_constructor_args=(whole,),
@@ -73,7 +80,7 @@ def build(
     before = Work("before", (stages.before,), read, partial(pack, inputs_a_group), journal)
     model = Work("model", (stages.model,), unpack, partial(pack, ROWS_A_TABLE), journal, trace)
     after = Work("after", (stages.after,), unpack, rows, journal)
-    inputs = chunks.map_batches(run_in_task, fn_args=(before, stamp["run_id"]), batch_size=1, **arrow)
+    inputs = chunks.map_batches(run_in_task, fn_args=(before, stamp.run_id), batch_size=1, **arrow)
     label_maps = inputs.map_batches(
         Worker,
         fn_constructor_args=(model,),
@@ -83,7 +90,7 @@ def build(
         **calls_at_once(placement.actors, GROUPS_IN_HAND),
         **arrow,
     )
-    return label_maps.map_batches(run_in_task, fn_args=(after, stamp["run_id"]), batch_size=1, **arrow)
+    return label_maps.map_batches(run_in_task, fn_args=(after, stamp.run_id), batch_size=1, **arrow)
 
 
 def calls_at_once(actors: int, count: int) -> dict[str, Any]:
@@ -99,7 +106,11 @@ def calls_at_once(actors: int, count: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Work:
-    """Some stages, and how items enter and leave them."""
+    """Some stages, and how items enter and leave them.
+
+    Attributes:
+        budget_s: seconds after which a chunk begins no further images; they are left over for another plan.
+    """
 
     name: str
     parts: tuple[Make, ...]
@@ -107,6 +118,7 @@ class Work:
     leave: Callable[[Iterator[Item]], Iterator[pa.Table]]
     journal: Journal
     trace: Trace | None = None
+    budget_s: float | None = None
 
 
 class Worker:
@@ -124,9 +136,12 @@ class Worker:
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         items = list(self.work.enter(batch))
-        trace = self.work.trace
+        trace, paced = self.work.trace, Paced(self.work.budget_s)
         through = trace.around(self.through) if trace and trace.wants(items) else self.through
-        yield from self.work.leave(self.work.journal.carry(self.work.name, items, through))
+        done = self.work.journal.carry(self.work.name, items, lambda some: through(paced(some)))
+        yield from self.work.leave(done)
+        if paced.left:
+            yield from self.work.leave(iter(paced.left))
 
     def through(self, items: Iterator[Item]) -> Iterator[Item]:
         with self.making:
@@ -134,6 +149,29 @@ class Worker:
         for stage in stages:
             items = stage(items)
         return items
+
+
+class Paced:
+    """Lets items through until time is up, and marks the others as left over.
+
+    Attributes:
+        left: the items that were not begun.
+    """
+
+    def __init__(self, budget_s: float | None) -> None:
+        self.until = monotonic() + budget_s if budget_s is not None else inf
+        self.left: list[Item] = []
+
+    def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
+        begun = False
+        for item in items:
+            # the first one always goes, so that every chunk gets on
+            if begun and monotonic() >= self.until:
+                item.left_over = True
+                self.left.append(item)
+                continue
+            begun = True
+            yield item
 
 
 _kept: dict[tuple[str, bytes], Worker] = {}
@@ -165,7 +203,7 @@ class ToRows:
     """Items -> the rows the driver commits."""
 
     schema: pa.Schema
-    stamp: dict[str, str | None]
+    stamp: Stamp
 
     def __call__(self, items: Iterator[Item]) -> Iterator[pa.Table]:
         while some := list(islice(items, ROWS_A_TABLE)):

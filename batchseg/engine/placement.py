@@ -9,7 +9,9 @@ from batchseg.config.segmentor import SegmentorConfig
 from batchseg.engine.nodes import Nodes, anywhere_but
 from batchseg.errors import ConfigError
 
-MAX_CHUNK = 256  # images a task fetches at once: enough to hide a task's overhead of some milliseconds
+# images a task fetches at once: enough to hide its overhead of some milliseconds. On a CPU a chunk comes out
+# whole, on a GPU in groups.
+MAX_CHUNK = {"cpu": 64, "cuda": 256}
 CHUNKS_AN_ACTOR = 4  # so that no actor works on alone for long at the end
 BATCH = {"cpu": 4, "cuda": 16}
 LARGEST_BATCH = {"cpu": 4, "cuda": 64}  # as many as reach a GPU's actor together
@@ -44,7 +46,12 @@ class Placement:
     def chunk_rows(self, images: int) -> int:
         """Images in one chunk: a few chunks for each actor, none smaller than a batch if it can be helped."""
         share = math.ceil(images / (self.actors * CHUNKS_AN_ACTOR))
-        return max(1, min(MAX_CHUNK, max(share, self.batch_size)))
+        return max(1, min(self.most_rows, max(share, self.batch_size)))
+
+    @property
+    def most_rows(self) -> int:
+        """Images in the largest chunk."""
+        return MAX_CHUNK[self.device]
 
 
 def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:

@@ -24,7 +24,7 @@ from PIL.ExifTags import Base as ExifTag
 
 from batchseg.errors import RowFault
 from batchseg.images.headers import check_size, decoding, open_picture, sniff
-from batchseg.schema import Status
+from batchseg.schema import Status, TruthStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,14 +100,14 @@ def decode_labels(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
     from integer `.npy` files. RGB with three equal channels in every pixel is grey and holds ids too.
 
     Raises:
-        RowFault: truth_unreadable, whatever the cause, lossy formats among them.
+        RowFault: of the truth, unreadable, whatever the cause, lossy formats among them.
     """
     try:
         name = sniff(data, limits)
         with decoding(name):
             return _npy(data, limits) if name == ".npy" else _labels(name, data, limits)
     except RowFault as fault:
-        raise RowFault(Status.TRUTH_UNREADABLE, f"label file: {fault}") from fault
+        raise RowFault(TruthStatus.UNREADABLE, f"label file: {fault}") from fault
 
 
 def _jpeg(picture: ImageFile, data: bytes | memoryview) -> NDArray[np.uint8]:
@@ -221,5 +221,5 @@ def _npy(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
 
 def _unfit(sentence: str) -> RowFault:
     return RowFault(
-        Status.TRUTH_UNREADABLE, f"{sentence}; save it as PNG, TIFF, BMP, GIF or integer .npy, without loss"
+        TruthStatus.UNREADABLE, f"{sentence}; save it as PNG, TIFF, BMP, GIF or integer .npy, without loss"
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
 from batchseg.config.doctor import DoctorConfig
@@ -22,7 +21,7 @@ from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.folder import MASK_SUFFIXES, Folder
-from batchseg.source.names import mark_collisions, owners_of, usable
+from batchseg.source.names import Owners, usable
 from batchseg.source.open import open_source
 from batchseg.source.plan import Listing, write_listing
 from batchseg.storage.keys import KeySet, keys
@@ -111,7 +110,7 @@ def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes
                 if is_usable:
                     sizes.add(row["id"], *read_header(reader, row["uri"], limits))
             except RowFault as fault:
-                findings.add(fault.status.value, row["id"], str(fault))
+                findings.add(fault.status.kind, row["id"], str(fault))
                 continue
             if row["status"] is not None:
                 findings.add(row["status"], row["id"], row["error"])
@@ -121,11 +120,8 @@ def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes
 def _marked(listing: Listing) -> Iterator[pa.Table]:
     """The listing with its collisions marked, as a first run would see them."""
 
-    def none_done(table: pa.Table) -> NDArray[np.bool_]:
-        return np.zeros(len(table), dtype=bool)
-
-    owners = owners_of(listing.shared_masks, listing.tables(), none_done)
-    return (mark_collisions(table, listing.shared_masks, owners) for table in listing.tables())
+    owners = Owners(listing.shared_masks, lambda masks: [None] * len(masks))
+    return map(owners.settle, listing.tables())
 
 
 def _unmatched(source: Source, listing: Listing) -> Unmatched | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import fs
 
 from batchseg.config.base import Limits
 from batchseg.errors import OutputError, RowFault
@@ -16,36 +14,17 @@ from batchseg.images.decode import decode_labels
 from batchseg.inspect.findings import Findings
 from batchseg.inspect.parts import Part, broken_rows
 from batchseg.results.folder import Results
+from batchseg.results.masks import is_unfinished, mask_paths
 from batchseg.results.tables import read_part
 from batchseg.storage.keys import KeySet, keys, repeated
-from batchseg.storage.location import TEMPORARY
 
 Histogram = dict[int | None, int]
-
-FILES_A_STEP = 8192
-
-
-def mask_paths(results: Results) -> Iterator[list[str]]:
-    """The files below masks/, by their paths relative to the results folder, some thousand at a time."""
-    below = f"{results.root.path.rstrip('/')}/"
-    waiting = [(results.root / "masks").path]
-    while waiting:
-        folder = fs.FileSelector(waiting.pop(), allow_not_found=True)
-        found = results.root.filesystem.get_file_info(folder)
-        waiting += [item.path for item in found if item.type == fs.FileType.Directory]
-        names = [item.path.removeprefix(below) for item in found if item.type == fs.FileType.File]
-        yield from (names[start : start + FILES_A_STEP] for start in range(0, len(names), FILES_A_STEP))
-
-
-def is_unfinished(path: str) -> bool:
-    """Whether a file carries the name of one that is being written, or that a killed run left."""
-    return path.rpartition("/")[2].startswith(TEMPORARY)
 
 
 def try_presence(results: Results, parts: list[Part], findings: Findings) -> int:
     """Rows and masks match one to one; how many masks there are. Opens no mask."""
     wanted, found = KeySet(part.masks for part in parts), []
-    for paths in mask_paths(results):
+    for paths in mask_paths(results.root):
         finished = [path for path in paths if not is_unfinished(path)]
         found.append(keys(finished))
         for index in np.flatnonzero(~wanted.contains(found[-1])):

@@ -17,7 +17,7 @@ from batchseg.errors import OutputError
 from batchseg.inspect.findings import Findings
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.folder import Results
-from batchseg.results.tables import read_columns, read_part
+from batchseg.results.tables import read_part, selected, with_truth_columns
 from batchseg.schema import IMAGES, PIXELS, Status
 from batchseg.storage.keys import keys, repeated
 from batchseg.storage.location import Location
@@ -25,7 +25,17 @@ from batchseg.storage.location import Location
 Rows = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 
-OF_IMAGES = ("id", "status", "width", "height", "mask", "has_truth", "truth_pixels", "model")
+OF_IMAGES = (
+    "id",
+    "status",
+    "truth_status",
+    "width",
+    "height",
+    "mask",
+    "has_truth",
+    "truth_pixels",
+    "model",
+)
 NO_MASK = int(keys([None])[0])
 
 
@@ -90,15 +100,15 @@ def _tables(results: Results, findings: Findings) -> Iterator[tuple[str, pa.Tabl
         for (folder, schema, columns), names, other in zip(kinds, present, reversed(present), strict=True):
             if name not in names:
                 findings.add("part", f"{folder.name}/{name}", "is missing beside the part of the same name")
-            tables.append(
-                _read(folder / name, schema, columns, findings) if name in names and name in other else None
-            )
+            readable = name in names and name in other
+            tables.append(_read(folder / name, schema, columns, findings) if readable else None)
         yield name, tables[0], tables[1]
 
 
 def _read(place: Location, schema: pa.Schema, columns: Sequence[str], findings: Findings) -> pa.Table | None:
     try:
-        return read_columns(place, schema, columns)
+        table = read_part(place)  # every column must be readable
+        return selected(place, with_truth_columns(table), schema, columns)
     except OutputError as exc:
         refuse_if_refused(exc)
         sentence = str(exc).removeprefix(f"{place}: ")
@@ -129,6 +139,8 @@ def _of_rows(images: pa.Table, named: Rows) -> Iterator[tuple[str, Rows, str]]:
     yield "row", alive & (_area(images) <= 0), "its row has no width and height"
     yield "row", masked & ~named, "its row names no mask"
     yield "row", named & ~masked, "its row names a mask although there should be none"
+    scored = alive & pc.fill_null(pc.equal(images["truth_status"], "ok"), False).to_numpy()
+    yield "row", images["has_truth"].to_numpy() != scored, "its truth_status and has_truth disagree"
 
 
 def _of_counts(
@@ -151,8 +163,7 @@ def _of_counts(
 
 def _alive(images: pa.Table) -> Rows:
     """The images that were segmented; a fault of the truth alone takes nothing from the mask."""
-    segmented = [status.value for status in Status if status is Status.OK or status.concerns_truth]
-    rows: Rows = pc.is_in(images["status"], pa.array(segmented)).to_numpy()
+    rows: Rows = pc.equal(images["status"], Status.OK.value).to_numpy()
     return rows
 
 

@@ -11,7 +11,7 @@ from batchseg.config.source import FolderSource, ManifestSource
 from batchseg.errors import LabelMapError, RowFault, SourceError
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
-from batchseg.schema import Status
+from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import Checkpoint
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
@@ -72,7 +72,7 @@ def check_ids(listing: Listing, column: str, read: Callable[[str], object], noun
         try:
             read(uri)
         except RowFault as fault:
-            if fault.status is Status.TRUTH_OUT_OF_RANGE:
+            if fault.status is TruthStatus.OUT_OF_RANGE:
                 faults.append((image_id, fault))
     if 2 * len(faults) > looked_at:
         image_id, first = faults[0]

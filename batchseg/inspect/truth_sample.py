@@ -16,7 +16,7 @@ from batchseg.images.decode import decode_labels
 from batchseg.inspect.findings import Findings
 from batchseg.inspect.image_sizes import read_header
 from batchseg.labels.label_map import LabelMap
-from batchseg.schema import Status
+from batchseg.schema import TruthStatus
 from batchseg.source.plan import Listing
 from batchseg.storage.reader import image_reader, truth_reader
 
@@ -56,8 +56,8 @@ def sample_truths(
                 label_map.encode(values)
             _check_size(values, read_header(images, uri, limits))
         except RowFault as fault:
-            if fault.status.concerns_truth:  # what is wrong with the image is found with its header
-                findings.add(fault.status.value, image_id, str(fault))
+            if isinstance(fault.status, TruthStatus):  # what is wrong with the image its header shows
+                findings.add(fault.status.kind, image_id, str(fault))
     _sort_out(sample, raw, label_map)
     return sample
 
@@ -93,7 +93,7 @@ def _check_size(values: NDArray[Any], header: tuple[str, int, int, int]) -> None
     # EXIF orientation, which a header alone does not settle, swaps the two
     if {truth_width, truth_height} != {width, height}:
         raise RowFault(
-            Status.TRUTH_MISMATCH,
+            TruthStatus.MISMATCH,
             f"the image is {width} x {height} pixels, its truth {truth_width} x {truth_height}",
         )
 

@@ -18,7 +18,7 @@ from batchseg.results.folder import Results
 from batchseg.results.tables import classes_table, read_columns
 from batchseg.schema import CLASSES
 from batchseg.storage.keys import KeySet
-from batchseg.storage.lock import exclusive
+from batchseg.storage.lock import Lock, exclusive
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def verify(results: str, quick: bool = False, repair: bool = False) -> VerifyRep
         raise OutputError(f"{folder.root}: holds no results of batchseg: it has no folder images/")
     if repair:
         folder.refuse_foreign()
-    with exclusive(folder.root) if repair else nullcontext():
-        return _verify(folder, quick, repair)
+    with exclusive(folder.root) if repair else nullcontext() as lock:
+        return _verify(folder, quick, lock)
 
 
-def _verify(folder: Results, quick: bool, repair: bool) -> VerifyReport:
+def _verify(folder: Results, quick: bool, lock: Lock | None) -> VerifyReport:
     findings = Findings()
     record = folder.record()
     names = class_names(folder, record)
@@ -81,7 +81,7 @@ def _verify(folder: Results, quick: bool, repair: bool) -> VerifyReport:
     _try_record(record, rows, findings)
     _try_classes(folder, names, total, findings)
     decoded = 0 if quick else try_contents(folder, parts, len(names) if names else None, findings)
-    repaired = repair_parts(folder, parts, names) if repair else None
+    repaired = repair_parts(folder, parts, names, lock) if lock else None
     counts = dict(findings.counts)
     return VerifyReport(str(folder.root), len(parts), rows, masks, decoded, counts, findings.listed, repaired)
 

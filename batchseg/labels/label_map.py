@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -85,12 +85,29 @@ class LabelMap:
         """The smallest type that holds the classes and void: uint8, or uint16 from 256 classes on."""
         return np.min_scalar_type(self.void)
 
+    @property
+    def of_masks(self) -> LabelMap:
+        """The same classes, read from masks: there a pixel is its class id, or `ignore_index` for void."""
+        return replace(self, remap=None)
+
     @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256, in hex, of everything here that changes a mask file or a metric."""
-        remap = None if self.remap is None else sorted(self.remap.items())
-        parts = json.dumps([self.names, self.colours, self.ignore_index, remap])
-        return hashlib.sha256(parts.encode()).hexdigest()
+    def mask_fingerprint(self) -> str:
+        """SHA-256, in hex, of everything here that changes a mask file: not how truths are read."""
+        return _digest(self.names, self.colours, self.ignore_index, None)
+
+    @cached_property
+    def truth_fingerprint(self) -> str:
+        """SHA-256, in hex, of everything here that changes what a ground truth is read as."""
+        return _digest(self.num_classes, self.colours, self.ignore_index, self._remap_list)
+
+    @cached_property
+    def single_fingerprint(self) -> str:
+        """SHA-256, in hex, of both: what rows bear that were written when masks and scores had one key."""
+        return _digest(self.names, self.colours, self.ignore_index, self._remap_list)
+
+    @property
+    def _remap_list(self) -> list[tuple[int, int]] | None:
+        return None if self.remap is None else sorted(self.remap.items())
 
     def encode(self, raw: NDArray[Any]) -> Ids:
         """Class ids, [H, W] of `dtype`, of a ground truth as it was read.
@@ -101,8 +118,8 @@ class LabelMap:
             raw: truth ids, [H, W] of any integer type or bool, or colours, uint8 [H, W, 3].
 
         Raises:
-            RowFault: `raw` is neither (truth_unreadable), or holds an id or a colour that is not in the
-                label map (truth_out_of_range).
+            RowFault: `raw` is neither (unreadable), or holds an id or a colour that is not in the
+                label map (out_of_range).
         """
         match raw.shape, raw.dtype.kind, raw.dtype.itemsize:
             case (_, _), "i" | "u" | "b", _:
@@ -110,7 +127,7 @@ class LabelMap:
             case (_, _, 3), "u", 1:
                 return self._look_up(_pack(raw), self._known_colours, as_colours=True)
         raise _fault(
-            "TRUTH_UNREADABLE",
+            "UNREADABLE",
             f"the ground truth is {raw.dtype} of shape {raw.shape}, neither integer class ids [H, W] "
             "nor uint8 colours [H, W, 3]",
         )
@@ -152,7 +169,7 @@ class LabelMap:
         more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
         noun = ("colour" if as_colours else "id") + "s"[: len(unknown) != 1]
         return _fault(
-            "TRUTH_OUT_OF_RANGE",
+            "OUT_OF_RANGE",
             f"{noun} {', '.join(shown)}{more} of the ground truth {'is' if len(unknown) == 1 else 'are'} "
             f"not in the label map ({self._known_text(as_colours)})",
         )
@@ -163,6 +180,10 @@ class LabelMap:
         known = self._known_ids
         classes = _ranges([truth for truth, to in known.items() if to != self.void])
         return f"{classes}; ignored: {_ranges([truth for truth, to in known.items() if to == self.void])}"
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
 
 
 def is_background(name: str) -> bool:
@@ -242,6 +263,6 @@ def _ranges(ids: Sequence[int]) -> str:
 
 
 def _fault(status: str, sentence: str) -> RowFault:
-    from batchseg.schema import Status
+    from batchseg.schema import TruthStatus  # loads pyarrow, which the command line's start must not
 
-    return RowFault(Status[status], sentence)
+    return RowFault(TruthStatus[status], sentence)

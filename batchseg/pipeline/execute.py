@@ -1,8 +1,9 @@
-"""Execute a surveyed job on Ray: plan, place, drive, finish, and leave a record whatever happens."""
+"""Execute a surveyed job on Ray: drive each pass, finish, and leave a record whatever happens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,20 +13,23 @@ from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import SegmentorConfig
 from batchseg.engine.drive import drive
-from batchseg.engine.graph import Stages, build
+from batchseg.engine.graph import CHUNK_S, Stages, build
 from batchseg.engine.journal import Journal
 from batchseg.engine.nodes import usable_nodes
 from batchseg.engine.placement import Placement, place
 from batchseg.engine.session import ray_session
 from batchseg.engine.telemetry import Telemetry
 from batchseg.engine.trace import Trace
+from batchseg.errors import BatchsegError
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.timings import timings
 from batchseg.results.commits import Commits
-from batchseg.results.folder import Done, Results
+from batchseg.results.folder import Held, Results
+from batchseg.results.ledger import Key
 from batchseg.results.record import RunResult, new_run_id, result_of, run_record, total_facts
 from batchseg.results.tally import Tally
-from batchseg.source.plan import Listing, Plan, write_plan, write_remaining
+from batchseg.source.plan import Listing, Plan, write_plan, write_rest
+from batchseg.stages.write import Stamp
 
 OnProgress = Callable[[Tally], None]
 
@@ -35,80 +39,150 @@ def ignore(tally: Tally) -> None:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is to be done, as far as it can be known without Ray."""
+class Pass:
+    """Some listed images, and the stages that they go through. A pass without images costs nothing."""
 
-    config: RunConfig | EvaluateConfig
+    chosen: Listing
     hardware: SegmentorConfig
-    model: str | None
-    fingerprint: str
-    label_map: LabelMap
-    listing: Listing
-    done: Done
-    prune: bool
     stages: Callable[[Placement], Stages]
     profile: bool = False
 
 
-def execute(task: Task, results: Results, on_progress: OnProgress) -> RunResult:
-    """Compute what is not done and bring the results folder up to date.
+@dataclass(frozen=True)
+class Task:
+    """What is to be done, as far as it can be known without Ray."""
+
+    config: RunConfig | EvaluateConfig
+    model: str | None
+    key: Key
+    label_map: LabelMap
+    listing: Listing
+    passes: Sequence[Pass]
+    pruned: int = 0
+
+    @property
+    def images(self) -> int:
+        """How many there is something to do for."""
+        return sum(each.chosen.images for each in self.passes)
+
+
+def execute(task: Task, held: Held, on_progress: OnProgress) -> RunResult:
+    """Go through the passes and bring the results folder up to date.
 
     Raises BatchsegError and KeyboardInterrupt; what was finished is committed and the record says so.
     """
-    remaining = write_remaining(task.listing, results.work / "remaining.arrow", task.done)
-    if not remaining.images:  # Ray would take seconds to start and to stop
-        return _execute(task, results, remaining, None, on_progress)
-    with ray_session(task.config.ray.address):
-        placement = place(task.hardware, usable_nodes(task.config.ray.exclude_head), remaining.images)
-        with Telemetry(placement, str(results.root)) as telemetry:
-
-            def report(tally: Tally) -> None:
-                telemetry(tally)
-                on_progress(tally)
-
-            return _execute(task, results, remaining, placement, report)
+    # Ray would take seconds to start and to stop
+    with ray_session(task.config.ray.address) if task.images else nullcontext():
+        return Execution(task, held, on_progress).run()
 
 
-def _execute(
-    task: Task, results: Results, remaining: Listing, placement: Placement | None, report: OnProgress
-) -> RunResult:
-    run_id, listed, tally = new_run_id(results.last_run()), task.listing.images, Tally(remaining.images)
-    facts: dict[str, Any] = {
-        "model": {"name": task.model, "fingerprint": task.fingerprint, "classes": task.label_map.names},
-        "images": {"listed": listed, "done_before": listed - remaining.images},
-        "placement": placement and asdict(placement),
-    }
-    stamp = {"model": task.model, "fingerprint": task.fingerprint, "run_id": run_id}
-    report(tally)
-    try:
-        if placement:
-            rows = placement.chunk_rows(remaining.images)
-            plan = write_plan(remaining, results.work / "plan.arrow", rows)
-            trace = traced(plan, results, run_id) if task.profile else None
-            facts["profile"] = trace and trace.target
-            stages, journal = task.stages(placement), Journal(str(results.work))
-            dataset = build(plan, stages, placement, stamp, journal, trace=trace)
-            collect(dataset, Commits(results, run_id, tally), report)
-        facts["images"]["pruned"] = results.prune(task.listing.ids()) if task.prune else 0
-        total = results.finish(task.label_map)
-    except BaseException as exc:
-        status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
-        facts |= {"timings": timings(tally, placement), "error": str(exc)}
-        results.write_record(run_record(run_id, status, task.config, tally, facts))
-        raise
-    facts |= {"timings": timings(tally, placement), "precision": tally.precision}
-    facts |= total_facts(total, task.config.gates, tally)
-    record = run_record(run_id, "finished", task.config, tally, facts)
-    results.write_record(record)
-    return result_of(record, str(results.root), tally)
+class Execution:
+    """One run of a task, and what becomes known on the way."""
+
+    def __init__(self, task: Task, held: Held, on_progress: OnProgress) -> None:
+        self.task, self.held, self.on_progress = task, held, on_progress
+        self.results: Results = held.results
+        self.run_id = new_run_id(self.results.last_run())
+        self.tally = Tally(task.images, task.config.limits.stop_after_failures)
+        self.commits = Commits(held, self.run_id, self.tally)
+        self.placement: Placement | None = None  # of the last pass
+        self.facts: dict[str, Any] = {
+            "model": {"name": task.model, "fingerprint": task.key.mask, "classes": task.label_map.names},
+            "score_fingerprint": task.key.score,
+            "placement": None,
+        }
+
+    def run(self) -> RunResult:
+        self.on_progress(self.tally)
+        try:
+            first = 0
+            for each in self.task.passes:
+                if each.chosen.images:
+                    self._go_through(each, first)
+                first += each.chosen.images
+            total = self.held.finish(self.task.label_map)
+        except BaseException as exc:
+            status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
+            self.results.write_record(self._record(status, {"error": str(exc)}))
+            raise
+        facts = {"precision": self.tally.precision, **total_facts(total, self.task.config.gates, self.tally)}
+        record = self._record("finished", facts)
+        self.results.write_record(record)
+        return result_of(record, str(self.results.root), self.tally)
+
+    def _record(self, status: str, facts: dict[str, Any]) -> dict[str, Any]:
+        listing = self.task.listing
+        images = {
+            "listed": listing.images,
+            "done_before": listing.images - self.task.images,
+            "segmented": self.tally.segmented,
+            "scored": self.tally.scored,
+            "without_truth": listing.images - listing.with_truth,
+            "pruned": self.task.pruned,
+        }
+        known = {**self.facts, "images": images, "timings": timings(self.tally, self.placement), **facts}
+        return run_record(self.run_id, status, self.task.config, self.tally, known)
+
+    def _go_through(self, each: Pass, first: int) -> None:
+        nodes = usable_nodes(self.task.config.ray.exclude_head)
+        self.placement = placement = place(each.hardware, nodes, each.chosen.images)
+        self.facts["placement"] = self.facts["placement"] or asdict(placement)
+        plan = write_plan(
+            each.chosen,
+            self.results.work / f"plan-{each.chosen.path.name}",
+            placement.chunk_rows(each.chosen.images),
+            first,
+        )
+        trace = self._traced(plan) if each.profile else None
+        stages = each.stages(placement)
+        with Telemetry(placement, str(self.results.root)) as telemetry:
+            self._drive(plan, stages, placement, telemetry, trace)
+            while left := self.commits.left_over:
+                self.commits.left_over = []
+                place_of_rest = self.results.work / f"rest-{self.tally.done}.arrow"
+                rest = write_rest(plan, left, place_of_rest, self._rows_in_time(placement))
+                self._drive(rest, stages, placement, telemetry)
+        missing = int((~self.commits.told[first : first + each.chosen.images]).sum())
+        if missing:
+            raise BatchsegError(f"Ray lost {missing:,} rows; the same command computes these images again")
+
+    def _drive(
+        self,
+        plan: Plan,
+        stages: Stages,
+        placement: Placement,
+        telemetry: Telemetry,
+        trace: Trace | None = None,
+    ) -> None:
+        """Take every row; whatever ends the run, the rows that were finished are committed first.
+
+        An interrupt may come between any two steps: rows are held before anything else is done with them,
+        and what the tally says at the end is what was committed.
+        """
+        stamp = Stamp(self.task.model, self.task.key.mask, self.task.key.score, self.run_id)
+        dataset = build(plan, stages, placement, stamp, Journal(str(self.results.work)), trace=trace)
+
+        def report(tally: Tally) -> None:
+            telemetry(tally)
+            self.on_progress(tally)
+
+        collect(dataset, self.commits, report)
+
+    def _rows_in_time(self, placement: Placement) -> int:
+        """Images that a worker is through with before its time is up, at the speed there has been so far."""
+        image_s = self.tally.seconds.total() / max(1, self.tally.done)
+        return max(1, min(placement.most_rows, int(CHUNK_S / max(image_s, 1e-3))))
+
+    def _traced(self, plan: Plan) -> Trace:
+        """From the middle of the run, when everything is warm."""
+        image = plan.read(plan.chunks // 2)["id"][0].as_py()
+        trace = Trace(image, str(self.results.root / "profiles" / f"{self.run_id}.json.gz"))
+        self.facts["profile"] = trace.target
+        return trace
 
 
 def collect(dataset: Any, commits: Commits, report: OnProgress) -> None:
-    """Take every row; whatever ends the run, the rows that were finished are committed first.
-
-    An interrupt may come between any two steps: rows are held before anything else is done with them, and
-    what the tally says at the end is what was committed.
-    """
+    """Take every row of a dataset, and commit what was taken however it ends."""
 
     def take(rows: pa.Table) -> None:
         commits.take(rows)
@@ -118,9 +192,3 @@ def collect(dataset: Any, commits: Commits, report: OnProgress) -> None:
         drive(dataset, take)
     finally:
         commits.close()
-
-
-def traced(plan: Plan, results: Results, run_id: str) -> Trace:
-    """From the middle of the run, when everything is warm."""
-    image = plan.read(plan.chunks // 2)["id"][0].as_py()
-    return Trace(image, str(results.root / "profiles" / f"{run_id}.json.gz"))

@@ -1,48 +1,47 @@
-"""The main job: list the source, compute what is not done, and bring the results folder up to date."""
+"""The main job: segment what has no mask, then score what has no score, and bring the results up to date."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from batchseg.config.base import Limits
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
-from batchseg.config.segmentor import NetworkConfig
+from batchseg.config.segmentor import NetworkConfig, SegmentorConfig
 from batchseg.engine.graph import Stages
 from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
 from batchseg.errors import OutputError
 from batchseg.images.decode import Size, whole
-from batchseg.inspect.preflight import check_source, check_truth, choose_labels
-from batchseg.labels.label_map import LabelMap
-from batchseg.pipeline.execute import OnProgress, Task, execute, ignore
-from batchseg.results.folder import Results
+from batchseg.inspect.preflight import check_source, check_truth
+from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
+from batchseg.pipeline.model import OpenedModel
+from batchseg.pipeline.work import DONE, SCORE, SEGMENT, Work
+from batchseg.results.folder import Held, Results
+from batchseg.results.ledger import Ledger, Rows
 from batchseg.results.record import RunResult
 from batchseg.segmentors.base import Checkpoint, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
-from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.open import open_source
-from batchseg.source.plan import Listing, write_listing, write_remaining
+from batchseg.source.plan import Listing, write_listing
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage
 from batchseg.stages.prepare import prepare
+from batchseg.stages.restore import restore
 from batchseg.stages.score import score
 from batchseg.stages.segment import Segment
 from batchseg.stages.write import write_mask, write_overlay
 from batchseg.storage.location import Location, locate
+from batchseg.storage.lock import Lock
 
 COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
 def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
-    """Segment every image of the source that is not done yet.
+    """Segment every image of the source that has no mask yet, and score every mask that has no score.
 
     Args:
         config: the whole job.
@@ -53,31 +52,58 @@ def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
         KeyboardInterrupt: likewise.
     """
     model, results = OpenedModel.open(config), Results(config.output.path)
-    with results.held():
-        refuse_mixture(results, model, config)
+    with results.held(model.renamed) as held:
         listing = survey(config, model, results.work)
-        refuse_leftovers(results, model, config, listing)
-        task = Task(
-            config=config,
-            hardware=config.segmentor,
-            model=model.name,
-            fingerprint=model.fingerprint,
-            label_map=model.label_map,
-            listing=listing,
-            done=results.done(model.fingerprint),
-            prune=config.prune,
-            profile=config.profile,
-            stages=partial(stages, config, model, str(results.root)),
-        )
-        return execute(task, results, on_progress)
+        refuse_mixture(results, held.ledger, model, config, listing)
+        work = Work.of(listing, held.ledger, model.key)
+        pruned = unlisted(held.ledger, listing) if config.prune else None
+        return execute(_task(config, model, held, work, pruned), held, on_progress)
 
 
-def stages(config: RunConfig, model: OpenedModel, results: str, placement: Placement) -> Stages:
+def _task(config: RunConfig, model: OpenedModel, held: Held, work: Work, pruned: Rows | None) -> Task:
+    """Drop what will be replaced, and lay out the rest of the work."""
+    replaced = work.replaced()
+    work.drop(replaced if pruned is None else replaced | pruned)
+    folder, results = held.results.work, held.results.root
+    after = partial(score_and_write, config, model, str(results), held.lock)
+    return Task(
+        config=config,
+        model=model.name,
+        key=model.key,
+        label_map=model.label_map,
+        listing=work.listing,
+        pruned=0 if pruned is None else int(pruned.sum()),
+        passes=(
+            Pass(
+                work.to_segment(folder),
+                config.segmentor,
+                partial(segmenting, config, model.checkpoint, after),
+                profile=config.profile,
+            ),
+            Pass(
+                work.to_score(folder), SegmentorConfig(device="cpu"), partial(scoring, config, model, results)
+            ),
+        ),
+    )
+
+
+def segmenting(
+    config: RunConfig, checkpoint: Checkpoint, after: Callable[[], list[Stage]], placement: Placement
+) -> Stages:
     """decode, prepare | segment | score, write."""
     return Stages(
-        before=partial(before, config, model.checkpoint),
-        model=partial(segment, config, model.checkpoint, placement),
-        after=partial(after, config.limits, model.label_map, results, config.output.overlays),
+        before=partial(before, config, checkpoint),
+        model=partial(segment, config, checkpoint, placement),
+        after=after,
+    )
+
+
+def scoring(config: RunConfig, model: OpenedModel, results: Location, placement: Placement) -> Stages:
+    """restore | score: the same without a front, for masks that lie there."""
+    return Stages(
+        before=lambda: [restore(results, model.label_map, config.limits)],
+        model=None,
+        after=lambda: [score(model.label_map, config.limits)],
     )
 
 
@@ -114,32 +140,11 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
     ]
 
 
-def after(limits: Limits, label_map: LabelMap, results: str, overlays: bool) -> list[Stage]:
-    """From a label map to files and counts."""
-    extra = [write_overlay(results, label_map, limits)] if overlays else []
-    return [score(label_map, limits), write_mask(results, label_map), *extra]
-
-
-@dataclass(frozen=True)
-class OpenedModel:
-    """The checkpoint, the label map it is run with, and the fingerprint of both."""
-
-    name: str
-    checkpoint: Checkpoint
-    label_map: LabelMap
-    fingerprint: str
-
-    @classmethod
-    def open(cls, config: RunConfig) -> OpenedModel:
-        """Raises ModelError and LabelMapError."""
-        checkpoint = open_checkpoint(config.segmentor)
-        label_map = choose_labels(config.labels, checkpoint)
-        # the precision as asked for, not as resolved: a night on another machine continues the same results
-        facts = [checkpoint.fingerprint, label_map.fingerprint, config.segmentor.precision]
-        fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-        return cls(
-            getattr(config.segmentor, "model", config.segmentor.kind), checkpoint, label_map, fingerprint
-        )
+def score_and_write(config: RunConfig, model: OpenedModel, results: str, lock: Lock | None) -> list[Stage]:
+    """From a label map to counts and files."""
+    root, label_map = locate(results), model.label_map
+    extra = [write_overlay(root, label_map, config.limits)] if config.output.overlays else []
+    return [score(label_map, config.limits), write_mask(root, label_map, lock), *extra]
 
 
 def survey(config: RunConfig, model: OpenedModel, work: Location) -> Listing:
@@ -155,54 +160,61 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     """Resolve everything and count the images, without Ray, the model's weights or a results folder."""
     model, results = OpenedModel.open(config), Results(config.output.path)
     results.refuse_foreign()
-    refuse_mixture(results, model, config)
+    ledger = results.ledger(model.renamed)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
-        work = locate(folder)
-        listing = survey(config, model, work)
-        refuse_leftovers(results, model, config, listing)
-        remaining = write_remaining(listing, work / "remaining.arrow", results.done(model.fingerprint))
+        listing = survey(config, model, locate(folder))
+        refuse_mixture(results, ledger, model, config, listing)
+        work = Work.of(listing, ledger, model.key)
+        pruned = int(unlisted(ledger, listing).sum()) if config.prune else 0
     return {
         "images": {
             "listed": listing.images,
             "with_truth": listing.with_truth,
-            "done_before": listing.images - remaining.images,
-            "to_compute": remaining.images,
+            "without_truth": listing.images - listing.with_truth,
+            "done_before": work.count(DONE),
+            "to_segment": work.count(SEGMENT),
+            "to_score": work.count(SCORE),
+            "to_prune": pruned,
         },
-        "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
+        "model": {"name": model.name, "fingerprint": model.key.mask, "classes": model.label_map.names},
         "config": config.model_dump(mode="json"),
     }
 
 
-def refuse_mixture(results: Results, model: OpenedModel, config: RunConfig) -> None:
-    """Raises OutputError where the folder holds masks that this model would not have made."""
-    if config.recompute or results.fingerprints() <= {model.fingerprint}:
+def unlisted(ledger: Ledger, listing: Listing) -> Rows:
+    """The rows of images that the source does not have."""
+    return ledger.unlisted(listing.ids())
+
+
+def refuse_mixture(
+    results: Results, ledger: Ledger, model: OpenedModel, config: RunConfig, listing: Listing
+) -> None:
+    """Raises OutputError where masks of this model would come to lie beside those of another."""
+    others = ledger.of_other_models(model.key.mask)
+    if not others.any():
         return
+    if not config.recompute:
+        raise OutputError(
+            f"{results.root} holds masks of another model or setting ({_changes(results, config)}); choose a "
+            "fresh --output, or have everything computed again with --recompute (and --prune, where the "
+            "source no longer has some of the images)"
+        )
+    left = 0 if config.prune else int((others & unlisted(ledger, listing)).sum())
+    if left:
+        limited = config.source.limit is not None
+        where = "beyond source.limit" if limited else "that are not in the source"
+        mend = "leave that out" if limited else "remove them with --prune (in a file prune: true)"
+        raise OutputError(
+            f"{results.root}: holds masks of another model for {left:,} images {where}; {mend}, or choose a "
+            "fresh --output"
+        )
+
+
+def _changes(results: Results, config: RunConfig) -> str:
     before, now = (results.record() or {}).get("config", {}), config.model_dump(mode="json")
     changes = [
         f"{key}: {old!r} -> {new!r}"
         for part in ("segmentor", "labels")
         for key, old, new in config_differences(before.get(part), now.get(part), part)
     ]
-    raise OutputError(
-        f"{results.root} holds masks of another model or setting "
-        f"({'; '.join(changes) or 'its weights changed'}); "
-        "choose a fresh --output, or have everything computed again with --recompute (and --prune, where "
-        "the source no longer has some of the images)"
-    )
-
-
-def refuse_leftovers(results: Results, model: OpenedModel, config: RunConfig, listing: Listing) -> None:
-    """Raises OutputError where rows of other classes would stay: they cannot be summed up with new ones."""
-    if config.prune or not config.recompute:  # without, there are no rows of another model
-        return
-    others = results.of_other_classes(model.fingerprint, list(model.label_map.names))
-    left = int((~listing.ids().contains(others)).sum()) if len(others) else 0
-    if not left:
-        return
-    where, mend = "that are not in the source", "remove them with --prune (in a file prune: true)"
-    if config.source.limit is not None:
-        where, mend = "beyond source.limit", "leave that out"
-    raise OutputError(
-        f"{results.root}: holds rows with other classes of {left:,} images {where}; {mend}, or choose a "
-        "fresh --output"
-    )
+    return "; ".join(changes) or "its weights changed"

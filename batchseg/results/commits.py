@@ -6,10 +6,12 @@ from collections import Counter
 from math import inf
 from time import monotonic
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from batchseg.results.folder import Results
-from batchseg.results.tally import Tally
+from batchseg.results.folder import Held
+from batchseg.results.tally import Tally, kinds
 
 COMMIT_S = 5.0
 COMMIT_SHARE = 0.01  # a kill loses at most this share of the run, and a long run writes few parts
@@ -17,20 +19,38 @@ COMMIT_ROWS = 4096
 
 
 class Commits:
-    """Rows on their way into parts of growing size."""
+    """Rows on their way into parts of growing size.
 
-    def __init__(self, results: Results, run_id: str, tally: Tally) -> None:
-        self.results, self.run_id, self.tally = results, run_id, tally
+    Attributes:
+        told: whether each row of the plan has come in: a worker that Ray started anew tells of images twice.
+        left_over: the numbers of rows whose worker ran out of time before them.
+    """
+
+    def __init__(self, held: Held, run_id: str, tally: Tally) -> None:
+        self.held, self.run_id, self.tally = held, run_id, tally
         self.waiting: list[pa.Table] = []
-        self.committed: Counter[str] = Counter()  # rows by status
+        self.committed: Counter[str] = Counter()  # rows by what became of them
+        self.told = np.zeros(tally.total, bool)
+        self.left_over: list[int] = []
         self.last = -inf  # the first rows are committed at once: what cannot be written shows early
         self.count = 0
 
     def take(self, rows: pa.Table) -> None:
-        """Hold rows, and commit what waits when it is time."""
-        self.waiting.append(rows)
-        self.tally.add(rows)
-        self.commit_if_due()
+        """Hold rows, and commit what waits when it is time. Raises BatchsegError where all fail alike."""
+        left = rows["_left_over"]
+        self.left_over += rows.filter(left)["_row"].to_pylist()
+        rows = self._new(rows.filter(pc.invert(left)))
+        if len(rows):
+            self.waiting.append(rows)
+            self.tally.add(rows)
+            self.commit_if_due()
+            self.tally.stop_if_all_fail_alike()
+
+    def _new(self, rows: pa.Table) -> pa.Table:
+        numbers, first = np.unique(rows["_row"].to_numpy(), return_index=True)
+        new = np.sort(first[~self.told[numbers]])
+        self.told[numbers] = True
+        return rows if len(new) == len(rows) else rows.take(pa.array(new))
 
     def close(self) -> None:
         """Commit what waits; the tally then says what was committed."""
@@ -48,8 +68,8 @@ class Commits:
         """Interrupted, it may be called again: the same rows go into the same part."""
         if self.waiting:
             rows = pa.concat_tables(self.waiting)
-            self.results.commit(f"{self.run_id}-{self.count:05d}.parquet", rows)
-            committed = self.committed + Counter(rows["status"].to_pylist())
+            self.held.commit(f"{self.run_id}-{self.count:05d}.parquet", rows)
+            committed = self.committed + Counter(kinds(rows))
             # no interrupt comes between these
             self.committed, self.waiting, self.count = committed, [], self.count + 1
         self.last = monotonic()

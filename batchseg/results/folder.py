@@ -1,36 +1,37 @@
-"""The results folder: what is committed in it, what counts as done, and how a run is finished.
+"""The results folder: what a run writes where, and how it is held, opened and finished.
 
 pixels/PART.parquet, then images/PART.parquet    the second is the commit; PART sorts by time
 classes.parquet                                  the sum of pixels/
 runs/RUN.json and run.json                       the record of a run, written last
+.work/                                           what is under way; gone when a run has finished
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from batchseg.errors import OutputError
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.carry_on import carry_on
+from batchseg.results.ledger import Ledger
+from batchseg.results.masks import delete_unnamed, read_names
 from batchseg.results.record import parse_record
-from batchseg.results.tables import classes_table, exploded, read_part, unique, write_table
-from batchseg.schema import Status
-from batchseg.source.listing import PRIVATE
-from batchseg.storage.keys import KeySet, keys, superseded
-from batchseg.storage.location import TEMPORARY, Location, locate
-from batchseg.storage.lock import exclusive
+from batchseg.results.rewrite import KINDS, finish_rewrite
+from batchseg.results.tables import classes_table, read_part, split_rows, unique, write_table
+from batchseg.storage.location import TEMPORARY, locate, output_errors
+from batchseg.storage.lock import Lock, exclusive
 
 # what a run or an evaluation writes, and a data set may have too
 WRITTEN = ("images", "pixels", "masks", "overlays", ".work", "classes.parquet", "run.json")
+FOLDERS = ("images", "pixels", "runs", "masks", "overlays", "nights", "profiles")
+OF_TRAINING = ("train.json", "history.parquet")
 
 
 class Results:
@@ -41,20 +42,21 @@ class Results:
         self.images, self.pixels, self.runs = (self.root / name for name in ("images", "pixels", "runs"))
         self.work = self.root / ".work"
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Make the folder and keep other runs out of it. Raises OutputError."""
-        self.refuse_foreign()
-        with self._writing():
-            self.root.make_folder()
-        with exclusive(self.root):
-            self.open()
-            yield
+    # -- looking
 
     def refuse_foreign(self) -> None:
-        """Raises OutputError where a folder that no run has made holds what a run would replace or delete."""
+        """Raises OutputError where the folder holds what is not batchseg's and a run would replace."""
+        for name in FOLDERS:
+            place = self.root / name
+            if place.exists() and not place.is_folder():
+                raise OutputError(f"{place}: is a file, but results have a folder of this name; remove it")
         if self.runs.is_folder():
             return
+        if any((self.root / name).exists() for name in OF_TRAINING):
+            raise OutputError(
+                f"{self.root}: holds a training; give the results a folder of their own, and name the model "
+                f"as {self.root / 'model'}"
+            )
         taken = [name for name in WRITTEN if (self.root / name).exists()]
         if taken:
             raise OutputError(
@@ -62,56 +64,9 @@ class Results:
                 "what is there; give the results a folder of their own"
             )
 
-    def open(self) -> None:
-        """Make the folders and sweep away what an unfinished run left. Raises OutputError."""
-        folders = (self.root, self.images, self.pixels, self.runs)
-        with self._writing():
-            for folder in folders:
-                folder.make_folder()
-            self.work.delete_folder()
-            self.work.make_folder()
-            committed = {part.name for part in self.images.files(".parquet")}
-            orphans = [part for part in self.pixels.files(".parquet") if part.name not in committed]
-            halves = [
-                file for folder in folders for file in folder.files() if file.name.startswith(TEMPORARY)
-            ]
-            for file in (*orphans, *halves):
-                file.delete()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as exc:
-            raise OutputError(f"{self.root}: cannot be written: {exc.strerror or exc}") from exc
-
-    # -- reading
-
-    def fingerprints(self) -> set[str]:
-        """The fingerprints of the committed rows that are ok."""
-        found = (table["fingerprint"].unique().to_pylist() for table in self._rows("status", "fingerprint"))
-        return {fingerprint for some in found for fingerprint in some if fingerprint}
-
-    def done(self, fingerprint: str) -> Done:
-        """What need not be computed again."""
-        parts = []
-        for table in self._rows("id", "source_version", "has_truth", "fingerprint", "status"):
-            table = table.filter(pc.equal(table["fingerprint"], fingerprint))
-            columns = (table[name].to_pylist() for name in ("id", "source_version", "has_truth"))
-            parts.append(keys(zip(*columns, strict=True)))
-        return Done(KeySet(parts))
-
-    def _rows(self, *columns: str) -> Iterator[pa.Table]:
-        for part in self.images.files(".parquet"):
-            table = read_part(part, list(columns))
-            yield table.filter(pc.equal(table["status"], Status.OK.value))
-
-    def counts(self) -> Counter[str]:
-        """Committed rows by status."""
-        total: Counter[str] = Counter()
-        for part in self.images.files(".parquet"):
-            total.update(read_part(part, ["status"])["status"].to_pylist())
-        return total
+    def ledger(self, renamed: Mapping[str, str] | None = None) -> Ledger:
+        """What is committed, for looking at alone. Raises OutputError."""
+        return Ledger(self.root, renamed)
 
     def record(self) -> dict[str, Any] | None:
         """The record of the last run, if there is one."""
@@ -125,94 +80,56 @@ class Results:
         found = (*self.images.files(".parquet"), *self.runs.files(".json"))
         return max((file.name for file in found), default="")
 
-    def of_other_classes(self, fingerprint: str, names: list[str]) -> NDArray[np.int64]:
-        """Keys of the ids whose mask is not known, from runs/, to be of these classes or this fingerprint."""
-        found: dict[str, list[NDArray[np.int64]]] = {}
-        for part in self.images.files(".parquet"):
-            table = read_part(part, ["id", "mask", "fingerprint"])
-            table = table.filter(pc.field("mask").is_valid() & (pc.field("fingerprint") != fingerprint))
-            for other in table["fingerprint"].unique().to_pylist():
-                ids = table.filter(pc.field("fingerprint") == other)["id"]
-                found.setdefault(other, []).append(keys(ids.to_pylist()))
-        known = self._classes_by_fingerprint() if found else {}
-        others = [key for other, parts in found.items() if known.get(other) != names for key in parts]
-        return np.unique(np.concatenate(others)) if others else np.empty(0, np.int64)
-
-    def _classes_by_fingerprint(self) -> dict[str, list[str]]:
-        known = {}
-        for place in self.runs.files(".json"):
-            with suppress(ValueError):  # what is no record tells nothing
-                model = parse_record(place.read()).get("model", {})
-                known[model.get("fingerprint")] = model.get("classes")
-        return known
-
     # -- writing
 
-    def commit(self, part: str, rows: pa.Table) -> None:
-        """Make rows count. Raises OutputError where they cannot be written; then none of them counts."""
-        rows = unique(rows)
-        with self._writing():
-            write_table(self.pixels / part, exploded(rows))
-            write_table(self.images / part, rows.drop_columns(list(PRIVATE)))
+    @contextmanager
+    def held(self, renamed: Mapping[str, str] | None = None) -> Iterator[Held]:
+        """Make the folder, keep other runs out of it, and mend what an unfinished one left.
 
-    def finish(self, label_map: LabelMap) -> ConfusionMatrix:
-        """Drop the rows that later ones replace, and sum up the classes. Raises OutputError."""
-        with self._writing():
-            self._drop_replaced()
-            total = self._total(label_map.num_classes)
-            write_table(self.root / "classes.parquet", classes_table(total, label_map))
-            self.work.delete_folder()
-        return total
+        Args:
+            renamed: fingerprints that are computed otherwise now, from the same things: old to new.
 
-    def prune(self, listed: KeySet) -> int:
-        """Remove the rows and masks of images whose id is not in `listed`; how many. Raises OutputError."""
-        gone_masks, kept_masks, removed = [], [], 0
-        with self._writing():
-            for part in self.images.files(".parquet"):
-                table = read_part(part, ["id", "mask"])
-                gone = ~listed.contains(keys(table["id"].to_pylist()))
-                gone_masks += table["mask"].filter(pa.array(gone)).drop_null().to_pylist()
-                kept_masks.append(keys(table["mask"].filter(pa.array(~gone)).to_pylist()))
-                if gone.any():
-                    self._drop(part, gone)
-                removed += int(gone.sum())
-            # a.jpg may be gone and a.png be there: the mask is that one's now
-            needed = KeySet(kept_masks).contains(keys(gone_masks))
-            for mask, needed_by_another in zip(gone_masks, needed, strict=True):
-                # a damaged table may name any file
-                if not needed_by_another and mask.startswith("masks/") and ".." not in mask.split("/"):
-                    (self.root / mask).delete()
-        return removed
+        Raises OutputError.
+        """
+        self.refuse_foreign()
+        with output_errors(self.root):
+            self.root.make_folder()
+        with exclusive(self.root) as lock:
+            yield self.open(lock, renamed)
+
+    def open(self, lock: Lock | None = None, renamed: Mapping[str, str] | None = None) -> Held:
+        """Make the folders, finish or sweep away what an unfinished run left, and read the ledger."""
+        folders = (self.root, self.images, self.pixels, self.runs)
+        with output_errors(self.root):
+            for folder in folders:
+                folder.make_folder()
+            finish_rewrite(self.root)
+            committed = {part.name for part in self.images.files(".parquet")}
+            orphans = [part for part in self.pixels.files(".parquet") if part.name not in committed]
+            halves = [
+                file for folder in folders for file in folder.files() if file.name.startswith(TEMPORARY)
+            ]
+            for file in (*orphans, *halves):
+                file.delete()
+            carry_on(self.root, renamed or {})
+            ledger = Ledger(self.root)
+            if self.work.is_folder():  # whoever made it did not finish
+                left = [name for file in self.work.files(".arrow") for name in read_names(file)]
+                delete_unnamed(self.root, left, ledger.masks())
+                self.work.delete_folder()
+            self.work.make_folder()
+        ledger.drop_superseded()
+        return Held(self, ledger, lock)
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write run.json, last of all. Raises OutputError."""
         data = json.dumps(record, indent=2, default=str).encode()
-        with self._writing():
+        with output_errors(self.root):
             (self.runs / f"{record['run_id']}.json").write(data)
             (self.root / "run.json").write(data)
 
-    def _drop_replaced(self) -> None:
-        parts = self.images.files(".parquet")
-        ids = (keys(read_part(part, ["id"])["id"].to_pylist()) for part in parts)
-        for part, stale in zip(parts, superseded(ids), strict=True):
-            if stale.any():
-                self._drop(part, stale)
-
-    def _drop(self, part: Location, stale: NDArray[np.bool_]) -> None:
-        images = read_part(part)
-        if stale.all():
-            part.delete()
-            (self.pixels / part.name).delete()
-            return
-        gone = images["id"].filter(pa.array(stale))
-        pixels = read_part(self.pixels / part.name)
-        # the counts go first: should we stop between the two, a row without counts is dropped next time
-        write_table(
-            self.pixels / part.name, pixels.filter(pc.invert(pc.is_in(pixels["id"], gone.combine_chunks())))
-        )
-        write_table(part, images.filter(pa.array(~stale)))
-
-    def _total(self, num_classes: int) -> ConfusionMatrix:
+    def total(self, num_classes: int) -> ConfusionMatrix:
+        """The sum of pixels/. Raises OutputError where a part has other classes."""
         total = ConfusionMatrix.zeros(num_classes)
         for part in self.pixels.files(".parquet"):
             table = read_part(part, ["truth", "predicted", "pixels"])
@@ -224,22 +141,38 @@ class Results:
             except ValueError as exc:
                 raise OutputError(
                     f"{part}: holds classes beyond the {num_classes} of this label map ({exc}); "
-                    "--prune removes the rows of images that the source no longer has"
+                    "choose a fresh --output"
                 ) from exc
         return total
 
 
-class Done:
-    """The images that need no work: same id, same version of the source, and truth where there is truth."""
+class Held:
+    """A results folder under its lock, with the ledger of what is committed in it."""
 
-    def __init__(self, known: KeySet) -> None:
-        self.known = known
+    def __init__(self, results: Results, ledger: Ledger, lock: Lock | None) -> None:
+        self.results, self.ledger, self.lock = results, ledger, lock
 
-    def __call__(self, table: pa.Table) -> NDArray[np.bool_]:
-        ids, versions = table["id"].to_pylist(), table["source_version"].to_pylist()
-        without_truth = np.array(table["truth"].is_null())
-        scored = self.known.contains(keys(zip(ids, versions, [True] * len(ids), strict=True)))
-        unscored = self.known.contains(keys(zip(ids, versions, [False] * len(ids), strict=True)))
-        # an image whose truth came later is computed again; one whose truth is gone stays as it is
-        known: NDArray[np.bool_] = scored | (unscored & without_truth)
-        return known
+    def commit(self, part: str, rows: pa.Table) -> None:
+        """Make rows count. Raises OutputError where they cannot be written; then none of them counts."""
+        images, pixels = split_rows(unique(rows))
+        with output_errors(self.results.root):
+            if self.lock is None:
+                self._write(part, images, pixels)
+            else:
+                with self.lock.kept():
+                    self._write(part, images, pixels)
+        self.ledger.add(part, images)
+
+    def _write(self, part: str, images: pa.Table, pixels: pa.Table) -> None:
+        for kind, table in zip(reversed(KINDS), (pixels, images), strict=True):
+            write_table(self.results.root / kind / part, table)
+
+    def finish(self, label_map: LabelMap) -> ConfusionMatrix:
+        """Drop the rows that later ones replace, merge parts, and sum up the classes. Raises OutputError."""
+        self.ledger.drop_superseded()
+        self.ledger.merge()
+        total = self.results.total(label_map.num_classes)
+        with output_errors(self.results.root):
+            write_table(self.results.root / "classes.parquet", classes_table(total, label_map))
+            self.results.work.delete_folder()
+        return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,24 +13,27 @@ import pyarrow.parquet as pq
 from batchseg.errors import OutputError
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.schema import CLASSES, IMAGES, PIXELS
+from batchseg.schema import CLASSES, IMAGES, PIXELS, PRIVATE, Status, TruthStatus
 from batchseg.storage.keys import keys, superseded
 from batchseg.storage.location import Location
+
+_OF_TRUTH = ("truth_status", "truth_version", "score_fingerprint")
+_OLD_TRUTH = "truth_"  # rows that have no `truth_status` say in `status` what is wrong with the truth
 
 
 def unique(rows: pa.Table) -> pa.Table:
     """One row an id, the last: a worker that Ray started anew may tell of an image twice."""
-    (again,) = superseded([keys(rows["id"].to_pylist())])
+    (again,) = superseded([keys(rows["id"])])
     return rows.filter(pa.array(~again)) if again.any() else rows
 
 
-def exploded(rows: pa.Table) -> pa.Table:
-    """The `pixels` table of result rows: one row an id and pair of classes."""
+def split_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The `images` and the `pixels` of result rows: of the latter one row an id and pair of classes."""
     lists = rows["_pixels"].combine_chunks()
     entries = lists.flatten()
     ids = rows["id"].combine_chunks().take(pc.list_parent_indices(lists))
     columns = [ids, *(entries.field(name) for name in ("truth", "predicted", "pixels"))]
-    return pa.Table.from_arrays(columns, schema=PIXELS)
+    return rows.drop_columns(PRIVATE.names), pa.Table.from_arrays(columns, schema=PIXELS)
 
 
 def classes_table(total: ConfusionMatrix, label_map: LabelMap) -> pa.Table:
@@ -46,17 +49,73 @@ def classes_table(total: ConfusionMatrix, label_map: LabelMap) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=CLASSES)
 
 
-def read_part(part: Location, columns: list[str] | None = None) -> pa.Table:
+def read_part(part: Location, columns: Sequence[str] | None = None) -> pa.Table:
     """A whole Parquet file, or some of its columns. Raises OutputError naming it when it cannot be read."""
     try:
         with part.filesystem.open_input_file(part.path) as file:
-            table = pq.ParquetFile(file).read(columns=columns)
+            return pq.ParquetFile(file).read(columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException) as exc:
         raise OutputError(f"{part}: cannot be read: {exc}") from exc
-    return table if columns is None else selected(part, table, _TYPES, columns)
 
 
-_TYPES = pa.schema({field.name: field.type for field in (*PIXELS, *IMAGES)})  # whose names do not clash
+def read_columns(place: Location, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a table, but every column must be readable.
+
+    Raises OutputError; where it is the file system that refuses, its cause is an OSError with an `errno`.
+    """
+    return selected(place, read_part(place), schema, columns)
+
+
+def read_images(part: Location, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part of `images`, or some of its columns, as today's schema has them. Raises OutputError."""
+    if columns is None:
+        return with_truth_columns(read_part(part))
+    table = with_truth_columns(_readable(part, [*columns, "status", "has_truth"]))
+    return selected(part, table, IMAGES, columns)
+
+
+def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:
+    """Those of the columns that the part has: an older one lacks some."""
+    try:
+        with part.filesystem.open_input_file(part.path) as file:
+            parquet = pq.ParquetFile(file)
+            here = set(parquet.schema_arrow.names)
+            return parquet.read(columns=[name for name in dict.fromkeys(wanted) if name in here])
+    except (OSError, pa.ArrowException) as exc:
+        raise OutputError(f"{part}: cannot be read: {exc}") from exc
+
+
+def with_truth_columns(images: pa.Table) -> pa.Table:
+    """Rows that were written before masks and scores had keys of their own, as they would be written now.
+
+    What is wrong with a truth stood in `status` then. The version of the truth is unknown, so that whatever
+    has a truth is scored anew.
+    """
+    if "truth_status" in images.column_names or not {"status", "has_truth"} <= set(images.column_names):
+        return images
+    status = images["status"]
+    faulty = pc.starts_with(status, pattern=_OLD_TRUTH)
+    alive = pc.or_(faulty, pc.equal(status, Status.OK.value))
+    known = pc.if_else(images["has_truth"], TruthStatus.OK.value, TruthStatus.NONE.value)
+    truth = pc.if_else(faulty, pc.utf8_slice_codeunits(status, len(_OLD_TRUTH)), known)
+    images = _set(images, "status", pc.if_else(faulty, Status.OK.value, status))
+    nothing = pa.nulls(len(images), pa.string())
+    values = {"truth_status": pc.if_else(alive, truth, None), "truth_version": nothing}
+    for name, column in {**values, "score_fingerprint": nothing}.items():
+        images = images.append_column(IMAGES.field(name), column)
+    return images
+
+
+def with_fingerprints(images: pa.Table, renamed: Mapping[str, str]) -> pa.Table:
+    """Rows whose fingerprint is now computed otherwise from the same things, with today's."""
+    column = images["fingerprint"]
+    for old, new in renamed.items():
+        column = pc.if_else(pc.fill_null(pc.equal(column, old), False), new, column)
+    return _set(images, "fingerprint", column)
+
+
+def _set(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.column_names.index(name), table.schema.field(name), column)
 
 
 def selected(place: Location, table: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
@@ -70,16 +129,8 @@ def selected(place: Location, table: pa.Table, schema: pa.Schema, columns: Seque
         raise OutputError(f"{place}: is no table of batchseg: {exc}") from exc
 
 
-def read_columns(place: Location, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """Some columns of a table, but every column must be readable.
-
-    Raises OutputError; where it is the file system that refuses, its cause is an OSError with an `errno`.
-    """
-    return selected(place, read_part(place), schema, columns)
-
-
 def write_table(place: Location, table: pa.Table) -> None:
-    """Write a Parquet file whole or not at all."""
+    """Write a Parquet file whole or not at all. Raises OSError."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     place.write(buffer.getvalue())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from time import monotonic
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from batchseg.schema import Status
+from batchseg.errors import BatchsegError
+from batchseg.schema import TRUTH_FAULTS, Status, TruthStatus
 
 WORST = 5
 TO_TELL = 6  # parts within the steady state: a single one may be many images that came at once
+_NUMBER = re.compile(r"\d+")
 EDGE = 0.1  # of the images at either end: there models load, or not every worker has something left to do
 
 
@@ -26,11 +28,32 @@ class Stretch:
     seconds: Counter[str]
 
 
+def kinds(rows: pa.Table) -> list[str]:
+    """What became of each row, by one word: `ok`, the status of the image, or `truth_` and that of the truth.
+
+    Whatever is not `ok` counts as failed.
+    """
+    pairs = zip(rows["status"].to_pylist(), rows["truth_status"].to_pylist(), strict=True)
+    return [
+        TruthStatus(truth).kind if truth in TRUTH_FAULTS and status == Status.OK else status
+        for status, truth in pairs
+    ]
+
+
 @dataclass
 class Tally:
-    """What has come out of a run so far."""
+    """What has come out of a run so far.
+
+    Attributes:
+        total: images that the run segments or scores.
+        stop_after: so many images at the beginning that all fail alike end the run; 0: never.
+        segmented: images that went through the model.
+        scored: images whose mask lay there already.
+        outcomes: what became of images, with the cause of a failure; two of them at most are kept.
+    """
 
     total: int
+    stop_after: int = 0
     started: float = field(default_factory=monotonic)
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
@@ -38,6 +61,9 @@ class Tally:
     worst: list[tuple[float, str]] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     first_row_s: float | None = None
+    segmented: int = 0
+    scored: int = 0
+    outcomes: set[str] = field(default_factory=set)
     marks: list[Stretch] = field(default_factory=list)
 
     @property
@@ -55,10 +81,14 @@ class Tally:
     def add(self, rows: pa.Table) -> None:
         if self.first_row_s is None:
             self.first_row_s = self.elapsed_s
-        self.statuses.update(rows["status"].to_pylist())
-        self._keep_faults(rows.filter(pc.not_equal(rows["status"], Status.OK.value)))
+        found = kinds(rows)
+        self.statuses.update(found)
+        self._keep_faults(rows, found)
         for spent in rows["_seconds"].to_pylist():
-            self.seconds.update(dict(spent))
+            seconds = dict(spent)
+            self.seconds.update(seconds)
+            self.segmented += "segment" in seconds
+            self.scored += "restore" in seconds
         self._mark()
         known = rows["_precision"].drop_null()
         if self.precision is None and len(known):
@@ -68,10 +98,22 @@ class Tally:
                 self.worst.append((score, name))
         self.worst = heapq.nsmallest(WORST, self.worst)
 
-    def _keep_faults(self, failed: pa.Table) -> None:
-        """The first of each status: thousands are often one mistake."""
-        for row in failed.select(["status", "id", "error"]).to_pylist():
-            self.faults.setdefault(row["status"], f"{row['id']}: {row['error']}")
+    def stop_if_all_fail_alike(self) -> None:
+        """Raises BatchsegError where so many images failed, all of one cause, and none did not."""
+        kind = next(iter(self.statuses), Status.OK.value)
+        if self.stop_after and len(self.outcomes) == 1 and kind != Status.OK and self.done >= self.stop_after:
+            raise BatchsegError(
+                f"the first {self.done:,} images all failed alike ({kind}; {self.faults[kind]}); mend that, "
+                "or set limits.stop_after_failures (0: never stop)"
+            )
+
+    def _keep_faults(self, rows: pa.Table, found: list[str]) -> None:
+        """The first of each kind, for thousands are often one mistake; and whether all are one."""
+        for kind, name, error in zip(found, rows["id"].to_pylist(), rows["error"].to_pylist(), strict=True):
+            if kind != Status.OK:
+                self.faults.setdefault(kind, f"{name}: {error}")
+            if len(self.outcomes) < 2:
+                self.outcomes.add(f"{kind}: {_NUMBER.sub('0', error or '')}")
 
     def _mark(self) -> None:
         """One for each hundredth of the images, so that a long run keeps a hundred."""

@@ -13,14 +13,16 @@ from pyarrow import fs
 
 from batchseg.config.source import FolderSource
 from batchseg.errors import SourceError
-from batchseg.schema import Status
-from batchseg.source.directory import ROWS_A_TABLE, read_directory, readable
+from batchseg.source.directory import FILES, ROWS_A_TABLE, read_directory, readable
 from batchseg.source.globs import matches
-from batchseg.source.listing import LISTING, version
-from batchseg.storage.keys import KeySet, keys
+from batchseg.source.listing import LISTING
+from batchseg.storage.keys import KeyIndex, keys
 from batchseg.storage.location import Location, locate, plain_errors
+from batchseg.storage.versions import version
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
+Truth = tuple[str | None, str | None]  # where it is, and its version
+
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif")
 
 
@@ -54,7 +56,7 @@ class Folder:
             self.without.add(seen_from(self.root, source.truth))
         self.whole = tuple(glob for glob in source.exclude if glob.endswith("*"))
         self.truth_stem = stem or stem_rule(source.truth_suffix)
-        self._named = ("", KeySet())
+        self._truths_in = ("", _Files(FILES.empty_table()))
 
     def tables(self) -> Iterator[pa.Table]:
         """The listing, in tables of bounded size."""
@@ -110,40 +112,54 @@ class Folder:
         truths = self._truths(below, [file["name"] for file in files])
         return [self._row(below, file, truth) for file, truth in zip(files, truths, strict=True)]
 
-    def _row(self, below: str, file: dict[str, Any], truth: str | None) -> dict[str, Any]:
+    def _row(self, below: str, file: dict[str, Any], truth: Truth) -> dict[str, Any]:
         path = below + file["name"]
-        status, error = file["status"], file["error"]
-        if status is None and truth is None and self.truth_root is not None:
-            status, error = Status.TRUTH_MISSING.value, "the truth folder has no file for this image"
+        usable = file["status"] is None
         return {
             "id": path,
             "uri": str(self.root / path),
-            "truth": truth,
-            "source_version": version(file["size"], file["modified_ns"]) if file["status"] is None else None,
+            "truth": truth[0],
+            "truth_version": truth[1],
+            "source_version": version(file["size"], file["modified_ns"]) if usable else None,
             "size": file["size"],
-            "status": status,
-            "error": error,
+            "status": file["status"],
+            "error": file["error"],
         }
 
-    def _truths(self, below: str, names: list[str]) -> list[str | None]:
-        """The truth of each file: its stem, changed by the rule, with the first ending that exists."""
+    def _truths(self, below: str, names: list[str]) -> list[Truth]:
+        """The truth of each file, with its version: its stem, changed by the rule, with the first ending
+        that exists. Truth for a part of the images is normal."""
         if self.truth_root is None or not names:
-            return [None] * len(names)
+            return [(None, None)] * len(names)
         place = self.truth_root / below.rstrip("/") if below else self.truth_root
-        present = self._names(place)
+        present = self._files(place)
         stems = [self.truth_stem(os.path.splitext(name)[0]) for name in names]
-        chosen: list[str | None] = [None] * len(names)
+        chosen: list[Truth] = [(None, None)] * len(names)
         for end in reversed([end for lower in MASK_SUFFIXES for end in (lower, lower.upper())]):
-            for index in np.flatnonzero(present.contains(keys(stem + end for stem in stems))):
-                chosen[index] = str(place / (stems[index] + end))
+            at = present.index.find(keys(stem + end for stem in stems))
+            for index in np.flatnonzero(at >= 0):
+                chosen[index] = (str(place / (stems[index] + end)), present.version(at[index]))
         return chosen
 
-    def _names(self, place: Location) -> KeySet:
-        """The names in a folder of truths; one look serves a folder of images in several tables."""
-        if self._named[0] != place.path:
-            parts = _slices("", _list(place, place)[0]) if place.is_folder() else iter(())
-            self._named = (place.path, KeySet([keys(files["name"].to_pylist()) for _, files in parts]))
-        return self._named[1]
+    def _files(self, place: Location) -> _Files:
+        """A folder of truths; one look serves a folder of images in several tables."""
+        if self._truths_in[0] != place.path:
+            files = _list(place, place)[0] if place.is_folder() else FILES.empty_table()
+            self._truths_in = (place.path, _Files(files))
+        return self._truths_in[1]
+
+
+class _Files:
+    """The files of one folder, by name: 32 bytes each."""
+
+    def __init__(self, files: pa.Table) -> None:
+        self.index = KeyIndex(keys(files["name"]))
+        self.sizes, self.times = files["size"].to_numpy(), files["modified_ns"].to_numpy()
+        self.usable = files["status"].is_null().to_numpy()
+
+    def version(self, at: int) -> str | None:
+        """Of one of the files; None where it cannot be used as it is."""
+        return version(int(self.sizes[at]), int(self.times[at])) if self.usable[at] else None
 
 
 def stem_rule(rule: str | None) -> Callable[[str], str]:

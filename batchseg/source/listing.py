@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from batchseg.schema import IMAGES
+from batchseg.schema import IMAGES, PRIVATE
 
 # `truth` is null where no ground truth is meant. `status` and `error` are set where the listing alone shows
 # that the image cannot be used. A manifest's own columns stand to the right of these.
@@ -13,6 +13,7 @@ LISTING = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("truth", pa.string()),
+        pa.field("truth_version", pa.string()),
         pa.field("source_version", pa.string()),
         pa.field("size", pa.int64()),
         pa.field("status", pa.string()),
@@ -20,12 +21,4 @@ LISTING = pa.schema(
     ]
 )
 
-# what the last stage tells the driver beside a row of `images`
-PRIVATE = ("_pixels", "_seconds", "_precision")
-
-RESERVED = frozenset([*LISTING.names, *IMAGES.names, *PRIVATE])
-
-
-def version(size: int, modified_ns: int) -> str:
-    """What tells a changed file from an unchanged one without reading it."""
-    return f"{size}-{modified_ns}"
+RESERVED = frozenset([*LISTING.names, *IMAGES.names, *PRIVATE.names, "_kept"])

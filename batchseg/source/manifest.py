@@ -6,23 +6,26 @@ column is carried into the output. Bytes stay where they are: the listing holds 
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
 from batchseg.config.source import ManifestSource
 from batchseg.errors import SourceError
-from batchseg.source.listing import LISTING, RESERVED, version
+from batchseg.source.listing import LISTING, RESERVED
 from batchseg.source.parquet import as_source_error, open_dataset, parquet_files, unified_schema
-from batchseg.storage.embedded import place_of
+from batchseg.storage.embedded import column_values, place_of
 from batchseg.storage.location import is_uri, locate
+from batchseg.storage.versions import Versions, digest
 
 CONSUMED = ("image", "image_bytes", "id", "truth", "truth_bytes", "version")
 ROWS_A_TABLE = 8192
+
+Digests = dict[str, list[str | None]]  # by column, of the rows of a batch
 
 
 class Manifest:
@@ -38,6 +41,7 @@ class Manifest:
             self.columns = frozenset(self.given.names)
         self._check_columns()
         self.root = locate(source.root) if source.root else self.folder
+        self.versions = Versions()
         self.carried = [name for name in self.given.names if name not in CONSUMED]
         self.schema = pa.schema([*LISTING, *(_plain(self.given.field(name)) for name in self.carried)])
 
@@ -45,29 +49,37 @@ class Manifest:
         """The listing, in tables of bounded size, in the manifest's order. Raises SourceError."""
         left = self.source.limit
         with as_source_error(self.source.path):
-            for place, first_row, batch in self._batches():
+            for place, first_row, batch, digests in self._batches():
                 batch.validate(full=True)  # a damaged file can hold text that is none
-                table = self._listing(place, first_row, batch).slice(0, left)
+                table = self._listing(place, first_row, batch, digests).slice(0, left)
                 yield table
                 left = None if left is None else left - len(table)
                 if left == 0:
                     return
 
-    def _batches(self) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+    def _batches(self) -> Iterator[tuple[str, int, pa.RecordBatch, Digests]]:
         wanted = [name for name in self.given.names if name not in ("image_bytes", "truth_bytes")]
         for fragment in self.data.get_fragments():
             for group in fragment.split_by_row_group():
                 (info,) = group.row_groups
                 row, place = 0, place_of(self._uri(fragment.path), info.id)
+                digests = list(self._digests(place))
                 for batch in (
                     group.to_batches(self.given, columns=wanted, batch_size=ROWS_A_TABLE, use_threads=False)
                     if wanted
                     else _rows_alone(info.num_rows)
                 ):
-                    yield place, row, batch
+                    yield place, row, batch, {name: list(islice(each, len(batch))) for name, each in digests}
                     row += len(batch)
 
-    def _listing(self, place: str, first_row: int, batch: pa.RecordBatch) -> pa.Table:
+    def _digests(self, place: str) -> Iterator[tuple[str, Iterator[str | None]]]:
+        """Of the bytes in the columns that hold some, where nothing else tells a changed one."""
+        told = {"image_bytes"} if "version" in self.columns else set()
+        for name in ("image_bytes", "truth_bytes"):
+            if name in self.columns and name not in told:
+                yield name, map(digest, column_values(place, name))
+
+    def _listing(self, place: str, first_row: int, batch: pa.RecordBatch, digests: Digests) -> pa.Table:
         count = batch.num_rows
         rows = range(first_row, first_row + count)
         inside = [f"{place}:{row}" for row in rows]
@@ -77,12 +89,16 @@ class Manifest:
         truths = self._texts(batch, "truth")
         if truths:
             truths = [self._absolute(name) if name else None for name in truths]
+            truth_versions = [version for _, version in self.versions(truths)]
         elif "truth_bytes" in self.columns:
-            truths = list(inside)
+            truth_versions = digests["truth_bytes"]
+            truths = [at if held else None for at, held in zip(inside, truth_versions, strict=True)]
+        else:
+            truths = truth_versions = [None] * count
         ids = self._texts(batch, "id") or names or [f"{self._number(place)}/{row}" for row in rows]
         self._refuse_nulls("id", ids)
-        sizes, versions = self._versions(uris, self._texts(batch, "version"))
-        columns = [ids, uris, truths or [None] * count, versions, sizes, [None] * count, [None] * count]
+        sizes, versions = self._versions(uris, self._texts(batch, "version"), digests)
+        columns = [ids, uris, truths, truth_versions, versions, sizes, [None] * count, [None] * count]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)]
         carried = [batch[name].cast(self.schema.field(name).type) for name in self.carried]
         return pa.Table.from_arrays(arrays + carried, schema=self.schema)
@@ -90,13 +106,15 @@ class Manifest:
     def _texts(self, batch: pa.RecordBatch, name: str) -> list[Any]:
         return batch[name].cast(pa.string()).to_pylist() if name in batch.schema.names else []
 
-    def _versions(self, uris: list[str], given: list[Any]) -> tuple[list[int | None], list[str | None]]:
-        """A local file tells its own version; asking an object store for each would cost a request a row."""
-        if not self.root.is_local or "image_bytes" in self.columns:
-            return [None] * len(uris), given or [None] * len(uris)
-        stats = [_stat(uri) for uri in uris]
-        sizes = [stat.st_size if stat else None for stat in stats]
-        return sizes, given or [version(stat.st_size, stat.st_mtime_ns) if stat else None for stat in stats]
+    def _versions(
+        self, uris: list[str], given: list[Any], digests: Digests
+    ) -> tuple[list[int | None], list[str | None]]:
+        if "image_bytes" in self.columns:
+            return [None] * len(uris), given or digests["image_bytes"]
+        if given and not self.root.is_local:  # asking a store costs requests
+            return [None] * len(uris), given
+        found = self.versions(uris)
+        return [size for size, _ in found], given or [version for _, version in found]
 
     def _absolute(self, name: str) -> str:
         if is_uri(name):
@@ -169,10 +187,3 @@ def _plain(field: pa.Field) -> pa.Field:
     """A partition column comes as a dictionary; results hold the plain values."""
     kind = field.type
     return pa.field(field.name, kind.value_type if pa.types.is_dictionary(kind) else kind)
-
-
-def _stat(uri: str) -> os.stat_result | None:
-    try:
-        return None if is_uri(uri) else os.stat(uri)
-    except (OSError, ValueError):  # ValueError: a zero byte in the name
-        return None  # whoever reads the image says what is wrong with it

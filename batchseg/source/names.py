@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from batchseg.schema import Status
 from batchseg.source.listing import LISTING
-from batchseg.storage.keys import KeySet, keys
+from batchseg.storage.keys import Keys, KeySet, keys
 
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 900  # an object store's keys end at 1024, and the results folder's own path comes first
@@ -57,48 +57,52 @@ def mark(
     return table
 
 
-def owners_of(
-    shared: KeySet, tables: Iterable[pa.Table], is_done: Callable[[pa.Table], NDArray[np.bool_]]
-) -> dict[str, str]:
-    """Whose each shared mask is: the image's that has it from an earlier run, else the first in order."""
-    owners: dict[str, str] = {}
-    for table in tables if len(shared) else ():
-        done = is_done(table)
-        for index, mask, image_id in _sharing(table, shared):
-            if done[index]:
-                owners[mask] = image_id
-            else:
-                owners.setdefault(mask, image_id)
-    return owners
+class Owners:
+    """Whose each mask name is, so that no two images write the same.
 
+    A name belongs to the image that has it from an earlier run, else to the first that is listed with it.
 
-def _sharing(table: pa.Table, shared: KeySet) -> Iterator[tuple[int, str, str]]:
-    """Row, mask and id of the images whose mask others would write, too."""
-    for index in np.flatnonzero(shared.contains(keys(table["mask"].to_pylist())) & usable(table)):
-        yield int(index), table["mask"][int(index)].as_py(), table["id"][int(index)].as_py()
+    Args:
+        shared: the names that several listed images would have, as keys.
+        committed: for keys of names, the ids of the images that have them in the results, None for none.
+    """
 
+    def __init__(self, shared: KeySet, committed: Callable[[Keys], list[str | None]]) -> None:
+        self.shared, self.committed = shared, committed
+        self.first: dict[str, str] = {}
 
-def mark_collisions(table: pa.Table, shared: KeySet, owners: dict[str, str]) -> pa.Table:
-    """One image keeps a mask's name, and the others are told whose it is."""
-    late = np.zeros(len(table), dtype=bool)
-    for index, mask, image_id in _sharing(table, shared):
-        late[index] = owners[mask] != image_id
-    if not late.any():
-        return table
+    def settle(self, table: pa.Table) -> pa.Table:
+        """Mark the images whose mask's name is another's. Tables come in the order of the listing."""
+        masks = keys(table["mask"])
+        rows = np.flatnonzero(usable(table))
+        owners = dict(zip(rows.tolist(), self.committed(masks[rows]), strict=True))
+        taken: dict[int, str] = {}
+        shared = self.shared.contains(masks)
+        for row, owner in owners.items():
+            if owner is None and not shared[row]:
+                continue
+            mask, image_id = table["mask"][row].as_py(), table["id"][row].as_py()
+            owner = owner if owner is not None else self.first.setdefault(mask, image_id)
+            if owner != image_id:
+                taken[row] = owner
+        if not taken:
+            return table
 
-    def sentence(index: int) -> str:
-        mask = table["mask"][index].as_py()
-        return f"its mask would be {mask}, which belongs to {owners[mask]}; --mask-name full keeps both"
+        def sentence(row: int) -> str:
+            mask = table["mask"][row].as_py()
+            return f"its mask would be {mask}, which belongs to {taken[row]}; --mask-name full keeps both"
 
-    return mark(table, late, Status.NAME_COLLISION, sentence)
+        late = np.zeros(len(table), dtype=bool)
+        late[list(taken)] = True
+        return mark(table, late, Status.NAME_COLLISION, sentence)
 
 
 def usable(table: pa.Table) -> NDArray[np.bool_]:
     """Which rows will have a mask, as far as the listing can tell."""
-    statuses = table["status"].to_pylist()
-    return np.array([status is None or Status(status).concerns_truth for status in statuses], dtype=bool)
+    rows: NDArray[np.bool_] = table["status"].is_null().to_numpy()
+    return rows
 
 
 def mask_keys(table: pa.Table) -> NDArray[np.int64]:
     """The keys of the masks that the table's images will write."""
-    return keys(table["mask"].to_pylist())[usable(table)]
+    return keys(table["mask"])[usable(table)]

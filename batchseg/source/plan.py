@@ -7,17 +7,17 @@ object store holds the listing: ten million rows cost the driver only their keys
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
 from batchseg.errors import SourceError
 from batchseg.source.listing import LISTING
-from batchseg.source.names import mark_collisions, mask_keys, owners_of, with_mask_names
+from batchseg.source.names import mask_keys, with_mask_names
 from batchseg.storage.keys import KeySet, keys, repeated
 from batchseg.storage.location import Location, locate
 
@@ -43,8 +43,8 @@ class Plan:
     @property
     def carried(self) -> pa.Schema:
         """The manifest's own columns."""
-        own = [column for column in self.schema if column.name not in (*LISTING.names, "mask")]
-        return pa.schema(own)
+        ours = (*LISTING.names, "mask", "_row", "_kept")
+        return pa.schema([column for column in self.schema if column.name not in ours])
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Listing:
 
     def ids(self) -> KeySet:
         """The ids of all images."""
-        return KeySet(keys(table["id"].to_pylist()) for table in self.tables())
+        return KeySet(keys(table["id"]) for table in self.tables())
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows as they were listed."""
@@ -79,7 +79,7 @@ def write_listing(tables: Iterable[pa.Table], path: Location, mask_name: str) ->
             table = with_mask_names(table, mask_name)
             writer = writer or pa.ipc.new_file(stream, table.schema)
             writer.write_table(table)
-            ids.append(keys(table["id"].to_pylist()))
+            ids.append(keys(table["id"]))
             masks.append(mask_keys(table))
             _count(listing, table)
         if writer:
@@ -89,28 +89,42 @@ def write_listing(tables: Iterable[pa.Table], path: Location, mask_name: str) ->
     return listing
 
 
-def write_remaining(
-    listing: Listing, path: Location, is_done: Callable[[pa.Table], NDArray[np.bool_]]
-) -> Listing:
-    """What is not done, with the names of the masks settled."""
-    owners = owners_of(listing.shared_masks, listing.tables(), is_done)
-    marked = (mark_collisions(table, listing.shared_masks, owners) for table in listing.tables())
-    remaining, writer = Listing(path), None
+def write_chosen(tables: Iterable[pa.Table], path: Location) -> Listing:
+    """Some of the listed rows, as a listing of their own."""
+    chosen, writer = Listing(path), None
     with path.filesystem.open_output_stream(path.path) as stream:
-        for table in regrouped(table.filter(pa.array(~is_done(table))) for table in marked):
+        for table in regrouped(tables):
             writer = writer or pa.ipc.new_file(stream, table.schema)
             writer.write_table(table)
-            _count(remaining, table)
+            _count(chosen, table)
         if writer:
             writer.close()
-    return remaining
+    return chosen
 
 
-def write_plan(remaining: Listing, path: Location, chunk_rows: int) -> Plan:
-    """Cut it into chunks of at most `chunk_rows` images and about 16 MiB of files."""
+def write_plan(chosen: Listing, path: Location, chunk_rows: int, first: int = 0) -> Plan:
+    """Cut it into chunks of at most `chunk_rows` images and 16 MiB of files; rows count from `first`."""
+    return _write_chunks(_numbered(chosen.tables(), first), path, chunk_rows)
+
+
+def write_rest(plan: Plan, rows: Sequence[int], path: Location, chunk_rows: int) -> Plan:
+    """The rows of a plan that are left over, by their numbers, in chunks of another size."""
+    wanted = pa.array(rows, pa.int64())
+    tables = (plan.read(chunk) for chunk in range(plan.chunks))
+    left = (table.filter(pc.is_in(table["_row"], wanted)) for table in tables)
+    return _write_chunks(regrouped(table for table in left if len(table)), path, chunk_rows)
+
+
+def _numbered(tables: Iterable[pa.Table], first: int) -> Iterator[pa.Table]:
+    for table in tables:
+        yield table.append_column("_row", pa.array(range(first, first + len(table)), pa.int64()))
+        first += len(table)
+
+
+def _write_chunks(tables: Iterable[pa.Table], path: Location, chunk_rows: int) -> Plan:
     chunks, schema, writer = 0, LISTING, None
     with path.filesystem.open_output_stream(path.path) as stream:
-        for table in remaining.tables():
+        for table in tables:
             schema = table.schema
             writer = writer or pa.ipc.new_file(stream, schema)
             for chunk in _chunks(table, chunk_rows):

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from batchseg.errors import RowFault
-from batchseg.schema import Status
+from batchseg.schema import Status, TruthStatus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,15 +25,20 @@ class Item:
     """What is known of one image so far. A stage fills its own fields and frees what nobody reads later.
 
     Attributes:
-        row: the plan's row: id, uri, truth, source_version, mask, and the manifest's own columns.
-        fault: what went wrong last. Once the image itself has failed, the stages let it pass untouched.
+        row: the plan's row: id, uri, truth and the versions of both, mask, and the manifest's own columns.
+        kept: what the results folder holds of its mask already, where it is only scored; see `plan.KEPT`.
+        fault: what went wrong with the image. Once there is one, the stages let it pass untouched.
+        truth_fault: what went wrong with its truth, which takes nothing from the mask.
         image_HWC: uint8 RGB, from decode to prepare.
         precision: what the model computed in.
+        left_over: time was up before it was begun.
         seconds: what each stage spent on it.
     """
 
     row: dict[str, Any]
+    kept: dict[str, Any] | None = None
     fault: RowFault | None = None
+    truth_fault: RowFault | None = None
     size_hw: tuple[int, int] | None = None
     image_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None
@@ -41,6 +46,7 @@ class Item:
     matrix: ConfusionMatrix | None = None
     has_truth: bool = False
     precision: str | None = None
+    left_over: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -48,12 +54,12 @@ class Item:
         """An item with the fault the listing may have found already."""
         status = row.pop("status")
         error = row.pop("error")
-        return cls(row, RowFault(Status(status), error) if status else None)
+        return cls(row, row.pop("_kept", None), RowFault(Status(status), error) if status else None)
 
     @property
     def alive(self) -> bool:
-        """False once the image itself has failed; a fault of its truth alone lets it go on."""
-        return self.fault is None or self.fault.status.concerns_truth
+        """False once the image has failed."""
+        return self.fault is None
 
     @property
     def nbytes(self) -> int:
@@ -66,8 +72,13 @@ class Item:
         return sum(sizes)
 
     @property
-    def status(self) -> Status:
-        return self.fault.status if self.fault else Status.OK
+    def truth_status(self) -> TruthStatus | None:
+        """What became of its truth; None where the image failed, for then nobody looked."""
+        if not self.alive:
+            return None
+        if self.truth_fault is not None:
+            return TruthStatus(self.truth_fault.status)
+        return TruthStatus.OK if self.has_truth else TruthStatus.NONE
 
 
 Stage = Callable[[Iterator[Item]], Iterator[Item]]

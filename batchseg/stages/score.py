@@ -12,7 +12,7 @@ from batchseg.errors import RowFault
 from batchseg.images.decode import decode_labels
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.schema import Status
+from batchseg.schema import TruthStatus
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.storage.reader import Reader, truth_reader
 
@@ -28,11 +28,11 @@ def score(label_map: LabelMap, limits: Limits) -> Stage:
         labels_HW = item.prediction.labels_HW
         truth_HW: Labels | None = None
         try:
-            if item.fault is None and item.row["truth"] is not None:
+            if item.row["truth"] is not None:
                 truth_HW = read_truth(reader, label_map, limits, item.row["truth"])
                 check_truth_size(truth_HW, labels_HW.shape)
         except RowFault as fault:
-            item.fault, truth_HW = fault, None
+            item.truth_fault, truth_HW = fault, None
         item.has_truth = truth_HW is not None
         item.matrix = ConfusionMatrix.from_maps(labels_HW, truth_HW, label_map.num_classes)
 
@@ -49,6 +49,6 @@ def check_truth_size(truth_HW: Labels, image_hw: tuple[int, ...]) -> None:
     if truth_HW.shape != image_hw:
         (truth_h, truth_w), (height, width) = truth_HW.shape, image_hw
         raise RowFault(
-            Status.TRUTH_MISMATCH,
+            TruthStatus.MISMATCH,
             f"the image is {width} x {height} pixels, its truth {truth_w} x {truth_h}",
         )

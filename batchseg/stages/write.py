@@ -1,9 +1,11 @@
-"""Sink: masks into the results folder, and what is known of each image as a row of a table."""
+"""Write: masks into the results folder, and what is known of each image as a row of a table."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from io import BytesIO
 from typing import Any
@@ -18,30 +20,36 @@ from batchseg.errors import OutputError, RowFault
 from batchseg.images.decode import decode_image
 from batchseg.images.encode import encode_png, overlay
 from batchseg.labels.label_map import LabelMap
-from batchseg.schema import IMAGES, Status
+from batchseg.schema import IMAGES, PRIVATE, Status
 from batchseg.stages.item import Item, Stage, for_each
-from batchseg.storage.location import Location, locate
+from batchseg.storage.location import Location
+from batchseg.storage.lock import Lock
 from batchseg.storage.reader import image_reader
 
-# What a worker hands to the driver: a row of `images`, its part of `pixels`, and where the time went.
-SPARSE = pa.list_(
-    pa.struct([("truth", pa.int32()), ("predicted", pa.int32()), ("pixels", pa.int64())]),
-)
-SECONDS = pa.map_(pa.string(), pa.float64())
+
+@dataclass(frozen=True)
+class Stamp:
+    """What every row of a run says: the model, the two keys, and the run itself."""
+
+    model: str | None
+    fingerprint: str
+    score_fingerprint: str
+    run_id: str
 
 
 def row_schema(carried: pa.Schema) -> pa.Schema:
     """The schema of the rows that leave the last stage; `carried` are the manifest's own columns."""
-    private = [("_pixels", SPARSE), ("_seconds", SECONDS), ("_precision", pa.string())]
-    return pa.schema([*IMAGES, *carried, *(pa.field(name, kind) for name, kind in private)])
+    return pa.schema([*IMAGES, *carried, *PRIVATE])
 
 
-def write_mask(results: str, label_map: LabelMap) -> Stage:
-    """Write every prediction as a palette PNG below masks/."""
-    write = _writer(locate(results) / "masks")
+def write_mask(results: Location, label_map: LabelMap, lock: Lock | None = None) -> Stage:
+    """Write every prediction as a palette PNG below masks/, for as long as the folder's lock is ours."""
+    write = _writer(results / "masks")
 
     def work(item: Item) -> None:
         assert item.prediction is not None
+        if lock is not None:
+            lock.check_now_and_then()
         write(
             item.row["mask"], encode_png(item.prediction.labels_HW, label_map.colours, label_map.ignore_index)
         )
@@ -49,9 +57,9 @@ def write_mask(results: str, label_map: LabelMap) -> Stage:
     return for_each("write", work)
 
 
-def write_overlay(results: str, label_map: LabelMap, limits: Limits) -> Stage:
+def write_overlay(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
     """Write every image with its mask in colour below overlays/. Decodes again, for the image was freed."""
-    write = _writer(locate(results) / "overlays")
+    write = _writer(results / "overlays")
     reader = image_reader()
 
     def work(item: Item) -> None:
@@ -62,34 +70,51 @@ def write_overlay(results: str, label_map: LabelMap, limits: Limits) -> Stage:
     return for_each("overlay", work)
 
 
-def to_table(items: Iterable[Item], schema: pa.Schema, stamp: dict[str, str | None]) -> pa.Table:
-    """Rows for the driver; `stamp` holds model, fingerprint and run_id."""
+def to_table(items: Iterable[Item], schema: pa.Schema, stamp: Stamp) -> pa.Table:
+    """Rows for the driver."""
     return pa.Table.from_pylist([_row(item, stamp) for item in items], schema=schema)
 
 
-def _row(item: Item, stamp: dict[str, str | None]) -> dict[str, Any]:
+def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
+    truth_status = item.truth_status
+    fault = item.fault or item.truth_fault
+    matrix = item.matrix if item.alive and item.has_truth else None
+    return {
+        **item.row,
+        **(item.kept or _mask_side(item, stamp)),
+        "run_id": stamp.run_id,
+        "status": item.fault.status.value if item.fault else Status.OK.value,
+        "error": str(fault) if fault else None,
+        "has_truth": matrix is not None,
+        **(matrix.summary() if matrix else {}),
+        "truth_pixels": matrix.truth_pixels if matrix else None,
+        "truth_status": truth_status.value if truth_status else None,
+        "truth_version": item.row["truth_version"] if truth_status else None,
+        "score_fingerprint": stamp.score_fingerprint if matrix or item.truth_fault else None,
+        "finished_at": datetime.now(timezone.utc),
+        "_pixels": _sparse(item) if item.alive else None,
+        "_seconds": list(item.seconds.items()),
+        "_precision": item.precision,
+        "_left_over": item.left_over,
+    }
+
+
+def _mask_side(item: Item, stamp: Stamp) -> dict[str, Any]:
+    """What is known of the mask; the columns of `plan.KEPT`."""
     height, width = item.size_hw or (None, None)
     confidence = item.prediction.confidence if item.prediction else None
     return {
-        **item.row,
-        **stamp,
-        "status": item.status.value,
-        "error": str(item.fault) if item.fault else None,
+        "source_version": item.row["source_version"],
+        "model": stamp.model,
+        "fingerprint": stamp.fingerprint,
         "height": height,
         "width": width,
         "mask": f"masks/{item.row['mask']}" if "write" in item.seconds and item.alive else None,
-        "has_truth": item.has_truth,
-        **(item.matrix.summary() if item.matrix and item.has_truth else {}),
-        "truth_pixels": item.matrix.truth_pixels if item.matrix and item.has_truth else None,
         "confidence_mean": confidence.mean if confidence else None,
         "entropy_mean": confidence.entropy_mean if confidence else None,
         "entropy_p95": confidence.entropy_p95 if confidence else None,
         "low_confidence_fraction": confidence.low_fraction if confidence else None,
         "segment_s": item.seconds.get("segment"),
-        "finished_at": datetime.now(timezone.utc),
-        "_pixels": _sparse(item) if item.alive else None,
-        "_seconds": list(item.seconds.items()),
-        "_precision": item.precision,
     }
 
 
@@ -113,6 +138,10 @@ def _encode_rgb(image_HWC: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
+# a name that stands for a folder, or a file where a folder should be; a full disk is neither
+_TAKEN = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+
+
 def _writer(root: Location) -> Callable[[str, bytes], None]:
     made: set[str] = set()
 
@@ -124,7 +153,7 @@ def _writer(root: Location) -> Callable[[str, bytes], None]:
                 made.add(target.parent.path)
             target.write(data)
         except OSError as exc:
-            if os.path.isdir(target.path) or not target.parent.is_folder():
+            if exc.errno in _TAKEN or os.path.isdir(target.path):
                 # a folder called a.png beside an image a.jpg: rare, and only this image's trouble
                 raise RowFault(
                     Status.NAME_COLLISION, f"its mask {below} is taken by a folder or a file"

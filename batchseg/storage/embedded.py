@@ -47,7 +47,7 @@ class EmbeddedReader:
             raise FileNotFoundError(uri)
         group, row = (match["file"], match["group"]), int(match["row"])
         if group != self._group or (row < self._next and row not in self._passed):
-            self._group, self._rows, self._next = group, self._open(*group), 0
+            self._group, self._rows, self._next = group, column_values("#".join(group), self.column), 0
             self._passed, self._passed_bytes = {}, 0
         try:
             return self._passed[row] if row in self._passed else self._advance(row)
@@ -66,17 +66,20 @@ class EmbeddedReader:
                 self._passed_bytes -= len(self._passed.pop(next(iter(self._passed))) or b"")
         raise OSError("the manifest no longer has this row")
 
-    def _open(self, file: str, group: str) -> Iterator[bytes | None]:
-        place = locate(file)
-        with (
-            place.filesystem.open_input_file(place.path) as source,
-            # as a stream: a row group may hold more bytes than there is memory
-            pq.ParquetFile(source, pre_buffer=False, buffer_size=2**20) as parquet,
-        ):
-            if self.column not in parquet.schema_arrow.names:
-                raise OSError(f"the manifest no longer has the column {self.column}")
-            for batch in parquet.iter_batches(_ROWS_A_READ, [int(group)], [self.column]):
-                yield from (_as_bytes(value) for value in batch.column(0))
+
+def column_values(place: str, column: str) -> Iterator[bytes | None]:
+    """The bytes in one column of a row group, by the group's address. Raises OSError, pa.ArrowException."""
+    file, _, group = place.rpartition("#")
+    located = locate(file)
+    with (
+        located.filesystem.open_input_file(located.path) as source,
+        # as a stream: a row group may hold more bytes than there is memory
+        pq.ParquetFile(source, pre_buffer=False, buffer_size=2**20) as parquet,
+    ):
+        if column not in parquet.schema_arrow.names:
+            raise OSError(f"the manifest no longer has the column {column}")
+        for batch in parquet.iter_batches(_ROWS_A_READ, [int(group)], [column]):
+            yield from (_as_bytes(value) for value in batch.column(0))
 
 
 def _as_bytes(value: pa.Scalar) -> bytes | None:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from batchseg.errors import ConfigError
+from batchseg.errors import ConfigError, OutputError
 
 TEMPORARY = ".tmp-"
 # tries of one request to S3, with growing pauses: it may be away for half a minute
@@ -134,6 +134,14 @@ class Location:
             raise
 
     @plain_errors()
+    def move(self, to: Location) -> None:
+        """Give the file another name, in place of what bears it; on a local disk in one step."""
+        if self.is_local:
+            os.replace(self.path, to.path)
+        else:
+            self.filesystem.move(self.path, to.path)
+
+    @plain_errors()
     def delete(self) -> None:
         """Remove the file if it is there."""
         with suppress(FileNotFoundError):
@@ -155,6 +163,15 @@ class Location:
         found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         paths = sorted(item.path for item in found if item.type == fs.FileType.File)
         return [replace(self, path=path) for path in paths if path.endswith(suffix)]
+
+
+@contextmanager
+def output_errors(root: Location) -> Iterator[None]:
+    """What the file system refuses below a folder that is written, as one sentence. Raises OutputError."""
+    try:
+        yield
+    except OSError as exc:
+        raise OutputError(f"{root}: cannot be written: {exc.strerror or exc}") from exc
 
 
 def temporary_name() -> str:

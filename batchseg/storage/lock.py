@@ -1,4 +1,9 @@
-"""One run at a time in a results folder."""
+"""One writer at a time in a folder.
+
+A lock is a small file that its holder writes anew every ten seconds. It is taken over when its process is
+gone from this machine, or when the file is older than a minute by the clock of the storage itself: the
+clocks of two machines are never compared. A holder that slept finds out before it commits, and stops.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +14,73 @@ import platform
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from threading import Event, Thread
-from time import sleep, time
+from time import monotonic, sleep
 from typing import Any
 
 from batchseg.errors import OutputError
-from batchseg.storage.location import Location
+from batchseg.storage.location import Location, temporary_name
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
 SETTLE_S = 1.0
-FACTS = {"host": str, "pid": int, "started_at": str, "token": str, "seen": float}
+LOOK_AGAIN_S = 1.0
+FACTS = {"host": str, "pid": int, "started_at": str, "token": str}
+
+
+@dataclass
+class Lock:
+    """A lock that is held, or was: travels to workers, who ask as its driver does.
+
+    Attributes:
+        folder: what it locks.
+        token: tells this holder from any other.
+    """
+
+    folder: Location
+    token: str
+    looked_at: float = 0.0
+
+    def check(self) -> None:
+        """Raises OutputError where another run has taken the folder over."""
+        holder = _read(self.folder / ".lock")
+        if holder is None or holder["token"] != self.token:
+            by = f" by process {holder['pid']} on {holder['host']}" if holder else ""
+            raise OutputError(
+                f"{self.folder}: this run was silent for so long that the folder was taken over{by}; what it "
+                "committed until then stays, and the same command goes on once the other run has ended"
+            )
+
+    def check_now_and_then(self) -> None:
+        """The same, at most once a second: for what is done for every image."""
+        if monotonic() - self.looked_at >= LOOK_AGAIN_S:
+            self.check()
+            self.looked_at = monotonic()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Nobody on this machine takes the lock over meanwhile. Raises OutputError where it is lost."""
+        with _one_by_one(self.folder):
+            self.check()
+            yield
 
 
 @contextmanager
-def exclusive(root: Location) -> Iterator[None]:
-    """Hold the folder's lock, and show every ten seconds that its holder lives.
-
-    A lock is taken over when its process is gone from this machine, or when it has been silent for a minute.
-    Raises OutputError while another run holds it.
-    """
+def exclusive(root: Location) -> Iterator[Lock]:
+    """Hold the folder's lock. Raises OutputError while another run holds it."""
     place, ours = root / ".lock", _owner()
     _acquire(place, ours)
-    stop = Event()
-    beat = Thread(target=_keep_alive, args=(place, ours, stop), daemon=True)
+    lock, stop = Lock(root, ours["token"]), Event()
+    beat = Thread(target=_keep_alive, args=(lock, ours, stop), daemon=True)
     beat.start()
     try:
-        yield
+        yield lock
     finally:
         stop.set()
         beat.join()
-        if _held_by(place, ours):
+        with suppress(OutputError, OSError), lock.kept():  # what another took over is not ours to remove
             place.delete()
 
 
@@ -55,7 +95,7 @@ def _acquire(place: Location, ours: dict[str, Any]) -> None:
             if _create(place, ours):
                 return
             holder = _read(place)
-            if holder is not None and _alive(holder):
+            if holder is not None and _alive(place, holder):
                 raise OutputError(
                     f"{place.parent}: another run writes here (process {holder['pid']} on {holder['host']}, "
                     f"since {holder['started_at']}); wait for it, or choose another --output"
@@ -90,18 +130,14 @@ def _create(place: Location, ours: dict[str, Any]) -> bool:
     if place.is_local:
         try:
             with open(place.path, "x", encoding="utf-8") as file:
-                file.write(_beat(ours))
+                file.write(json.dumps(ours))
         except FileExistsError:
             return False
         return True
     if place.exists():
         return False
-    place.write(_beat(ours).encode())
+    place.write(json.dumps(ours).encode())
     sleep(SETTLE_S)  # of two that saw no lock, the one whose write came last holds it
-    return _held_by(place, ours)
-
-
-def _held_by(place: Location, ours: dict[str, Any]) -> bool:
     held = _read(place)
     return held is not None and bool(held["token"] == ours["token"])
 
@@ -120,11 +156,22 @@ def _read(place: Location) -> dict[str, Any] | None:
     return held
 
 
-def _alive(holder: dict[str, Any]) -> bool:
+def _alive(place: Location, holder: dict[str, Any]) -> bool:
     if holder["host"] == platform.node() and not _process_exists(holder["pid"]):
         return False
-    seen: float = holder["seen"]
-    return time() - seen < STALE_S
+    return _age_s(place) < STALE_S
+
+
+def _age_s(place: Location) -> float:
+    """Seconds since the lock was written, by the clock that dates the files there."""
+    probe = place.parent / temporary_name()
+    try:
+        probe.write(b"")
+        now_ns, written_ns = probe.info().mtime_ns, place.info().mtime_ns
+    finally:
+        probe.delete()
+    # without times of change nothing tells that the holder is dead
+    return (now_ns - written_ns) / 1e9 if now_ns and written_ns else 0.0
 
 
 def _process_exists(pid: int) -> bool:
@@ -137,11 +184,12 @@ def _process_exists(pid: int) -> bool:
     return True
 
 
-def _keep_alive(place: Location, ours: dict[str, Any], stop: Event) -> None:
+def _keep_alive(lock: Lock, ours: dict[str, Any], stop: Event) -> None:
     while not stop.wait(HEARTBEAT_S):
-        with suppress(OSError):  # a full disk or a slow network: the next beat may come through
-            place.write(_beat(ours).encode())
-
-
-def _beat(ours: dict[str, Any]) -> str:
-    return json.dumps({**ours, "seen": time()})
+        try:
+            with lock.kept():
+                (lock.folder / ".lock").write(json.dumps(ours).encode())
+        except OSError:  # a full disk or a slow network: the next beat may come through
+            continue
+        except OutputError:  # taken over: the next commit says so
+            return

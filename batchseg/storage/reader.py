@@ -8,7 +8,7 @@ import stat
 import pyarrow as pa
 
 from batchseg.errors import ConfigError, RowFault
-from batchseg.schema import Status
+from batchseg.schema import Status, TruthStatus
 from batchseg.storage.embedded import EmbeddedReader, is_embedded
 from batchseg.storage.location import is_uri, locate
 
@@ -22,7 +22,7 @@ class Reader:
         broken: the status of a file that cannot be read.
     """
 
-    def __init__(self, column: str, missing: Status, broken: Status) -> None:
+    def __init__(self, column: str, missing: Status | TruthStatus, broken: Status | TruthStatus) -> None:
         self.embedded = EmbeddedReader(column)
         self.missing, self.broken = missing, broken
 
@@ -63,4 +63,4 @@ def image_reader() -> Reader:
 
 
 def truth_reader() -> Reader:
-    return Reader("truth_bytes", Status.TRUTH_MISSING, Status.TRUTH_UNREADABLE)
+    return Reader("truth_bytes", TruthStatus.MISSING, TruthStatus.UNREADABLE)

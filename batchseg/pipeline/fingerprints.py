@@ -1,0 +1,38 @@
+"""What a mask and a score are computed with, as one hash each: the rule, once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from batchseg.labels.label_map import LabelMap
+from batchseg.segmentors.base import Checkpoint
+
+
+def mask_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: str) -> str:
+    """Of the model and of every setting that changes a mask.
+
+    Args:
+        precision: as asked for, not as resolved: a night on another machine continues the same results.
+    """
+    return _digest([checkpoint.fingerprint, label_map.mask_fingerprint, precision])
+
+
+def score_fingerprint(label_map: LabelMap) -> str:
+    """Of how truths are read."""
+    return _digest([label_map.truth_fingerprint])
+
+
+def single_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: str) -> str:
+    """What stood for both in results folders of batchseg 0.1, which are carried on."""
+    return _digest([checkpoint.fingerprint, label_map.single_fingerprint, precision])
+
+
+def existing_fingerprint(label_map: LabelMap) -> str:
+    """Of how existing masks are read, in place of a model."""
+    return f"masks-{_digest([label_map.truth_fingerprint])}"
+
+
+def _digest(facts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

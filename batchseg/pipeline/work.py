@@ -1,0 +1,91 @@
+"""What a run has to do: which listed images have no mask, and which have no score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from batchseg.results.ledger import KEPT, Key, Ledger, Places, Rows
+from batchseg.source.names import Owners
+from batchseg.source.plan import Listing, write_chosen
+from batchseg.storage.location import Location
+
+DONE, SEGMENT, SCORE = range(3)
+
+
+@dataclass
+class Work:
+    """The listed images held against the ledger, [N] each.
+
+    Attributes:
+        todo: uint8, one of DONE, SEGMENT and SCORE.
+        at: each one's row in the ledger, or -1.
+    """
+
+    listing: Listing
+    ledger: Ledger
+    todo: NDArray[np.uint8]
+    at: Places
+
+    @classmethod
+    def of(cls, listing: Listing, ledger: Ledger, key: Key) -> Work:
+        """Judge every listed image, one table at a time."""
+        todo, at = [np.empty(0, np.uint8)], [np.empty(0, np.intp)]
+        for table in listing.tables():
+            verdict = ledger.judge(table, key)
+            todo.append(np.where(verdict.segmented, np.where(verdict.scored, DONE, SCORE), SEGMENT))
+            at.append(verdict.at)
+        return cls(listing, ledger, np.concatenate(todo).astype(np.uint8), np.concatenate(at))
+
+    def count(self, what: int) -> int:
+        """How many images there is this to do for."""
+        return int(np.count_nonzero(self.todo == what))
+
+    def replaced(self) -> Rows:
+        """The ledger's rows whose image is segmented anew."""
+        rows = np.zeros(len(self.ledger), bool)
+        rows[self.at[(self.todo == SEGMENT) & (self.at >= 0)]] = True
+        return rows
+
+    def drop(self, rows: Rows) -> int:
+        """Take rows out of the ledger, before any work begins; how many. Raises OutputError."""
+        moved = np.where(rows, -1, np.cumsum(~rows) - 1)
+        self.at = np.where(self.at >= 0, moved[self.at] if len(moved) else -1, -1)
+        return self.ledger.drop(rows)
+
+    def to_segment(self, folder: Location) -> Listing:
+        """The images without a mask, with the names of their masks settled."""
+        owners = Owners(self.listing.shared_masks, self.ledger.owners)
+        chosen = (owners.settle(table) for table in self._chosen(SEGMENT))
+        return write_chosen(chosen, folder / "segment.arrow")
+
+    def not_done(self, folder: Location) -> Listing:
+        """All images that there is something to do for, where the masks are the source."""
+        return write_chosen(self._chosen(SEGMENT, SCORE), folder / "score.arrow")
+
+    def to_score(self, folder: Location) -> Listing:
+        """The images whose mask is there, with all that is known of it in `_kept`."""
+        kept = self.ledger.values(self.at[self.todo == SCORE], KEPT)
+        return write_chosen(self._with_kept(kept), folder / "score.arrow")
+
+    def _with_kept(self, kept: pa.Table) -> Iterator[pa.Table]:
+        first = 0
+        for table in self._chosen(SCORE):
+            columns = kept.slice(first, len(table)).combine_chunks()
+            structs = pa.StructArray.from_arrays(
+                [columns[name].combine_chunks() for name in KEPT], names=list(KEPT)
+            )
+            yield table.append_column("_kept", structs)
+            first += len(table)
+
+    def _chosen(self, *what: int) -> Iterator[pa.Table]:
+        first = 0
+        for table in self.listing.tables():
+            rows = np.flatnonzero(np.isin(self.todo[first : first + len(table)], what))
+            first += len(table)
+            if len(rows):
+                yield table.take(pa.array(rows))

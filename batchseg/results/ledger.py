@@ -1,0 +1,284 @@
+"""The ledger: every question about what is committed in a results folder, answered here.
+
+    mask key   = image version x model fingerprint
+    score key  = mask key x truth version x fingerprint of the label map's truth side
+
+It is read once, under the folder's lock, and knows of each row what the keys need: about 60 bytes an image.
+What a run will replace it drops before work begins, rows first and then the masks that no row names any
+more. So rows and masks of different keys never lie together, wherever a run is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from batchseg.results.masks import below_masks, delete_unnamed, write_names
+from batchseg.results.merge import merge_parts, mergeable
+from batchseg.results.rewrite import replace_parts
+from batchseg.results.tables import read_images, read_part, with_fingerprints
+from batchseg.schema import Status, TruthStatus
+from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
+from batchseg.storage.location import Location, output_errors
+
+Rows = NDArray[np.bool_]
+Places = NDArray[np.intp]
+
+READ = (
+    "id",
+    "mask",
+    "source_version",
+    "fingerprint",
+    "status",
+    "truth_status",
+    "truth_version",
+    "score_fingerprint",
+)
+# what a row that is only scored anew keeps: all that is known of its mask
+KEPT = (
+    "source_version",
+    "model",
+    "fingerprint",
+    "height",
+    "width",
+    "mask",
+    "confidence_mean",
+    "entropy_mean",
+    "entropy_p95",
+    "low_confidence_fraction",
+    "segment_s",
+)
+# what the keys need of a row: keys of texts, numbers of fingerprints, and the place in TruthStatus
+ROW = np.dtype(
+    [
+        ("id", np.int64),
+        ("mask", np.int64),
+        ("version", np.int64),
+        ("truth_version", np.int64),
+        ("model", np.int32),
+        ("score", np.int32),
+        ("ok", np.bool_),
+        ("truth", np.uint8),
+    ]
+)
+TRUTHS = [None, *(status.value for status in TruthStatus)]
+GOING = "going.arrow"  # masks whose rows are being dropped
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a run would compute its masks and scores with.
+
+    Attributes:
+        mask: fingerprint of the model and of every setting that changes a mask.
+        score: fingerprint of how truths are read.
+        has_files: whether masks are files below masks/, as they are not where existing ones are scored.
+    """
+
+    mask: str
+    score: str
+    has_files: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is committed of some listed images, [N] each.
+
+    Attributes:
+        at: each one's row in the ledger, or -1.
+        segmented: its mask is there, of this version of the image and of this model.
+        scored: so is its score, of this version of the truth; where no truth is meant, there is none.
+    """
+
+    at: Places
+    segmented: Rows
+    scored: Rows
+
+
+class Ledger:
+    """The committed rows of a results folder, in the order of its parts; of an image the last one counts.
+
+    Attributes:
+        parts: the name of each part, and how many rows it has.
+        rows: what the keys need of each row; see ROW.
+        names: the fingerprints that the rows number.
+    """
+
+    def __init__(self, root: Location, renamed: Mapping[str, str] | None = None) -> None:
+        """Read every part of `images` once; `renamed` are fingerprints, old to new. Raises OutputError."""
+        self.root = root
+        self.parts: dict[str, int] = {}
+        self.rows = np.empty(0, ROW)
+        self.names: dict[str | None, int] = {None: 0}
+        found = []
+        for part in (root / "images").files(".parquet"):
+            found.append(self._rows_of(with_fingerprints(read_images(part, READ), renamed or {})))
+            self.parts[part.name] = len(found[-1])
+        self._set(np.concatenate([self.rows, *found]))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    # -- questions
+
+    def fingerprints(self) -> set[str]:
+        """The models that made the masks."""
+        used = set(np.unique(self.rows["model"][self.rows["ok"]]).tolist())
+        return {name or "" for name, code in self.names.items() if code in used}
+
+    def of_other_models(self, fingerprint: str) -> Rows:
+        """The rows whose mask another model made."""
+        others: Rows = self.rows["ok"] & (self.rows["model"] != self.names.get(fingerprint, -1))
+        return others
+
+    def unlisted(self, ids: KeySet) -> Rows:
+        """The rows whose image is not among these."""
+        return ~ids.contains(self.rows["id"])
+
+    def judge(self, table: pa.Table, key: Key) -> Verdict:
+        """Hold listed images against what is committed of them."""
+        at = self._by_id.find(keys(table["id"]))
+        nothing = np.zeros(len(table), bool)
+        if not len(self):
+            return Verdict(at, nothing, nothing)
+        rows = self.rows[np.where(at >= 0, at, 0)]
+        # a file of an unknown version may be any other by now
+        versions, truths = keys(table["source_version"]), keys(table["truth_version"])
+        segmented = (at >= 0) & rows["ok"] & (rows["version"] == versions) & (versions != NULL)
+        segmented &= rows["model"] == self.names.get(key.mask, -1)
+        if key.has_files:
+            segmented &= rows["mask"] != NULL
+        same = (rows["truth"] == TRUTHS.index("ok")) & (rows["truth_version"] == truths) & (truths != NULL)
+        same &= rows["score"] == self.names.get(key.score, -1)
+        meant = table["truth"].is_valid().to_numpy()
+        without = rows["truth"] == TRUTHS.index("none")
+        return Verdict(at, segmented, segmented & np.where(meant, same, without))
+
+    def owners(self, masks: Keys) -> list[str | None]:
+        """The id of the image that each mask belongs to, or None; by the keys of paths below masks/."""
+        at = np.where(masks == NULL, -1, self._by_mask.find(masks))
+        owned = np.flatnonzero(at >= 0)
+        found: list[str | None] = [None] * len(masks)
+        names = self.values(at[owned], ["id"])["id"].to_pylist() if len(owned) else []
+        for place, name in zip(owned.tolist(), names, strict=True):
+            found[place] = name
+        return found
+
+    def masks(self) -> KeySet:
+        """The masks that a row names, by their paths below masks/."""
+        return KeySet([self.rows["mask"]])
+
+    def values(self, places: Places, columns: Iterable[str]) -> pa.Table:
+        """Some columns of some rows, in the order of `places`, read again: the ledger keeps no text."""
+        order = np.argsort(places, kind="stable")
+        wanted, tables = places[order], []
+        for part, start, stop in self._extents():
+            first, last = np.searchsorted(wanted, [start, stop])
+            if last > first:
+                table = read_images(self.root / "images" / part, list(columns))
+                tables.append(table.take(pa.array(wanted[first:last] - start)))
+        back = np.empty(len(places), np.int64)
+        back[order] = np.arange(len(places))
+        return pa.concat_tables(tables).take(pa.array(back)) if tables else pa.table({})
+
+    # -- changes, under the folder's lock
+
+    def drop(self, rows: Rows) -> int:
+        """Take rows away, then the masks that no row names any more; how many rows. Raises OutputError."""
+        if not rows.any():
+            return 0
+        gone = self._mask_names(rows)
+        with output_errors(self.root):
+            write_names(self.root / ".work" / GOING, gone)  # for whoever goes on, should we die in between
+            for part, start, stop in self._extents():
+                if rows[start:stop].any():
+                    self._rewrite(part, ~rows[start:stop])
+            self._forget(rows)
+            delete_unnamed(self.root, gone, self.masks())
+        return int(rows.sum())
+
+    def drop_superseded(self) -> int:
+        """Of an image that has several rows leave the last one."""
+        (again,) = superseded([self.rows["id"]])
+        return self.drop(again)
+
+    def add(self, part: str, images: pa.Table) -> None:
+        """Know of a part that was committed just now."""
+        self.parts[part] = len(images)
+        self._set(np.concatenate([self.rows, self._rows_of(images)]))
+
+    def merge(self) -> None:
+        """Make one part of small ones that lie side by side. Raises OutputError."""
+        with output_errors(self.root):
+            for old in mergeable(self.root, self.parts):
+                if merge_parts(self.root, old):
+                    lengths = [self.parts[part] for part in old]
+                    merged = {part: length for part, length in self.parts.items() if part not in old[:-1]}
+                    self.parts = {**merged, old[-1]: sum(lengths)}
+
+    # -- within
+
+    def _rows_of(self, images: pa.Table) -> NDArray[np.void]:
+        rows = np.empty(len(images), ROW)
+        rows["id"], rows["mask"] = keys(images["id"]), keys(below_masks(images["mask"]))
+        rows["version"] = keys(images["source_version"])
+        rows["truth_version"] = keys(images["truth_version"])
+        rows["model"] = self._numbers(images["fingerprint"])
+        rows["score"] = self._numbers(images["score_fingerprint"])
+        rows["ok"] = pc.equal(images["status"], Status.OK.value).to_numpy()
+        truths = pc.index_in(images["truth_status"], pa.array(TRUTHS, pa.string()))
+        rows["truth"] = pc.fill_null(truths, 0).to_numpy()
+        return rows
+
+    def _numbers(self, fingerprints: pa.ChunkedArray) -> NDArray[np.int32]:
+        found = fingerprints.unique()
+        codes = [self.names.setdefault(name, len(self.names)) for name in found.to_pylist()]
+        places: Places = pc.index_in(fingerprints, found).to_numpy()
+        return np.array(codes, np.int32)[places]
+
+    def _extents(self) -> Iterator[tuple[str, int, int]]:
+        """Each part with the places of its rows."""
+        start = 0
+        for part, length in self.parts.items():
+            yield part, start, start + length
+            start += length
+
+    def _mask_names(self, rows: Rows) -> list[str]:
+        places = np.flatnonzero(rows & (self.rows["mask"] != NULL))
+        if not len(places):
+            return []
+        names: list[str] = below_masks(self.values(places, ["mask"])["mask"]).to_pylist()
+        return names
+
+    def _rewrite(self, part: str, kept: Rows) -> None:
+        if not kept.any():
+            replace_parts(self.root, [part], [])
+            return
+        images = read_images(self.root / "images" / part).filter(pa.array(kept))
+        pixels = read_part(self.root / "pixels" / part)
+        pixels = pixels.filter(pc.is_in(pixels["id"], images["id"].combine_chunks()))
+        replace_parts(self.root, [part], [(part, (images, pixels))])
+
+    def _forget(self, rows: Rows) -> None:
+        left = {part: int((~rows[start:stop]).sum()) for part, start, stop in self._extents()}
+        self.parts = {part: length for part, length in left.items() if length}
+        self._set(self.rows[~rows])
+
+    def _set(self, rows: NDArray[np.void]) -> None:
+        self.rows = rows
+        for name in ("_by_id", "_by_mask"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _by_id(self) -> KeyIndex:
+        return KeyIndex(self.rows["id"])
+
+    @cached_property
+    def _by_mask(self) -> KeyIndex:
+        return KeyIndex(self.rows["mask"])

@@ -1,0 +1,107 @@
+"""The files below masks/: found without following a link, and deleted only where no row names them."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import fs
+
+from batchseg.storage.keys import KeySet, keys
+from batchseg.storage.location import TEMPORARY, Location
+
+FOLDERS = ("masks", "overlays")  # an overlay has the name of its mask
+FILES_A_STEP = 8192
+
+
+def mask_paths(root: Location) -> Iterator[list[str]]:
+    """The files below masks/, by their paths relative to the results folder, some thousand at a time.
+
+    A link is a name like any other file's: what it leads to is somebody else's.
+    """
+    place = root / "masks"
+    found = _local(place.path) if place.is_local else _remote(place)
+    below = len(root.path.rstrip("/")) + 1
+    while some := [path[below:] for path in islice(found, FILES_A_STEP)]:
+        yield some
+
+
+def below_masks(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Paths of masks as the tables name them, below masks/; null stays null."""
+    return pc.utf8_slice_codeunits(paths, len("masks/"))
+
+
+def write_names(place: Location, masks: list[str]) -> None:
+    """Write down masks, by their paths below masks/, that may be left without a row. Raises OSError."""
+    table = pa.table({"mask": pa.array(masks, pa.string())})
+    buffer = io.BytesIO()
+    with pa.ipc.new_file(buffer, table.schema) as writer:
+        writer.write_table(table)
+    place.write(buffer.getvalue())
+
+
+def read_names(place: Location) -> list[str]:
+    """The masks in such a file, or in the plan of a run; none where it was cut off or is neither."""
+    try:
+        with place.filesystem.open_input_file(place.path) as file, pa.ipc.open_file(file) as reader:
+            batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+            return [name for batch in batches for name in batch.column("mask").to_pylist() if name]
+    except (OSError, pa.ArrowException, KeyError):
+        return []
+
+
+def is_unfinished(path: str) -> bool:
+    """Whether a file carries the name of one that is being written, or that a killed run left."""
+    return path.rpartition("/")[2].startswith(TEMPORARY)
+
+
+def delete_unnamed(root: Location, masks: Iterable[str], named: KeySet) -> int:
+    """Delete those masks that no row names, and their overlays; how many. All are paths below masks/.
+
+    Raises OSError.
+    """
+    wanted = sorted({mask for mask in masks if mask})
+    unnamed = [wanted[index] for index in np.flatnonzero(~named.contains(keys(wanted)))]
+    deletable = [mask for mask in unnamed if all(_is_inside(root / folder, mask) for folder in FOLDERS)]
+    for mask in deletable:
+        for folder in FOLDERS:
+            (root / folder / mask).delete()
+    return len(deletable)
+
+
+def _is_inside(folder: Location, below: str) -> bool:
+    """A damaged table may name any file, and a folder on the way may be a link to somewhere else."""
+    if any(part in ("", ".", "..") for part in below.split("/")):
+        return False
+    if not folder.is_local:
+        return True
+    # the results folder itself may be reached through a link; nothing below it may
+    real = os.path.join(os.path.realpath(folder.parent.path), folder.name)
+    return os.path.realpath(os.path.dirname((folder / below).path)).startswith(real)
+
+
+def _local(top: str) -> Iterator[str]:
+    waiting = [] if os.path.islink(top) or not os.path.isdir(top) else [top]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    yield entry.path
+
+
+def _remote(place: Location) -> Iterator[str]:
+    waiting = [place.path]
+    while waiting:
+        selector = fs.FileSelector(waiting.pop(), allow_not_found=True)
+        for item in place.filesystem.get_file_info(selector):
+            if item.type == fs.FileType.Directory:
+                waiting.append(item.path)
+            elif item.type == fs.FileType.File:
+                yield item.path

@@ -1,0 +1,60 @@
+"""Restore: a mask that lies there already -> the label map it was written from."""
+
+from __future__ import annotations
+
+from batchseg.config.base import Limits
+from batchseg.errors import RowFault
+from batchseg.images.decode import decode_labels
+from batchseg.labels.label_map import Ids, LabelMap
+from batchseg.schema import Status, TruthStatus
+from batchseg.segmentors.base import Prediction
+from batchseg.stages.item import Item, Stage, for_each
+from batchseg.storage.location import Location
+from batchseg.storage.reader import Reader, image_reader
+
+
+def restore(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
+    """Read the mask of every item, a path below the results folder, in place of segmenting its image."""
+    reader, own = image_reader(), label_map.of_masks
+
+    def work(item: Item) -> None:
+        assert item.kept is not None
+        width, height = item.kept["width"], item.kept["height"]
+        # the run that wrote it may have had a higher limit
+        enough = limits.model_copy(update={"max_pixels": max(limits.max_pixels, width * height)})
+        try:
+            item.prediction = Prediction(read_mask(reader, own, enough, str(results / item.kept["mask"])))
+            shape = item.prediction.labels_HW.shape
+            if shape != (height, width):
+                raise RowFault(Status.UNREADABLE, f"it is {shape[1]} x {shape[0]}, not {width} x {height}")
+        except RowFault as fault:
+            mask = item.kept["mask"]
+            item.kept, item.prediction = None, None
+            raise RowFault(
+                Status.UNREADABLE,
+                f"its mask {mask} cannot be used, so the next run segments the image again: {fault}",
+            ) from fault
+        item.size_hw = (height, width)
+
+    return for_each("restore", work)
+
+
+def read_masks(label_map: LabelMap, limits: Limits) -> Stage:
+    """Read the masks of a source of masks: there the mask plays the part of the image."""
+    reader = image_reader()
+
+    def work(item: Item) -> None:
+        try:
+            labels_HW = read_mask(reader, label_map, limits, item.row["uri"])
+        except RowFault as fault:  # no fault of its truth
+            status = Status.UNREADABLE if isinstance(fault.status, TruthStatus) else fault.status
+            raise RowFault(status, str(fault)) from fault
+        height, width = labels_HW.shape
+        item.size_hw, item.prediction = (height, width), Prediction(labels_HW)
+
+    return for_each("restore", work)
+
+
+def read_mask(reader: Reader, label_map: LabelMap, limits: Limits, uri: str) -> Ids:
+    """Class ids [H, W] of an existing mask. Raises RowFault."""
+    return label_map.encode(decode_labels(reader.read(uri), limits))
