@@ -47,12 +47,12 @@ def write_part(
 ) -> Results:
     """Commit rows as a run does; `columns` holds further values by id. The run is not finished by this."""
     results = Results(str(folder))
-    results.open()
+    held = results.open()
     rows = [
         row_of(image_id, maps, run_id, len(names), **(columns or {}).get(image_id, {}))
         for image_id, maps in images.items()
     ]
-    results.commit(f"{run_id}-00000.parquet", pa.Table.from_pylist(rows, schema=row_schema(pa.schema([]))))
+    held.commit(f"{run_id}-00000.parquet", pa.Table.from_pylist(rows, schema=row_schema(pa.schema([]))))
     return results
 
 
@@ -61,7 +61,7 @@ def finish(
 ) -> None:
     """Drop what was replaced and leave the record."""
     if status == "finished":
-        results.finish(LabelMap.from_names(names))
+        results.open().finish(LabelMap.from_names(names))
     model = {"name": "m", "classes": list(names)}
     results.write_record({"run_id": run_id, "status": status, "computed": {"ok": computed}, "model": model})
 
