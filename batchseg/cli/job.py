@@ -32,7 +32,7 @@ running = options(
     click.option(
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-        help="In what the model computes; auto: bf16 where the hardware has it, else fp32.  [auto]",
+        help="What it computes in; auto: bf16 where the hardware has it natively, else fp32.  [auto]",
     ),
     click.option("--batch-size", type=int, metavar="N", help="Images per model call."),
     click.option("--actors", type=int, metavar="N", help="Copies of the model."),
