@@ -6,6 +6,7 @@ Each stands between two comments in its file, so that the text around it stays b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import cleandoc
 from pathlib import Path
 
 import click
@@ -47,7 +48,7 @@ def written(path: str) -> tuple[str, str, str]:
 
 def _section(command: click.Command, name: str) -> str:
     words = [name, *(_argument(each) for each in command.params if isinstance(each, click.Argument))]
-    lines = [f"### {name}", "", f"`{' '.join(words)}`", "", (command.help or "").strip()]
+    lines = [f"### {name}", "", f"`{' '.join(words)}`", "", cleandoc(command.help or "")]
     rows = list(_rows(command))
     return "\n".join([*lines, *(["", "| option | meaning |", "|---|---|", *rows] if rows else [])])
 
@@ -60,9 +61,9 @@ def _argument(argument: click.Argument) -> str:
 def _rows(command: click.Command) -> Iterator[str]:
     for option in command.params:
         if isinstance(option, click.Option):
-            value = "" if option.is_flag or option.flag_value else f" {_value(option)}"
-            words = f"{', '.join(option.opts)}{value}".replace("|", "\\|")
-            yield f"| `{words}` | {(option.help or '').replace('|', chr(92) + '|')} |"
+            value = "" if option.is_flag else f" {_value(option)}"
+            cells = f"`{', '.join(option.opts)}{value}`", " ".join((option.help or "").split())
+            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _value(option: click.Option) -> str:
@@ -73,7 +74,7 @@ def _value(option: click.Option) -> str:
 def main() -> None:
     for path, make in PARTS.items():
         before, _, after = written(path)
-        (ROOT / path).write_text(f"{before}\n{make()}{after}", encoding="utf-8")
+        (ROOT / path).write_text(f"{before}\n\n{make()}\n{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
