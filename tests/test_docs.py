@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+from importlib.metadata import requires
 from pathlib import Path
 
 import click
@@ -210,6 +211,22 @@ def test_every_file_it_names_exists() -> None:
     named = {name for name in found if "NAME" not in name}
     assert len(named) > 20
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_both_ways_to_set_up_use_the_constraints() -> None:
+    assert "-c tests/constraints.txt" in README
+    assert "--constraint tests/constraints.txt" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_everything_declared_is_pinned() -> None:
+    pins = (ROOT / "tests" / "constraints.txt").read_text(encoding="utf-8")
+    pinned = {canonical(name) for name in re.findall(r"^([\w.-]+)==", pins, re.MULTILINE)}
+    declared = requires("batchseg") or []
+    assert {canonical(re.split(r"[^\w.-]", each)[0]) for each in declared} - pinned - {"batchseg"} == set()
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 # --- what runs ---
