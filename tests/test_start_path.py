@@ -21,6 +21,7 @@ COMMANDS = (
     ["evaluate", "--help"],
     ["submit", "--help"],
     ["config", "schema"],
+    ["config", "reference"],
     ["config", "show", "photos", "--model", "threshold", "--output", "results"],
 )
 

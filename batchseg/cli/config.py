@@ -1,4 +1,4 @@
-"""`batchseg config`: the configuration, whole, and its JSON schemas."""
+"""`batchseg config`: the configuration, whole, its JSON schemas, and its reference."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from batchseg.cli.job import run_config, running
 from batchseg.cli.options import reported_errors
 from batchseg.config.base import Model
 from batchseg.config.compare import CompareConfig
+from batchseg.config.reference import configuration_reference
 from batchseg.config.run import RunConfig
 from batchseg.config.train import TrainConfig
 
@@ -40,3 +41,9 @@ def show_config(source: str | None, debug: bool, **flags: Any) -> None:
 def show_schema(command: str) -> None:
     """Print the JSON schema of the configuration file of COMMAND, by default that of run."""
     click.echo(json.dumps(_KINDS[command].model_json_schema(), indent=2))
+
+
+@config_group.command("reference")
+def show_reference() -> None:
+    """Print every setting of every command as Markdown, with its type, default and meaning."""
+    click.echo(configuration_reference(), nl=False)

@@ -26,8 +26,14 @@ running = options(
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting."),
     pairing,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="a.jpg -> a.png, or a.jpg.png."),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"])),
-    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"])),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.  [auto]"
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        help="What it computes in; auto: bf16 where the hardware has it natively, else fp32.  [auto]",
+    ),
     click.option("--batch-size", type=int, metavar="N", help="Images per model call."),
     click.option("--actors", type=int, metavar="N", help="Copies of the model."),
     click.option("--classes", metavar="A,B,...", help="Other classes by name, for a model with a text head."),

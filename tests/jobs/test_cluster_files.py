@@ -150,7 +150,7 @@ def test_the_dashboard_shows_the_metrics_of_the_code() -> None:
     named = set(re.findall(r"\bray_\w+", text))
     assert {name for name in named if "batchseg" in name} == ours
     assert named - ours == {"ray_data_operator_queued_blocks"}, "Ray Data's own; a scrape must show it"
-    readme = (JOBS.parent / "README.md").read_text(encoding="utf-8")
+    readme = (JOBS / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`(ray_batchseg_\w+)`", readme)) == ours
     panels = json.loads(text)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)

@@ -78,7 +78,7 @@ def test_systemd_accepts_them(tmp_path: Path) -> None:
 
 def test_the_readme_names_every_file_and_no_other() -> None:
     text = (JOBS / "README.md").read_text(encoding="utf-8")
-    assert [path.name for path in JOBS.iterdir() if path.is_file() and f"`{path.name}`" not in text] == [
+    assert [path.name for path in JOBS.iterdir() if path.is_file() and f"({path.name})" not in text] == [
         "README.md"
     ]
 

@@ -1,6 +1,7 @@
 """Train and test several configurations over several seeds, and compare them.
 
-    python -m tests.bench.ablation tests/bench/ablation/configs/*.yaml --source scenes/manifest.parquet --output ablation/
+    python -m tests.bench.ablation tests/bench/ablation/configs/*.yaml \\
+        --source scenes/manifest.parquet --output ablation/
 
 The first configuration is what the others are compared with. What is finished is not done again.
 """
