@@ -16,7 +16,7 @@ from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import existing_fingerprint, score_fingerprint
-from batchseg.pipeline.work import Work
+from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
 from batchseg.results.ledger import Key
 from batchseg.results.record import RunResult
@@ -45,7 +45,7 @@ def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunRes
         check_source(source, listing)
         check_truth(listing, label_map, config.limits)
         check_masks(listing, mask_labels, config)
-        work = Work.of(listing, held.ledger, key)
+        work = Workload.of(listing, held.ledger, key)
         gone = held.ledger.unlisted(listing.ids())
         work.drop(work.replaced() | gone)
         stages, hardware = _stages(config, label_map, mask_labels), SegmentorConfig(device="cpu")

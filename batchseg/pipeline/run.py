@@ -19,7 +19,7 @@ from batchseg.images.decode import Size, whole
 from batchseg.inspect.preflight import check_source, check_truth
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.model import OpenedModel
-from batchseg.pipeline.work import DONE, SCORE, SEGMENT, Work
+from batchseg.pipeline.workload import DONE, SCORE, SEGMENT, Workload
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger, Rows
 from batchseg.results.record import RunResult
@@ -55,12 +55,12 @@ def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
     with results.held(model.renamed) as held:
         listing = survey(config, model, results.work)
         refuse_mixture(results, held.ledger, model, config, listing)
-        work = Work.of(listing, held.ledger, model.key)
+        work = Workload.of(listing, held.ledger, model.key)
         pruned = unlisted(held.ledger, listing) if config.prune else None
         return execute(_task(config, model, held, work, pruned), held, on_progress)
 
 
-def _task(config: RunConfig, model: OpenedModel, held: Held, work: Work, pruned: Rows | None) -> Task:
+def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pruned: Rows | None) -> Task:
     """Drop what will be replaced, and lay out the rest of the work."""
     replaced = work.replaced()
     work.drop(replaced if pruned is None else replaced | pruned)
@@ -164,7 +164,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = survey(config, model, locate(folder))
         refuse_mixture(results, ledger, model, config, listing)
-        work = Work.of(listing, ledger, model.key)
+        work = Workload.of(listing, ledger, model.key)
         pruned = int(unlisted(ledger, listing).sum()) if config.prune else 0
     return {
         "images": {

@@ -24,7 +24,7 @@ from batchseg.results.ledger import Ledger
 from batchseg.results.masks import delete_unnamed, read_names
 from batchseg.results.record import parse_record
 from batchseg.results.rewrite import KINDS, finish_rewrite
-from batchseg.results.tables import classes_table, read_part, split_rows, unique, write_table
+from batchseg.results.tables import as_tables, classes_table, read_part, unique, write_table
 from batchseg.storage.location import TEMPORARY, locate, output_errors
 from batchseg.storage.lock import Lock, exclusive
 
@@ -154,7 +154,7 @@ class Held:
 
     def commit(self, part: str, rows: pa.Table) -> None:
         """Make rows count. Raises OutputError where they cannot be written; then none of them counts."""
-        images, pixels = split_rows(unique(rows))
+        images, pixels = as_tables(unique(rows))
         with output_errors(self.results.root):
             if self.lock is None:
                 self._write(part, images, pixels)

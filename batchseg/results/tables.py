@@ -27,7 +27,7 @@ def unique(rows: pa.Table) -> pa.Table:
     return rows.filter(pa.array(~again)) if again.any() else rows
 
 
-def split_rows(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+def as_tables(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The `images` and the `pixels` of result rows: of the latter one row an id and pair of classes."""
     lists = rows["_pixels"].combine_chunks()
     entries = lists.flatten()

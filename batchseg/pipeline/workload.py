@@ -18,7 +18,7 @@ DONE, SEGMENT, SCORE = range(3)
 
 
 @dataclass
-class Work:
+class Workload:
     """The listed images held against the ledger, [N] each.
 
     Attributes:
@@ -32,7 +32,7 @@ class Work:
     at: Places
 
     @classmethod
-    def of(cls, listing: Listing, ledger: Ledger, key: Key) -> Work:
+    def of(cls, listing: Listing, ledger: Ledger, key: Key) -> Workload:
         """Judge every listed image, one table at a time."""
         todo, at = [np.empty(0, np.uint8)], [np.empty(0, np.intp)]
         for table in listing.tables():
