@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batchseg.pipeline.evaluate import evaluate
     from batchseg.pipeline.night import NightResult, night
     from batchseg.pipeline.run import dry_run, run
-    from batchseg.results.record import RunResult
+    from batchseg.results.result import RunResult
     from batchseg.scenes.data_set import make_digits
     from batchseg.schema import Status
     from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
@@ -51,7 +51,7 @@ _HOMES = {
     "NightResult": "batchseg.pipeline.night",
     "Prediction": "batchseg.segmentors.base",
     "RunConfig": "batchseg.config.run",
-    "RunResult": "batchseg.results.record",
+    "RunResult": "batchseg.results.result",
     "Segmentor": "batchseg.segmentors.base",
     "Status": "batchseg.schema",
     "TrainConfig": "batchseg.config.train",

@@ -7,16 +7,17 @@ from typing import Any
 
 import click
 import yaml
+from pydantic import BaseModel
 
 from batchseg.cli.job import run_config, running
 from batchseg.cli.options import reported_errors
-from batchseg.config.base import Model
 from batchseg.config.compare import CompareConfig
 from batchseg.config.reference import configuration_reference
 from batchseg.config.run import RunConfig
 from batchseg.config.train import TrainConfig
 
-_KINDS: dict[str, type[Model]] = {"run": RunConfig, "train": TrainConfig, "compare": CompareConfig}
+_KINDS: dict[str, type[BaseModel]] = {"run": RunConfig, "train": TrainConfig, "compare": CompareConfig}
+RECORD = "record"
 
 
 @click.group("config")
@@ -37,10 +38,19 @@ def show_config(source: str | None, debug: bool, **flags: Any) -> None:
 
 
 @config_group.command("schema")
-@click.argument("command", type=click.Choice(list(_KINDS)), default="run")
+@click.argument("command", type=click.Choice([*_KINDS, RECORD]), default="run")
 def show_schema(command: str) -> None:
-    """Print the JSON schema of the configuration file of COMMAND, by default that of run."""
-    click.echo(json.dumps(_KINDS[command].model_json_schema(), indent=2))
+    """Print the JSON schema of the configuration file of COMMAND, by default that of run.
+
+    `record` stands for run.json, which a run leaves.
+    """
+    if command == RECORD:
+        from batchseg.results.record import RunRecord
+
+        shown: type[BaseModel] = RunRecord
+    else:
+        shown = _KINDS[command]
+    click.echo(json.dumps(shown.model_json_schema(), indent=2))
 
 
 @config_group.command("reference")

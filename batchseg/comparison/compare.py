@@ -13,7 +13,7 @@ from batchseg.comparison.pairs import Pairs, Places, unpaired
 from batchseg.comparison.side import Side, notes_on, open_side, refuse_nothing, refuse_other_classes
 from batchseg.comparison.side_rows import SideRows, read_rows
 from batchseg.config.compare import CompareConfig
-from batchseg.results.record import EXIT_FINISHED, EXIT_GATE_FAILED
+from batchseg.results.result import EXIT_FINISHED, EXIT_GATE_FAILED
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The Ray Data graph of a job: which stages share a process, and how items cross between processes.
 
-    CPU:  chunks ──> [ before · model · after ]                one actor a core
-    GPU:  chunks ──> [ before ] ──> [ model ] ──> [ after ]    tasks, actors, tasks
+    CPU:       chunks ──> [ before · model · after ]                one actor a core
+    GPU:       chunks ──> [ before ] ──> [ model ] ──> [ after ]    tasks, actors, tasks
+    no model:  chunks ──> [ before · after ]                        tasks
 
 On a CPU the model shares its process with its neighbours, so that pixels never leave it. With a GPU the
 stages around the model are tasks of their own and keep the device fed; between them items travel in groups
@@ -65,9 +66,11 @@ def build(
     chunks = ray.data.from_arrow([pa.table({"chunk": [chunk]}) for chunk in range(plan.chunks)])
     arrow = {"batch_format": "pyarrow", "zero_copy_batch": True, "label_selector": placement.selector}
     read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
-    if placement.device == "cpu" or stages.model is None:
-        parts = tuple(make for make in (stages.before, stages.model, stages.after) if make)
-        whole = Work("all", parts, read, rows, journal, trace, budget_s=CHUNK_S)
+    parts = tuple(make for make in (stages.before, stages.model, stages.after) if make)
+    whole = Work("all", parts, read, rows, journal, trace, budget_s=CHUNK_S)
+    if stages.model is None:  # nothing to load, so nothing to keep
+        return chunks.map_batches(run_in_task, fn_args=(whole, stamp.run_id), batch_size=1, **arrow)
+    if placement.device == "cpu":
         return chunks.map_batches(
             Worker,
             fn_constructor_args=(whole,),

@@ -19,9 +19,10 @@ from batchseg.pipeline.fingerprints import existing_fingerprint, score_fingerpri
 from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
 from batchseg.results.ledger import Key
-from batchseg.results.record import RunResult
+from batchseg.results.result import RunResult
 from batchseg.source.folder import MASK_SUFFIXES, Folder, stem_rule
 from batchseg.source.plan import Listing, write_listing
+from batchseg.stages.item import as_list
 from batchseg.stages.restore import read_mask, read_masks
 from batchseg.stages.score import score
 from batchseg.storage.reader import image_reader
@@ -81,11 +82,8 @@ def _masks(config: EvaluateConfig) -> Folder:
 def _stages(
     config: EvaluateConfig, label_map: LabelMap, mask_labels: LabelMap
 ) -> Callable[[Placement], Stages]:
-    def stages(placement: Placement) -> Stages:
-        return Stages(
-            before=lambda: [read_masks(mask_labels, config.limits)],
-            model=None,
-            after=lambda: [score(label_map, config.limits)],
-        )
-
-    return stages
+    return lambda placement: Stages(
+        before=partial(as_list, read_masks, mask_labels, config.limits),
+        model=None,
+        after=partial(as_list, score, label_map, config.limits),
+    )

@@ -26,7 +26,8 @@ from batchseg.pipeline.timings import timings
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Key
-from batchseg.results.record import RunResult, new_run_id, result_of, run_record, total_facts
+from batchseg.results.record import new_run_id, run_record
+from batchseg.results.result import RunResult, result_of, total_facts
 from batchseg.results.tally import Tally
 from batchseg.source.plan import Listing, Plan, write_plan, write_rest
 from batchseg.stages.write import Stamp

@@ -16,7 +16,7 @@ from batchseg.pipeline.execute import OnProgress, ignore
 from batchseg.pipeline.run import run
 from batchseg.results.folder import Results
 from batchseg.results.nights import Nights
-from batchseg.results.record import EXIT_FINISHED, EXIT_GATE_FAILED, RunResult
+from batchseg.results.result import EXIT_FINISHED, EXIT_GATE_FAILED, RunResult
 from batchseg.storage.location import Location
 from batchseg.storage.lock import exclusive
 
@@ -130,7 +130,11 @@ def _summary(
 
 
 def _figures(result: RunResult, compared: CompareReport | None) -> Iterator[str]:
-    yield f"{result.computed:,} new"
+    yield f"{result.segmented:,} segmented"
+    if result.scored:
+        yield f"{result.scored:,} only scored"
+    if result.without_truth and result.metrics["mean_iou"] is not None:
+        yield f"{result.without_truth:,} without truth"
     yield f"{result.failed:,} failed"
     mean_iou = result.metrics["mean_iou"]
     change = compared.metrics["mean_iou"].difference if compared else None

@@ -22,13 +22,13 @@ from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.workload import DONE, SCORE, SEGMENT, Workload
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger, Rows
-from batchseg.results.record import RunResult
+from batchseg.results.result import RunResult
 from batchseg.segmentors.base import Checkpoint, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.open import open_source
 from batchseg.source.plan import Listing, write_listing
 from batchseg.stages.decode import decode
-from batchseg.stages.item import Stage
+from batchseg.stages.item import Stage, as_list
 from batchseg.stages.prepare import prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
@@ -101,9 +101,9 @@ def segmenting(
 def scoring(config: RunConfig, model: OpenedModel, results: Location, placement: Placement) -> Stages:
     """restore | score: the same without a front, for masks that lie there."""
     return Stages(
-        before=lambda: [restore(results, model.label_map, config.limits)],
+        before=partial(as_list, restore, results, model.label_map, config.limits),
         model=None,
-        after=lambda: [score(model.label_map, config.limits)],
+        after=partial(as_list, score, model.label_map, config.limits),
     )
 
 

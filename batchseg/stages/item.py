@@ -84,6 +84,11 @@ class Item:
 Stage = Callable[[Iterator[Item]], Iterator[Item]]
 
 
+def as_list(make: Callable[..., Stage], *arguments: Any) -> list[Stage]:
+    """One stage, made where it runs."""
+    return [make(*arguments)]
+
+
 def named(stage: str) -> AbstractContextManager[object]:
     """What is done inside bears the stage's name in a trace, if torch's profiler makes one."""
     # neither there nor, while another thread imports torch, complete

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from batchseg.config.base import METRICS, Gates
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.results.record import judge, new_run_id, total_facts
+from batchseg.results.record import new_run_id
+from batchseg.results.result import judge, total_facts
 from batchseg.results.tally import Tally
 from batchseg.stages.write import row_schema
 

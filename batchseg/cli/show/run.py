@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from batchseg.cli.show.console import console, printable
 
 if TYPE_CHECKING:
-    from batchseg.results.record import RunResult
+    from batchseg.results.result import RunResult
     from batchseg.results.tally import Tally
 
 LOG_EVERY_S = 30.0
@@ -67,8 +68,8 @@ def print_result(result: RunResult) -> None:
     """The closing table: totals, metrics, the worst images, and where everything lies."""
     table = Table(show_header=False, box=None, pad_edge=False)
     rate = f", {result.images_per_s:.1f} images/s" if result.images_per_s else ""
-    done = f", {result.done_before} done before" if result.done_before else ""
-    table.add_row("images", f"{result.computed} in {result.elapsed_s:.1f} s{rate}{done}")
+    table.add_row("images", f"{result.computed:,} in {result.elapsed_s:.1f} s{rate}")
+    table.add_row("", ", ".join(what_was_done(result)))
     if time := where_time_went(result):
         table.add_row("time", time)
     if result.record.get("profile"):
@@ -84,6 +85,18 @@ def print_result(result: RunResult) -> None:
         table.add_row("worst (mean IoU)" if index == 0 else "", f"{score:.4f}  {escape(printable(name))}")
     table.add_row("results", escape(printable(result.output)))
     console.print(table)
+
+
+def what_was_done(result: RunResult) -> Iterator[str]:
+    """How many images were segmented, only scored, or done before, and how many have no ground truth."""
+    for count, what in (
+        (result.segmented, "segmented"),
+        (result.scored, "only scored"),
+        (result.done_before, "done before"),
+        (result.without_truth, "without ground truth"),
+    ):
+        if count or what == "segmented":
+            yield f"{count:,} {what}"
 
 
 def where_time_went(result: RunResult) -> str:
