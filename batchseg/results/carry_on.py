@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from batchseg.results.rewrite import replace_parts
 from batchseg.results.tables import read_part, with_fingerprints, with_truth_columns
 from batchseg.storage.location import Location
 
 
-def carry_on(root: Location, renamed: Mapping[str, str]) -> None:
-    """Rewrite the parts that lack today's columns; `renamed` are fingerprints, old to new.
+def carry_on(root: Location, parts: Sequence[str], renamed: Mapping[str, str]) -> None:
+    """Rewrite parts that lack today's columns; `renamed` are fingerprints, old to new.
 
     Raises OSError, and OutputError where a part cannot be read.
     """
-    for part in (root / "images").files(".parquet"):
-        if _is_of_today(part):
-            continue
-        images = with_fingerprints(with_truth_columns(read_part(part)), renamed)
-        pixels = read_part(root / "pixels" / part.name)
-        # the last to be written may have been cut off between its two files
+    for name in parts:
+        images = with_fingerprints(with_truth_columns(read_part(root / "images" / name)), renamed)
+        pixels = read_part(root / "pixels" / name)
         pixels = pixels.filter(pc.is_in(pixels["id"], images["id"].combine_chunks()))
-        replace_parts(root, [part.name], [(part.name, (images, pixels))])
-
-
-def _is_of_today(part: Location) -> bool:
-    with part.filesystem.open_input_file(part.path) as file:
-        try:
-            return "truth_status" in pq.read_schema(file).names
-        except pa.ArrowException:
-            return True  # whoever reads it says what is wrong with it
+        replace_parts(root, [name], [(name, (images, pixels))])

@@ -57,7 +57,7 @@ class Commits:
         try:
             self.commit()
         finally:
-            self.tally.statuses = self.committed
+            self.tally.statuses = self.committed.copy()
 
     def commit_if_due(self) -> None:
         due = max(COMMIT_S, COMMIT_SHARE * self.tally.elapsed_s)

@@ -111,8 +111,8 @@ class Results:
             ]
             for file in (*orphans, *halves):
                 file.delete()
-            carry_on(self.root, renamed or {})
-            ledger = Ledger(self.root)
+            ledger = Ledger(self.root, renamed)
+            carry_on(self.root, ledger.outdated, renamed or {})
             if self.work.is_folder():  # whoever made it did not finish
                 left = [name for file in self.work.files(".arrow") for name in read_names(file)]
                 delete_unnamed(self.root, left, ledger.masks())

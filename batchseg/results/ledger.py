@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from batchseg.results.masks import below_masks, delete_unnamed, write_names
 from batchseg.results.merge import merge_parts, mergeable
 from batchseg.results.rewrite import replace_parts
-from batchseg.results.tables import read_images, read_part, with_fingerprints
+from batchseg.results.tables import look_at_images, read_images, read_part, with_fingerprints
 from batchseg.schema import Status, TruthStatus
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
 from batchseg.storage.location import Location, output_errors
@@ -108,6 +108,7 @@ class Ledger:
         parts: the name of each part, and how many rows it has.
         rows: what the keys need of each row; see ROW.
         names: the fingerprints that the rows number.
+        outdated: the parts of an earlier batchseg, which lack today's columns.
     """
 
     def __init__(self, root: Location, renamed: Mapping[str, str] | None = None) -> None:
@@ -116,10 +117,13 @@ class Ledger:
         self.parts: dict[str, int] = {}
         self.rows = np.empty(0, ROW)
         self.names: dict[str | None, int] = {None: 0}
+        self.outdated: list[str] = []
         found = []
         for part in (root / "images").files(".parquet"):
-            found.append(self._rows_of(with_fingerprints(read_images(part, READ), renamed or {})))
-            self.parts[part.name] = len(found[-1])
+            images, of_today = look_at_images(part, READ)
+            found.append(self._rows_of(with_fingerprints(images, renamed or {})))
+            self.parts[part.name] = len(images)
+            self.outdated += [] if of_today else [part.name]
         self._set(np.concatenate([self.rows, *found]))
 
     def __len__(self) -> int:

@@ -68,10 +68,14 @@ def read_columns(place: Location, schema: pa.Schema, columns: Sequence[str]) -> 
 
 def read_images(part: Location, columns: Sequence[str] | None = None) -> pa.Table:
     """A part of `images`, or some of its columns, as today's schema has them. Raises OutputError."""
-    if columns is None:
-        return with_truth_columns(read_part(part))
-    table = with_truth_columns(_readable(part, [*columns, "status", "has_truth"]))
-    return selected(part, table, IMAGES, columns)
+    return with_truth_columns(read_part(part)) if columns is None else look_at_images(part, columns)[0]
+
+
+def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bool]:
+    """Some columns of a part of `images`, and whether it has today's schema. Raises OutputError."""
+    table = _readable(part, [*columns, "status", "has_truth", "truth_status"])
+    images = selected(part, with_truth_columns(table), IMAGES, columns)
+    return images, "truth_status" in table.column_names
 
 
 def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:

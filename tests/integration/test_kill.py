@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +25,66 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 IMAGES = 80
 
 
-def masks(count: int) -> Callable[[Path], bool]:
-    return lambda out: sum(1 for _ in (out / "masks").rglob("*.png")) >= count
+@dataclass
+class Watched:
+    """A results folder while a run is at work in it: what is new since the run began counts."""
+
+    out: Path
+    begun_ns: int = field(default_factory=time.time_ns)
+
+    def fresh(self, path: Path) -> bool:
+        with suppress(FileNotFoundError):
+            return path.stat().st_mtime_ns >= self.begun_ns
+        return False
+
+    def count(self, folder: str, glob: str) -> int:
+        return sum(map(self.fresh, (self.out / folder).rglob(glob)))
+
+    def age_s(self) -> float:
+        return (time.time_ns() - self.begun_ns) / 1e9
 
 
-def parts(table: str, count: int) -> Callable[[Path], bool]:
-    return lambda out: len(list((out / table).glob("*.parquet"))) >= count
+Point = Callable[[Watched], bool]
 
 
-POINTS: dict[str, Callable[[Path], bool]] = {
-    "locked": lambda out: (out / ".lock").exists(),
-    "listing": lambda out: (out / ".work" / "listing.arrow").exists(),
-    "planned": lambda out: (out / ".work" / "plan.arrow").exists(),
-    "begun": lambda out: bool(list((out / ".work").glob("all-*.json"))),
+def masks(count: int) -> Point:
+    return lambda watched: watched.count("masks", "*.png") >= count
+
+
+def parts(table: str, count: int) -> Point:
+    return lambda watched: watched.count(table, "*.parquet") >= count
+
+
+def work(name: str) -> Point:
+    return lambda watched: watched.count(".work", name) > 0
+
+
+def later(share: float, takes_s: float) -> Point:
+    return lambda watched: watched.age_s() >= share * takes_s
+
+
+BEFORE: dict[str, Point] = {
+    "locked": lambda watched: (watched.out / ".lock").exists(),
+    "listing": work("listing.arrow"),
+    "planned": work("plan-*.arrow"),
+    "begun": work("all-*.json"),
+}
+AFTER: dict[str, Point] = {
+    "first pixels": parts("pixels", 1),
+    "first commit": parts("images", 1),
+    "summed up": lambda watched: watched.fresh(watched.out / "classes.parquet"),
+}
+POINTS: dict[str, Point] = {
+    **BEFORE,
     "first mask": masks(1),
     "20 masks": masks(20),
     "40 masks": masks(40),
     "60 masks": masks(60),
     "all masks": masks(IMAGES),
-    "first pixels": parts("pixels", 1),
-    "first commit": parts("images", 1),
-    "summed up": lambda out: (out / "classes.parquet").exists(),
+    **AFTER,
 }
+# no mask is written when masks are only scored: some points lie at shares of the time it takes
+SHARES = {f"{share:.0%} of the time": share for share in (0.3, 0.5, 0.7, 0.8, 0.9)}
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +118,73 @@ def undisturbed(scenes: Path) -> Path:
     return scenes / "undisturbed"
 
 
+def kill_at(words: list[str], out: Path, point: Point) -> None:
+    watched = Watched(out)
+    with subprocess.Popen(words) as process:
+        while not point(watched) and runs(process):
+            pass
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it ended before it came to this point"
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_the_next_run_completes_what_was_killed(
     scenes: Path, undisturbed: Path, tmp_path: Path, point: str
 ) -> None:
     out = tmp_path / "out"
-    with subprocess.Popen(command(scenes, out)) as process:
-        while not POINTS[point](out) and runs(process):
-            pass
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "it ended before it came to this point"
+    kill_at(command(scenes, out), out, POINTS[point])
+    subprocess.run(command(scenes, out), check=True)
+    check_equal(out, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def other_model(scenes: Path) -> Path:
+    """Results of another model, to be computed again."""
+    levels = ("--set", "segmentor.levels=[50]")
+    subprocess.run(command(scenes, scenes / "other_model", *levels), check=True)
+    return scenes / "other_model"
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_recompute_that_was_killed_is_completed_and_can_go_back(
+    scenes: Path, undisturbed: Path, other_model: Path, tmp_path: Path, point: str
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(other_model, out)
+    words = command(scenes, out, "--recompute")
+    kill_at(words, out, POINTS[point])
+    if point in ("20 masks", "first commit"):  # back to the model before, in place of going on
+        levels = ("--set", "segmentor.levels=[50]", "--recompute")
+        subprocess.run(command(scenes, out, *levels), check=True)
+        check_equal(out, other_model)
+        return
+    subprocess.run(words, check=True)
+    check_equal(out, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def other_truth(scenes: Path) -> tuple[Path, float]:
+    """Results that were scored against another truth, and how long it takes to score them anew."""
+    others, out = scenes / "other_truth", scenes / "scored_otherwise"
+    for path in (scenes / "truth").rglob("*.png"):
+        target = others / path.relative_to(scenes / "truth")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(1 - np.asarray(Image.open(path))).save(target)
+    subprocess.run(command(scenes, out, "--set", f"source.truth={others}"), check=True)
+    shutil.copytree(out, scenes / "timed")
+    watched = Watched(scenes / "timed")
+    subprocess.run(command(scenes, watched.out), check=True)
+    return out, watched.age_s()
+
+
+@pytest.mark.parametrize("point", [*BEFORE, *SHARES, *AFTER])
+def test_scoring_anew_that_was_killed_is_completed(
+    scenes: Path, undisturbed: Path, other_truth: tuple[Path, float], tmp_path: Path, point: str
+) -> None:
+    (before, takes_s), out = other_truth, tmp_path / "out"
+    shutil.copytree(before, out)
+    watched_point = {**BEFORE, **AFTER}.get(point) or later(SHARES[point], takes_s)
+    kill_at(command(scenes, out), out, watched_point)
     subprocess.run(command(scenes, out), check=True)
     check_equal(out, undisturbed)
 
@@ -151,7 +249,7 @@ def test_the_job_outlives_its_workers(
     more = ("--address", cluster.address, "--device", device, "--batch-size", "1")
     with subprocess.Popen(command(scenes, out, *more)) as process:
         try:
-            while not masks(1)(out) and runs(process):
+            while not masks(1)(Watched(out, 0)) and runs(process):
                 pass
             struck = False
             while not struck and runs(process):
