@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from batchseg.config.base import CLASS_RULE, Model
+from batchseg.config.places import Place, refuse_credentials
 
 
 class SegmentorConfig(Model):
@@ -70,7 +71,7 @@ class HuggingFaceSegmentor(NetworkConfig):
     """Any semantic or universal segmentation model of transformers."""
 
     kind: Literal["huggingface"] = "huggingface"
-    model: str = Field(min_length=1, description="Local folder, URI of a folder, or hub name.")
+    model: Place = Field(description="Local folder, URI of a folder, or hub name.")
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
     classes: Annotated[ClassNames | None, BeforeValidator(_split_names)] = Field(
@@ -85,8 +86,8 @@ class TorchvisionSegmentor(NetworkConfig):
     """A model of torchvision.models.segmentation."""
 
     kind: Literal["torchvision"] = "torchvision"
-    model: str = Field(description="Builder name, such as deeplabv3_resnet50 or lraspp_mobilenet_v3_large.")
-    weights: str = Field(
+    model: Place = Field(description="Builder name, such as deeplabv3_resnet50 or lraspp_mobilenet_v3_large.")
+    weights: Place = Field(
         "DEFAULT", description="Name of torchvision weights, or a local state dict (.pt, .pth, .safetensors)."
     )
     resize: int = Field(520, ge=16, description="Shorter side of the model's input, in pixels.")
@@ -113,7 +114,9 @@ class CustomSegmentor(SegmentorConfig):
 
     kind: Literal["custom"] = "custom"
     model: str = Field(pattern=CLASS_RULE, description="module:Class, importable on every worker.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the class.")
+    options: Annotated[dict[str, Any], AfterValidator(refuse_credentials)] = Field(
+        default_factory=dict, description="Keyword arguments of the class."
+    )
 
 
 AnySegmentor = Annotated[
