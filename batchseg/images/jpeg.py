@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,7 @@ _ALONE = {0x01, 0xD8}  # markers without a segment
 _MEANINGLESS = bytes((index * 73 + 41) % 251 for index in range(64))  # no FF among them
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """How the picture is stored, by the segments before its first pixel.
 
     Attributes:
@@ -47,8 +46,7 @@ class Frame:
     in_one_scan: bool
 
 
-@dataclass(frozen=True)
-class _Segment:
+class _Segment(NamedTuple):
     """A marker, where it begins, and where what it says begins and ends."""
 
     code: int
@@ -60,18 +58,19 @@ class _Segment:
 def read_frame(data: bytes | memoryview) -> Frame | None:
     """The frame of the picture itself, not of a thumbnail in it; None where the segments are damaged."""
     frame = None
-    for segment in _segments(data):
-        content = bytes(data[segment.start : segment.end])
-        if segment.code in _FRAMES and len(content) > 5:
-            frame = (segment.code, content[5])
-        if segment.code == _SCAN and frame is not None and content:
-            code, components = frame
-            return Frame(components, code in _PROGRESSIVE, code in _ARITHMETIC, content[0] == components)
+    for code, _, start, end in _segments(data):
+        if code in _FRAMES and start + 5 < min(end, len(data)):
+            frame = (code, data[start + 5])
+        if code == _SCAN and frame is not None and start < len(data):
+            kind, components = frame
+            return Frame(components, kind in _PROGRESSIVE, kind in _ARITHMETIC, data[start] == components)
     return None
 
 
 def ends_grey(pixels_HWC: NDArray[np.uint8], block: int = BLOCK) -> bool:
     """Whether the last block is what libjpeg makes of nothing. Of a reduced picture a block is smaller."""
+    if abs(float(pixels_HWC[-1, -1] @ _LUMA) - _GREY) > _ROUNDED:
+        return False
     height, width = pixels_HWC.shape[:2]
     last_hwC = pixels_HWC[(height - 1) // block * block :, (width - 1) // block * block :]
     # by brightness alone: colours of the neighbours may reach into the block
