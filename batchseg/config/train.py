@@ -22,10 +22,10 @@ class NewModel(Model):
     layers: tuple[int, int] | None = Field(
         None, description="First and last layer that is taken, from 0. Null: all."
     )
-    mode: Literal["frozen", "norm_only", "lora", "full", "random_frozen", "shuffled_frozen", "none"] = Field(
+    mode: Literal["frozen", "norm_only", "lora", "full", "none"] = Field(
         "frozen",
-        description="What of the language model learns. random_frozen, shuffled_frozen and none are "
-        "controls: new weights, the pretrained ones in random order, and its two projections alone.",
+        description="What of the language model learns. none: there is no language model, which makes the "
+        "model smaller and faster.",
     )
     lora_rank: int = Field(8, ge=1, description="Rank of the adapters of mode lora.")
     backbone: Literal["small", "resnet50"] = Field("small", description="The convolutional features.")

@@ -1,6 +1,7 @@
 """Train and test several configurations over several seeds, and compare them.
 
-    python -m tests.bench.ablation tests/bench/ablation/configs/*.yaml --source scenes/manifest.parquet --output ablation/
+    python -m tests.bench.ablation tests/bench/ablation/configs/*.yaml \\
+        --source scenes/manifest.parquet --output ablation/
 
 The first configuration is what the others are compared with. What is finished is not done again.
 """
@@ -24,7 +25,7 @@ from batchseg.cli.options import reported_errors
 @click.option("--address", metavar="RAY", help="Address of a running Ray cluster.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(configs: tuple[str, ...], seeds: str, fractions: str, debug: bool, **options: str | None) -> None:
-    """Compare CONFIGS, files for `batchseg train`."""
+    """Compare CONFIGS, files for `batchseg train`; those called random or shuffled are controls."""
     with reported_errors(debug):
         from tests.bench.ablation.ablation import ablation, read_arms
 
