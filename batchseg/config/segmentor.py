@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -26,7 +27,19 @@ class SegmentorConfig(Model):
     )
     batch_size: int | None = Field(None, ge=1, le=65_536, description="Images per model call.")
     actors: int | None = Field(None, ge=1, le=10_000, description="Copies of the model.")
-    gpus_per_actor: float | None = Field(None, gt=0, description="GPUs for each copy; 0.5 puts two on one.")
+    gpus_per_actor: float | None = Field(
+        None, gt=0, description="GPUs for each copy, at most 1; 0.5 puts two on one."
+    )
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _one_device(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1:
+            raise ValueError(
+                "must be at most 1: a copy of the model uses one GPU, and others would idle; "
+                "segmentor.actors says how many copies there are"
+            )
+        return gpus
 
 
 class NetworkConfig(SegmentorConfig):
@@ -138,6 +151,8 @@ def infer_segmentor(value: Any) -> Any:
 
 
 def _kind_of(model: str) -> str:
+    """A folder is a checkpoint of transformers, whatever it is called."""
     if re.search(CLASS_RULE, model):
         return "custom"
-    return "torchvision" if re.fullmatch(r"(deeplabv3|fcn|lraspp)_\w+", model) else "huggingface"
+    is_builder = re.fullmatch(r"(deeplabv3|fcn|lraspp)_\w+", model) and not os.path.isdir(model)
+    return "torchvision" if is_builder else "huggingface"
