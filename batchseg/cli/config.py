@@ -12,10 +12,18 @@ from batchseg.cli.job import run_config, running
 from batchseg.cli.options import reported_errors
 from batchseg.config.base import Model
 from batchseg.config.compare import CompareConfig
+from batchseg.config.doctor import DoctorConfig
+from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.train import TrainConfig
 
-_KINDS: dict[str, type[Model]] = {"run": RunConfig, "train": TrainConfig, "compare": CompareConfig}
+_KINDS: dict[str, type[Model]] = {
+    "run": RunConfig,
+    "evaluate": EvaluateConfig,
+    "doctor": DoctorConfig,
+    "train": TrainConfig,
+    "compare": CompareConfig,
+}
 
 
 @click.group("config")

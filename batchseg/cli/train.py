@@ -26,7 +26,7 @@ from batchseg.config.train import TrainConfig
 @click.option("--batch-size", type=int, metavar="N", help="Images a worker takes at once.  [8]")
 @click.option("--learning-rate", type=float, metavar="R", help="At its peak.")
 @click.option("--seed", type=int, metavar="S", help="Of new weights, order and augmentation.  [0]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model learns.")
 @click.option("--address", metavar="RAY", help="Address of a running Ray cluster.")
 @reporting
 def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:

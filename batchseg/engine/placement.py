@@ -64,7 +64,7 @@ def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
         most = max(node.get("GPU", 0.0) for node in nodes.resources)
         if share > most:
             raise ConfigError(
-                f"segmentor.gpus_per_actor is {share:g}; it must be at most {most:g}, which is what a node has"
+                f"segmentor.gpus_per_actor is {share:g}; it must be at most {most:g}, as no node has more"
             )
         # an actor's GPUs are all on one node
         fit = sum(int(node.get("GPU", 0) / share) for node in nodes.resources)
