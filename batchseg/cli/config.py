@@ -12,11 +12,19 @@ from pydantic import BaseModel
 from batchseg.cli.job import run_config, running
 from batchseg.cli.options import reported_errors
 from batchseg.config.compare import CompareConfig
+from batchseg.config.doctor import DoctorConfig
+from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.reference import configuration_reference
 from batchseg.config.run import RunConfig
 from batchseg.config.train import TrainConfig
 
-_KINDS: dict[str, type[BaseModel]] = {"run": RunConfig, "train": TrainConfig, "compare": CompareConfig}
+_KINDS: dict[str, type[BaseModel]] = {
+    "run": RunConfig,
+    "evaluate": EvaluateConfig,
+    "doctor": DoctorConfig,
+    "train": TrainConfig,
+    "compare": CompareConfig,
+}
 RECORD = "record"
 
 

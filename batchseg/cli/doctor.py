@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from batchseg.cli.options import given, options, pairing, reported_errors, reporting
+from batchseg.cli.options import from_file, given, options, pairing, reported_errors, reporting
 
 _looking = options(
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
@@ -22,10 +22,11 @@ _looking = options(
 
 
 @click.command("doctor")
-@click.argument("source")
+@click.argument("source", required=False)
+@from_file
 @_looking
 @reporting
-def doctor_command(source: str, as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:
+def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:
     """Look at SOURCE before anything costs time: names, headers, ground truth, and how much there is to do.
 
     Exit codes: 0 nothing is wrong, 1 a run would fail or record failed images, 2 wrong usage.
@@ -33,14 +34,16 @@ def doctor_command(source: str, as_json: bool, quiet: bool, debug: bool, **flags
     with reported_errors(debug):
         from batchseg.cli.show.inspect import print_doctor
         from batchseg.config.doctor import DoctorConfig
-        from batchseg.config.load import validate
+        from batchseg.config.load import read_config
         from batchseg.inspect.doctor import doctor
 
         of_source = {
             name: flags.pop(name) for name in ("truth", "truth_suffix", "include", "exclude", "limit")
         }
-        nested = {"source": {"path": source, **of_source}, "segmentor": flags.pop("model"), **flags}
-        report = doctor(validate(DoctorConfig, given(nested), "the command line"))
+        path, settings = flags.pop("config_path"), flags.pop("settings")
+        segmentor = {"model": flags.pop("model")}
+        nested = {"source": {"path": source, **of_source}, "segmentor": segmentor, **flags}
+        report = doctor(read_config(DoctorConfig, path, settings, given(nested)))
         if as_json:
             click.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))
         elif not quiet:

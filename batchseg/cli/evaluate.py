@@ -7,15 +7,24 @@ from typing import Any
 import click
 
 from batchseg.cli.job import follow
-from batchseg.cli.options import gating, given, named_values, pairing, reported_errors, reporting
+from batchseg.cli.options import (
+    from_file,
+    gating,
+    given,
+    named_values,
+    pairing,
+    reported_errors,
+    reporting,
+)
 from batchseg.config.evaluate import EvaluateConfig
-from batchseg.config.load import validate
+from batchseg.config.load import read_config
 
 
 @click.command("evaluate")
-@click.argument("masks")
-@click.argument("truth")
-@click.option("--output", metavar="DIR", required=True, help="Folder for the tables.")
+@click.argument("masks", required=False)
+@click.argument("truth", required=False)
+@click.option("--output", metavar="DIR", help="Folder for the tables.")
+@from_file
 @pairing
 @click.option("--mask-suffix", metavar="FROM=TO", help="Applied to a mask's stem before --truth-suffix.")
 @click.option(
@@ -26,10 +35,14 @@ from batchseg.config.load import validate
 @gating
 @reporting
 def evaluate_command(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str, ...], **flags: Any) -> None:
-    """Score existing MASKS against TRUTH, without a model: the same tables as `run`."""
+    """Score existing MASKS against TRUTH, without a model: the same tables as `run`.
+
+    A file of --config may name both, and has all other settings, such as limits and ray.
+    """
     with reported_errors(debug):
-        gates = given({"max_failed": flags.pop("max_failed"), "minimum": named_values("--min", minimum)})
-        config = validate(EvaluateConfig, {**given(flags), "gates": gates}, "the command line")
+        path, settings = flags.pop("config_path"), flags.pop("settings")
+        gates = {"max_failed": flags.pop("max_failed"), "minimum": named_values("--min", minimum)}
+        config = read_config(EvaluateConfig, path, settings, given({**flags, "gates": gates}))
         from batchseg.pipeline.evaluate import evaluate
 
         follow(lambda on_progress: evaluate(config, on_progress), as_json, quiet, debug, doing="scoring")

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from batchseg.cli.options import gating, given, named_values, options, pairing
+from batchseg.cli.options import from_file, gating, given, named_values, options, pairing
 from batchseg.config.load import load_config
 from batchseg.config.run import RunConfig
 
@@ -20,10 +20,7 @@ running = options(
     ),
     click.option("--output", metavar="DIR", help="Folder for the results."),
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
-    click.option(
-        "--config", "config_path", metavar="FILE", help="YAML file; options on the command line win."
-    ),
-    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting."),
+    from_file,
     pairing,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="a.jpg -> a.png, or a.jpg.png."),
     click.option(

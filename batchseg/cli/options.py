@@ -44,6 +44,14 @@ pairing = options(
 )
 
 
+from_file = options(
+    click.option(
+        "--config", "config_path", metavar="FILE", help="YAML file; options on the command line win."
+    ),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting."),
+)
+
+
 gating = options(
     click.option("--max-failed", metavar="N|P%", help="Exit with 3 when more images than this fail.  [0]"),
     click.option(

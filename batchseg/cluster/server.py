@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
+from batchseg.config.places import SecretGivenError, refuse_in_address
 from batchseg.engine.session import SET_THE_TOKEN
 from batchseg.errors import ClusterError, ConfigError
 
@@ -30,6 +31,10 @@ class Server:
     """
 
     def __init__(self, address: str) -> None:
+        try:
+            refuse_in_address(address)
+        except SecretGivenError as exc:
+            raise ConfigError(f"the job server's address {exc}") from None
         if not address.startswith(("http://", "https://")):
             raise ConfigError(
                 f"{address}: jobs are submitted to a cluster's job server, such as http://10.0.0.5:8265"

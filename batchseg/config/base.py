@@ -12,6 +12,8 @@ from pydantic import (
     field_validator,
 )
 
+from batchseg.config.places import Address
+
 SUFFIX_RULE = r"^[^=]*=[^=]*$"
 
 
@@ -36,9 +38,12 @@ METRICS = (
 
 
 class Model(BaseModel):
-    """Unknown keys and infinite numbers are refused, values are fixed after validation."""
+    """Unknown keys and infinite numbers are refused, values are fixed after validation.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    Errors of pydantic do not repeat what was given, which may be a secret.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Limits(Model):
@@ -112,7 +117,7 @@ class JobConfig(Model):
 class RayConfig(Model):
     """The Ray cluster."""
 
-    address: str | None = Field(
+    address: Address | None = Field(
         None,
         description="Address of a running cluster, host:port, or http://host:8265 for `batchseg submit`; "
         "null starts Ray in this process.",

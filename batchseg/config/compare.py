@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from batchseg.config.base import METRICS, Model
+from batchseg.config.places import Place
 from batchseg.config.run import RunConfig
 
 CLASS_FIGURES = ("iou", "recall", "precision", "f1")
@@ -51,8 +52,8 @@ class Comparison(Model):
 class CompareConfig(Comparison):
     """Two results folders or run records: `batchseg compare`."""
 
-    old: str = Field(min_length=1, description="Results folder, or the record of a run (runs/ID.json).")
-    new: str = Field(min_length=1, description="Likewise.")
+    old: Place = Field(description="Results folder, or the record of a run (runs/ID.json).")
+    new: Place = Field(description="Likewise.")
 
 
 class Night(Comparison):

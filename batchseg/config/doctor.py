@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from batchseg.config.base import Limits, Model
+from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, infer_segmentor
 from batchseg.config.source import Source, infer_source
 
@@ -18,7 +19,7 @@ class DoctorConfig(Model):
     segmentor: Annotated[AnySegmentor | None, BeforeValidator(infer_segmentor)] = Field(
         None, description="The model whose classes the truth is held against."
     )
-    labels: str | None = Field(None, description="A label map by name, or a YAML file.")
+    labels: Place | None = Field(None, description="A label map by name, or a YAML file.")
     mask_name: Literal["stem", "full"] = Field("stem", description="As in the run's output.")
     limits: Limits = Limits()
     truths: int = Field(32, ge=0, description="Ground truths to read.")

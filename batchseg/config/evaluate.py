@@ -9,15 +9,16 @@ from pydantic import (
 )
 
 from batchseg.config.base import SUFFIX_RULE, Gates, Limits, Model, RayConfig
+from batchseg.config.places import Place
 
 
 class EvaluateConfig(Model):
     """Existing masks against ground truth, without a model: `batchseg evaluate`."""
 
-    masks: str = Field(min_length=1, description="Folder with the masks to judge.")
-    truth: str = Field(min_length=1, description="Folder with the ground truth, mirroring the masks.")
-    output: str = Field(min_length=1, description="Folder for the tables.")
-    labels: str = Field(description="ade20k, cityscapes, voc, coco-stuff, or a YAML file.")
+    masks: Place = Field(description="Folder with the masks to judge.")
+    truth: Place = Field(description="Folder with the ground truth, mirroring the masks.")
+    output: Place = Field(description="Folder for the tables.")
+    labels: Place = Field(description="ade20k, cityscapes, voc, coco-stuff, or a YAML file.")
     mask_ids: Literal["class", "truth"] = Field(
         "class",
         description="What pixel values of the masks mean: class ids, or the data set's own truth ids.",

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from batchseg.config.base import CLASS_RULE, FAILED_RULE, JOB_NAME_RULE, SUFFIX_RULE, Model
+from batchseg.config.places import SecretGivenError, redacted, without_credentials
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import AnySegmentor
 from batchseg.config.strict_yaml import load_yaml
@@ -108,7 +109,9 @@ _MAIN_KEY = {"source": "path", "output": "path", "segmentor": "model"}
 def _nested(setting: str) -> dict[str, Any]:
     path, equals, text = setting.partition("=")
     if not equals or not path:
-        raise ConfigError(f"--set {setting}: must be key=value, such as segmentor.batch_size=16")
+        raise ConfigError(
+            f"--set {without_credentials(setting)}: must be key=value, such as segmentor.batch_size=16"
+        )
     try:
         value: Any = load_yaml(text)
     except ValueError as exc:
@@ -149,7 +152,10 @@ def _sentence(error: Any) -> str:
     if kind in ("extra_forbidden", "missing"):
         return _CLEARER[kind]
     message = _CLEARER.get(kind) or _CLEARER.get(error.get("ctx", {}).get("pattern")) or str(error["msg"])
-    shown = "" if isinstance(given, dict | list) else f" (given: {given!r})"
+    hidden = isinstance(given, dict | list | tuple) or isinstance(
+        error.get("ctx", {}).get("error"), SecretGivenError
+    )
+    shown = "" if hidden else f" (given: {redacted(given)!r})"
     return message.removeprefix("Value error, ") + shown
 
 
@@ -171,12 +177,15 @@ _CLEARER = {
 }
 
 
+_QUIET = ConfigDict(hide_input_in_errors=True)
+
+
 def validate_segmentor(data: Any) -> AnySegmentor:
     """The configuration of one segmentor. Raises ConfigError."""
     try:
-        return TypeAdapter[AnySegmentor](AnySegmentor).validate_python(data)
+        return TypeAdapter[AnySegmentor](AnySegmentor, config=_QUIET).validate_python(data)
     except ValidationError as exc:
         problems = "; ".join(
             ": ".join([*map(str, error["loc"][1:]), _sentence(error)]) for error in exc.errors()
         )
-        raise ConfigError(f"the segmentor {data!r} does not hold together: {problems}") from exc
+        raise ConfigError(f"the segmentor {redacted(data)!r} does not hold together: {problems}") from exc

@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from batchseg.config.base import Gates, Limits, Model, RayConfig
+from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, infer_segmentor
 from batchseg.config.source import Source, infer_source
 
@@ -18,7 +19,7 @@ from batchseg.config.source import Source, infer_source
 class Output(Model):
     """The results folder."""
 
-    path: str = Field(min_length=1, description="Folder for the results: a path or a URI.")
+    path: Place = Field(description="Folder for the results: a path or a URI.")
     mask_name: Literal["stem", "full"] = Field(
         "stem",
         description="stem: a.jpg -> a.png; full: a.jpg -> a.jpg.png, where names differ only in extension.",
@@ -37,7 +38,7 @@ class RunConfig(Model):
     source: Annotated[Source, BeforeValidator(infer_source)]
     segmentor: Annotated[AnySegmentor, BeforeValidator(infer_segmentor)]
     output: Annotated[Output, BeforeValidator(infer_output)]
-    labels: str | None = Field(
+    labels: Place | None = Field(
         None,
         description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
     )

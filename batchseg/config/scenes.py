@@ -9,16 +9,17 @@ from pydantic import (
 )
 
 from batchseg.config.base import Model
+from batchseg.config.places import Place
 
 
 class DigitsConfig(Model):
     """Scenes of handwritten digits with exact ground truth: `batchseg digits`."""
 
-    output: str = Field(min_length=1, description="New folder for images/, masks/ and manifest.parquet.")
+    output: Place = Field(description="New folder for images/, masks/ and manifest.parquet.")
     count: int = Field(1000, ge=1, description="Scenes.")
     seed: int = Field(0, ge=0, description="The same seed gives the same scenes.")
     size: int = Field(224, ge=150, le=10_000, description="Width and height of a scene, in pixels.")
     source: Literal["sklearn", "mnist"] = Field("sklearn", description="Where the digits come from.")
-    mnist: str = Field(
+    mnist: Place = Field(
         "~/.cache/batchseg", description="Folder with MNIST's files; they are downloaded if not there."
     )

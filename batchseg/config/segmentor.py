@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from pydantic import (
 )
 
 from batchseg.config.base import CLASS_RULE, Model
+from batchseg.config.places import Place, refuse_credentials
 
 
 class SegmentorConfig(Model):
@@ -25,7 +27,19 @@ class SegmentorConfig(Model):
     )
     batch_size: int | None = Field(None, ge=1, le=65_536, description="Images per model call.")
     actors: int | None = Field(None, ge=1, le=10_000, description="Copies of the model.")
-    gpus_per_actor: float | None = Field(None, gt=0, description="GPUs for each copy; 0.5 puts two on one.")
+    gpus_per_actor: float | None = Field(
+        None, gt=0, description="GPUs for each copy, at most 1; 0.5 puts two on one."
+    )
+
+    @field_validator("gpus_per_actor")
+    @classmethod
+    def _one_device(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1:
+            raise ValueError(
+                "must be at most 1: a copy of the model uses one GPU, and others would idle; "
+                "segmentor.actors says how many copies there are"
+            )
+        return gpus
 
 
 class NetworkConfig(SegmentorConfig):
@@ -70,7 +84,7 @@ class HuggingFaceSegmentor(NetworkConfig):
     """Any semantic or universal segmentation model of transformers."""
 
     kind: Literal["huggingface"] = "huggingface"
-    model: str = Field(min_length=1, description="Local folder, URI of a folder, or hub name.")
+    model: Place = Field(description="Local folder, URI of a folder, or hub name.")
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
     classes: Annotated[ClassNames | None, BeforeValidator(_split_names)] = Field(
@@ -85,8 +99,8 @@ class TorchvisionSegmentor(NetworkConfig):
     """A model of torchvision.models.segmentation."""
 
     kind: Literal["torchvision"] = "torchvision"
-    model: str = Field(description="Builder name, such as deeplabv3_resnet50 or lraspp_mobilenet_v3_large.")
-    weights: str = Field(
+    model: Place = Field(description="Builder name, such as deeplabv3_resnet50 or lraspp_mobilenet_v3_large.")
+    weights: Place = Field(
         "DEFAULT", description="Name of torchvision weights, or a local state dict (.pt, .pth, .safetensors)."
     )
     resize: int = Field(520, ge=16, description="Shorter side of the model's input, in pixels.")
@@ -113,7 +127,9 @@ class CustomSegmentor(SegmentorConfig):
 
     kind: Literal["custom"] = "custom"
     model: str = Field(pattern=CLASS_RULE, description="module:Class, importable on every worker.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the class.")
+    options: Annotated[dict[str, Any], AfterValidator(refuse_credentials)] = Field(
+        default_factory=dict, description="Keyword arguments of the class."
+    )
 
 
 AnySegmentor = Annotated[
@@ -135,6 +151,8 @@ def infer_segmentor(value: Any) -> Any:
 
 
 def _kind_of(model: str) -> str:
+    """A folder is a checkpoint of transformers, whatever it is called."""
     if re.search(CLASS_RULE, model):
         return "custom"
-    return "torchvision" if re.fullmatch(r"(deeplabv3|fcn|lraspp)_\w+", model) else "huggingface"
+    is_builder = re.fullmatch(r"(deeplabv3|fcn|lraspp)_\w+", model) and not os.path.isdir(model)
+    return "torchvision" if is_builder else "huggingface"

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from batchseg.config.base import SUFFIX_RULE, Model
+from batchseg.config.places import Place
 
 _PARQUET = re.compile(r"\.(parquet|pq)/?($|\?.*=)")  # a URI may end in options of its file system
 
@@ -20,16 +21,12 @@ class FolderSource(Model):
     """Images in a folder, local or on anything `pyarrow.fs` opens."""
 
     kind: Literal["folder"] = "folder"
-    path: str = Field(
-        min_length=1, description="Folder with the images: a path or a URI (s3://, gs://, hdfs://)."
-    )
+    path: Place = Field(description="Folder with the images: a path or a URI (s3://, gs://, hdfs://).")
     include: tuple[str, ...] = Field((), description="Globs on the id; an image must match one. Empty: all.")
     exclude: tuple[str, ...] = Field(
         (), description="Globs on the id; an image that matches one is left out."
     )
-    truth: str | None = Field(
-        None, min_length=1, description="Folder with the ground truth, mirroring the image folder."
-    )
+    truth: Place | None = Field(None, description="Folder with the ground truth, mirroring the image folder.")
     truth_suffix: str | None = Field(
         None,
         pattern=SUFFIX_RULE,
@@ -42,10 +39,9 @@ class ManifestSource(Model):
     """Images listed in Parquet: one file, several (a glob or a folder), or a partitioned folder."""
 
     kind: Literal["manifest"] = "manifest"
-    path: str = Field(min_length=1, description="The Parquet file, or a folder of them.")
-    root: str | None = Field(
+    path: Place = Field(description="The Parquet file, or a folder of them.")
+    root: Place | None = Field(
         None,
-        min_length=1,
         description="What relative URIs are relative to. Default: the manifest's folder.",
     )
     limit: int | None = Field(None, ge=1, description="Stop after this many images.")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from batchseg.config.base import Limits, Model, RayConfig
+from batchseg.config.places import Place
 from batchseg.config.source import Source, infer_source
 
 MULTIPLE = 16  # the deepest features have one cell for so many pixels
@@ -15,20 +16,20 @@ MULTIPLE = 16  # the deepest features have one cell for so many pixels
 class NewModel(Model):
     """A new LLM segmentor: convolutional features, read by a language model, decoded to pixels."""
 
-    language_model: str | None = Field(
+    language_model: Place | None = Field(
         None, description="Folder or hub name of a BERT, GPT-2, Llama, Qwen or T5 checkpoint."
     )
     layers: tuple[int, int] | None = Field(
         None, description="First and last layer that is taken, from 0. Null: all."
     )
-    mode: Literal["frozen", "norm_only", "lora", "full", "random_frozen", "shuffled_frozen", "none"] = Field(
+    mode: Literal["frozen", "norm_only", "lora", "full", "none"] = Field(
         "frozen",
-        description="What of the language model learns. random_frozen, shuffled_frozen and none are "
-        "controls: new weights, the pretrained ones in random order, and its two projections alone.",
+        description="What of the language model learns. none: there is no language model, which makes the "
+        "model smaller and faster.",
     )
     lora_rank: int = Field(8, ge=1, description="Rank of the adapters of mode lora.")
     backbone: Literal["small", "resnet50"] = Field("small", description="The convolutional features.")
-    backbone_weights: str | None = Field(
+    backbone_weights: Place | None = Field(
         None, description="Of resnet50: a state dict (.pt, .pth, .safetensors), or torchvision's DEFAULT."
     )
     widths: tuple[int, int, int, int] = Field(
@@ -90,15 +91,15 @@ class TrainConfig(Model):
     """One training: `batchseg train`. `source` and `model` may be given as a plain string."""
 
     source: Annotated[Source, BeforeValidator(infer_source)]
-    output: str = Field(min_length=1, description="Folder for the model, its history and what resumes it.")
+    output: Place = Field(description="Folder for the model, its history and what resumes it.")
     model: Annotated[
-        Annotated[str, Tag("name")] | Annotated[NewModel, Tag("new")],
+        Annotated[Place, Tag("name")] | Annotated[NewModel, Tag("new")],
         Discriminator(lambda value: "name" if isinstance(value, str) else "new"),
     ] = Field(
         description="A new LLM segmentor; or a semantic model of transformers to go on from, by folder or "
         "hub name."
     )
-    labels: str | None = Field(
+    labels: Place | None = Field(
         None,
         description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
     )

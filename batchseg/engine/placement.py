@@ -69,10 +69,9 @@ def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
         useful = max(1, math.ceil(images / batch_size))
         share = config.gpus_per_actor or 1.0
         most = max(node.get("GPU", 0.0) for node in nodes.resources)
-        if share > most or (share > 1 and share % 1):
+        if share > most:
             raise ConfigError(
-                f"segmentor.gpus_per_actor is {share:g}; it must be a part of one GPU or a whole number, and "
-                f"at most {most:g}, which is what a node here has"
+                f"segmentor.gpus_per_actor is {share:g}; it must be at most {most:g}, as no node has more"
             )
         # an actor's GPUs are all on one node
         fit = sum(int(node.get("GPU", 0) / share) for node in nodes.resources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from threading import current_thread, main_thread
 from typing import Any
 from urllib.parse import urlsplit
 
+from batchseg.config.places import SecretGivenError, refuse_in_address
 from batchseg.errors import ConfigError
 
 ANSWER_S = 5.0
@@ -22,6 +24,9 @@ SET_THE_TOKEN = (
 )
 _SETTINGS = 4  # the type of a frame, which stands behind its length of three bytes
 _NO_SETTINGS = bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
+# what either server of Ray is asked, and with which message: a Ray client server's is PING
+_OF_CLUSTER = ("/ray.rpc.NodeInfoGcsService/CheckAlive", b"")
+_OF_CLIENT_SERVER = ("/ray.rpc.RayletDriver/ClusterInfo", b"\x08\x06")
 
 
 @contextmanager
@@ -64,14 +69,22 @@ def _check_answers(address: str) -> None:
     """Ray itself keeps trying for minutes, and deaf to Ctrl-C."""
     if address in ("auto", "local"):  # there Ray knows at once
         return
+    try:
+        refuse_in_address(address)  # RAY_ADDRESS is no setting of ours, and was not looked at yet
+    except SecretGivenError as exc:
+        raise ConfigError(f"ray.address (or RAY_ADDRESS) {exc}") from None
     if address.startswith(("http://", "https://")):
         raise ConfigError(
             f"ray.address {address}: that is a job server, which `batchseg submit` gives jobs to"
         )
+    place = _host_and_port(address)
     try:
-        with socket.create_connection(_host_and_port(address), ANSWER_S) as connection:
-            if os.environ.get("RAY_USE_TLS", "0") != "1":
+        with socket.create_connection(place, ANSWER_S) as connection:
+            is_plain = os.environ.get("RAY_USE_TLS", "0") != "1"
+            if is_plain:
                 _greet(connection)
+        if is_plain:
+            _ask(*place, *(_OF_CLIENT_SERVER if address.startswith("ray://") else _OF_CLUSTER))
     except OSError as exc:
         raise ConfigError(f"ray.address {address}: nothing answers there: {exc.strerror or exc}") from exc
     except _StrangerError as exc:
@@ -106,6 +119,23 @@ def _greet(connection: socket.socket) -> None:
         raise _StrangerError from exc
     if len(answer) < len(_NO_SETTINGS) or answer[3] != _SETTINGS:
         raise _StrangerError
+
+
+def _ask(host: str, port: int, method: str, message: bytes) -> None:
+    """Call a method that every server of Ray has. Any other refusal, as for want of a token, is Ray's own."""
+    import grpc
+
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    with grpc.insecure_channel(target, options=(("grpc.enable_http_proxy", 0),)) as channel:
+        try:
+            channel.unary_unary(method)(message, timeout=ANSWER_S)
+        except grpc.RpcError as exc:
+            if exc.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN):
+                raise _StrangerError from exc
+            if exc.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise TimeoutError(
+                    errno.ETIMEDOUT, f"it takes a connection, but gives no answer within {ANSWER_S:g} s"
+                ) from exc
 
 
 def _quiet_import() -> Any:

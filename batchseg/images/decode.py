@@ -24,6 +24,7 @@ from PIL.ExifTags import Base as ExifTag
 
 from batchseg.errors import RowFault
 from batchseg.images.headers import check_size, decoding, open_picture, sniff
+from batchseg.images.jpeg import BLOCK, ends_grey, read_frame, with_more_data
 from batchseg.schema import Status, TruthStatus
 
 if TYPE_CHECKING:
@@ -75,10 +76,7 @@ def decode_scaled(
     with decoding(name):
         picture = open_picture(name, data, limits)
         width, height = picture.size
-        if name == "JPEG":
-            _scale(picture, enough)
-        reduced = picture.size != (width, height)
-        pixels_HWC = _jpeg(picture, data) if name == "JPEG" and not reduced else _rgb(picture)
+        pixels_HWC = _jpeg(picture, data, limits, enough) if name == "JPEG" else _rgb(picture)
         orientation = _orientation(picture)  # not before: for other formats than JPEG it loads the pixels
         size_hw = (width, height) if orientation in _TRANSPOSED else (height, width)
         return _turn_upright(pixels_HWC, orientation), size_hw
@@ -110,10 +108,34 @@ def decode_labels(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
         raise RowFault(TruthStatus.UNREADABLE, f"label file: {fault}") from fault
 
 
-def _jpeg(picture: ImageFile, data: bytes | memoryview) -> NDArray[np.uint8]:
-    """By torchvision, up to twice as fast; not so its decode_png, which damaged data crashes for good."""
-    if picture.mode not in ("L", "RGB"):
-        return _rgb(picture)
+def _jpeg(
+    picture: ImageFile, data: bytes | memoryview, limits: Limits, enough: Callable[[Size], Size]
+) -> NDArray[np.uint8]:
+    """The pixels, all of which were in the file: libjpeg makes up what it lacks, and does not say so."""
+    frame, size = read_frame(data), picture.size
+    is_simple = frame is not None and frame.in_one_scan and not frame.is_progressive
+    _scale(picture, enough)
+    block = max(1, BLOCK * max(picture.size) // max(size))
+    is_fast = is_simple and picture.size == size and picture.mode in ("L", "RGB")
+    pixels_HWC = _by_torchvision(picture, data) if is_fast else _rgb(picture)
+    if frame is not None and frame.is_arithmetic:
+        return pixels_HWC
+    if is_simple and picture.mode != "CMYK" and not ends_grey(pixels_HWC, block):
+        return pixels_HWC
+
+    def again(data: bytes | memoryview) -> NDArray[np.uint8]:
+        reopened = open_picture("JPEG", data, limits)
+        _scale(reopened, enough)
+        return _rgb(reopened)
+
+    first_HWC = again(data) if is_fast else pixels_HWC  # libraries differ in the last bit
+    if not np.array_equal(first_HWC, again(with_more_data(data))):
+        raise OSError("the data end before the picture does")
+    return pixels_HWC
+
+
+def _by_torchvision(picture: ImageFile, data: bytes | memoryview) -> NDArray[np.uint8]:
+    """Up to twice as fast as Pillow; not so its decode_png, which damaged data crashes for good."""
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 

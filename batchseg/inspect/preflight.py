@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -20,6 +21,8 @@ from batchseg.stages.score import read_truth
 from batchseg.storage.reader import truth_reader
 
 LOOKED_AT = 8
+_SEPARATORS = re.compile(r"[\W_]+")
+_MERE_NUMBER = re.compile(r"((label|class|level)?\d+)?")  # such as LABEL_3, which transformers fills in
 
 
 def check_source(source: Folder | Manifest, listing: Listing) -> None:
@@ -44,7 +47,10 @@ def _nothing_found(config: FolderSource | ManifestSource) -> str:
 
 
 def choose_labels(name: str | None, checkpoint: Checkpoint) -> LabelMap:
-    """The label map of a run. Raises LabelMapError where it does not fit the model."""
+    """The label map of a run: of as many classes as the model, and none of its names at another id.
+
+    Raises LabelMapError where it does not fit the model.
+    """
     if name is None:
         return checkpoint.label_map
     chosen, own = load_label_map(name), checkpoint.label_map
@@ -53,7 +59,31 @@ def choose_labels(name: str | None, checkpoint: Checkpoint) -> LabelMap:
             f"labels {name}: {chosen.num_classes} classes, but the model predicts {own.num_classes} "
             f"({', '.join(own.names[:5])} ...); choose the label map the model was trained with"
         )
+    if moved := _moved(chosen, own):
+        found = " and ".join(f"{mine!r} is {at}, of the model {there}" for mine, at, there in moved[:2])
+        raise LabelMapError(
+            f"labels {name}: its classes are in another order than the model's ({found}); put them in the "
+            "model's order, or choose the label map the model was trained with"
+        )
     return chosen
+
+
+def _moved(chosen: LabelMap, own: LabelMap) -> list[tuple[str, int, int]]:
+    """Names that both have, at different ids: the name, its id, and its id in the model."""
+    ours, theirs = _ids_of_names(chosen), _ids_of_names(own)
+    return [
+        (chosen.names[at], at, theirs[folded]) for folded, at in ours.items() if theirs.get(folded, at) != at
+    ]
+
+
+def _ids_of_names(label_map: LabelMap) -> dict[str, int]:
+    """Of names that say something and stand once; case and separators do not count."""
+    folded = [_SEPARATORS.sub("", name.casefold()) for name in label_map.names]
+    return {
+        name: index
+        for index, name in enumerate(folded)
+        if folded.count(name) == 1 and not _MERE_NUMBER.fullmatch(name)
+    }
 
 
 def check_truth(listing: Listing, label_map: LabelMap, limits: Limits) -> None:

@@ -63,7 +63,7 @@ def load_source_digits(split: Split) -> SourceDigits:
     try:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError as exc:
-        raise ConfigError("the digit scenes need scikit-learn: pip install 'batchseg[test]'") from exc
+        raise ConfigError("the digit scenes need scikit-learn: pip install 'batchseg[scenes]'") from exc
     bunch: Any = load_digits()
     ink_NSS = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     digits = SourceDigits(ink_NSS, bunch.target.astype(np.uint8))

@@ -1,6 +1,6 @@
 """A segmentor of the user's own, named `module:Class`.
 
-The class needs one method and one attribute; a `prepare` of its own is optional:
+The class needs one method and one attribute:
 
     class Mine:
         labels = ["background", "cell"]              # names, or a LabelMap
@@ -9,20 +9,25 @@ The class needs one method and one attribute; a `prepare` of its own is optional
 
         def segment(self, images):                   # list of uint8 RGB [H, W, 3]
             return [label_map, ...]                  # integer class ids [H, W], one an image
+
+Its fingerprint has the text of its module, its options, and the contents of the files and folders that they
+name: another weights file under the same name is another model.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import inspect
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -31,6 +36,8 @@ from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import ModelInput, Prediction
 from batchseg.segmentors.threshold import Identity
+
+_CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -108,5 +115,64 @@ def _fingerprint(made: Any, config: CustomSegmentor) -> str:
         source = inspect.getsource(sys.modules[made.__module__])
     except (OSError, TypeError):
         source = ""
-    facts = json.dumps([config.model, config.options, source], sort_keys=True, default=str)
-    return hashlib.sha256(facts.encode()).hexdigest()
+    facts: list[Any] = [config.model, config.options, source]
+    if contents := {value: found for value in _strings(config.options) if (found := _contents(value))}:
+        facts.append(contents)  # nothing is added where no option names a file: what was computed stays valid
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """The strings and paths among options, at any depth."""
+    if isinstance(value, str | os.PathLike):
+        yield os.fspath(value)
+    elif isinstance(value, dict):
+        yield from (text for item in value.values() for text in _strings(item))
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from (text for item in value for text in _strings(item))
+
+
+def _contents(value: str) -> dict[str, str]:
+    """SHA-256 of the file that an option names, or of each in its folder, by name; empty if it names none."""
+    if value.startswith("file://"):
+        value = unquote(value.removeprefix("file://"))
+    if "\0" in value or Path(value).name in ("", "..", "~"):  # `/` and `.` are rather separators than folders
+        return {}
+    path = Path(os.path.expanduser(value))
+    try:
+        return {name: _sha256(file) for name, file in _files(path)}
+    except OSError as exc:
+        raise ModelError(
+            f"segmentor.options name {value}, but {exc.filename} cannot be read: {exc.strerror}"
+        ) from exc
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    if os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
+        yield "", path
+        return
+    seen = set()
+    for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        # links may lead in circles, and compiled code follows from the code beside it
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if name != "__pycache__" and os.path.realpath(os.path.join(folder, name)) not in seen
+        ]
+        for name in sorted(names):
+            file = Path(folder, name)
+            if file.is_file():  # neither pipes nor links that lead nowhere
+                yield file.relative_to(path).as_posix(), file
+
+
+def _raise(exc: OSError) -> None:
+    if not isinstance(exc, FileNotFoundError | NotADirectoryError) and exc.errno != errno.ENAMETOOLONG:
+        raise exc
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

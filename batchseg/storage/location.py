@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import fs
 
+from batchseg.config.places import WHERE_TO_PUT_THEM, has_credentials, without_credentials
 from batchseg.errors import ConfigError, OutputError
 
 TEMPORARY = ".tmp-"
@@ -184,11 +185,16 @@ def is_uri(path: str) -> bool:
 
 
 def locate(path: str) -> Location:
-    """Open a path or URI. Raises ConfigError for a URI that no file system serves."""
+    """Open a path or URI. Raises ConfigError where no file system serves a URI, or credentials are in it."""
     if path.startswith("file://"):
         path = unquote(path.removeprefix("file://"))  # the one kind of URI that is commonly escaped
     if not is_uri(path):
         return Location(_local(), os.path.abspath(os.path.expanduser(path)))
+    if has_credentials(path):
+        raise ConfigError(
+            f"{without_credentials(path)}: was given with credentials, which would be recorded; "
+            f"{WHERE_TO_PUT_THEM}"
+        )
     options = _OPTIONS.search(path)
     query = options[0] if options else ""
     scheme, _, rest = path.removesuffix(query).partition("://")

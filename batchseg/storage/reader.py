@@ -54,7 +54,7 @@ class Reader:
 
 def _reason(exc: Exception) -> str:
     """What is wrong, where the system says so without the path: the row has that already."""
-    cause = exc.__cause__ if isinstance(exc, ConfigError) else exc
+    cause = (exc.__cause__ or exc) if isinstance(exc, ConfigError) else exc
     return getattr(cause, "strerror", None) or str(cause)
 
 

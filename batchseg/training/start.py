@@ -18,7 +18,6 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.huggingface.families import OWN, SEMANTIC
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
-from batchseg.segmentors.llm.language import Start
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL, check_classes
 from batchseg.segmentors.llm.text import TextModel
@@ -26,8 +25,6 @@ from batchseg.segmentors.llm.text import TextModel
 MOST_NEW = (
     0.5  # a model to go on from brings at least so much of itself; SegFormer's decoder is a sixth of it
 )
-
-STARTS: dict[str, Start] = {"random_frozen": "random", "shuffled_frozen": "shuffled"}
 
 
 def write_start(config: TrainConfig, folder: Path) -> None:
@@ -72,7 +69,7 @@ def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
         network = LLMSemanticSegmentor(shape)
     else:
         network = LLMSemanticSegmentor.from_language_model(
-            model.language_model, shape, model.layers, STARTS.get(model.mode, "pretrained"), config.seed
+            model.language_model, shape, model.layers, config.seed
         )
     if model.head == "text":
         text = TextModel.load(str(model.language_model))

@@ -41,6 +41,7 @@ from batchseg.training.rows import Rows, split_rows
 from batchseg.training.start import write_start
 
 RECORD, HISTORY, MODEL, STATE = "train.json", "history.parquet", "model", "state"
+OF_A_RUN = ("run.json", "runs", "images")
 BY_PLACE_ONLY = ("ray", "workers", "device", "output")  # where it runs, and not what it learns
 MOST_ALIKE = 50  # pairs of classes in the record
 
@@ -105,6 +106,11 @@ def _folder(output: str) -> Path:
     if is_uri(output):
         raise OutputError(f"{output}: must be a folder on a disk that every worker reaches")
     root = Path(output).expanduser().absolute()
+    if found := next((name for name in OF_A_RUN if (root / name).exists()), None):
+        raise OutputError(
+            f"{root}: holds {found}, as the results of `batchseg run` do, which a training must not be "
+            "mixed with; choose a fresh --output"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as exc:

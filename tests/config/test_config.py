@@ -117,6 +117,19 @@ def test_the_model_tells_its_kind(model: str, kind: str) -> None:
     assert batchseg.load_config(overrides={**MINIMAL, "segmentor": model}).segmentor.kind == kind
 
 
+def test_a_folder_is_a_checkpoint_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fcn_mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for model, kind in (
+        ("fcn_mine", "huggingface"),
+        ("fcn_yours", "torchvision"),
+        ("s3://b/fcn_x", "huggingface"),
+    ):
+        assert batchseg.load_config(overrides={**MINIMAL, "segmentor": model}).segmentor.kind == kind
+
+
 def test_a_kind_that_is_given_stands(tmp_path: Path) -> None:
     (tmp_path / "part.parquet").touch()
     source = {"kind": "folder", "path": str(tmp_path)}

@@ -119,12 +119,6 @@ def test_a_gpu_has_its_next_images_at_hand(config: RunConfig, tmp_path: Path) ->
         # no actor has threads or GPUs on two nodes
         (["segmentor.actors=2"], [{}, {"CPU": 8}, {"CPU": 8}, {"CPU": 4}], 10**6, ("cpu", 2, 0.0, 4, 4)),
         (["segmentor.gpus_per_actor=0.4"], [{"GPU": 1, "CPU": 4}] * 3, 10**6, ("cuda", 6, 0.4, 1, 16)),
-        (
-            ["segmentor.gpus_per_actor=2"],
-            [{"GPU": 3}, {"GPU": 1}, {"CPU": 4}],
-            10**6,
-            ("cuda", 1, 2.0, 1, 16),
-        ),
     ],
 )
 def test_defaults_follow_the_hardware(
@@ -178,11 +172,19 @@ def test_actors_with_gpus_leave_a_cpu_to_the_other_stages(
 
 
 @pytest.mark.parametrize("share", ["2", "1.5", "1e9"])
-def test_more_gpus_than_a_node_has(share: str) -> None:
+def test_more_gpus_than_one_copy_uses(share: str) -> None:
     job = {"source": "photos", "segmentor": "threshold", "output": "results"}
-    config = batchseg.load_config(settings=[f"segmentor.gpus_per_actor={share}"], overrides=job)
-    with pytest.raises(ConfigError, match=r"segmentor\.gpus_per_actor is .* at most 1,"):
-        place(config.segmentor, Nodes(({"CPU": 8, "GPU": 1}, {"CPU": 8})), 1000)
+    with pytest.raises(
+        ConfigError, match=r"segmentor\.gpus_per_actor: must be at most 1: a copy of the model"
+    ):
+        batchseg.load_config(settings=[f"segmentor.gpus_per_actor={share}"], overrides=job)
+
+
+def test_more_of_a_gpu_than_a_node_has() -> None:
+    job = {"source": "photos", "segmentor": "threshold", "output": "results"}
+    config = batchseg.load_config(settings=["segmentor.gpus_per_actor=0.8"], overrides=job)
+    with pytest.raises(ConfigError, match=r"segmentor\.gpus_per_actor is 0\.8; it must be at most 0\.5,"):
+        place(config.segmentor, Nodes(({"CPU": 8, "GPU": 0.5},)), 1000)
 
 
 def test_a_gpu_that_is_not_there() -> None:

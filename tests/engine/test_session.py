@@ -7,10 +7,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from time import monotonic
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,6 +71,58 @@ def test_what_never_answers_is_no_cluster(job: list[str]) -> None:
         done = start([*job, "--set", f"ray.address={address}"])
     assert done.returncode == 2
     assert f"{address}: what answers there is not Ray" in done.stderr
+
+
+@contextmanager
+def grpc_server(*handlers: grpc.GenericRpcHandler) -> Iterator[int]:
+    """The port of a gRPC server that is not Ray."""
+    server = grpc.server(ThreadPoolExecutor(2), handlers)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield port
+    server.stop(None).wait()
+
+
+class Silent(grpc.GenericRpcHandler):
+    """Takes every call and answers none."""
+
+    def __init__(self) -> None:
+        self.ended = Event()
+
+    def service(self, handler_call_details: object) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(self.answer)
+
+    def answer(self, request: bytes, context: object) -> bytes:
+        self.ended.wait()
+        return b""
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_another_grpc_server_is_no_cluster(job: list[str], scheme: str) -> None:
+    with grpc_server() as port:
+        done = start([*job, "--address", f"{scheme}127.0.0.1:{port}"])
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"{scheme}127.0.0.1:{port}: what answers there is not Ray" in done.stderr
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_grpc_server_that_gives_no_answer_is_not_waited_for(job: list[str], scheme: str) -> None:
+    silent = Silent()
+    with grpc_server(silent) as port:
+        began = monotonic()
+        done = start([*job, "--address", f"{scheme}127.0.0.1:{port}"])
+        took = monotonic() - began
+        silent.ended.set()
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"{scheme}127.0.0.1:{port}: nothing answers there: it takes a connection" in done.stderr
+    assert took < 60
+
+
+def test_a_password_in_the_environment_s_address_is_not_repeated(job: list[str]) -> None:
+    done = start(job, RAY_ADDRESS="me:wJalrXUtnFEMI@127.0.0.1:6379")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "RAY_ADDRESS) must hold no user and password" in done.stderr
+    assert "wJalrXUtnFEMI" not in done.stderr
 
 
 @pytest.mark.parametrize("address", ["ray://head", "head:99999", ":6379"])

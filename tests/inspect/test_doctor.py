@@ -186,6 +186,19 @@ def test_an_empty_folder_is_a_problem(tmp_path: Path) -> None:
     assert (report.counts, report.sizes.largest, report.sample) == ({"source": 1}, None, None)
 
 
+def test_the_command_from_a_file(scene: Path) -> None:
+    source = {"path": str(scene / "images"), "truth": str(scene / "truth")}
+    job = {"source": source, "segmentor": "threshold", "limits": {"max_pixels": 1}}
+    (scene / "job.yaml").write_text(json.dumps(job))
+    words = ["doctor", "--config", str(scene / "job.yaml"), "--json"]
+    small = CliRunner().invoke(cli, words)
+    assert (small.exit_code, json.loads(small.stdout)["counts"]["too_large"]) == (1, 4), small.output
+    enough = CliRunner().invoke(cli, [*words, "--set", "limits.max_pixels=100000", "--limit", "2"])
+    assert (enough.exit_code, json.loads(enough.stdout)["images"]) == (0, 2), enough.output
+    nothing = CliRunner().invoke(cli, ["doctor"])
+    assert (nothing.exit_code, "source: is required" in nothing.stderr) == (2, True)
+
+
 def test_the_command(scene: Path) -> None:
     words = ["doctor", str(scene / "images"), "--truth", str(scene / "truth"), "--model", "threshold"]
     sound = CliRunner().invoke(cli, words)

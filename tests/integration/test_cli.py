@@ -158,6 +158,28 @@ def test_evaluate(photos: Path, tmp_path: Path) -> None:
     assert json.loads(result.stdout)["metrics"]["mean_iou"] == 1.0
 
 
+def test_evaluate_from_a_file(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.yaml").write_text("classes: [a, {name: b, truth_ids: [60, 120, 180]}]")
+    job = {"masks": str(photos), "truth": str(photos), "output": str(tmp_path / "out"), "mask_ids": "truth",
+           "labels": str(tmp_path / "labels.yaml"), "limits": {"max_pixels": 90}}  # fmt: skip
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    words = ("evaluate", "--config", tmp_path / "job.yaml", "--json")
+    assert command(*words).exit_code == 3  # every mask has more pixels than that
+    more = ("--set", "limits.max_pixels=100", "--set", "ray.exclude_head=false", "--include", "[01].png")
+    done = command(*words, *more)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["config"]["limits"]["max_pixels"] == 100
+    assert json.loads(done.stdout)["computed"] == {"ok": 2}
+    elsewhere = command(*words, photos / "nowhere", *more)
+    assert (elsewhere.exit_code, "nowhere" in elsewhere.stderr) == (1, True), elsewhere.output
+
+
+def test_evaluate_without_its_folders() -> None:
+    result = command("evaluate", "--labels", "voc")
+    assert result.exit_code == 2
+    assert all(f"  {key}: is required\n" in result.stderr for key in ("masks", "truth", "output"))
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("heard_interrupts")
 def test_interrupted_run_commits_and_resumes(tmp_path: Path, stop: signal.Signals) -> None:
@@ -183,8 +205,7 @@ def test_interrupted_run_commits_and_resumes(tmp_path: Path, stop: signal.Signal
     assert "Traceback" not in errors
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "interrupted"
     finished = json.loads((tmp_path / "out" / "run.json").read_text())["computed"].get("ok", 0)
-    gate.unlink()
-    gate.touch()  # a plain file blocks nobody
+    gate.unlink()  # no gate blocks nobody, and a plain file would count among the files of the model
     again = subprocess.run(
         [*words, "--json"], env=environment, capture_output=True, text=True, timeout=120, check=False
     )

@@ -247,6 +247,17 @@ def test_a_model_of_settings_that_came_to_nothing_is_not_gone_on_with(slices: Pa
     assert json.loads(Path(result.model, "config.json").read_text())["widths"] == model["widths"]
 
 
+@pytest.mark.parametrize("name", ["run.json", "runs/1.json", "images/part.parquet"])
+def test_results_of_a_run_are_no_place_for_a_training(slices: Path, tmp_path: Path, name: str) -> None:
+    kept = tmp_path / "out" / name
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    result = command("--config", as_file(settings(slices, tmp_path / "out"), tmp_path))
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1), result.stderr
+    assert f"holds {name.partition('/')[0]}, as the results of `batchseg run` do" in result.stderr
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [kept]
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "sentence"),
     [

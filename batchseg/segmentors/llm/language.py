@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +21,6 @@ LAYERS = {
     "t5": "encoder.block",
 }
 _T5_POSITIONS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"  # all layers use it
-
-Start = Literal["pretrained", "random", "shuffled"]
 
 
 def build_language_model(config: Any) -> Any:
@@ -52,9 +50,7 @@ def positions(config: Any) -> int | None:
     return int(config.max_position_embeddings) if absolute else None
 
 
-def take_layers(
-    name: str, layers: tuple[int, int] | None = None, start: Start = "pretrained", seed: int = 0
-) -> tuple[Any, float]:
+def take_layers(name: str, layers: tuple[int, int] | None = None) -> tuple[Any, float]:
     """Some layers of a checkpoint, and the root mean square of its word embeddings.
 
     Of the vocabulary only the CLS or BOS token is kept, as the one row of the input embeddings.
@@ -62,8 +58,6 @@ def take_layers(
     Args:
         name: a folder or a name on the hub.
         layers: the first and the last, both included, from 0; None for all.
-        start: `pretrained`; or for an ablation `random` (newly initialised) or `shuffled` (the pretrained
-            elements of each tensor in random order, which keeps its statistics).
 
     Raises:
         ModelError: there is no such checkpoint, its family is not known here, or it has fewer layers.
@@ -86,10 +80,8 @@ def take_layers(
         config.layer_types = config.layer_types[first : last + 1]
     for token in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(config, token, 0)
-    torch.manual_seed(seed)
     model = build_language_model(config)
-    if start != "random":
-        model.load_state_dict(_shuffled(state, seed) if start == "shuffled" else state)
+    model.load_state_dict(state)
     return model, float(words.square().mean().sqrt())
 
 
@@ -115,14 +107,6 @@ def _sliced(state: dict[str, Tensor], family: str, first: int, last: int) -> Any
             yield key, value
         elif first <= int(found[1]) <= last:
             yield f"{LAYERS[family]}.{int(found[1]) - first}.{found[2]}", value
-
-
-def _shuffled(state: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        key: value.flatten()[torch.randperm(value.numel(), generator=generator)].view_as(value)
-        for key, value in state.items()
-    }
 
 
 def load_tokenizer(name: str) -> Any | None:

@@ -19,7 +19,7 @@ from batchseg.segmentors.llm.backbone import RESNET50_WIDTHS, ResNet50, Small
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.decoders import DECODERS, Queries
 from batchseg.segmentors.llm.head import TextHead
-from batchseg.segmentors.llm.language import Start, build_language_model, positions, take_layers
+from batchseg.segmentors.llm.language import build_language_model, positions, take_layers
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL, unknown
 from batchseg.segmentors.llm.text import TextModel
 
@@ -48,7 +48,6 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         name: str,
         config: LLMSegConfig,
         layers: tuple[int, int] | None = None,
-        start: Start = "pretrained",
         seed: int = 0,
     ) -> LLMSemanticSegmentor:
         """A new segmentor around layers `layers[0]` to `layers[1]`, or all, of a pretrained language model.
@@ -56,13 +55,12 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         Args:
             name: folder or hub name of a BERT, GPT-2, Llama, Qwen or T5 checkpoint.
             config: everything but the language model, which is filled in.
-            start: see `language.take_layers`.
             seed: of all weights that are new.
 
         Raises:
             ModelError: the language model cannot be had, or lacks the layers.
         """
-        language_model, rms = take_layers(name, layers, start, seed)
+        language_model, rms = take_layers(name, layers)
         config.language_model, config.embedding_rms = language_model.config, rms
         config.language_width = language_model.config.hidden_size
         torch.manual_seed(seed)

@@ -25,7 +25,7 @@ from batchseg.cli.options import reported_errors
 @click.option("--address", metavar="RAY", help="Address of a running Ray cluster.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(configs: tuple[str, ...], seeds: str, fractions: str, debug: bool, **options: str | None) -> None:
-    """Compare CONFIGS, files for `batchseg train`."""
+    """Compare CONFIGS, files for `batchseg train`; those called random or shuffled are controls."""
     with reported_errors(debug):
         from tests.bench.ablation.ablation import ablation, read_arms
 

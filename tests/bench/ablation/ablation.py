@@ -20,10 +20,11 @@ from batchseg.config.train import NewModel, TrainConfig
 from batchseg.errors import ConfigError
 from batchseg.storage.location import locate
 from batchseg.training.train import train
+from tests.bench.ablation.controls import with_control
 from tests.bench.ablation.judge import costs, judge
 from tests.bench.ablation.report import write_report
 
-TABLE, REPORT, ROW = "ablation.parquet", "ablation.md", "test.json"
+TABLE, REPORT, ROW, STARTS = "ablation.parquet", "ablation.md", "test.json", "starts"
 
 OnRun = Callable[[dict[str, Any]], None]
 
@@ -81,7 +82,7 @@ def ablation(
 
     Args:
         arms: configurations by name; the first is what the others are compared with. Their manifests have a
-            column `split`, whose part `test` judges.
+            column `split`, whose part `test` judges. An arm called random or shuffled is a control.
         output: folder for the runs, ablation.parquet (a row a run) and ablation.md.
         fractions: shares of the training labels; the steps are the same with each.
         on_run: called with the row of every run.
@@ -99,7 +100,7 @@ def ablation(
     rows = []
     # seed by seed, so that a comparison that is cut short is still paired
     for run in sorted(runs, key=lambda run: run.seed):
-        rows.append(_row(run, run.config(arms[run.arm], root)))
+        rows.append(_row(run, run.config(arms[run.arm], root), root / STARTS / run.arm / str(run.seed)))
         on_run(rows[-1])
     table = pa.Table.from_pylist(rows)
     pq.write_table(table, root / TABLE)
@@ -107,11 +108,11 @@ def ablation(
     return write_report(table, costs(models, next(iter(arms.values()))), root / REPORT)
 
 
-def _row(run: Run, config: TrainConfig) -> dict[str, Any]:
-    """Train and test, unless both are done."""
+def _row(run: Run, config: TrainConfig, start: Path) -> dict[str, Any]:
+    """Train and test, unless both are done. A control starts from what is in `start`."""
     place = Path(config.output) / ROW
     if not place.exists():
-        result = train(config)
+        result = train(with_control(run.arm, config, start))
         row = {
             "arm": run.arm,
             "fraction": run.fraction,

@@ -9,17 +9,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 from scipy.ndimage import binary_dilation
 from scipy.stats import ttest_rel
+from segmentors.llm.language_models import save_language_models
 from sklearn.metrics import jaccard_score
 
 import batchseg
 from batchseg.config.load import read_config
+from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.train import TrainConfig
+from batchseg.errors import ConfigError
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.training.start import write_start
 from tests.bench.ablation.ablation import ablation
+from tests.bench.ablation.controls import with_control
 from tests.bench.ablation.judge import Edges
 from tests.bench.ablation.report import interval, paired
 
+SMALL = {"widths": [8, 8, 8, 8], "decoder_width": 8, "size": 64}
 OURS, THEIRS = [0.71, 0.69, 0.74, 0.70], [0.70, 0.70, 0.71, 0.66]
 
 
@@ -50,6 +58,56 @@ def test_edges_within_two_pixels_agree() -> None:
     edges.add(predicted, truth)
     assert edges.f == pytest.approx(2 * precision * recall / (precision + recall))
     assert Edges().f == 0
+
+
+@pytest.fixture(scope="module")
+def language_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("language")
+    save_language_models(folder)
+    (folder / "labels.yaml").write_text("classes: [dark, bright]")
+    return folder
+
+
+def control(language_models: Path, **model: object) -> TrainConfig:
+    settings = {
+        "source": "unused",
+        "output": "unused",
+        "labels": str(language_models / "labels.yaml"),
+        "model": {"language_model": str(language_models / "bert"), **SMALL, **model},
+    }
+    return read_config(TrainConfig, overrides=settings)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_controls_have_other_weights_in_the_language_model_and_nowhere_else(
+    language_models: Path, tmp_path: Path
+) -> None:
+    config = control(language_models)
+    assert with_control("frozen", config, tmp_path / "frozen") is config
+    write_start(config, tmp_path / "frozen")
+    arms = {"frozen": load_file(tmp_path / "frozen/model.safetensors")}
+    for arm in ("random", "shuffled"):
+        changed = with_control(arm, config, tmp_path / arm)
+        assert (changed.model, changed.learning_rate) == (str(tmp_path / arm), 1e-3)
+        start = HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(changed.model)))
+        network = start.load("cpu", "fp32").network
+        learns = {name for name, each in network.named_parameters() if each.requires_grad}
+        assert learns and not any("language_model" in name for name in learns)
+        arms[arm] = load_file(tmp_path / arm / "model.safetensors")
+    weight = "reader.language_model.encoder.layer.0.intermediate.dense.weight"
+    values = {arm: state[weight].flatten().sort()[0] for arm, state in arms.items()}
+    assert not arms["shuffled"][weight].equal(arms["frozen"][weight])
+    assert values["shuffled"].equal(values["frozen"]) and not values["random"].equal(values["frozen"])
+    for arm in ("random", "shuffled"):
+        same = {key for key, value in arms[arm].items() if value.equal(arms["frozen"][key])}
+        assert {key for key in arms[arm] if "language_model" not in key} <= same
+
+
+def test_a_control_needs_a_frozen_language_model(language_models: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the arm random is a control"):
+        with_control("random", control(language_models, mode="full"), tmp_path / "start")
+    with pytest.raises(ConfigError, match=r"model\.mode"):
+        control(language_models, mode="random_frozen")
 
 
 @pytest.mark.slow

@@ -73,18 +73,6 @@ def test_the_slice_holds_the_source_s_own_layers(checkpoints: Path, kind: str) -
             assert source[name].equal(value), key
 
 
-def test_shuffled_keeps_the_values_and_random_does_not(checkpoints: Path) -> None:
-    folder = str(checkpoints / "bert")
-    weights = {
-        start: LLMSemanticSegmentor.from_language_model(folder, small(), (0, 0), start)
-        .reader.language_model.encoder.layer[0].intermediate.dense.weight.detach()
-        for start in ("pretrained", "shuffled", "random")
-    }  # fmt: skip
-    assert not weights["shuffled"].equal(weights["pretrained"])
-    assert weights["shuffled"].flatten().sort()[0].equal(weights["pretrained"].flatten().sort()[0])
-    assert not weights["random"].flatten().sort()[0].equal(weights["pretrained"].flatten().sort()[0])
-
-
 @pytest.mark.parametrize("kind", [*KINDS, None])
 def test_each_language_model_fits_one_batch(checkpoints: Path, kind: str | None) -> None:
     torch.manual_seed(0)
