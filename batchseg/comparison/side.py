@@ -43,8 +43,7 @@ def open_side(path: str) -> Side:
     is_record = place.name.endswith(".json")
     record = _read_record(place) if is_record else None
     results = Results(str(_folder_of(place))) if is_record else Results(path)
-    if not results.images.is_folder():
-        raise OutputError(f"{results.root}: holds no results of batchseg: it has no folder images/")
+    results.refuse_strangers()
     run_id = record["run_id"] if record else None
     record = record or results.record()
     names = class_names(results, record)

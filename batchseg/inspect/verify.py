@@ -63,8 +63,7 @@ def verify(results: str, quick: bool = False, repair: bool = False) -> VerifyRep
             a run is at work on them.
     """
     folder = Results(results)
-    if not folder.images.is_folder():
-        raise OutputError(f"{folder.root}: holds no results of batchseg: it has no folder images/")
+    folder.refuse_strangers()
     if repair:
         folder.refuse_foreign()
     with exclusive(folder.root) if repair else nullcontext() as lock:

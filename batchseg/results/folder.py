@@ -44,12 +44,22 @@ class Results:
 
     # -- looking
 
-    def refuse_foreign(self) -> None:
-        """Raises OutputError where the folder holds what is not batchseg's and a run would replace."""
+    def refuse_misplaced(self) -> None:
+        """Raises OutputError where a file has the name of a folder of the results."""
         for name in FOLDERS:
             place = self.root / name
             if place.exists() and not place.is_folder():
                 raise OutputError(f"{place}: is a file, but results have a folder of this name; remove it")
+
+    def refuse_strangers(self) -> None:
+        """Raises OutputError where there are no results to look at."""
+        self.refuse_misplaced()
+        if not self.images.is_folder():
+            raise OutputError(f"{self.root}: holds no results of batchseg: it has no folder images/")
+
+    def refuse_foreign(self) -> None:
+        """Raises OutputError where the folder holds what is not batchseg's and a run would replace."""
+        self.refuse_misplaced()
         if self.runs.is_folder():
             return
         if any((self.root / name).exists() for name in OF_TRAINING):

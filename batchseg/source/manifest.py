@@ -14,8 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchseg.config.places import WHERE_TO_PUT_THEM, has_credentials, without_credentials
 from batchseg.config.source import ManifestSource
 from batchseg.errors import SourceError
+from batchseg.schema import Status
 from batchseg.source.listing import LISTING, RESERVED
 from batchseg.source.parquet import as_source_error, open_dataset, parquet_files, unified_schema
 from batchseg.storage.embedded import column_values, place_of
@@ -98,7 +100,11 @@ class Manifest:
         ids = self._texts(batch, "id") or names or [f"{self._number(place)}/{row}" for row in rows]
         self._refuse_nulls("id", ids)
         sizes, versions = self._versions(uris, self._texts(batch, "version"), digests)
-        columns = [ids, uris, truths, truth_versions, versions, sizes, [None] * count, [None] * count]
+        secret = [has_credentials(uri) for uri in uris]  # which must not come into the tables
+        uris = [without_credentials(uri) if hidden else uri for uri, hidden in zip(uris, secret, strict=True)]
+        statuses = [Status.DENIED.value if hidden else None for hidden in secret]
+        errors = [f"its URI holds credentials; {WHERE_TO_PUT_THEM}" if hidden else None for hidden in secret]
+        columns = [ids, uris, truths, truth_versions, versions, sizes, statuses, errors]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)]
         carried = [batch[name].cast(self.schema.field(name).type) for name in self.carried]
         return pa.Table.from_arrays(arrays + carried, schema=self.schema)
@@ -114,7 +120,9 @@ class Manifest:
         if given and not self.root.is_local:  # asking a store costs requests
             return [None] * len(uris), given
         found = self.versions(uris)
-        return [size for size, _ in found], given or [version for _, version in found]
+        known = given or [None] * len(uris)
+        versions = [own or version for own, (_, version) in zip(known, found, strict=True)]
+        return [size for size, _ in found], versions
 
     def _absolute(self, name: str) -> str:
         if is_uri(name):
