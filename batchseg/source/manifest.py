@@ -43,6 +43,7 @@ class Manifest:
             self.columns = frozenset(self.given.names)
         self._check_columns()
         self.root = locate(source.root) if source.root else self.folder
+        self.root_path = f"{self.root.prefix}{self.root.path.rstrip('/')}/"
         self.versions = Versions()
         self.carried = [name for name in self.given.names if name not in CONSUMED]
         self.schema = pa.schema([*LISTING, *(_plain(self.given.field(name)) for name in self.carried)])
@@ -127,7 +128,9 @@ class Manifest:
     def _absolute(self, name: str) -> str:
         if is_uri(name):
             return str(locate(name)) if name.startswith("file://") else name
-        return name if posixpath.isabs(name) and self.root.is_local else str(self.root / name.lstrip("/"))
+        if self.root.is_local and posixpath.isabs(name):
+            return name
+        return f"{self.root_path}{name.lstrip('/')}{self.root.query}"
 
     def _uri(self, path: str) -> str:
         return str(replace(self.folder, path=path))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchseg.schema import Status
@@ -14,18 +15,33 @@ from batchseg.source.listing import LISTING
 from batchseg.storage.keys import Keys, KeySet, keys
 
 MAX_NAME_BYTES = 255
+# an id with a part that is empty, . or .., with an address, or with what a file system takes otherwise
+_NOT_PLAIN = r"(^|/)\.{0,2}(/|$)|\\|\x00|://"
+_EXTENSION = r"([^/.][^/]*)\.[^/.]*$"  # as os.path.splitext has it: dots at the beginning are none
 MAX_PATH_BYTES = 900  # an object store's keys end at 1024, and the results folder's own path comes first
 
 
 def with_mask_names(table: pa.Table, mask_name: str) -> pa.Table:
     """Add the path of every mask below masks/; an id that has no safe one is marked `denied`."""
-    masks = [mask_path(name, mask_name) for name in table["id"].to_pylist()]
-    unsafe = [mask is None for mask in masks]
-    table = table.append_column("mask", pa.array(masks, pa.string()))
-    if not any(unsafe):
+    table = table.append_column("mask", _mask_paths(table["id"].combine_chunks(), mask_name))
+    unsafe = table["mask"].is_null().to_numpy()
+    if not unsafe.any():
         return table
-    rows = np.array(unsafe) & usable(table)  # what failed already keeps its own reason
+    rows = unsafe & usable(table)  # what failed already keeps its own reason
     return mark(table, rows, Status.DENIED, lambda _: "no safe file name follows from this id; rename it")
+
+
+def _mask_paths(ids: pa.Array, mask_name: str) -> pa.Array:
+    """`mask_path` of each: Arrow does the plain ones, for ten million ids take minutes one by one."""
+    plain = pc.invert(pc.match_substring_regex(ids, _NOT_PLAIN))
+    plain = pc.and_(plain, pc.less_equal(pc.binary_length(ids), MAX_NAME_BYTES - len(".png")))
+    stems = pc.replace_substring_regex(ids, _EXTENSION, r"\1") if mask_name == "stem" else ids
+    paths = pc.binary_join_element_wise(stems, ".png", "")
+    others = np.flatnonzero(~plain.to_numpy(zero_copy_only=False))
+    if len(others):
+        by_hand = [mask_path(ids[int(index)].as_py(), mask_name) for index in others]
+        paths = pc.replace_with_mask(paths, pc.invert(plain), pa.array(by_hand, pa.string()))
+    return paths
 
 
 def mask_path(image_id: str, mask_name: str) -> str | None:
