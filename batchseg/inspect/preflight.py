@@ -114,5 +114,4 @@ def check_ids(listing: Listing, column: str, read: Callable[[str], object], noun
 def _files(listing: Listing, column: str) -> Iterator[tuple[str, str]]:
     for table in listing.tables():
         table = table.filter(table[column].is_valid())
-        for image_id, uri in zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True):
-            yield image_id, uri
+        yield from zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True)

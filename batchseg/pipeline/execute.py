@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from batchseg.engine.placement import Placement, place
 from batchseg.engine.session import ray_session
 from batchseg.engine.telemetry import Telemetry
 from batchseg.engine.trace import Trace
-from batchseg.errors import BatchsegError
+from batchseg.errors import BatchsegError, OutputError
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.timings import timings
 from batchseg.results.commits import Commits
@@ -103,13 +103,23 @@ class Execution:
                 first += each.chosen.images
             total = self.held.finish(self.task.label_map)
         except BaseException as exc:
-            status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
-            self.results.write_record(self._record(status, {"error": str(exc)}))
+            self._leave(exc)
             raise
         facts = {"precision": self.tally.precision, **total_facts(total, self.task.config.gates, self.tally)}
         record = self._record("finished", facts)
         self.results.write_record(record)
         return result_of(record, str(self.results.root), self.tally)
+
+    def _leave(self, exc: BaseException) -> None:
+        """What was finished is committed; the next run goes on from there."""
+        try:
+            self.held.check()
+        except OutputError:  # another run works here by now
+            return
+        with suppress(BatchsegError):  # what went wrong before is the better sentence
+            self.held.ledger.drop_superseded()
+        status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
+        self.results.write_record(self._record(status, {"error": str(exc)}))
 
     def _record(self, status: str, facts: dict[str, Any]) -> dict[str, Any]:
         listing = self.task.listing

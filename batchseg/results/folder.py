@@ -177,8 +177,14 @@ class Held:
         for kind, table in zip(reversed(KINDS), (pixels, images), strict=True):
             write_table(self.results.root / kind / part, table)
 
+    def check(self) -> None:
+        """Raises OutputError where another run holds the folder by now."""
+        if self.lock is not None:
+            self.lock.check()
+
     def finish(self, label_map: LabelMap) -> ConfusionMatrix:
         """Drop the rows that later ones replace, merge parts, and sum up the classes. Raises OutputError."""
+        self.check()
         self.ledger.drop_superseded()
         self.ledger.merge()
         total = self.results.total(label_map.num_classes)

@@ -54,7 +54,9 @@ def _amounts(report: DoctorReport) -> Iterator[tuple[str, str]]:
 
 def _pairing(report: DoctorReport) -> Iterator[tuple[str, str]]:
     if report.with_truth:
-        yield "truth", f"for {report.with_truth:,} of {report.images:,} images"
+        without = report.images - report.with_truth
+        none = f", none for {without:,}" if without else ""
+        yield "truth", f"for {report.with_truth:,} of {report.images:,} images{none}"
     if report.unmatched is not None and report.unmatched.files:
         examples = ", ".join(report.unmatched.examples)
         yield "unmatched", f"{report.unmatched.files:,} truth files have no image, such as {examples}"
