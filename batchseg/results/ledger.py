@@ -209,9 +209,10 @@ class Ledger:
         return self.drop(again)
 
     def add(self, part: str, images: pa.Table) -> None:
-        """Know of a part that was committed just now."""
+        """Know of a part that was committed just now; interrupted, it may be told of again."""
+        before = sum(length for name, length in self.parts.items() if name != part)
+        self._set(np.concatenate([self.rows[:before], self._rows_of(images)]))
         self.parts[part] = len(images)
-        self._set(np.concatenate([self.rows, self._rows_of(images)]))
 
     def merge(self) -> None:
         """Make one part of small ones that lie side by side. Raises OutputError."""
