@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchseg.results.rewrite import replace_parts
-from batchseg.results.tables import read_part, with_fingerprints, with_truth_columns
+from batchseg.results.tables import is_older, read_part, with_fingerprints, with_truth_columns
 from batchseg.storage.location import Location
 
 
@@ -19,7 +19,7 @@ def carry_on(root: Location, renamed: Mapping[str, str]) -> None:
     Raises OSError, and OutputError where a part cannot be read.
     """
     for part in (root / "images").files(".parquet"):
-        if _is_of_today(part):
+        if not _is_older(part):
             continue
         images = with_fingerprints(with_truth_columns(read_part(part)), renamed)
         pixels = read_part(root / "pixels" / part.name)
@@ -28,9 +28,9 @@ def carry_on(root: Location, renamed: Mapping[str, str]) -> None:
         replace_parts(root, [part.name], [(part.name, (images, pixels))])
 
 
-def _is_of_today(part: Location) -> bool:
+def _is_older(part: Location) -> bool:
     with part.filesystem.open_input_file(part.path) as file:
         try:
-            return "truth_status" in pq.read_schema(file).names
+            return is_older(pq.read_schema(file), ("id", "status", "has_truth", "fingerprint"))
         except pa.ArrowException:
-            return True  # whoever reads it says what is wrong with it
+            return False  # whoever reads it says what is wrong with it
