@@ -61,7 +61,7 @@ class Samples:
             check_truth_size(truth_HW, image_HWC.shape[:2])
             return Sample(self.preparer(image_HWC), truth_HW)
         except RowFault as fault:
-            return Fault(row["id"], fault.status.value, str(fault))
+            return Fault(row["id"], fault.status.kind, str(fault))
 
 
 class ValidationSet(Dataset[Sample | Fault]):
