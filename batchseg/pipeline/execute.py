@@ -103,7 +103,8 @@ class Execution:
             total = self.held.finish(self.task.label_map)
         except BaseException as exc:
             status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
-            self.results.write_record(self._record(status, {"error": str(exc)}))
+            if self.held.is_ours:  # else the last word is the other run's
+                self.results.write_record(self._record(status, {"error": str(exc)}))
             raise
         facts = {"precision": self.tally.precision, **total_facts(total, self.task.config.gates, self.tally)}
         record = self._record("finished", facts)

@@ -26,7 +26,7 @@ from batchseg.results.record import parse_record
 from batchseg.results.rewrite import KINDS, finish_rewrite
 from batchseg.results.tables import as_tables, classes_table, read_part, unique, write_table
 from batchseg.storage.location import TEMPORARY, locate, output_errors
-from batchseg.storage.lock import Lock, exclusive
+from batchseg.storage.lock import Lock, check, exclusive
 
 # what a run or an evaluation writes, and a data set may have too
 WRITTEN = ("images", "pixels", "masks", "overlays", ".work", "classes.parquet", "run.json")
@@ -112,7 +112,7 @@ class Results:
             for file in (*orphans, *halves):
                 file.delete()
             carry_on(self.root, renamed or {})
-            ledger = Ledger(self.root)
+            ledger = Ledger(self.root, lock=lock)
             if self.work.is_folder():  # whoever made it did not finish
                 left = [name for file in self.work.files(".arrow") for name in read_names(file)]
                 delete_unnamed(self.root, left, ledger.masks())
@@ -152,6 +152,15 @@ class Held:
     def __init__(self, results: Results, ledger: Ledger, lock: Lock | None) -> None:
         self.results, self.ledger, self.lock = results, ledger, lock
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether no other run has taken the folder over."""
+        try:
+            check(self.lock)
+        except OutputError:
+            return False
+        return True
+
     def commit(self, part: str, rows: pa.Table) -> None:
         """Make rows count. Raises OutputError where they cannot be written; then none of them counts."""
         images, pixels = as_tables(unique(rows))
@@ -169,9 +178,11 @@ class Held:
 
     def finish(self, label_map: LabelMap) -> ConfusionMatrix:
         """Drop the rows that later ones replace, merge parts, and sum up the classes. Raises OutputError."""
+        check(self.lock)  # from here on parts go, and .work, which would be the other run's
         self.ledger.drop_superseded()
         self.ledger.merge()
         total = self.results.total(label_map.num_classes)
+        check(self.lock)
         with output_errors(self.results.root):
             write_table(self.results.root / "classes.parquet", classes_table(total, label_map))
             self.results.work.delete_folder()
