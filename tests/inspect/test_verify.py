@@ -325,9 +325,9 @@ def test_rows_of_images_that_are_gone_and_leftovers_of_a_killed_run_are_no_fault
 
 REPAIR_AS_NOBODY = """
 import os, sys
-from batchseg.analysis.verify import verify
+from batchseg.inspect.verify import verify
 from batchseg.errors import OutputError
-import batchseg.images, PIL.PngImagePlugin  # all that it needs, while it may read it
+import batchseg.images.decode, PIL.PngImagePlugin  # all that it needs, while it may read it
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
@@ -385,15 +385,22 @@ def written(results: Path, classes: int, void: int) -> Path:
         for _, predicted, count in zip(*(column.tolist() for column in sparse), strict=True)
     ]
     row = {"id": "a.png", "uri": "a.png", "status": "ok", "width": 3, "height": 2, "mask": "masks/a.png"}
-    row |= {"has_truth": False, "model": "m", "run_id": "r", "finished_at": 0, "_pixels": pixels}
+    row |= {
+        "has_truth": False,
+        "truth_status": "none",
+        "model": "m",
+        "run_id": "r",
+        "finished_at": 0,
+        "_pixels": pixels,
+    }
     folder = Results(str(results))
-    folder.open()
-    folder.commit("part.parquet", pa.Table.from_pylist([row], schema=row_schema(pa.schema([]))))
+    held = folder.open()
+    held.commit("part.parquet", pa.Table.from_pylist([row], schema=row_schema(pa.schema([]))))
     (results / "masks").mkdir()
     (results / "masks" / "a.png").write_bytes(
         encode_png(labels_HW, label_map.colours, label_map.ignore_index)
     )
-    folder.finish(label_map)
+    held.finish(label_map)
     model = {"classes": label_map.names}
     folder.write_record({"run_id": "r", "status": "finished", "images": {"listed": 1}, "model": model})
     return results
