@@ -17,7 +17,8 @@ from written_results import row_of
 from batchseg.engine.drive import drive
 from batchseg.pipeline.execute import collect
 from batchseg.results.commits import Commits
-from batchseg.results.folder import Results
+from batchseg.results.folder import Held, Results
+from batchseg.results.ledger import Ledger
 from batchseg.results.tables import read_part
 from batchseg.results.tally import Tally
 from batchseg.stages.write import row_schema
@@ -47,10 +48,10 @@ def groups() -> Iterator[pa.Table]:
 class Interrupt:
     """Raises KeyboardInterrupt before the n-th line that is executed of what counts and commits.
 
-    The commit at the very end is let through: there somebody would have to press Ctrl-C a second time.
+    The lines around the commit at the very end are let through, for nothing is after them.
     """
 
-    FILES = tuple(sys.modules[part.__module__].__file__ for part in (drive, collect, Commits, Tally))
+    FILES = tuple(sys.modules[part.__module__].__file__ for part in (drive, collect, Commits, Held, Ledger, Tally))
 
     def __init__(self, line: int) -> None:
         self.left = line
