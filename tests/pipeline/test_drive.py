@@ -51,7 +51,9 @@ class Interrupt:
     The lines around the commit at the very end are let through, for nothing is after them.
     """
 
-    FILES = tuple(sys.modules[part.__module__].__file__ for part in (drive, collect, Commits, Held, Ledger, Tally))
+    FILES = tuple(
+        sys.modules[part.__module__].__file__ for part in (drive, collect, Commits, Held, Ledger, Tally)
+    )
 
     def __init__(self, line: int) -> None:
         self.left = line
