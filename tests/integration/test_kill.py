@@ -33,7 +33,7 @@ def parts(table: str, count: int) -> Callable[[Path], bool]:
 POINTS: dict[str, Callable[[Path], bool]] = {
     "locked": lambda out: (out / ".lock").exists(),
     "listing": lambda out: (out / ".work" / "listing.arrow").exists(),
-    "planned": lambda out: (out / ".work" / "plan.arrow").exists(),
+    "planned": lambda out: (out / ".work" / "plan-segment.arrow").exists(),
     "begun": lambda out: bool(list((out / ".work").glob("all-*.json"))),
     "first mask": masks(1),
     "20 masks": masks(20),
