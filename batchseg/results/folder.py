@@ -99,7 +99,8 @@ class Results:
 
     def open(self, lock: Lock | None = None, renamed: Mapping[str, str] | None = None) -> Held:
         """Make the folders, finish or sweep away what an unfinished run left, and read the ledger."""
-        folders = (self.root, self.images, self.pixels, self.runs)
+        # runs/ is what tells results from a data set, so it is there before what a data set may have too
+        folders = (self.root, self.runs, self.images, self.pixels)
         with output_errors(self.root):
             for folder in folders:
                 folder.make_folder()

@@ -39,6 +39,7 @@ from batchseg.results.folder import Held, Results
 from batchseg.results.masks import write_names
 from batchseg.results.record import new_run_id
 from batchseg.schema import CLASSES, IMAGES, PIXELS
+from batchseg.storage.location import Location
 
 SINCE_TWO_KEYS = ("truth_status", "truth_version", "score_fingerprint")
 
@@ -306,6 +307,29 @@ def test_a_folder_with_other_things_takes_results(tmp_path: Path) -> None:
         with Results(str(tmp_path)).held():
             pass
     assert (tmp_path / "job.yaml").is_file()
+
+
+def test_a_run_that_was_killed_while_it_made_its_folders_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Location.make_folder
+    for count in range(6):
+        left = count
+
+        def some(self: Location) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            make(self)
+
+        monkeypatch.setattr(Location, "make_folder", some)
+        results = Results(str(tmp_path / str(count)))
+        with pytest.raises(KeyboardInterrupt), results.held():
+            raise AssertionError("it was not killed")
+        monkeypatch.undo()
+        with results.held() as held:
+            assert len(held.ledger) == 0
 
 
 def test_a_results_path_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
