@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from crashes import Killed, killed_at
 from PIL import Image
+from result_tables import tables
 
 import batchseg
 from batchseg.cli.group import cli
@@ -24,6 +26,8 @@ from batchseg.config.load import validate
 from batchseg.errors import OutputError
 from batchseg.inspect.verify import verify
 from batchseg.results.folder import Results
+from batchseg.results.rewrite import replace_parts
+from batchseg.results.tables import read_part
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 
@@ -321,6 +325,21 @@ def test_rows_of_images_that_are_gone_and_leftovers_of_a_killed_run_are_no_fault
     assert verify(str(results)).counts == {}
     assert verify(str(results), repair=True).repaired is not None
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("step", range(3, 8))
+def test_repair_first_completes_what_was_half_moved(scene: Path, step: int) -> None:
+    """Killed behind the log of a rewrite, the tables look as if rows were doubled or without pixels."""
+    root = Results(str(scene / "results")).root
+    before = tables(scene / "results")
+    name = part(scene / "results", "images").name
+    pair = (read_part(root / "images" / name), read_part(root / "pixels" / name))
+    with killed_at(step), pytest.raises(Killed):
+        replace_parts(root, [name], [("29991231T235959-000000-00000.parquet", pair)])
+    report = verify(str(scene / "results"), repair=True)
+    assert (report.counts, report.rows) == ({}, 7)
+    assert tables(scene / "results") == before
+    assert not list((scene / "results").rglob(".tmp-*"))
 
 
 REPAIR_AS_NOBODY = """
