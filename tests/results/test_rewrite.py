@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from crashes import killed_at
+from crashes import Killed, killed_at
 from result_rows import confusion, ids, parts, row, table
 
 from batchseg.errors import OutputError
@@ -45,7 +45,7 @@ def test_the_log_is_the_commit(held: Held, steps: int, done: bool) -> None:
     with killed_at(steps):
         try:
             one_for_two(held)
-        except BaseException:
+        except Killed:
             assert steps < 8
     held.results.open()
     expected = (["a"], {(0, 0): 1}) if done else (["a", "b"], {(0, 0): 1, (1, 1): 2})
@@ -54,7 +54,7 @@ def test_the_log_is_the_commit(held: Held, steps: int, done: bool) -> None:
 
 
 def test_a_log_may_be_carried_out_again(held: Held) -> None:
-    with killed_at(3), pytest.raises(BaseException):  # noqa: B017
+    with killed_at(3), pytest.raises(Killed):
         one_for_two(held)
     log = (held.results.root / LOG).read()
     for _ in range(2):
