@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from batchseg.config.base import METRICS
-from batchseg.schema import CLASSES, IMAGES, PIXELS, TABLES, Status, as_markdown
+from batchseg.schema import CLASSES, IMAGES, PIXELS, TABLES, TRUTH_FAULTS, Status, TruthStatus, as_markdown
 
 # columns are only ever added: what stands here is in other people's queries
 PROMISED = {
@@ -50,12 +50,15 @@ def test_what_identifies_a_row_is_never_null() -> None:
 
 def test_statuses() -> None:
     assert {status.value for status in Status} == {
-        "ok", "unreadable", "unsupported", "too_large", "missing", "denied", "truth_missing",
-        "truth_unreadable", "truth_mismatch", "truth_out_of_range", "name_collision", "model_failed",
+        "ok", "unreadable", "unsupported", "too_large", "missing", "denied", "name_collision", "model_failed",
     }  # fmt: skip
-    assert {status for status in Status if status.concerns_truth} == {
-        Status.TRUTH_MISSING,
-        Status.TRUTH_UNREADABLE,
-        Status.TRUTH_MISMATCH,
-        Status.TRUTH_OUT_OF_RANGE,
-    }
+    assert {status.value for status in TruthStatus} == {
+        "none", "ok", "missing", "unreadable", "mismatch", "out_of_range",
+    }  # fmt: skip
+    assert set(TRUTH_FAULTS) == {status.value for status in TruthStatus} - {"none", "ok"}
+
+
+def test_a_fault_of_a_truth_is_told_from_the_same_of_its_image() -> None:
+    kinds = [status.kind for statuses in (Status, TruthStatus) for status in statuses]
+    assert len({*kinds}) == len(kinds)
+    assert (Status.MISSING.kind, TruthStatus.MISSING.kind) == ("missing", "truth_missing")

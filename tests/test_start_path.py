@@ -54,10 +54,14 @@ def test_workers_load_torch_for_networks_alone(sample_data: Path, tmp_path: Path
             "import batchseg",
             "from batchseg.engine.nodes import Nodes",
             "from batchseg.engine.placement import place",
-            "from batchseg.pipeline.run import OpenedModel, stages",
+            "from functools import partial",
+            "from batchseg.pipeline.model import OpenedModel",
+            "from batchseg.pipeline.run import score_and_write, segmenting",
             f"config = batchseg.load_config(overrides={overrides})",
             "placement = place(config.segmentor, Nodes(({'CPU': 2},)), 100)",
-            f"made = stages(config, OpenedModel.open(config), {str(tmp_path)!r}, placement)",
+            "model = OpenedModel.open(config)",
+            f"after = partial(score_and_write, config, model, {str(tmp_path)!r}, None)",
+            "made = segmenting(config, model.checkpoint, after, placement)",
             "made.before(), made.model(), made.after()",
         )
         loaded[model] = "torch" in loaded_after("\n".join(lines))

@@ -34,7 +34,10 @@ def row_of(image_id: str, maps: Maps | str, run_id: str, classes: int, **more: A
         {"truth": None if true < 0 else true, "predicted": None if label < 0 else label, "pixels": count}
         for true, label, count in entries
     ]
-    row |= {"status": "ok", "has_truth": truth is not None, "_pixels": pixels}
+    scored = {"truth_status": "none"}
+    if truth is not None:
+        scored = {"truth_status": "ok", "truth_version": "1", "score_fingerprint": "s"}
+    row |= {"status": "ok", "has_truth": truth is not None, "_pixels": pixels, **scored}
     return {**row, **more}
 
 

@@ -60,7 +60,7 @@ def build(
     *,
     trace: Trace | None = None,
 ) -> Any:
-    """The dataset of result rows (see `stages.sink.row_schema`), lazy until it is iterated."""
+    """The dataset of result rows (see `stages.write.row_schema`), lazy until it is iterated."""
     import ray.data
 
     chunks = ray.data.from_arrow([pa.table({"chunk": [chunk]}) for chunk in range(plan.chunks)])

@@ -15,9 +15,11 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.classes import class_names
 from batchseg.results.folder import Results
+from batchseg.results.rewrite import finish_rewrite
 from batchseg.results.tables import classes_table, read_columns
 from batchseg.schema import CLASSES
 from batchseg.storage.keys import KeySet
+from batchseg.storage.location import output_errors
 from batchseg.storage.lock import Lock, exclusive
 
 
@@ -67,6 +69,9 @@ def verify(results: str, quick: bool = False, repair: bool = False) -> VerifyRep
     if repair:
         folder.refuse_foreign()
     with exclusive(folder.root) if repair else nullcontext() as lock:
+        if lock:  # what a killed run left half moved is no damage
+            with output_errors(folder.root):
+                finish_rewrite(folder.root)
         return _verify(folder, quick, lock)
 
 

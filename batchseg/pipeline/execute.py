@@ -20,7 +20,7 @@ from batchseg.engine.placement import Placement, place
 from batchseg.engine.session import ray_session
 from batchseg.engine.telemetry import Telemetry
 from batchseg.engine.trace import Trace
-from batchseg.errors import BatchsegError, OutputError
+from batchseg.errors import BatchsegError
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.timings import timings
 from batchseg.results.commits import Commits
@@ -112,9 +112,7 @@ class Execution:
 
     def _leave(self, exc: BaseException) -> None:
         """What was finished is committed; the next run goes on from there."""
-        try:
-            self.held.check()
-        except OutputError:  # another run works here by now
+        if not self.held.is_ours:  # else the last word is the other run's
             return
         with suppress(BatchsegError):  # what went wrong before is the better sentence
             self.held.ledger.drop_superseded()

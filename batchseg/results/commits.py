@@ -56,6 +56,9 @@ class Commits:
         """Commit what waits; the tally then says what was committed."""
         try:
             self.commit()
+        except KeyboardInterrupt:  # somewhere between the tables and what is known of them
+            self.commit()
+            raise
         finally:
             self.tally.statuses = self.committed.copy()
 

@@ -26,7 +26,7 @@ from batchseg.results.record import parse_record
 from batchseg.results.rewrite import KINDS, finish_rewrite
 from batchseg.results.tables import as_tables, classes_table, read_part, unique, write_table
 from batchseg.storage.location import TEMPORARY, locate, output_errors
-from batchseg.storage.lock import Lock, exclusive
+from batchseg.storage.lock import Lock, check, exclusive
 
 # what a run or an evaluation writes, and a data set may have too
 WRITTEN = ("images", "pixels", "masks", "overlays", ".work", "classes.parquet", "run.json")
@@ -109,7 +109,8 @@ class Results:
 
     def open(self, lock: Lock | None = None, renamed: Mapping[str, str] | None = None) -> Held:
         """Make the folders, finish or sweep away what an unfinished run left, and read the ledger."""
-        folders = (self.root, self.images, self.pixels, self.runs)
+        # runs/ is what tells results from a data set, so it is there before what a data set may have too
+        folders = (self.root, self.runs, self.images, self.pixels)
         with output_errors(self.root):
             for folder in folders:
                 folder.make_folder()
@@ -121,7 +122,7 @@ class Results:
             ]
             for file in (*orphans, *halves):
                 file.delete()
-            ledger = Ledger(self.root, renamed)
+            ledger = Ledger(self.root, renamed, lock)
             carry_on(self.root, ledger.outdated, renamed or {})
             if self.work.is_folder():  # whoever made it did not finish
                 left = [name for file in self.work.files(".arrow") for name in read_names(file)]
@@ -162,6 +163,15 @@ class Held:
     def __init__(self, results: Results, ledger: Ledger, lock: Lock | None) -> None:
         self.results, self.ledger, self.lock = results, ledger, lock
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether no other run has taken the folder over."""
+        try:
+            check(self.lock)
+        except OutputError:
+            return False
+        return True
+
     def commit(self, part: str, rows: pa.Table) -> None:
         """Make rows count. Raises OutputError where they cannot be written; then none of them counts."""
         images, pixels = as_tables(unique(rows))
@@ -177,17 +187,13 @@ class Held:
         for kind, table in zip(reversed(KINDS), (pixels, images), strict=True):
             write_table(self.results.root / kind / part, table)
 
-    def check(self) -> None:
-        """Raises OutputError where another run holds the folder by now."""
-        if self.lock is not None:
-            self.lock.check()
-
     def finish(self, label_map: LabelMap) -> ConfusionMatrix:
         """Drop the rows that later ones replace, merge parts, and sum up the classes. Raises OutputError."""
-        self.check()
+        check(self.lock)  # from here on parts go, and .work, which would be the other run's
         self.ledger.drop_superseded()
         self.ledger.merge()
         total = self.results.total(label_map.num_classes)
+        check(self.lock)
         with output_errors(self.results.root):
             write_table(self.results.root / "classes.parquet", classes_table(total, label_map))
             self.results.work.delete_folder()

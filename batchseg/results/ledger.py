@@ -26,6 +26,7 @@ from batchseg.results.tables import look_at_images, read_images, read_part, with
 from batchseg.schema import Status, TruthStatus
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
 from batchseg.storage.location import Location, output_errors
+from batchseg.storage.lock import Lock, check
 
 Rows = NDArray[np.bool_]
 Places = NDArray[np.intp]
@@ -111,9 +112,11 @@ class Ledger:
         outdated: the parts of an earlier batchseg, which lack today's columns.
     """
 
-    def __init__(self, root: Location, renamed: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, root: Location, renamed: Mapping[str, str] | None = None, lock: Lock | None = None
+    ) -> None:
         """Read every part of `images` once; `renamed` are fingerprints, old to new. Raises OutputError."""
-        self.root = root
+        self.root, self.lock = root, lock
         self.parts: dict[str, int] = {}
         self.rows = np.empty(0, ROW)
         self.names: dict[str | None, int] = {None: 0}
@@ -191,12 +194,13 @@ class Ledger:
         back[order] = np.arange(len(places))
         return pa.concat_tables(tables).take(pa.array(back)) if tables else pa.table({})
 
-    # -- changes, under the folder's lock
+    # -- changes, under the folder's lock: OutputError where another run has taken it over
 
     def drop(self, rows: Rows) -> int:
         """Take rows away, then the masks that no row names any more; how many rows. Raises OutputError."""
         if not rows.any():
             return 0
+        check(self.lock)
         gone = self._mask_names(rows)
         with output_errors(self.root):
             write_names(self.root / ".work" / GOING, gone)  # for whoever goes on, should we die in between
@@ -213,14 +217,16 @@ class Ledger:
         return self.drop(again)
 
     def add(self, part: str, images: pa.Table) -> None:
-        """Know of a part that was committed just now."""
+        """Know of a part that was committed just now; interrupted, it may be told of again."""
+        before = sum(length for name, length in self.parts.items() if name != part)
+        self._set(np.concatenate([self.rows[:before], self._rows_of(images)]))
         self.parts[part] = len(images)
-        self._set(np.concatenate([self.rows, self._rows_of(images)]))
 
     def merge(self) -> None:
         """Make one part of small ones that lie side by side. Raises OutputError."""
         with output_errors(self.root):
             for old in mergeable(self.root, self.parts):
+                check(self.lock)
                 if merge_parts(self.root, old):
                     lengths = [self.parts[part] for part in old]
                     merged = {part: length for part, length in self.parts.items() if part not in old[:-1]}

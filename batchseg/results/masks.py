@@ -82,7 +82,7 @@ def _is_inside(folder: Location, below: str) -> bool:
         return True
     # the results folder itself may be reached through a link; nothing below it may
     real = os.path.join(os.path.realpath(folder.parent.path), folder.name)
-    return os.path.realpath(os.path.dirname((folder / below).path)).startswith(real)
+    return f"{os.path.realpath(os.path.dirname((folder / below).path))}/".startswith(f"{real}/")
 
 
 def _local(top: str) -> Iterator[str]:

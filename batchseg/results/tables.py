@@ -74,8 +74,8 @@ def read_images(part: Location, columns: Sequence[str] | None = None) -> pa.Tabl
 def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bool]:
     """Some columns of a part of `images`, and whether it has today's schema. Raises OutputError."""
     table = _readable(part, [*columns, "status", "has_truth", "truth_status"])
-    images = selected(part, with_truth_columns(table), IMAGES, columns)
-    return images, "truth_status" in table.column_names
+    of_today = not is_older(table.schema, ("status", "has_truth"))
+    return selected(part, with_truth_columns(table), IMAGES, columns), of_today
 
 
 def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:
@@ -95,7 +95,7 @@ def with_truth_columns(images: pa.Table) -> pa.Table:
     What is wrong with a truth stood in `status` then. The version of the truth is unknown, so that whatever
     has a truth is scored anew.
     """
-    if "truth_status" in images.column_names or not {"status", "has_truth"} <= set(images.column_names):
+    if not is_older(images.schema, ("status", "has_truth")):
         return images
     status = images["status"]
     faulty = pc.starts_with(status, pattern=_OLD_TRUTH)
@@ -105,9 +105,17 @@ def with_truth_columns(images: pa.Table) -> pa.Table:
     images = _set(images, "status", pc.if_else(faulty, Status.OK.value, status))
     nothing = pa.nulls(len(images), pa.string())
     values = {"truth_status": pc.if_else(alive, truth, None), "truth_version": nothing}
-    for name, column in {**values, "score_fingerprint": nothing}.items():
-        images = images.append_column(IMAGES.field(name), column)
+    ours = sum(name in IMAGES.names for name in images.column_names)  # a manifest's own stand to the right
+    for place, (name, column) in enumerate({**values, "score_fingerprint": nothing}.items(), ours):
+        images = images.add_column(place, IMAGES.field(name), column)
     return images
+
+
+def is_older(part: pa.Schema, columns: Sequence[str]) -> bool:
+    """Whether a part of `images` was written before then, and has these columns as we write them."""
+    if "truth_status" in part.names or not set(columns) <= set(part.names):
+        return False
+    return all(part.field(name).type == IMAGES.field(name).type for name in columns)
 
 
 def with_fingerprints(images: pa.Table, renamed: Mapping[str, str]) -> pa.Table:

@@ -67,6 +67,12 @@ class Lock:
             yield
 
 
+def check(lock: Lock | None) -> None:
+    """Raises OutputError where a lock that was held is another's; without one there is nothing to lose."""
+    if lock is not None:
+        lock.check()
+
+
 @contextmanager
 def exclusive(root: Location) -> Iterator[Lock]:
     """Hold the folder's lock. Raises OutputError while another run holds it."""

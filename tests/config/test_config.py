@@ -79,7 +79,8 @@ def test_the_scenes_on_sample_data_resolve(
     monkeypatch.chdir(ROOT)
     config = batchseg.load_config(f"configs/{name}.yaml", [f"output={tmp_path / 'results'}"])
     images = batchseg.dry_run(config)["images"]
-    assert images == {"listed": 24, "with_truth": 24, "done_before": 0, "to_compute": 24}
+    todo = {"done_before": 0, "to_segment": 24, "to_score": 0, "to_prune": 0}
+    assert images == {"listed": 24, "with_truth": 24, "without_truth": 0, **todo}
 
 
 @pytest.mark.parametrize(

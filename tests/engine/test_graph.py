@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 
@@ -13,17 +14,19 @@ from PIL import Image
 
 import batchseg
 from batchseg.config.run import RunConfig
-from batchseg.engine.graph import build
+from batchseg.engine.graph import Stages, build
 from batchseg.engine.journal import Journal
 from batchseg.engine.nodes import Nodes
 from batchseg.engine.placement import Placement, place
 from batchseg.errors import ConfigError
-from batchseg.pipeline.run import OpenedModel, stages, survey
-from batchseg.results.folder import Done
-from batchseg.source.plan import Plan, write_plan, write_remaining
+from batchseg.pipeline.model import OpenedModel
+from batchseg.pipeline.run import score_and_write, segmenting, survey
+from batchseg.source.plan import Plan, write_plan
 from batchseg.stages.item import Item, Stage
-from batchseg.storage.keys import KeySet
+from batchseg.stages.write import Stamp
 from batchseg.storage.location import locate
+
+SAME = ("id", "status", "error", "height", "_pixels", "_row")
 
 
 @pytest.fixture
@@ -45,8 +48,12 @@ def config(tmp_path: Path) -> RunConfig:
 
 def planned(config: RunConfig, model: OpenedModel, folder: Path, chunk_rows: int) -> Plan:
     listing = survey(config, model, locate(str(folder)))
-    remaining = write_remaining(listing, locate(str(folder / "remaining.arrow")), Done(KeySet()))
-    return write_plan(remaining, locate(str(folder / "plan.arrow")), chunk_rows)
+    return write_plan(listing, locate(str(folder / "plan.arrow")), chunk_rows)
+
+
+def stages(config: RunConfig, model: OpenedModel, results: str, placement: Placement) -> Stages:
+    after = partial(score_and_write, config, model, results, None)
+    return segmenting(config, model.checkpoint, after, placement)
 
 
 def on_gpus(config: RunConfig) -> Placement:
@@ -63,11 +70,14 @@ def test_fused_and_apart_are_equal(config: RunConfig, tmp_path: Path) -> None:
     found = []
     for placement in (place(config.segmentor, Nodes(({"CPU": 2},)), 21), on_gpus(config)):
         masks = str(tmp_path / placement.device)
-        made, stamp = stages(config, model, masks, placement), {"run_id": placement.device}
+        made, stamp = stages(config, model, masks, placement), Stamp("m", "f", "s", placement.device)
         dataset = build(plan, made, placement, stamp, Journal(str(tmp_path)))
         rows = sorted(dataset.take_all(), key=lambda row: row["id"])
         found.append(
-            [{key: row[key] for key in ("id", "status", "error", "height", "_pixels")} for row in rows]
+            [
+                {key: row[key] for key in ("id", "status", "error", "height", "_pixels", "_row")}
+                for row in rows
+            ]
         )
     assert len(found[0]) == 21
     assert found[0] == found[1]
@@ -92,7 +102,7 @@ def test_a_gpu_has_its_next_images_at_hand(config: RunConfig, tmp_path: Path) ->
     assert plan.chunks == 4
     usual = stages(config, model, str(tmp_path / "out"), placement)
     meeting = replace(usual, model=lambda: [*pairs(), *usual.model()])
-    dataset = build(plan, meeting, placement, {"run_id": "pairs"}, Journal(str(tmp_path)))
+    dataset = build(plan, meeting, placement, Stamp("m", "f", "s", "pairs"), Journal(str(tmp_path)))
     assert sorted(row["status"] for row in dataset.take_all()) == ["ok"] * 20 + ["unreadable"]
 
 

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from crashes import Killed, killed_at
 from PIL import Image
+from result_tables import tables
 
 import batchseg
 from batchseg.cli.group import cli
@@ -24,6 +26,8 @@ from batchseg.config.load import validate
 from batchseg.errors import OutputError
 from batchseg.inspect.verify import verify
 from batchseg.results.folder import Results
+from batchseg.results.rewrite import replace_parts
+from batchseg.results.tables import read_part
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 
@@ -323,11 +327,26 @@ def test_rows_of_images_that_are_gone_and_leftovers_of_a_killed_run_are_no_fault
     assert not leftover.exists()
 
 
+@pytest.mark.parametrize("step", range(3, 8))
+def test_repair_first_completes_what_was_half_moved(scene: Path, step: int) -> None:
+    """Killed behind the log of a rewrite, the tables look as if rows were doubled or without pixels."""
+    root = Results(str(scene / "results")).root
+    before = tables(scene / "results")
+    name = part(scene / "results", "images").name
+    pair = (read_part(root / "images" / name), read_part(root / "pixels" / name))
+    with killed_at(step), pytest.raises(Killed):
+        replace_parts(root, [name], [("29991231T235959-000000-00000.parquet", pair)])
+    report = verify(str(scene / "results"), repair=True)
+    assert (report.counts, report.rows) == ({}, 7)
+    assert tables(scene / "results") == before
+    assert not list((scene / "results").rglob(".tmp-*"))
+
+
 REPAIR_AS_NOBODY = """
 import os, sys
-from batchseg.analysis.verify import verify
+from batchseg.inspect.verify import verify
 from batchseg.errors import OutputError
-import batchseg.images, PIL.PngImagePlugin  # all that it needs, while it may read it
+import batchseg.images.decode, PIL.PngImagePlugin  # all that it needs, while it may read it
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
@@ -385,15 +404,22 @@ def written(results: Path, classes: int, void: int) -> Path:
         for _, predicted, count in zip(*(column.tolist() for column in sparse), strict=True)
     ]
     row = {"id": "a.png", "uri": "a.png", "status": "ok", "width": 3, "height": 2, "mask": "masks/a.png"}
-    row |= {"has_truth": False, "model": "m", "run_id": "r", "finished_at": 0, "_pixels": pixels}
+    row |= {
+        "has_truth": False,
+        "truth_status": "none",
+        "model": "m",
+        "run_id": "r",
+        "finished_at": 0,
+        "_pixels": pixels,
+    }
     folder = Results(str(results))
-    folder.open()
-    folder.commit("part.parquet", pa.Table.from_pylist([row], schema=row_schema(pa.schema([]))))
+    held = folder.open()
+    held.commit("part.parquet", pa.Table.from_pylist([row], schema=row_schema(pa.schema([]))))
     (results / "masks").mkdir()
     (results / "masks" / "a.png").write_bytes(
         encode_png(labels_HW, label_map.colours, label_map.ignore_index)
     )
-    folder.finish(label_map)
+    held.finish(label_map)
     model = {"classes": label_map.names}
     folder.write_record({"run_id": "r", "status": "finished", "images": {"listed": 1}, "model": model})
     return results

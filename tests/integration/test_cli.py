@@ -74,7 +74,7 @@ def test_a_configuration_file_with_flags_over_it(photos: Path, tmp_path: Path) -
 
 def test_dry_run_resolves_and_starts_nothing(photos: Path, tmp_path: Path) -> None:
     result = command("run", photos, "--model", "threshold", "--output", tmp_path / "out", "--dry-run")
-    assert yaml.safe_load(result.stdout)["images"]["to_compute"] == 4
+    assert yaml.safe_load(result.stdout)["images"]["to_segment"] == 4
     assert not (tmp_path / "out").exists()
 
 

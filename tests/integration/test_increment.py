@@ -53,7 +53,8 @@ def test_only_what_is_new_or_changed_is_computed(tmp_path: Path) -> None:
 
     record = night(tmp_path)
     assert record["computed"] == {"ok": 60}
-    assert record["images"] == {"listed": 545, "done_before": 485, "pruned": 0}
+    found = {"listed": 545, "done_before": 485, "segmented": 60, "scored": 0, "without_truth": 545}
+    assert record["images"] == {**found, "pruned": 0}
     rows = f"from '{tmp_path}/out/images/*.parquet'"
     assert duckdb.sql(f"select count(*), count(distinct id) {rows}").fetchall() == [(550, 550)]
     changed = f"select sum(pixels) from '{tmp_path}/out/pixels/*.parquet' where predicted = 1"
@@ -101,9 +102,9 @@ def test_rows_of_other_classes_do_not_stay_beside_new_ones(
     (tmp_path / "images" / "0003.png").unlink()
     (tmp_path / "images" / "broken.png").unlink()  # its row has no classes
     for start in (batchseg.run, dry_run):
-        with pytest.raises(OutputError, match=r"other classes of 1 images that are not in .* --prune"):
+        with pytest.raises(OutputError, match=r"another model for 1 images that are not in .* --prune"):
             start(three_classes(100, recompute=True))
-        with pytest.raises(OutputError, match=r"other classes of 3 images beyond source\.limit; leave that"):
+        with pytest.raises(OutputError, match=r"another model for 3 images beyond source\.limit; leave that"):
             start(three_classes(100, recompute=True, source={"limit": 1}))
     assert classes_in(tmp_path) == [(2, 4 * 6 * 9)]
     record = batchseg.run(three_classes(100, recompute=True, prune=True)).record
@@ -114,20 +115,40 @@ def test_rows_of_other_classes_do_not_stay_beside_new_ones(
 def test_nor_after_an_interrupt_or_without_a_record(
     tmp_path: Path, three_classes: Callable[..., batchseg.RunConfig]
 ) -> None:
+    """What is replaced or pruned goes before work begins, rows and masks alike."""
+
     def interrupt(tally: Tally) -> None:
-        if tally.done:
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
     half = {"include": ["0000.png", "0001.png"]}
     with pytest.raises(KeyboardInterrupt):
         batchseg.run(three_classes(100, recompute=True, source=half, prune=True), interrupt)
-    for _ in range(2):
-        with pytest.raises(OutputError, match=r"other classes of 2 images that are not in the source"):
-            batchseg.run(three_classes(100, recompute=True, source=half))
-        (tmp_path / "out" / "run.json").unlink(missing_ok=True)
+    assert not list((tmp_path / "out").glob("images/*.parquet"))
+    assert not list((tmp_path / "out" / "masks").iterdir())
+    (tmp_path / "out" / "run.json").unlink()
+    result = batchseg.run(three_classes(100, source=half))
+    assert (result.statuses, result.done_before) == ({"ok": 2}, 0)
+    assert classes_in(tmp_path) == [(1, 2 * 6 * 9)]
 
 
-def test_the_old_classes_go_on_after_a_change_that_came_to_nothing(
+def test_what_an_interrupted_change_left_is_of_one_model(
+    tmp_path: Path, three_classes: Callable[..., batchseg.RunConfig]
+) -> None:
+    """So that the older model may go on as well as the newer one."""
+
+    def interrupt(tally: Tally) -> None:
+        if tally.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batchseg.run(three_classes(100, recompute=True), interrupt)
+    assert {predicted for predicted, _ in classes_in(tmp_path)} == {1}
+    result = batchseg.run(three_classes(100, 200, recompute=True))
+    assert result.statuses == {"ok": 4, "unreadable": 1}
+    assert classes_in(tmp_path) == [(2, 4 * 6 * 9)]
+
+
+def test_going_back_before_anything_was_computed_needs_no_recompute(
     tmp_path: Path, three_classes: Callable[..., batchseg.RunConfig]
 ) -> None:
     def interrupt(tally: Tally) -> None:
@@ -136,5 +157,5 @@ def test_the_old_classes_go_on_after_a_change_that_came_to_nothing(
     with pytest.raises(KeyboardInterrupt):
         batchseg.run(three_classes(100, recompute=True), interrupt)
     result = batchseg.run(three_classes(100, 200, source={"include": ["0000.png"]}))
-    assert (result.done_before, result.exit_code) == (1, 0)
-    assert classes_in(tmp_path) == [(2, 4 * 6 * 9)]
+    assert (result.done_before, result.statuses, result.exit_code) == (0, {"ok": 1}, 0)
+    assert classes_in(tmp_path) == [(2, 6 * 9)]

@@ -71,7 +71,7 @@ def test_the_same_tables_as_from_a_disk(store: Store, tmp_path: Path) -> None:
     local[4:7], local[-1] = source, str(tmp_path / "local")
     assert batchseg(local).returncode == 0
     found = download(store, "plain", tmp_path)
-    elsewhere = ("uri", "source_version")
+    elsewhere = ("uri", "source_version", "truth_version")
     assert tables(found, elsewhere) == tables(tmp_path / "local", elsewhere)
     assert mask_files(found) == mask_files(tmp_path / "local")
     assert not [key for key in store.keys("plain") if key.endswith(".lock") or "/.work/" in key]

@@ -268,13 +268,15 @@ def test_faults_of_the_truth_leave_the_mask(scenes: Path, tmp_path: Path) -> Non
         scenes / "images", tmp_path / "results", source={"truth": str(truth)}, gates={"max_failed": "100%"}
     )
     result = batchseg.run(job)
-    expected = ("truth_missing", "truth_unreadable", "truth_mismatch", "truth_out_of_range", "ok", "ok")
+    expected = ["none", "unreadable", "mismatch", "out_of_range", "ok", "ok"]
     rows = images_of(tmp_path / "results")
-    assert (result.exit_code, [row["status"] for row in rows]) == (0, list(expected))
-    for row in rows[:4]:
-        assert row["accuracy"] is None
-        assert row["error"]
+    assert (result.exit_code, [row["truth_status"] for row in rows]) == (0, expected)
+    assert result.statuses == {"ok": 3, "truth_mismatch": 1, "truth_out_of_range": 1, "truth_unreadable": 1}
+    for row in rows:
+        assert row["status"] == "ok"
         assert (tmp_path / "results" / row["mask"]).is_file()
+        assert (row["error"] is None) == (row["truth_status"] in ("none", "ok"))
+        assert (row["accuracy"] is None) == (row["truth_status"] != "ok")
 
 
 def test_a_label_map_of_the_users_own(scenes: Path, tmp_path: Path) -> None:
@@ -292,5 +294,6 @@ def test_dry_run_counts_and_writes_nothing(scenes: Path, tmp_path: Path) -> None
     found = batchseg.dry_run(
         config(scenes / "images", tmp_path / "results", source={"truth": str(scenes / "truth")})
     )
-    assert found["images"] == {"listed": 6, "with_truth": 6, "done_before": 0, "to_compute": 6}
+    todo = {"done_before": 0, "to_segment": 6, "to_score": 0, "to_prune": 0}
+    assert found["images"] == {"listed": 6, "with_truth": 6, "without_truth": 0, **todo}
     assert not (tmp_path / "results").exists()

@@ -97,7 +97,7 @@ def test_a_model_without_torch_has_a_profile_too(sample_data: Path, tmp_path: Pa
 
 
 def test_a_profile_that_cannot_be_written_is_one_sentence(sample_data: Path, tmp_path: Path) -> None:
-    (tmp_path / "profiles").write_text("in the way")
+    (tmp_path / "profiles").symlink_to(tmp_path / "nowhere" / "at all")
     done = threshold_run(sample_data, tmp_path, "--profile")
     assert done.exit_code == 1
     assert "the profile cannot be written: " in " ".join(done.stderr.split())

@@ -13,6 +13,10 @@ import pytest
 from PIL import Image
 from processes import runs
 
+import batchseg
+from batchseg.errors import OutputError
+from batchseg.results.tally import Tally
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -43,3 +47,24 @@ def test_one_works_and_one_is_refused(tmp_path: Path) -> None:
     record = json.loads(second.stdout)
     assert record["images"]["done_before"] >= 1
     assert record["computed"] == {"ok": 12 - record["images"]["done_before"]}
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_one_that_slept_and_was_taken_over_leaves_everything_to_the_other(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for index in range(4):
+        Image.fromarray(np.full((8, 12), index, np.uint8)).save(photos / f"{index}.png")
+    job = {"source": str(photos), "segmentor": "threshold", "output": str(out)}
+    successor = json.dumps({"host": "elsewhere", "pid": 7, "started_at": "now", "token": "another"})
+
+    def taken_over(tally: Tally) -> None:
+        (out / ".lock").write_text(successor)
+
+    with pytest.raises(OutputError, match="taken over by process 7 on elsewhere"):
+        batchseg.run(batchseg.load_config(overrides=job), taken_over)
+    assert not list(out.glob("images/*.parquet"))
+    assert not (out / "run.json").exists()
+    assert (out / ".lock").read_text() == successor
+    (out / ".lock").unlink()
+    assert batchseg.run(batchseg.load_config(overrides=job)).statuses == {"ok": 4}

@@ -30,7 +30,7 @@ from PIL import Image
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
 from batchseg.images.decode import decode_labels
-from batchseg.schema import Status
+from batchseg.schema import TruthStatus
 
 
 @pytest.mark.parametrize("colour_type", [GREY, PALETTE])
@@ -141,12 +141,12 @@ def test_npy(dtype, version, layout):
 )
 def test_unfit_label_files_are_truth_unreadable(data, words):
     status, sentence = fault_of(decode_labels, data)
-    assert status is Status.TRUTH_UNREADABLE and words in sentence
+    assert status is TruthStatus.UNREADABLE and words in sentence
 
 
 def test_labels_over_max_bytes_are_truth_unreadable():
     status, sentence = fault_of(decode_labels, npy(IDS), Limits(max_bytes=100))
-    assert status is Status.TRUTH_UNREADABLE and "limits.max_bytes is 100" in sentence
+    assert status is TruthStatus.UNREADABLE and "limits.max_bytes is 100" in sentence
 
 
 LABEL_FILES = [
@@ -165,6 +165,6 @@ def test_damaged_labels_decode_or_fault(data):
     try:
         labels = decode_labels(data, SMALL)
     except RowFault as fault:
-        assert fault.status is Status.TRUTH_UNREADABLE
+        assert fault.status is TruthStatus.UNREADABLE
     else:
         assert labels.dtype.kind in "iub" and (labels.ndim == 2 or labels.shape[2:] == (3,))

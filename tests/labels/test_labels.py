@@ -15,7 +15,7 @@ from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 from batchseg.errors import ConfigError, LabelMapError, RowFault
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
-from batchseg.schema import Status
+from batchseg.schema import TruthStatus
 
 BUILT_IN = {"ade20k": 150, "cityscapes": 19, "cityscapes-train-ids": 19, "coco-stuff": 171, "voc": 21}
 INTEGERS = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64]
@@ -162,7 +162,7 @@ class TestEncodeIds:
         label_map = LabelMap.from_names([str(number) for number in range(19)])
 
         assert fault(label_map, np.array([[0, 34, 34, 35]], np.uint8)) == (
-            Status.TRUTH_OUT_OF_RANGE,
+            TruthStatus.OUT_OF_RANGE,
             "ids 34 (2 pixels), 35 (1 pixel) of the ground truth are not in the label map "
             "(0 to 18; ignored: 255)",
         )
@@ -172,7 +172,7 @@ class TestEncodeIds:
 
         status, sentence = fault(label_map, np.array([[-1, 0, 1, 2, 3, 4, 7, 9, 2**40]]))
 
-        assert status is Status.TRUTH_OUT_OF_RANGE
+        assert status is TruthStatus.OUT_OF_RANGE
         assert sentence == (
             "ids -1 (1 pixel), 0 (1 pixel), 1 (1 pixel), 2 (1 pixel), 3 (1 pixel) and 2 more of the "
             "ground truth are not in the label map (7; ignored: 9, 255)"
@@ -191,7 +191,7 @@ class TestEncodeIds:
     def test_refuses_what_is_neither_ids_nor_colours(self, raw):
         status, sentence = fault(LabelMap(("a",)), raw)
 
-        assert status is Status.TRUTH_UNREADABLE
+        assert status is TruthStatus.UNREADABLE
         assert str(raw.dtype) in sentence
 
 
@@ -210,7 +210,7 @@ class TestEncodeColours:
         label_map = LabelMap(("a", "b"), ((255, 0, 0), (0, 255, 0)))
 
         assert fault(label_map, np.array([[(255, 0, 0), (1, 2, 16), (1, 2, 16)]], np.uint8)) == (
-            Status.TRUTH_OUT_OF_RANGE,
+            TruthStatus.OUT_OF_RANGE,
             "colour #010210 (2 pixels) of the ground truth is not in the label map (2 colours)",
         )
 
@@ -303,15 +303,16 @@ class TestLabelMap:
         with pytest.raises(LabelMapError, match=problem):
             LabelMap(**parts)
 
-    def test_crosses_processes_and_keeps_its_fingerprint(self):
+    def test_crosses_processes_and_keeps_its_fingerprints(self):
         label_map = load_label_map("ade20k")
 
         copy = pickle.loads(pickle.dumps(label_map))
 
         assert copy == label_map
-        assert copy.fingerprint == load_label_map("ade20k").fingerprint
+        for name in ("mask_fingerprint", "truth_fingerprint", "single_fingerprint"):
+            assert getattr(copy, name) == getattr(load_label_map("ade20k"), name)
 
-    def test_the_fingerprint_tells_every_part_and_no_order_of_truth_ids(self):
+    def test_one_fingerprint_tells_every_part_and_no_order_of_truth_ids(self):
         variants = [
             LabelMap(("a", "b")),
             LabelMap(("b", "a")),
@@ -320,8 +321,29 @@ class TestLabelMap:
             LabelMap(("a", "b"), remap={0: 0, 5: 1}),
         ]
 
-        assert len({variant.fingerprint for variant in variants}) == len(variants)
-        assert LabelMap(("a", "b"), remap={5: 1, 0: 0}).fingerprint == variants[-1].fingerprint
+        assert len({variant.single_fingerprint for variant in variants}) == len(variants)
+        assert LabelMap(("a", "b"), remap={5: 1, 0: 0}).single_fingerprint == variants[-1].single_fingerprint
+
+    @pytest.mark.parametrize(
+        ("other", "masks", "truths"),
+        [
+            (LabelMap(("b", "a")), True, False),  # names are in no truth
+            (LabelMap(("a", "b", "c")), True, True),
+            (LabelMap(("a", "b"), ((0, 0, 0), (1, 1, 1))), True, True),  # a truth may be drawn in colours
+            (LabelMap(("a", "b"), ignore_index=254), True, True),
+            (LabelMap(("a", "b"), remap={0: 0, 5: 1}), False, True),
+            (LabelMap(("a", "b"), remap={0: 0, 1: 1}), False, True),
+        ],
+    )
+    def test_what_changes_masks_and_what_changes_how_truths_are_read(self, other, masks, truths):
+        own = LabelMap(("a", "b"))
+        assert (other.mask_fingerprint != own.mask_fingerprint) == masks
+        assert (other.truth_fingerprint != own.truth_fingerprint) == truths
+        assert other.of_masks.mask_fingerprint == other.mask_fingerprint
+
+    def test_the_order_of_truth_ids_is_no_matter(self):
+        one, other = (LabelMap(("a", "b"), remap=remap) for remap in ({0: 0, 5: 1}, {5: 1, 0: 0}))
+        assert one.truth_fingerprint == other.truth_fingerprint
 
     def test_loading_one_needs_neither_torch_nor_arrow(self):
         program = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -16,7 +17,9 @@ from written_results import row_of
 from batchseg.engine.drive import drive
 from batchseg.pipeline.execute import collect
 from batchseg.results.commits import Commits
-from batchseg.results.folder import Results
+from batchseg.results.folder import Held, Results
+from batchseg.results.ledger import Ledger
+from batchseg.results.tables import read_part
 from batchseg.results.tally import Tally
 from batchseg.stages.write import row_schema
 
@@ -28,7 +31,16 @@ def groups() -> Iterator[pa.Table]:
     labels = np.zeros((2, 3), np.uint8)
     for group in range(GROUPS):
         rows = [
-            row_of(f"{group}-{index}.png", (labels, None), "run", 2, _seconds=[]) for index in range(ROWS)
+            row_of(
+                f"{group}-{index}.png",
+                (labels, None),
+                "run",
+                2,
+                _seconds=[],
+                _left_over=False,
+                _row=group * ROWS + index,
+            )
+            for index in range(ROWS)
         ]
         yield pa.Table.from_pylist(rows, schema=row_schema(pa.schema([])))
 
@@ -36,10 +48,12 @@ def groups() -> Iterator[pa.Table]:
 class Interrupt:
     """Raises KeyboardInterrupt before the n-th line that is executed of what counts and commits.
 
-    The commit at the very end is let through: there somebody would have to press Ctrl-C a second time.
+    The lines around the commit at the very end are let through, for nothing is after them.
     """
 
-    FILES = tuple(sys.modules[part.__module__].__file__ for part in (drive, collect, Commits, Tally))
+    FILES = tuple(
+        sys.modules[part.__module__].__file__ for part in (drive, collect, Commits, Held, Ledger, Tally)
+    )
 
     def __init__(self, line: int) -> None:
         self.left = line
@@ -60,14 +74,20 @@ class Interrupt:
 
 
 def run(results: Results, tally: Tally, interrupt: Interrupt) -> None:
-    results.open()
+    held = results.open()
     dataset = SimpleNamespace(iter_batches=lambda **options: groups())
     before = sys.gettrace()
     sys.settrace(interrupt)
     try:
-        collect(dataset, Commits(results, "run", tally), lambda tally: None)
+        collect(dataset, Commits(held, "run", tally), lambda tally: None)
     finally:
         sys.settrace(before)
+
+
+def counts(results: Results) -> dict[str, int]:
+    """Committed rows by what became of them."""
+    tables = [read_part(part, ["status"]) for part in results.images.files(".parquet")]
+    return dict(Counter(status for rows in tables for status in rows["status"].to_pylist()))
 
 
 def test_what_is_counted_is_what_is_committed_wherever_it_is_interrupted(tmp_path: Path) -> None:
@@ -78,8 +98,8 @@ def test_what_is_counted_is_what_is_committed_wherever_it_is_interrupted(tmp_pat
             run(results, tally, Interrupt(line))
         except KeyboardInterrupt:
             counted.append(tally.done)
-            assert results.counts() == tally.statuses
+            assert counts(results) == tally.statuses
         else:
             break  # so many lines there are not
     assert set(counted) == {0, 2, 4, 6} and counted == sorted(counted)  # what has come is never lost
-    assert results.counts() == tally.statuses == {"ok": GROUPS * ROWS}
+    assert counts(results) == tally.statuses == {"ok": GROUPS * ROWS}

@@ -1,4 +1,4 @@
-"""The results folder: commits, replaced rows, crashes, what is done, and the written tables."""
+"""The results folder: commits, what an unfinished run left, and the written tables."""
 
 from __future__ import annotations
 
@@ -6,140 +6,138 @@ import json
 import os
 import re
 from collections import Counter
-from datetime import datetime, timezone
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from crashes import every_kill
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from result_rows import (
+    LABELS,
+    Counts,
+    confusion,
+    failed,
+    ids,
+    make_masks,
+    masks,
+    parts,
+    pixels_of,
+    read,
+    row,
+    table,
+)
 
 from batchseg.errors import OutputError
 from batchseg.inspect.verify import verify
-from batchseg.labels.label_map import LabelMap
-from batchseg.results.folder import Results
+from batchseg.results.folder import Held, Results
+from batchseg.results.masks import write_names
 from batchseg.results.record import new_run_id
 from batchseg.schema import CLASSES, IMAGES, PIXELS
-from batchseg.source.listing import LISTING
-from batchseg.stages.write import row_schema
-from batchseg.storage.keys import KeySet
 from batchseg.storage.location import Location
 
-LABELS = LabelMap.from_names(("sky", "road", "car"))
-Counts = dict[tuple[int | None, int | None], int]
-
-
-def row(name: str, pixels: Counts | None = None, **values: Any) -> dict[str, Any]:
-    """A row as the last stage makes it; `pixels` by (truth, predicted)."""
-    pixels = {(0, 0): 6} if pixels is None else pixels
-    return {
-        "id": name,
-        "uri": f"/data/{name}",
-        "status": "ok",
-        "has_truth": any(truth is not None for truth, _ in pixels),
-        "source_version": "v1",
-        "fingerprint": "model",
-        "run_id": "run",
-        "finished_at": datetime(2024, 1, 2, tzinfo=timezone.utc),
-        "_pixels": [{"truth": t, "predicted": p, "pixels": n} for (t, p), n in pixels.items()],
-        "_seconds": [("decode", 0.5)],
-        **values,
-    }
-
-
-def failed(name: str, **values: Any) -> dict[str, Any]:
-    return row(name, {}, status="unreadable", error="not an image", _pixels=None, **values)
-
-
-def table(*rows: dict[str, Any], carried: pa.Schema | None = None) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=row_schema(carried or pa.schema([])))
-
-
-def listing(*rows: tuple[str, str | None, str | None]) -> pa.Table:
-    """id, source_version and truth of images that a source lists."""
-    columns = dict(zip(("id", "source_version", "truth"), map(list, zip(*rows, strict=True)), strict=True))
-    arrays = [pa.array(columns.get(field.name, [None] * len(rows)), field.type) for field in LISTING]
-    return pa.Table.from_arrays(arrays, schema=pa.schema([field.with_nullable(True) for field in LISTING]))
+SINCE_TWO_KEYS = ("truth_status", "truth_version", "score_fingerprint")
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
-    opened = Results(str(tmp_path / "results"))
-    opened.open()
-    return opened
+def held(tmp_path: Path) -> Held:
+    return Results(str(tmp_path / "results")).open()
 
 
-def read(results: Results, name: str) -> list[dict[str, Any]]:
-    """What an analyst sees."""
-    files = results.root.path + (f"/{name}/*.parquet" if name != "classes" else "/classes.parquet")
-    found = duckdb.sql(f"select * from read_parquet('{files}', union_by_name=true) order by all")
-    return found.to_arrow_table().to_pylist()
-
-
-def parts(results: Results) -> tuple[list[str], list[str]]:
-    return [file.name for file in results.images.files()], [file.name for file in results.pixels.files()]
-
-
-def confusion(results: Results) -> dict[tuple[int | None, int | None], int]:
-    sums: Counter[tuple[int | None, int | None]] = Counter()
-    for entry in read(results, "pixels"):
-        sums[entry["truth"], entry["predicted"]] += entry["pixels"]
-    return dict(sums)
+@pytest.fixture
+def results(held: Held) -> Results:
+    return held.results
 
 
 # -- commits
 
 
-def test_rows_count_once_they_are_committed(results: Results) -> None:
-    results.commit("1.parquet", table(row("a", {(0, 1): 2, (None, 0): 4}), failed("b")))
-    assert [(each["id"], each["status"]) for each in read(results, "images")] == [
+def test_rows_count_once_they_are_committed(held: Held) -> None:
+    held.commit("1.parquet", table(row("a", {(0, 1): 2, (None, 0): 4}), failed("b")))
+    assert [(each["id"], each["status"]) for each in read(held.results, "images")] == [
         ("a", "ok"),
         ("b", "unreadable"),
     ]
-    assert read(results, "pixels") == [
+    assert read(held.results, "pixels") == [
         {"id": "a", "truth": 0, "predicted": 1, "pixels": 2},
         {"id": "a", "truth": None, "predicted": 0, "pixels": 4},
     ]
-    assert results.counts() == {"ok": 1, "unreadable": 1}
-    assert results.fingerprints() == {"model"}
+    assert (len(held.ledger), held.ledger.fingerprints()) == (2, {"model"})
 
 
-def test_a_part_of_failures_alone(results: Results) -> None:
-    results.commit("1.parquet", table(failed("a"), failed("b")))
-    assert results.finish(LABELS).truth_pixels == 0
-    assert (len(read(results, "images")), read(results, "pixels")) == (2, [])
-    assert results.fingerprints() == set()
+def test_a_part_of_failures_alone(held: Held) -> None:
+    held.commit("1.parquet", table(failed("a"), failed("b")))
+    assert held.finish(LABELS).truth_pixels == 0
+    assert (len(read(held.results, "images")), read(held.results, "pixels")) == (2, [])
+    assert held.ledger.fingerprints() == set()
 
 
-def test_pixels_without_images_are_swept_away(results: Results) -> None:
-    results.commit("1.parquet", table(row("a")))
-    results.commit("2.parquet", table(row("b")))
-    (results.images / "2.parquet").delete()  # a crash between the two writes
-    Results(results.root.path).open()
-    assert parts(results) == (["1.parquet"], ["1.parquet"])
+def test_an_id_twice_in_one_part_counts_once(held: Held) -> None:
+    again = table(row("a", {(0, 0): 1}), row("b", {(1, 1): 2}), row("a", {(2, 2): 3}))
+    held.commit("1.parquet", again)
+    held.finish(LABELS)
+    assert ids(held.results) == ["a", "b"]
+    assert confusion(held.results) == {(1, 1): 2, (2, 2): 3}
 
 
-def test_a_crash_between_the_two_writes_heals(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, place = Location.write, results.images / "1.parquet"
+def test_a_part_that_is_committed_again_counts_once(held: Held) -> None:
+    """As it is where an interrupt came between the commit and what is known of it."""
+    held.commit("1.parquet", table(row("a")))
+    for _ in range(2):
+        held.commit("2.parquet", table(row("b"), row("c")))
+    assert len(held.ledger) == 3
+    held.finish(LABELS)
+    assert pixels_of(held.results) == {"a": 6, "b": 6, "c": 6}
 
-    def crash(self: Location, data: bytes) -> None:
-        if self.path == place.path:
-            raise KeyboardInterrupt
-        write(self, data)
 
-    monkeypatch.setattr(Location, "write", crash)
-    with pytest.raises(KeyboardInterrupt):
-        results.commit("1.parquet", table(row("a")))
-    monkeypatch.undo()
-    assert results.counts() == {}
-    results.open()
-    results.commit("2.parquet", table(row("a", {(1, 1): 5})))
-    results.finish(LABELS)
-    assert (len(read(results, "images")), confusion(results)) == (1, {(1, 1): 5})
+def test_readers_never_see_half_a_part(held: Held) -> None:
+    seen = []
+    replace = os.replace
+
+    def watching(source: str, target: str) -> None:
+        seen.append((Path(source).name, Path(target).exists()))
+        pq.read_table(source)  # whole before it has its name
+        replace(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", watching)
+        held.commit("1.parquet", table(row("a")))
+    assert [name.startswith(".tmp-") and not there for name, there in seen] == [True, True]
+
+
+# -- what an unfinished run left
+
+
+def test_pixels_without_images_are_swept_away(held: Held) -> None:
+    held.commit("1.parquet", table(row("a")))
+    held.commit("2.parquet", table(row("b")))
+    (held.results.images / "2.parquet").delete()  # a crash between the two writes
+    Results(held.results.root.path).open()
+    assert parts(held.results) == (["1.parquet"], ["1.parquet"])
+
+
+def test_killed_at_any_step_of_a_commit_all_its_rows_count_or_none(tmp_path: Path) -> None:
+    opened: dict[int, Held] = {}
+
+    def work(step: int) -> Callable[[], None]:
+        held = opened[step] = Results(str(tmp_path / str(step))).open()
+        held.commit("1.parquet", table(row("a", {(0, 1): 2})))
+        return lambda: held.commit("2.parquet", table(row("b", {(1, 1): 5}), row("c", {(2, 2): 7})))
+
+    def after(step: int) -> None:
+        results = opened[step].results
+        found = ids(results)
+        results.open()
+        assert found == ids(results) == (["a"] if step < 2 else ["a", "b", "c"])
+        assert pixels_of(results) == ({"a": 2} if step < 2 else {"a": 2, "b": 5, "c": 7})
+        assert not [file for file in Path(results.root.path).rglob(".tmp-*")]
+
+    assert every_kill(work, after) == 2  # pixels, images
 
 
 def test_what_a_killed_run_left_unfinished_is_swept_away(results: Results) -> None:
@@ -151,51 +149,28 @@ def test_what_a_killed_run_left_unfinished_is_swept_away(results: Results) -> No
     assert results.work.is_folder()
 
 
-def test_readers_never_see_half_a_part(results: Results) -> None:
-    seen = []
-    replace = os.replace
-
-    def watching(source: str, target: str) -> None:
-        seen.append((Path(source).name, Path(target).exists()))
-        pq.read_table(source)  # whole before it has its name
-        replace(source, target)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "replace", watching)
-        results.commit("1.parquet", table(row("a")))
-    assert [name.startswith(".tmp-") and not there for name, there in seen] == [True, True]
+def test_masks_that_a_killed_run_wrote_but_did_not_commit_go(held: Held) -> None:
+    """Its plan names them; a mask that no plan names is somebody's own, and verify's to tell of."""
+    make_masks(held.results, "committed", "planned", "stranger")
+    held.commit("1.parquet", table(row("committed")))
+    write_names(held.results.work / "plan-segment.arrow", ["committed.png", "planned.png", "never.png"])
+    held.results.open()
+    assert masks(held.results) == {"committed", "stranger"}
 
 
-def test_an_id_twice_in_one_part_counts_once(results: Results) -> None:
-    again = table(row("a", {(0, 0): 1}), row("b", {(1, 1): 2}), row("a", {(2, 2): 3}))
-    results.commit("1.parquet", again)
-    results.finish(LABELS)
-    assert [each["id"] for each in read(results, "images")] == ["a", "b"]
-    assert confusion(results) == {(1, 1): 2, (2, 2): 3}
+def test_a_plan_that_was_cut_off_or_is_none_is_no_matter(held: Held) -> None:
+    make_masks(held.results, "a")
+    held.commit("1.parquet", table(row("a")))
+    write_names(held.results.work / "plan.arrow", ["a.png", "b.png"])
+    whole = (held.results.work / "plan.arrow").read()
+    (held.results.work / "plan.arrow").write(whole[: len(whole) // 2])
+    (held.results.work / "other.arrow").write(b"")
+    held.results.open()
+    assert (ids(held.results), masks(held.results)) == (["a"], {"a"})
+    assert held.results.work.files() == []
 
 
-# -- replaced rows
-
-
-def test_later_rows_replace_earlier_ones_with_their_pixels(results: Results) -> None:
-    results.commit("1.parquet", table(row("a", {(0, 0): 1}), row("b", {(0, 1): 2}), row("c", {(0, 2): 3})))
-    results.commit("2.parquet", table(row("b", {(1, 1): 4}), row("d", {(2, 2): 5})))
-    results.commit("3.parquet", table(failed("a"), row("d", {(2, 0): 6})))
-    results.finish(LABELS)
-    assert [(each["id"], each["status"]) for each in read(results, "images")] == [
-        ("a", "unreadable"),
-        ("b", "ok"),
-        ("c", "ok"),
-        ("d", "ok"),
-    ]
-    assert confusion(results) == {(1, 1): 4, (0, 2): 3, (2, 0): 6}
-
-
-def test_a_part_that_is_replaced_whole_disappears(results: Results) -> None:
-    results.commit("1.parquet", table(row("a"), row("b")))
-    results.commit("2.parquet", table(row("b"), row("a")))
-    results.finish(LABELS)
-    assert parts(results) == (["2.parquet"], ["2.parquet"])
+# -- one row an image
 
 
 @settings(max_examples=15)
@@ -203,8 +178,8 @@ def test_a_part_that_is_replaced_whole_disappears(results: Results) -> None:
 def test_one_row_an_image_whatever_was_committed(
     tmp_path_factory: pytest.TempPathFactory, commits: list[list[str]]
 ) -> None:
-    results = Results(str(tmp_path_factory.mktemp("results")))
-    results.open()
+    held = Results(str(tmp_path_factory.mktemp("results"))).open()
+    results = held.results
     expected: dict[str, tuple[int, int]] = {}
     for number, names in enumerate(commits):
         rows = []
@@ -212,8 +187,8 @@ def test_one_row_an_image_whatever_was_committed(
             pixels = 10 * number + place + 1
             rows.append(row(name, {(number % 3, place % 3): pixels}, run_id=f"{number}-{place}"))
             expected[name] = (number, place)
-        results.commit(f"{number}.parquet", table(*rows))
-    results.finish(LABELS)
+        held.commit(f"{number}.parquet", table(*rows))
+    held.finish(LABELS)
     found = {each["id"]: each["run_id"] for each in read(results, "images")}
     assert len(found) == len(read(results, "images"))
     assert found == {name: f"{number}-{place}" for name, (number, place) in expected.items()}
@@ -223,87 +198,20 @@ def test_one_row_an_image_whatever_was_committed(
     assert confusion(results) == sums
 
 
-@pytest.mark.parametrize("stop_at", range(4))
-def test_a_crash_while_rows_are_dropped_heals(
-    results: Results, monkeypatch: pytest.MonkeyPatch, stop_at: int
-) -> None:
-    """Stopped before any of its writes and deletions, the next run comes to the same tables."""
-    results.commit("1.parquet", table(row("a", {(0, 0): 1}), row("b", {(0, 1): 2})))
-    results.commit("2.parquet", table(row("c", {(0, 2): 3})))
-    results.commit("3.parquet", table(row("a", {(1, 0): 4}), row("c", {(1, 1): 5})))
-    steps = 0
-
-    def counted(step: Any) -> Any:
-        def crash(*arguments: Any) -> None:
-            nonlocal steps
-            if steps == stop_at:
-                raise KeyboardInterrupt
-            steps += 1
-            step(*arguments)
-
-        return crash
-
-    monkeypatch.setattr(Location, "write", counted(Location.write))
-    monkeypatch.setattr(Location, "delete", counted(Location.delete))
-    with pytest.raises(KeyboardInterrupt):
-        results.finish(LABELS)
-    monkeypatch.undo()
-    results.open()
-    results.finish(LABELS)
-    assert [each["id"] for each in read(results, "images")] == ["a", "b", "c"]
-    assert confusion(results) == {(0, 1): 2, (1, 0): 4, (1, 1): 5}
-
-
-# -- what is done
-
-
-def test_done_is_ok_with_the_same_version_and_fingerprint(results: Results) -> None:
-    results.commit(
-        "1.parquet",
-        table(
-            row("same"),
-            row("changed"),
-            row("other model", fingerprint="other"),
-            failed("failed"),
-            row("no truth file", status="truth_missing"),
-            row("unversioned", source_version=None),
-        ),
-    )
-    seen = [
-        ("same", "v1", None),
-        ("changed", "v2", None),
-        ("other model", "v1", None),
-        ("failed", "v1", None),
-        ("no truth file", "v1", None),
-        ("unversioned", None, None),
-        ("new", "v1", None),
-    ]
-    assert results.done("model")(listing(*seen)).tolist() == [True, False, False, False, False, True, False]
-    assert results.done("nobody's")(listing(*seen)).tolist() == [False] * 7
-
-
-def test_truth_that_came_later_is_scored_and_truth_that_went_is_no_matter(results: Results) -> None:
-    results.commit("1.parquet", table(row("unscored", {(None, 0): 6}), row("scored", {(0, 0): 6})))
-    without = listing(("unscored", "v1", None), ("scored", "v1", None))
-    with_truth = listing(("unscored", "v1", "t.png"), ("scored", "v1", "t.png"))
-    assert results.done("model")(without).tolist() == [True, True]
-    assert results.done("model")(with_truth).tolist() == [False, True]
-
-
-def test_nothing_is_done_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_nothing_is_known_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
     results = Results(str(tmp_path / "nowhere"))
-    assert results.done("model")(listing(("a", "v1", None))).tolist() == [False]
-    assert (results.fingerprints(), results.record(), results.counts()) == (set(), None, {})
+    ledger = results.ledger()
+    assert (len(ledger), ledger.fingerprints(), results.record(), results.last_run()) == (0, set(), None, "")
     assert not (tmp_path / "nowhere").exists()
 
 
 # -- the written tables
 
 
-def test_classes_are_the_sum_of_pixels(results: Results) -> None:
-    results.commit("1.parquet", table(row("a", {(0, 0): 5, (0, 1): 3, (None, 1): 7}), row("b", {(1, 1): 2})))
-    results.commit("2.parquet", table(row("c", {(0, None): 2, (1, 0): 4})))
-    total = results.finish(LABELS)
+def test_classes_are_the_sum_of_pixels(held: Held, results: Results) -> None:
+    held.commit("1.parquet", table(row("a", {(0, 0): 5, (0, 1): 3, (None, 1): 7}), row("b", {(1, 1): 2})))
+    held.commit("2.parquet", table(row("c", {(0, None): 2, (1, 0): 4})))
+    total = held.finish(LABELS)
     support = duckdb.sql(
         f"select truth, sum(pixels)::int from '{results.root.path}/pixels/*.parquet' "
         "where truth is not null group by truth order by truth"
@@ -330,24 +238,24 @@ def test_classes_are_the_sum_of_pixels(results: Results) -> None:
     ],
 )
 def test_what_is_undefined_is_null_and_never_nan(
-    results: Results, pixels: Counts, precision: float | None, recall: float | None, iou: float | None
+    held: Held, pixels: Counts, precision: float | None, recall: float | None, iou: float | None
 ) -> None:
-    results.commit("1.parquet", table(row("a", pixels)))
-    results.finish(LABELS)
-    sky = pq.read_table(results.root.path + "/classes.parquet").to_pylist()[0]
+    held.commit("1.parquet", table(row("a", pixels)))
+    held.finish(LABELS)
+    sky = pq.read_table(held.results.root.path + "/classes.parquet").to_pylist()[0]
     assert [sky[name] for name in ("precision", "recall", "f1", "iou", "dice")] == [
         precision, recall, iou, iou, iou,
     ]  # fmt: skip
 
 
-def test_every_table_has_the_documented_schema(results: Results) -> None:
-    results.commit("1.parquet", table(row("a"), failed("b")))
-    results.commit("2.parquet", table(row("a")))  # so that the first part is rewritten
-    results.finish(LABELS)
+def test_every_table_has_the_documented_schema(held: Held, results: Results) -> None:
+    held.commit("1.parquet", table(row("a"), failed("b")))
+    for kind, schema in (("images", IMAGES), ("pixels", PIXELS)):  # as committed, and below as merged
+        assert pq.read_schema(f"{results.root.path}/{kind}/1.parquet").equals(schema, check_metadata=True)
+    held.commit("2.parquet", table(row("a")))  # so that the first part is rewritten
+    held.finish(LABELS)
     written = {
-        "images/1.parquet": IMAGES,
         "images/2.parquet": IMAGES,
-        "pixels/1.parquet": PIXELS,
         "pixels/2.parquet": PIXELS,
         "classes.parquet": CLASSES,
     }
@@ -356,12 +264,12 @@ def test_every_table_has_the_documented_schema(results: Results) -> None:
         assert pq.read_schema(f"{results.root.path}/{name}").equals(schema, check_metadata=True), name
 
 
-def test_own_columns_stand_to_the_right(results: Results) -> None:
+def test_own_columns_stand_to_the_right(held: Held, results: Results) -> None:
     carried = pa.schema([("site", pa.string()), ("_odd", pa.list_(pa.int8()))])
-    results.commit("1.parquet", table(row("a", site="x", _odd=[1]), carried=carried))
-    results.commit("2.parquet", table(row("b")))
-    results.finish(LABELS)
-    assert pq.read_schema(f"{results.root.path}/images/1.parquet").names == [*IMAGES.names, "site", "_odd"]
+    held.commit("1.parquet", table(row("a", site="x", _odd=[1]), carried=carried))
+    held.commit("2.parquet", table(row("b")))
+    held.finish(LABELS)
+    assert pq.read_schema(f"{results.root.path}/images/2.parquet").names == [*IMAGES.names, "site", "_odd"]
     assert [(each["site"], each["_odd"]) for each in read(results, "images")] == [("x", [1]), (None, None)]
 
 
@@ -401,6 +309,29 @@ def test_a_folder_with_other_things_takes_results(tmp_path: Path) -> None:
     assert (tmp_path / "job.yaml").is_file()
 
 
+def test_a_run_that_was_killed_while_it_made_its_folders_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Location.make_folder
+    for count in range(6):
+        left = count
+
+        def some(self: Location) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            make(self)
+
+        monkeypatch.setattr(Location, "make_folder", some)
+        results = Results(str(tmp_path / str(count)))
+        with pytest.raises(KeyboardInterrupt), results.held():
+            raise AssertionError("it was not killed")
+        monkeypatch.undo()
+        with results.held() as held:
+            assert len(held.ledger) == 0
+
+
 def test_a_results_path_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file.*cannot be written"):
@@ -408,59 +339,67 @@ def test_a_results_path_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_sentence_wherever_it_shows(
-    results: Results, monkeypatch: pytest.MonkeyPatch
+    held: Held, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results.commit("1.parquet", table(row("a")))
+    held.commit("1.parquet", table(row("a")))
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     for write in (
-        lambda: results.commit("2.parquet", table(row("b"))),
-        lambda: results.finish(LABELS),
+        lambda: held.commit("2.parquet", table(row("b"))),
+        lambda: held.ledger.drop(np.ones(len(held.ledger), bool)),
+        lambda: held.finish(LABELS),
         lambda: results.write_record({"run_id": "r"}),
     ):
         with pytest.raises(OutputError, match=r"results: cannot be written: No space left on device$"):
             write()
-    assert results.counts() == {"ok": 1}
+    assert ids(results) == ["a"]
 
 
 def test_a_damaged_part_is_named(results: Results) -> None:
     (results.images / "1.parquet").write(b"not Parquet")
-    with pytest.raises(OutputError, match=r"images/1\.parquet: cannot be read"):
-        results.done("model")
+    for look in (results.ledger, results.open):
+        with pytest.raises(OutputError, match=r"images/1\.parquet: cannot be read"):
+            look()
 
 
-def test_a_table_of_another_program_is_named(results: Results) -> None:
-    pq.write_table(pa.table({"id": ["a"]}), results.images.path + "/1.parquet")
-    with pytest.raises(OutputError, match=r"1\.parquet: is no table of batchseg: it has no column status"):
-        results.counts()
+@pytest.mark.parametrize(
+    ("column", "value", "older", "sentence"),
+    [
+        ("status", None, False, "it has no column status"),
+        ("status", [1], False, ".*list"),
+        ("fingerprint", None, False, "it has no column fingerprint"),
+        ("truth_status", [1], False, ".*list"),
+        ("status", None, True, "it has no column status"),
+        ("status", [1], True, "it has no column truth_status"),
+        ("fingerprint", None, True, "it has no column fingerprint"),
+    ],
+)
+def test_a_table_of_another_program_is_named_and_left_alone(
+    results: Results, column: str, value: object, older: bool, sentence: str
+) -> None:
+    """Whether it looks like a part of today or of batchseg 0.1."""
+    columns = {name: [each] for name, each in row("a").items() if not name.startswith("_")}
+    columns = {**columns, column: [value]} if value else {n: c for n, c in columns.items() if n != column}
+    if older:
+        columns = {name: each for name, each in columns.items() if name not in SINCE_TWO_KEYS}
+    pq.write_table(pa.table(columns), results.images.path + "/1.parquet")
+    before = (results.images / "1.parquet").read()
+    for look in (results.ledger, results.open):
+        with pytest.raises(OutputError, match=rf"1\.parquet: is no table of batchseg: {sentence}"):
+            look()
+    assert (results.images / "1.parquet").read() == before
 
 
-def test_columns_of_other_types_are_named(results: Results) -> None:
-    row_of_another = {"id": ["a"], "status": [[1]], "fingerprint": ["f"]}
-    pq.write_table(pa.table(row_of_another), results.images.path + "/1.parquet")
-    with pytest.raises(OutputError, match=r"1\.parquet: is no table of batchseg: .*list"):
-        results.fingerprints()
-
-
-def test_pruning_deletes_nothing_but_masks(results: Results, tmp_path: Path) -> None:
-    (tmp_path / "precious.txt").write_text("precious")
-    wrong = ("../precious.txt", "masks/../../precious.txt", str(tmp_path / "precious.txt"))
-    rows = [row(f"{index}.png", mask=mask) for index, mask in enumerate(wrong)]
-    results.commit("1.parquet", table(*rows))
-    assert results.prune(KeySet()) == 3
-    assert (tmp_path / "precious.txt").exists()
-
-
-def test_pixels_of_classes_that_the_label_map_does_not_have_are_named(results: Results) -> None:
-    results.commit("1.parquet", table(row("a", {(0, 7): 3})))
+def test_pixels_of_classes_that_the_label_map_does_not_have_are_named(held: Held) -> None:
+    held.commit("1.parquet", table(row("a", {(0, 7): 3})))
     with pytest.raises(OutputError, match=r"pixels/1\.parquet: holds classes beyond the 3 of this label map"):
-        results.finish(LABELS)
+        held.finish(LABELS)
 
 
-def test_a_later_run_sorts_behind_whatever_the_clock_says(results: Results) -> None:
+def test_a_later_run_sorts_behind_whatever_the_clock_says(held: Held, results: Results) -> None:
     names = [new_run_id("") for _ in range(1000)]
     assert [name[:-1] for name in names] == sorted(name[:-1] for name in names)
     for end in ("00001.parquet", "json"):
@@ -468,23 +407,5 @@ def test_a_later_run_sorts_behind_whatever_the_clock_says(results: Results) -> N
         assert re.fullmatch(r"30000101T000000-00000\w", new_run_id(future))
     assert results.last_run() == ""
     results.write_record({"run_id": "29991231T235959-000000"})
-    results.commit("29991231T235959-000010-00003.parquet", table(row("a")))
+    held.commit("29991231T235959-000010-00003.parquet", table(row("a")))
     assert new_run_id(results.last_run()).startswith("29991231T235959-00002")
-
-
-# -- scale
-
-
-def test_a_recompute_of_everything_drops_everything_once(results: Results) -> None:
-    """Every row replaced, in parts of another cut: sorted keys, not a set that grows with each part."""
-    for run in ("1", "2"):
-        for part in range(20):
-            step = 50 if run == "1" else 49
-            names = range(part * step, min((part + 1) * step, 1000) if part < 19 else 1000)
-            results.commit(f"{run}-{part:02d}.parquet", table(*(row(f"{n:04d}", run_id=run) for n in names)))
-    results.finish(LABELS)
-    assert {each["run_id"] for each in read(results, "images")} == {"2"}
-    assert [each["id"] for each in read(results, "images")] == [f"{n:04d}" for n in range(1000)]
-    assert all(name.startswith("2-") for names in parts(results) for name in names)
-    assert confusion(results) == {(0, 0): 6000}
-    assert np.sum([each["pixels"] for each in read(results, "pixels")]) == 6000

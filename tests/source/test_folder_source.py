@@ -74,6 +74,7 @@ def test_a_row_says_where_the_image_is_and_what_tells_it_changed(tmp_path: Path)
         "id": "a/b.png",
         "uri": str(tmp_path / "a/b.png"),
         "truth": None,
+        "truth_version": None,
         "source_version": "7-7",  # seven bytes, modified at 7 ns
         "size": 7,
         "status": None,
@@ -271,7 +272,7 @@ def truths(images: Path, truth: Path, **options: Any) -> dict[str, tuple[str | N
 def test_truth_mirrors_the_images(tmp_path: Path) -> None:
     images = touch(tmp_path / "images", "a.jpg", "b/c.JPEG", "b/d.png", "gone/e.jpg", "file/f.jpg")
     truth = touch(tmp_path / "truth", "a.png", "b/c.png", "b/other.png", "file")
-    absent = (None, "truth_missing")
+    absent = (None, None)  # truth for a part of the images is normal
     assert truths(images, truth) == {
         "a.jpg": ("a.png", None),
         "b/c.JPEG": ("b/c.png", None),
@@ -279,10 +280,25 @@ def test_truth_mirrors_the_images(tmp_path: Path) -> None:
         "file/f.jpg": absent,
         "gone/e.jpg": absent,
     }
-    assert {row["error"] for row in listed(images, truth=str(truth))} == {
-        None,
-        "the truth folder has no file for this image",
-    }
+
+
+def test_a_truth_has_a_version_of_its_own(tmp_path: Path) -> None:
+    images = touch(tmp_path / "images", "a.jpg", "b.jpg", "x/c.jpg", "d.jpg")
+    truth = touch(tmp_path / "truth", "a.png", "x/c.png")
+    (truth / "d.png").symlink_to("nowhere.png")
+
+    def versions() -> dict[str, str | None]:
+        return {row["id"]: row["truth_version"] for row in listed(images, truth=str(truth))}
+
+    before = versions()
+    for name in ("a", "x/c"):
+        stat = (truth / f"{name}.png").stat()
+        assert before[f"{name}.jpg"] == f"{stat.st_size}-{stat.st_mtime_ns}"
+    assert (before["b.jpg"], before["d.jpg"]) == (None, None)
+    os.utime(truth / "a.png", ns=(1, 1))
+    (truth / "x/c.png").write_bytes(b"corrected")
+    after = versions()
+    assert {name for name in before if before[name] != after[name]} == {"a.jpg", "x/c.jpg"}
 
 
 def test_the_first_known_ending_is_the_truth(tmp_path: Path) -> None:
@@ -294,7 +310,7 @@ def test_the_first_known_ending_is_the_truth(tmp_path: Path) -> None:
         "a.jpg": ("a.png", None),
         "b.jpg": ("b.tiff", None),
         "c.jpg": ("c.npy", None),
-        "d.jpg": (None, "truth_missing"),  # a JPEG cannot hold class ids
+        "d.jpg": (None, None),  # a JPEG cannot hold class ids
         "e.jpg": ("e.PNG", None),
     }
 
@@ -331,11 +347,11 @@ def test_truth_beside_the_images(tmp_path: Path) -> None:
     assert found == {"x/a.jpg": ("x/a_mask.png", None)}
 
 
-def test_a_fault_of_the_image_outranks_its_missing_truth(tmp_path: Path) -> None:
+def test_a_missing_truth_is_no_fault_and_takes_none_away(tmp_path: Path) -> None:
     images = touch(tmp_path / "images", "a.jpg")
     (images / "broken.jpg").symlink_to("nowhere.jpg")
     assert faults(images, truth=str(touch(tmp_path / "truth", "b.png"))) == {
-        "a.jpg": "truth_missing",
+        "a.jpg": None,
         "broken.jpg": "missing",
     }
 
@@ -456,9 +472,10 @@ def test_a_folder_behind_a_uri(remote: str) -> None:
     rows = listed(f"{remote}/data", (f"{remote}/data/out",), truth=f"{remote}/data/truth")
     assert [(row["id"], row["status"]) for row in rows] == [
         ("a.jpg", None),
-        ("a0.jpg", "truth_missing"),
-        ("sub/b c.png", "truth_missing"),
+        ("a0.jpg", None),
+        ("sub/b c.png", None),
     ]
-    assert rows[0]["truth"] == f"{remote}/data/truth/a.png"
+    assert [row["truth"] for row in rows] == [f"{remote}/data/truth/a.png", None, None]
+    assert rows[0]["truth_version"].startswith("5-")
     assert [locate(row["uri"]).read() for row in rows] == [b"12345"] * 3
     assert rows[0]["source_version"].startswith("5-")

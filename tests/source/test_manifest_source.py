@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tracemalloc
 import uuid
 from datetime import date, datetime, timezone
@@ -21,9 +22,9 @@ from batchseg.schema import IMAGES
 from batchseg.source.listing import LISTING
 from batchseg.source.manifest import Manifest
 from batchseg.source.open import open_source
-from batchseg.source.plan import Plan, write_listing, write_plan, write_remaining
+from batchseg.source.plan import Plan, write_chosen, write_listing, write_plan
 from batchseg.stages.item import Item
-from batchseg.stages.write import row_schema, to_table
+from batchseg.stages.write import Stamp, row_schema, to_table
 from batchseg.storage.location import locate
 from batchseg.storage.reader import image_reader, truth_reader
 
@@ -54,10 +55,8 @@ def column(path: Path | str, name: str, **options: Any) -> list[Any]:
 def planned(opened: Manifest, folder: Path) -> Plan:
     """Everything the manifest lists, in one chunk."""
     listing = write_listing(opened.tables(), locate(str(folder / "listing.arrow")), "stem")
-    remaining = write_remaining(
-        listing, locate(str(folder / "remaining.arrow")), lambda table: np.zeros(len(table), bool)
-    )
-    return write_plan(remaining, locate(str(folder / "plan.arrow")), 9999)
+    chosen = write_chosen(listing.tables(), locate(str(folder / "chosen.arrow")))
+    return write_plan(chosen, locate(str(folder / "plan.arrow")), 9999)
 
 
 # -- which files
@@ -73,6 +72,7 @@ def test_one_file(tmp_path: Path) -> None:
             "id": "a.jpg",
             "uri": str(tmp_path / "a.jpg"),
             "truth": str(tmp_path / "t/a.png"),
+            "truth_version": None,
             "source_version": version,
             "size": 5,
             **nothing,
@@ -81,6 +81,7 @@ def test_one_file(tmp_path: Path) -> None:
             "id": "b/c.png",
             "uri": str(tmp_path / "b/c.png"),
             "truth": None,
+            "truth_version": None,
             "source_version": None,
             "size": None,
             **nothing,
@@ -143,11 +144,12 @@ def test_a_manifest_behind_a_uri() -> None:
     folder = locate(f"mock://{uuid.uuid4().hex}/data")
     folder.make_folder()
     sink = pa.BufferOutputStream()
-    names = ["a b.jpg", "/c.jpg", "s3://bucket/d.jpg"]
+    elsewhere = f"mock://{uuid.uuid4().hex}/d.jpg"
+    names = ["a b.jpg", "/c.jpg", elsewhere]
     pq.write_table(pa.table({"image": names}), sink)
     (folder / "list.parquet").write(sink.getvalue().to_pybytes())
     for path in (folder / "list.parquet", folder, folder / "*.parquet"):
-        assert column(str(path), "uri") == [f"{folder}/a b.jpg", f"{folder}/c.jpg", "s3://bucket/d.jpg"]
+        assert column(str(path), "uri") == [f"{folder}/a b.jpg", f"{folder}/c.jpg", elsewhere]
         assert column(str(path), "source_version") == [None] * 3
 
 
@@ -156,12 +158,13 @@ def test_a_manifest_behind_a_uri() -> None:
 
 def test_uris_are_relative_to_the_manifest_or_root(tmp_path: Path) -> None:
     (tmp_path / "sp ace.jpg").write_bytes(b"123")
-    names = ["a.jpg", "/abs/b.jpg", "s3://bucket/c.jpg", (tmp_path / "sp ace.jpg").as_uri()]
+    elsewhere = f"mock://{uuid.uuid4().hex}/c.jpg"
+    names = ["a.jpg", "/abs/b.jpg", elsewhere, (tmp_path / "sp ace.jpg").as_uri()]
     manifest = save(tmp_path / "lists/x.parquet", {"image": names, "truth": [*names[:3], None]})
     expected = [
         str(tmp_path / "lists/a.jpg"),
         "/abs/b.jpg",
-        "s3://bucket/c.jpg",
+        elsewhere,
         str(tmp_path / "sp ace.jpg"),
     ]
     assert column(manifest, "uri") == expected
@@ -210,6 +213,31 @@ def test_bytes_are_addressed_where_they_lie(tmp_path: Path) -> None:
     assert [reader.read(row["uri"]) for row in rows] == images
     assert [truths.read(row["truth"]) for row in rows if row["id"] != "a.parquet/1/1"] == [
         label for label in labels if label
+    ]
+
+
+def test_bytes_without_a_version_have_their_digest(tmp_path: Path) -> None:
+    def versions(images: list[bytes], truths: list[bytes | None]) -> list[tuple[str | None, str | None]]:
+        columns = {"id": ["x", "y", "z"], "image_bytes": images, "truth_bytes": truths}
+        rows = listed(save(tmp_path / "x.parquet", pa.table(columns), row_group_size=2))
+        return [(row["source_version"], row["truth_version"]) for row in rows]
+
+    before = versions([b"1", b"2", b"3"], [b"t", None, b"u"])
+    assert before[0][0] == f"blake2b-{hashlib.blake2b(b'1', digest_size=16).hexdigest()}"
+    assert len({*before}) == 3 and before[1][1] is None
+    after = versions([b"1", b"changed", b"3"], [b"t", b"late", b"corrected"])
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, False]
+    assert (before[2][0], before[1][0] == after[1][0]) == (after[2][0], False)
+
+
+def test_a_truth_has_the_version_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"12345")
+    table = pa.table({"image": ["a", "b"], "truth": ["a.png", "gone.png"], "version": ["v1", "v2"]})
+    rows = listed(save(tmp_path / "x.parquet", table))
+    written = (tmp_path / "a.png").stat().st_mtime_ns
+    assert [(row["source_version"], row["truth_version"]) for row in rows] == [
+        ("v1", f"5-{written}"),
+        ("v2", None),
     ]
 
 
@@ -272,10 +300,8 @@ def test_own_columns_reach_the_results_with_their_types_and_values(tmp_path: Pat
     manifest = save(tmp_path / "x.parquet", pa.table({"image": ["a", "b"], **OWN}))
     plan = planned(source(manifest), tmp_path)
     items = [Item.from_plan(row) for row in plan.read(0).to_pylist()]
-    rows = to_table(items, row_schema(plan.carried), {"model": "m", "fingerprint": "f", "run_id": "r"})
-    results = Results(str(tmp_path / "results"))
-    results.open()
-    results.commit("p.parquet", rows)
+    rows = to_table(items, row_schema(plan.carried), Stamp("m", "f", "s", "r"))
+    Results(str(tmp_path / "results")).open().commit("p.parquet", rows)
     written = pq.read_table(tmp_path / "results/images/p.parquet")
     assert written.schema.names == [*IMAGES.names, *own.schema.names]
     assert written.select(own.schema.names).equals(own)
@@ -384,13 +410,18 @@ def test_an_empty_manifest_lists_nothing(tmp_path: Path, kind: dict[str, pa.Data
     assert write_listing(source(manifest).tables(), locate(str(tmp_path / "l.arrow")), "stem").images == 0
 
 
-def test_listing_never_reads_the_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("versions", "most"), [({"version": range(8)}, 1_000_000), ({}, 9_000_000)])
+def test_listing_holds_no_bytes_and_reads_none_where_a_version_tells(
+    tmp_path: Path, versions: dict[str, Any], most: int
+) -> None:
+    """Where none does, it takes the digest of one image after the other."""
     blob = np.random.default_rng(0).bytes(4_000_000)
-    manifest = save(tmp_path / "x.parquet", {"image_bytes": [blob] * 8, "n": range(8)}, use_dictionary=False)
+    columns = {"image_bytes": [blob] * 8, "n": range(8), **versions}
+    manifest = save(tmp_path / "x.parquet", columns, use_dictionary=False)
     before = pa.total_allocated_bytes()
     tracemalloc.start()
     tables = list(source(manifest).tables())
-    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    assert tracemalloc.get_traced_memory()[1] < most
     tracemalloc.stop()
     assert pa.total_allocated_bytes() - before < 1_000_000
     assert tables[0]["n"].to_pylist() == list(range(8))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
@@ -15,11 +14,19 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from batchseg.source.listing import LISTING
-from batchseg.source.names import mask_path
-from batchseg.source.plan import CHUNK_BYTES, Listing, Plan, write_listing, write_plan, write_remaining
+from batchseg.source.names import Owners, mask_path
+from batchseg.source.plan import (
+    CHUNK_BYTES,
+    Listing,
+    Plan,
+    write_chosen,
+    write_listing,
+    write_plan,
+    write_rest,
+)
+from batchseg.storage.keys import Keys, keys
 from batchseg.storage.location import Location, locate
 
 
@@ -38,18 +45,17 @@ def table(
     return pa.Table.from_arrays(arrays, schema=LISTING)
 
 
-def nothing_done(rows: pa.Table) -> NDArray[np.bool_]:
-    return np.zeros(len(rows), dtype=bool)
+def not_done(listing: Listing, done: Iterable[str]) -> Iterator[pa.Table]:
+    """What a run chooses: the listed rows without those of these ids."""
+    wanted = pa.array(list(done), pa.string())
+    for rows in listing.tables():
+        yield rows.filter(pc.invert(pc.is_in(rows["id"], wanted)))
 
 
-class DoneIds:
-    """Stands for earlier results."""
-
-    def __init__(self, *ids: str) -> None:
-        self.ids = set(ids)
-
-    def __call__(self, rows: pa.Table) -> NDArray[np.bool_]:
-        return np.array([name in self.ids for name in rows["id"].to_pylist()], dtype=bool)
+def committed(masks: dict[str, str]) -> Callable[[Keys], list[str | None]]:
+    """Stands for earlier results: the image that each mask is of."""
+    owners = {int(key): name for key, name in zip(keys(masks), masks.values(), strict=True)}
+    return lambda names: [owners.get(int(name)) for name in names]
 
 
 @pytest.fixture
@@ -61,10 +67,17 @@ def listing_of(work: Location, *tables: pa.Table, mask_name: str = "stem") -> Li
     return write_listing(iter(tables), work / "listing.arrow", mask_name)
 
 
-def plan_of(work: Location, *tables: pa.Table, done: tuple[str, ...] = (), mask_name: str = "stem") -> Plan:
+def plan_of(
+    work: Location,
+    *tables: pa.Table,
+    done: Iterable[str] = (),
+    mask_name: str = "stem",
+    masks: dict[str, str] | None = None,
+) -> Plan:
     listing = listing_of(work, *tables, mask_name=mask_name)
-    remaining = write_remaining(listing, work / "remaining.arrow", DoneIds(*done))
-    return write_plan(remaining, work / "plan.arrow", 100)
+    owners = Owners(listing.shared_masks, committed(masks or {}))
+    chosen = write_chosen(map(owners.settle, not_done(listing, done)), work / "chosen.arrow")
+    return write_plan(chosen, work / "plan.arrow", 100)
 
 
 def rows_of(plan: Plan) -> list[dict]:
@@ -93,13 +106,15 @@ def test_chunks_hold_each_image_that_is_not_done_once_and_in_order(
         tables.append(table((f"{count + index:04d}.jpg" for index in range(len(some))), some))
         count += len(some)
     listing = listing_of(work, *tables)
-    done_ids = DoneIds(*(f"{index:04d}.jpg" for index in done))
-    remaining = write_remaining(listing, work / "remaining.arrow", done_ids)
-    plan = write_plan(remaining, work / "plan.arrow", rows)
+    chosen = write_chosen(not_done(listing, (f"{index:04d}.jpg" for index in done)), work / "chosen.arrow")
+    plan = write_plan(chosen, work / "plan.arrow", rows, first=7)
     expected = [f"{index:04d}.jpg" for index in range(count) if index not in done]
     chunks = [plan.read(index) for index in range(plan.chunks)]
     assert [name for chunk in chunks for name in chunk["id"].to_pylist()] == expected
-    assert (remaining.images, listing.images) == (len(expected), count)
+    assert [number for chunk in chunks for number in chunk["_row"].to_pylist()] == [
+        7 + place for place in range(len(expected))
+    ]
+    assert (chosen.images, listing.images) == (len(expected), count)
     for chunk in chunks:
         weight = sum(size or 0 for size in chunk["size"].to_pylist())
         assert 1 <= len(chunk) <= rows
@@ -119,7 +134,7 @@ def test_a_night_of_few_new_images_shares_chunks(work: Location) -> None:
     names = [f"{index:06d}.jpg" for index in range(50_000)]
     tables = [table(names[start : start + 8192]) for start in range(0, len(names), 8192)]
     new = set(names[::500])
-    plan = plan_of(work, *tables, done=tuple(set(names) - new))
+    plan = plan_of(work, *tables, done=set(names) - new)
     assert plan.chunks == 1
     assert [row["id"] for row in rows_of(plan)] == sorted(new)
 
@@ -136,7 +151,7 @@ def test_a_listing_counts_what_it_holds(work: Location) -> None:
 
 def test_nothing_to_list_and_nothing_to_do(work: Location) -> None:
     assert plan_of(work).chunks == 0
-    assert plan_of(work, table(["a.jpg"]), done=("a.jpg",)).chunks == 0
+    assert plan_of(work, table(["a.jpg"]), done=["a.jpg"]).chunks == 0
 
 
 def test_a_later_plan_at_the_same_path_is_read_anew(work: Location) -> None:
@@ -145,6 +160,16 @@ def test_a_later_plan_at_the_same_path_is_read_anew(work: Location) -> None:
     (work / "plan.arrow").delete()
     second = plan_of(work, table(["b.jpg"]))
     assert [row["id"] for row in rows_of(second)] == ["b.jpg"]
+
+
+def test_rows_that_are_left_over_keep_their_numbers_in_smaller_chunks(work: Location) -> None:
+    plan = plan_of(work, table(f"{index:03d}.jpg" for index in range(250)))
+    rest = write_rest(plan, [3, 105, 106, 249], work / "rest.arrow", 2)
+    found = [
+        [(row["id"], row["_row"]) for row in rest.read(chunk).to_pylist()] for chunk in range(rest.chunks)
+    ]
+    assert found == [[("003.jpg", 3), ("105.jpg", 105)], [("106.jpg", 106), ("249.jpg", 249)]]
+    assert rest.carried == plan.carried == pa.schema([])
 
 
 # -- masks
@@ -234,21 +259,33 @@ def test_full_names_do_not_collide(work: Location) -> None:
     assert outcome(plan) == {"a.bmp": ("a.bmp.png", None), "a.jpg": ("a.jpg.png", None)}
 
 
-def test_broken_files_claim_no_mask_but_missing_truth_does(work: Location) -> None:
-    statuses = {"a.bmp": "missing", "b.bmp": "truth_missing"}
+def test_broken_files_claim_no_mask(work: Location) -> None:
+    statuses = {"a.bmp": "missing", "b.bmp": "denied"}
     plan = plan_of(work, table(["a.bmp", "a.jpg", "b.bmp", "b.jpg"], statuses=statuses))
     assert outcome(plan) == {
         "a.bmp": ("a.png", "missing"),
         "a.jpg": ("a.png", None),
-        "b.bmp": ("b.png", "truth_missing"),
-        "b.jpg": ("b.png", "name_collision"),
+        "b.bmp": ("b.png", "denied"),
+        "b.jpg": ("b.png", None),
     }
 
 
 def test_a_new_image_does_not_take_the_mask_of_one_that_is_done(work: Location) -> None:
-    plan = plan_of(work, table(["a.bmp", "a.jpg", "a.png"]), done=("a.jpg",))
+    listed = table(["a.bmp", "a.jpg", "a.png"])
+    plan = plan_of(work, listed, done=["a.jpg"], masks={"a.png": "a.jpg"})
     assert outcome(plan) == {"a.bmp": ("a.png", "name_collision"), "a.png": ("a.png", "name_collision")}
     assert all("belongs to a.jpg" in row["error"] for row in rows_of(plan))
+
+
+def test_nor_that_of_one_that_is_listed_no_more(work: Location) -> None:
+    """Its row stays until it is pruned, and its mask with it."""
+    plan = plan_of(work, table(["a.bmp"]), masks={"a.png": "gone/a.jpg"})
+    assert outcome(plan) == {"a.bmp": ("a.png", "name_collision")}
+
+
+def test_an_image_keeps_the_mask_that_it_has(work: Location) -> None:
+    plan = plan_of(work, table(["a.bmp", "a.jpg"]), masks={"a.png": "a.jpg"})
+    assert outcome(plan) == {"a.bmp": ("a.png", "name_collision"), "a.jpg": ("a.png", None)}
 
 
 # -- memory
@@ -267,19 +304,13 @@ def test_the_driver_holds_keys_and_no_rows(work: Location) -> None:
     count = 200_000
     tracemalloc.start()
     listing = write_listing(many(count), work / "listing.arrow", "stem")
-    both = [
-        write_remaining(listing, work / f"{done}.arrow", partial(full, done=done)) for done in (True, False)
-    ]
-    plan = write_plan(both[1], work / "plan.arrow", 256)
+    chosen = [write_chosen(some, work / "chosen.arrow") for some in ((), listing.tables())]
+    plan = write_plan(chosen[1], work / "plan.arrow", 256)
     gc.collect()
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert [remaining.images for remaining in both] == [0, count]
+    assert [some.images for some in chosen] == [0, count]
     assert plan.chunks == count // 256 + 1
     # as Python objects the rows would be 200 MB; keys are 8 bytes each, and a table in work 8,192 rows
     assert held < 500_000
     assert peak < 20_000_000
-
-
-def full(rows: pa.Table, done: bool) -> NDArray[np.bool_]:
-    return np.full(len(rows), done)

@@ -133,14 +133,6 @@ def test_dead_items_pass_untouched_in_their_place() -> None:
     assert (out[1].seconds, out[1].precision, fake.batches) == ({}, None, [[0, 1]])
 
 
-def test_a_fault_of_the_truth_alone_is_no_reason_to_pass() -> None:
-    sick = item(3)
-    sick.fault = RowFault(Status.TRUTH_MISSING, "no truth")
-    (out,) = run(Fake(), [sick])
-    assert out.prediction is not None
-    assert out.status is Status.TRUTH_MISSING
-
-
 def test_no_items_is_no_call() -> None:
     fake = Fake()
     assert run(fake, []) == []
@@ -278,7 +270,7 @@ def test_answers_that_cannot_be_right_are_failures_of_the_model(
             return answer(inputs)
 
     (out,) = run(Wrong(), [item(1)])
-    assert out.status is Status.MODEL_FAILED
+    assert out.fault.status is Status.MODEL_FAILED
     assert sentence in str(out.fault)
 
 

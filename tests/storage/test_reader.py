@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchseg.errors import RowFault
-from batchseg.schema import Status
+from batchseg.schema import Status, TruthStatus
 from batchseg.storage import embedded
 from batchseg.storage.embedded import EmbeddedReader
 from batchseg.storage.location import Location, locate
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
 
-def fault(reader: Reader, uri: str) -> tuple[Status, str]:
+def fault(reader: Reader, uri: str) -> tuple[Status | TruthStatus, str]:
     with pytest.raises(RowFault) as caught:
         reader.read(uri)
     return caught.value.status, str(caught.value)
@@ -42,7 +42,7 @@ def test_files_and_objects_are_read_whole(tmp_path: Path) -> None:
 def test_what_is_not_there_is_missing(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone.jpg")
     assert fault(image_reader(), gone) == (Status.MISSING, "there is no such file")
-    assert fault(truth_reader(), gone) == (Status.TRUTH_MISSING, "there is no such file")
+    assert fault(truth_reader(), gone) == (TruthStatus.MISSING, "there is no such file")
     assert fault(image_reader(), f"mock://{uuid.uuid4().hex}/gone.jpg")[0] is Status.MISSING
     assert fault(image_reader(), f"{gone}#0:0")[0] is Status.MISSING
 
@@ -55,14 +55,14 @@ def test_what_may_not_be_read_is_denied(tmp_path: Path, monkeypatch: pytest.Monk
     found, truth = fault(image_reader(), "/x.jpg"), fault(truth_reader(), "/x.png")
     monkeypatch.undo()
     assert found == (Status.DENIED, "permission denied")
-    assert truth == (Status.TRUTH_UNREADABLE, "permission denied")
+    assert truth == (TruthStatus.UNREADABLE, "permission denied")
 
 
 def test_pipes_devices_and_folders_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", Path("/dev/zero"), tmp_path):
         assert fault(image_reader(), str(path)) == (Status.UNREADABLE, "cannot be read: not a regular file")
-        assert fault(truth_reader(), str(path))[0] is Status.TRUTH_UNREADABLE
+        assert fault(truth_reader(), str(path))[0] is TruthStatus.UNREADABLE
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_rows_a_little_out_of_order_cost_one_pass(manifest: Path, monkeypatch: p
 
 def test_null_bytes_are_missing(manifest: Path) -> None:
     assert fault(truth_reader(), uri(manifest, 3)) == (
-        Status.TRUTH_MISSING,
+        TruthStatus.MISSING,
         "the manifest holds no bytes for it",
     )
 
