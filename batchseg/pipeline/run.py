@@ -19,7 +19,7 @@ from batchseg.images.decode import Size, whole
 from batchseg.inspect.preflight import check_source, check_truth
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.model import OpenedModel
-from batchseg.pipeline.workload import DONE, SCORE, SEGMENT, Workload
+from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger, Rows
 from batchseg.results.result import RunResult
@@ -172,7 +172,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
             "with_truth": listing.with_truth,
             "without_truth": listing.images - listing.with_truth,
             "done_before": work.count(DONE),
-            "to_segment": work.count(SEGMENT),
+            "to_segment": work.count(SEGMENT, RETRY),
             "to_score": work.count(SCORE),
             "to_prune": pruned,
         },

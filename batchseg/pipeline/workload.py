@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from batchseg.source.names import Owners
 from batchseg.source.plan import Listing, write_chosen
 from batchseg.storage.location import Location
 
-DONE, SEGMENT, SCORE = range(3)
+DONE, SEGMENT, SCORE, RETRY = range(4)  # RETRY: segment what failed before
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Workload:
     """The listed images held against the ledger, [N] each.
 
     Attributes:
-        todo: uint8, one of DONE, SEGMENT and SCORE.
+        todo: uint8, one of DONE, SEGMENT, SCORE and RETRY.
         at: each one's row in the ledger, or -1.
     """
 
@@ -37,18 +38,19 @@ class Workload:
         todo, at = [np.empty(0, np.uint8)], [np.empty(0, np.intp)]
         for table in listing.tables():
             verdict = ledger.judge(table, key)
-            todo.append(np.where(verdict.segmented, np.where(verdict.scored, DONE, SCORE), SEGMENT))
+            there = np.where(verdict.scored, DONE, SCORE)
+            todo.append(np.where(verdict.segmented, there, np.where(verdict.failed, RETRY, SEGMENT)))
             at.append(verdict.at)
         return cls(listing, ledger, np.concatenate(todo).astype(np.uint8), np.concatenate(at))
 
-    def count(self, what: int) -> int:
+    def count(self, *what: int) -> int:
         """How many images there is this to do for."""
-        return int(np.count_nonzero(self.todo == what))
+        return int(np.isin(self.todo, what).sum())
 
     def replaced(self) -> Rows:
         """The ledger's rows whose image is segmented anew."""
         rows = np.zeros(len(self.ledger), bool)
-        rows[self.at[(self.todo == SEGMENT) & (self.at >= 0)]] = True
+        rows[self.at[np.isin(self.todo, (SEGMENT, RETRY)) & (self.at >= 0)]] = True
         return rows
 
     def drop(self, rows: Rows) -> int:
@@ -58,14 +60,17 @@ class Workload:
         return self.ledger.drop(rows)
 
     def to_segment(self, folder: Location) -> Listing:
-        """The images without a mask, with the names of their masks settled."""
+        """The images without a mask, with the names of their masks settled.
+
+        Those that failed before come last: where they fail again, all others are done by then.
+        """
         owners = Owners(self.listing.shared_masks, self.ledger.owners)
-        chosen = (owners.settle(table) for table in self._chosen(SEGMENT))
-        return write_chosen(chosen, folder / "segment.arrow")
+        tables = chain(self._chosen(SEGMENT), self._chosen(RETRY))
+        return write_chosen(map(owners.settle, tables), folder / "segment.arrow")
 
     def not_done(self, folder: Location) -> Listing:
         """All images that there is something to do for, where the masks are the source."""
-        return write_chosen(self._chosen(SEGMENT, SCORE), folder / "score.arrow")
+        return write_chosen(self._chosen(SEGMENT, SCORE, RETRY), folder / "score.arrow")
 
     def to_score(self, folder: Location) -> Listing:
         """The images whose mask is there, with all that is known of it in `_kept`."""

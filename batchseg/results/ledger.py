@@ -95,11 +95,13 @@ class Verdict:
         at: each one's row in the ledger, or -1.
         segmented: its mask is there, of this version of the image and of this model.
         scored: so is its score, of this version of the truth; where no truth is meant, there is none.
+        failed: there is a row, and it says that the image failed.
     """
 
     at: Places
     segmented: Rows
     scored: Rows
+    failed: Rows
 
 
 class Ledger:
@@ -153,7 +155,7 @@ class Ledger:
         at = self._by_id.find(keys(table["id"]))
         nothing = np.zeros(len(table), bool)
         if not len(self):
-            return Verdict(at, nothing, nothing)
+            return Verdict(at, nothing, nothing, nothing)
         rows = self.rows[np.where(at >= 0, at, 0)]
         # a file of an unknown version may be any other by now
         versions, truths = keys(table["source_version"]), keys(table["truth_version"])
@@ -165,7 +167,8 @@ class Ledger:
         same &= rows["score"] == self.names.get(key.score, -1)
         meant = table["truth"].is_valid().to_numpy()
         without = rows["truth"] == TRUTHS.index("none")
-        return Verdict(at, segmented, segmented & np.where(meant, same, without))
+        scored = segmented & np.where(meant, same, without)
+        return Verdict(at, segmented, scored, (at >= 0) & ~rows["ok"])
 
     def owners(self, masks: Keys) -> list[str | None]:
         """The id of the image that each mask belongs to, or None; by the keys of paths below masks/."""

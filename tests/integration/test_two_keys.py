@@ -278,6 +278,19 @@ def test_a_job_whose_first_images_all_fail_alike_ends_with_the_cause(tmp_path: P
     assert run(tmp_path, limits=limits, source={"truth": None}).statuses == {"ok": 1, "unreadable": 40}
 
 
+def test_images_that_failed_before_do_not_keep_new_ones_from_their_turn(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for index in range(6):
+        (tmp_path / "images" / f"a{index}.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    settings = {"limits": {"stop_after_failures": 3}, "source": {"truth": None}}
+    with pytest.raises(BatchsegError, match="all failed alike"):
+        run(tmp_path, **settings)
+    for index in range(6):
+        picture(tmp_path / "images" / f"b{index}.png", index)
+    result = run(tmp_path, **settings)
+    assert (result.segmented, result.statuses["ok"]) == (6, 6)
+
+
 def test_small_parts_are_merged(folder: Path) -> None:
     for index in range(6, 9):
         run(folder)
