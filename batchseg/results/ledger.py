@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from batchseg.results.masks import below_masks, delete_unnamed, write_names
 from batchseg.results.merge import merge_parts, mergeable
 from batchseg.results.rewrite import replace_parts
+from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows
 from batchseg.results.tables import look_at_images, read_images, read_part, with_fingerprints
-from batchseg.schema import Status, TruthStatus
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
 from batchseg.storage.location import Location, output_errors
 from batchseg.storage.lock import Lock, check
@@ -31,16 +31,6 @@ from batchseg.storage.lock import Lock, check
 Rows = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
-READ = (
-    "id",
-    "mask",
-    "source_version",
-    "fingerprint",
-    "status",
-    "truth_status",
-    "truth_version",
-    "score_fingerprint",
-)
 # what a row that is only scored anew keeps: all that is known of its mask
 KEPT = (
     "source_version",
@@ -55,20 +45,6 @@ KEPT = (
     "low_confidence_fraction",
     "segment_s",
 )
-# what the keys need of a row: keys of texts, numbers of fingerprints, and the place in TruthStatus
-ROW = np.dtype(
-    [
-        ("id", np.int64),
-        ("mask", np.int64),
-        ("version", np.int64),
-        ("truth_version", np.int64),
-        ("model", np.int32),
-        ("score", np.int32),
-        ("ok", np.bool_),
-        ("truth", np.uint8),
-    ]
-)
-TRUTHS = [None, *(status.value for status in TruthStatus)]
 GOING = "going.arrow"  # masks whose rows are being dropped
 
 
@@ -126,7 +102,7 @@ class Ledger:
         found = []
         for part in (root / "images").files(".parquet"):
             images, of_today = look_at_images(part, READ)
-            found.append(self._rows_of(with_fingerprints(images, renamed or {})))
+            found.append(encode_rows(with_fingerprints(images, renamed or {}), self.names))
             self.parts[part.name] = len(images)
             self.outdated += [] if of_today else [part.name]
         self._set(np.concatenate([self.rows, *found]))
@@ -222,7 +198,7 @@ class Ledger:
     def add(self, part: str, images: pa.Table) -> None:
         """Know of a part that was committed just now; interrupted, it may be told of again."""
         before = sum(length for name, length in self.parts.items() if name != part)
-        self._set(np.concatenate([self.rows[:before], self._rows_of(images)]))
+        self._set(np.concatenate([self.rows[:before], encode_rows(images, self.names)]))
         self.parts[part] = len(images)
 
     def merge(self) -> None:
@@ -236,24 +212,6 @@ class Ledger:
                     self.parts = {**merged, old[-1]: sum(lengths)}
 
     # -- within
-
-    def _rows_of(self, images: pa.Table) -> NDArray[np.void]:
-        rows = np.empty(len(images), ROW)
-        rows["id"], rows["mask"] = keys(images["id"]), keys(below_masks(images["mask"]))
-        rows["version"] = keys(images["source_version"])
-        rows["truth_version"] = keys(images["truth_version"])
-        rows["model"] = self._numbers(images["fingerprint"])
-        rows["score"] = self._numbers(images["score_fingerprint"])
-        rows["ok"] = pc.equal(images["status"], Status.OK.value).to_numpy()
-        truths = pc.index_in(images["truth_status"], pa.array(TRUTHS, pa.string()))
-        rows["truth"] = pc.fill_null(truths, 0).to_numpy()
-        return rows
-
-    def _numbers(self, fingerprints: pa.ChunkedArray) -> NDArray[np.int32]:
-        found = fingerprints.unique()
-        codes = [self.names.setdefault(name, len(self.names)) for name in found.to_pylist()]
-        places: Places = pc.index_in(fingerprints, found).to_numpy()
-        return np.array(codes, np.int32)[places]
 
     def _extents(self) -> Iterator[tuple[str, int, int]]:
         """Each part with the places of its rows."""
