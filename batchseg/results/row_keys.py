@@ -55,4 +55,5 @@ def _numbers(fingerprints: pa.ChunkedArray, names: dict[str | None, int]) -> NDA
     found = fingerprints.unique()
     codes = [names.setdefault(name, len(names)) for name in found.to_pylist()]
     places = pc.index_in(fingerprints, found).to_numpy()
-    return np.array(codes, np.int32)[places]
+    numbers: NDArray[np.int32] = np.array(codes, np.int32)[places]
+    return numbers
