@@ -68,7 +68,7 @@ def build(
     read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
     parts = tuple(make for make in (stages.before, stages.model, stages.after) if make)
     whole = Work("all", parts, read, rows, journal, trace, budget_s=CHUNK_S)
-    if stages.model is None:  # nothing to load, so nothing to keep
+    if not worth_keeping(stages):
         return chunks.map_batches(run_in_task, fn_args=(whole, stamp.run_id), batch_size=1, **arrow)
     if placement.device == "cpu":
         return chunks.map_batches(
@@ -94,6 +94,11 @@ def build(
         **arrow,
     )
     return label_maps.map_batches(run_in_task, fn_args=(after, stamp.run_id), batch_size=1, **arrow)
+
+
+def worth_keeping(stages: Stages) -> bool:
+    """Whether what the stages load is worth an actor, which takes a second to start."""
+    return stages.model is not None
 
 
 def calls_at_once(actors: int, count: int) -> dict[str, Any]:
