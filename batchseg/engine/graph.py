@@ -34,6 +34,7 @@ from batchseg.stages.write import Stamp, row_schema, to_table
 ROWS_A_TABLE = 16
 GROUP_BYTES = 64 * 2**20
 GROUPS_IN_HAND = 2
+KEPT_IN_ACTORS = True  # what a model loads is worth an actor, which takes a second to start
 CHUNK_S = 15.0  # what a kill may cost, and how long slow images show no progress
 
 Make = Callable[[], list[Stage]]
@@ -68,7 +69,7 @@ def build(
     read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
     parts = tuple(make for make in (stages.before, stages.model, stages.after) if make)
     whole = Work("all", parts, read, rows, journal, trace, budget_s=CHUNK_S)
-    if not worth_keeping(stages):
+    if stages.model is None or not KEPT_IN_ACTORS:
         return chunks.map_batches(run_in_task, fn_args=(whole, stamp.run_id), batch_size=1, **arrow)
     if placement.device == "cpu":
         return chunks.map_batches(
@@ -94,11 +95,6 @@ def build(
         **arrow,
     )
     return label_maps.map_batches(run_in_task, fn_args=(after, stamp.run_id), batch_size=1, **arrow)
-
-
-def worth_keeping(stages: Stages) -> bool:
-    """Whether what the stages load is worth an actor, which takes a second to start."""
-    return stages.model is not None
 
 
 def calls_at_once(actors: int, count: int) -> dict[str, Any]:

@@ -279,7 +279,7 @@ class Folder(RuleBasedStateMachine):
 
 def explore(examples: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # histories are many short runs: stages in tasks save each of them the start of an actor
-    monkeypatch.setattr(graph, "worth_keeping", lambda stages: False)
+    monkeypatch.setattr(graph, "KEPT_IN_ACTORS", False)
     run_state_machine_as_test(
         Folder,
         settings=settings(
