@@ -180,7 +180,7 @@ def test_evaluate_without_its_folders() -> None:
     assert all(f"  {key}: is required\n" in result.stderr for key in ("masks", "truth", "output"))
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("heard_interrupts")
 def test_interrupted_run_commits_and_resumes(tmp_path: Path, stop: signal.Signals) -> None:
     photos, gate = tmp_path / "photos", tmp_path / "gate"

@@ -17,7 +17,9 @@ from batchseg.errors import BatchsegError
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
 
-FILES, MANIFESTS, RUN_MANIFESTS = 5_000, 500, 8
+FILES = [1_000, pytest.param(5_000, marks=pytest.mark.slow)]
+MANIFESTS = [100, pytest.param(500, marks=pytest.mark.slow)]
+RUN_MANIFESTS = 4
 GROWTH_MIB = 128
 KINDS = ("jpg", "png", "webp", "tif", "gif", "bmp")
 
@@ -70,12 +72,13 @@ def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
     return file.getvalue()
 
 
-def test_damaged_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("files", FILES)
+def test_damaged_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     images, notes, rng, seeds = tmp_path / "images", tmp_path / "notes", np.random.default_rng(6), pictures()
     images.mkdir()
     notes.mkdir()
-    for number in range(FILES):
+    for number in range(files):
         kind, data = seeds[number % len(seeds)]
         (images / f"{number:04d}.{kind}").write_bytes(mutated(rng, data))
     result = batchseg.run(
@@ -90,17 +93,18 @@ def test_damaged_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         )
     )
     assert result.exit_code == 0
-    assert sum(result.statuses.values()) == FILES
+    assert sum(result.statuses.values()) == files
     assert set(result.statuses) <= {"ok", "unreadable", "unsupported", "too_large"}
-    assert min(result.statuses["ok"], result.statuses["unreadable"]) > FILES / 10  # the damage is mixed
+    assert min(result.statuses["ok"], result.statuses["unreadable"]) > files / 10  # the damage is mixed
     rows = f"from '{tmp_path}/out/images/*.parquet'"
-    assert duckdb.sql(f"select count(*), count(distinct id) {rows}").fetchall() == [(FILES, FILES)]
+    assert duckdb.sql(f"select count(*), count(distinct id) {rows}").fetchall() == [(files, files)]
     told = duckdb.sql(f"select id {rows} where (status = 'ok') = (error is null)").fetchall()
-    assert len(told) == FILES
+    assert len(told) == files
     assert max(int(note.read_text()) for note in notes.iterdir()) < GROWTH_MIB * 1024
 
 
-def test_damaged_manifests(tmp_path: Path) -> None:
+@pytest.mark.parametrize("manifests", MANIFESTS)
+def test_damaged_manifests(tmp_path: Path, manifests: int) -> None:
     picture = encoded(Image.new("RGB", (8, 6)), "png")
     for number in range(20):
         (tmp_path / f"{number}.png").write_bytes(picture)
@@ -113,7 +117,7 @@ def test_damaged_manifests(tmp_path: Path) -> None:
         pq.write_table(table, file, compression=compression, row_group_size=150, use_dictionary=False)
         seeds.append(file.getvalue())
     rng, listed, refused = np.random.default_rng(7), [], 0
-    for number in range(MANIFESTS):
+    for number in range(manifests):
         manifest = tmp_path / f"{number}.parquet"
         manifest.write_bytes(mutated(rng, seeds[number % len(seeds)], 4))
         job = {"source": str(manifest), "segmentor": "threshold", "output": str(tmp_path / f"out{number}")}
@@ -123,7 +127,7 @@ def test_damaged_manifests(tmp_path: Path) -> None:
         except BatchsegError as exc:
             refused += 1
             assert "\n" not in str(exc)
-    assert refused > MANIFESTS / 10
+    assert refused > manifests / 10
     assert len(listed) >= RUN_MANIFESTS
     for config, images in listed[:RUN_MANIFESTS]:
         assert sum(batchseg.run(config).statuses.values()) == images

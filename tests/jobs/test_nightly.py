@@ -89,6 +89,7 @@ def night(tmp_path: Path, ray_session: None) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_three_nights_in_processes_of_their_own(tmp_path: Path) -> None:
     config = write_config(tmp_path)
 

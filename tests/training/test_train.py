@@ -91,6 +91,7 @@ def command(*words: object) -> Result:
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_a_folder_of_slices_becomes_a_model_that_run_uses(slices: Path, tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
     config = settings(slices, tmp_path / "out", epochs=12, batch_size=5)
@@ -136,6 +137,7 @@ def as_file(config: TrainConfig, folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_a_text_head_keeps_what_reads_its_names(tmp_path: Path) -> None:
     save_language_models(tmp_path)
     pixels, labels = scenes()
@@ -197,6 +199,7 @@ def test_a_segformer_goes_on_with_other_classes(slices: Path, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(slices: Path, tmp_path: Path) -> None:
     files = sorted((slices / "images").rglob("*.png"))[:12]
     for path in files:
@@ -229,6 +232,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(slices: Pa
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_weights_beyond_bounds_after_the_last_step_are_not_saved(slices: Path, tmp_path: Path) -> None:
     # a step of Adam is as long as the rate: 1e6 is a number in float32, and none in the file's float16
     config = settings(slices, tmp_path / "out", epochs=1, batch_size=30, warmup_steps=0, learning_rate=1e6)
@@ -238,6 +242,7 @@ def test_weights_beyond_bounds_after_the_last_step_are_not_saved(slices: Path, t
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_a_model_of_settings_that_came_to_nothing_is_not_gone_on_with(slices: Path, tmp_path: Path) -> None:
     few = {"epochs": 1, "batch_size": 30}
     with pytest.raises(SourceError, match="no image is for validation"):
@@ -271,7 +276,9 @@ def test_results_of_a_run_are_no_place_for_a_training(slices: Path, tmp_path: Pa
         ({"labels": None}, 1, "needs the names of its classes: give --labels"),
         ({"labels": "two.yaml"}, 2, "do not fit the label map"),
         ({"model": "bert"}, 1, "is a bert model; those that can be trained here"),
-        ({"model": "nowhere"}, 1, "model nowhere: cannot be loaded"),
+        pytest.param(  # the hub is asked, and asked again
+            {"model": "nowhere"}, 1, "model nowhere: cannot be loaded", marks=pytest.mark.slow
+        ),
         ({"output": "s3://bucket/out"}, 1, "must be a folder on a disk"),
         ({"output": "THE_IMAGES"}, 1, "images: results would lie among the images"),
         ({"augmentation": {"scale": [2, 1]}}, 2, "augmentation.scale"),
