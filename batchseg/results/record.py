@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.run import RunConfig
@@ -65,7 +65,7 @@ class RunRecord(RecordPart):
     config: dict[str, Any] = Field(default_factory=dict, description="The whole configuration.")
     versions: dict[str, str | None] = Field(default_factory=dict, description="Of packages.")
     machine: dict[str, Any] = Field(default_factory=dict, description="Host, Python, and number of CPUs.")
-    computed: dict[str, int] = Field(
+    computed: dict[str, StrictInt] = Field(
         default_factory=dict, description="Images of this run by what became of them: `ok`, or what failed."
     )
     model: RecordedModel = RecordedModel()

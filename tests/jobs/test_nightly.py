@@ -26,7 +26,7 @@ from batchseg.results.folder import Results
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "jobs" / "nightly.py"
 LINE = re.compile(
-    r"batchseg \d{4}-\d\d-\d\d (?P<verdict>finished|needs a look \(exit \d\)): (?P<new>[\d,]+) new, "
+    r"batchseg \d{4}-\d\d-\d\d (?P<verdict>finished|needs a look \(exit \d\)): (?P<new>[\d,]+) segmented, "
     r"(?P<failed>[\d,]+) failed, mean IoU (?P<mean_iou>0\.\d{4}|1\.0000)( \((?P<change>[+-]\d\.\d{4})\))?, "
     r"(drift (?P<drift>\d\.\d{3}), )?\d+ (s|min)(; (?P<sentences>.*))?\n"
 )

@@ -50,7 +50,7 @@ def test_every_split_has_every_digit_and_the_full_range_of_ink():
 
 def test_without_scikit_learn_the_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'batchseg\[test\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'batchseg\[scenes\]'"):
         load_source_digits("train")
 
 
