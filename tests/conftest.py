@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ settings.register_profile("batchseg", deadline=None, derandomize=True)  # machin
 settings.load_profile("batchseg")
 
 ROOT = Path(__file__).parent.parent
+os.environ.pop("COLUMNS", None)  # what is printed to no terminal is wide, however the tests are started
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,14 @@ def ray_session() -> Iterator[None]:
         )
         yield
         ray.shutdown()
+
+
+@pytest.fixture
+def in_tasks(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's workers serve run after run: for tests of many short runs, each of which would start an actor."""
+    from batchseg.engine import graph
+
+    monkeypatch.setattr(graph, "KEPT_IN_ACTORS", False)
 
 
 @pytest.fixture

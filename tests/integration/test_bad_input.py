@@ -13,7 +13,7 @@ from PIL import Image
 
 import batchseg
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
 
 
 def grey(value: int, height: int = 8, width: int = 12) -> Image.Image:

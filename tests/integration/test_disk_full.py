@@ -34,6 +34,7 @@ for mask in Path(sys.argv[1]).glob("masks/*.png"):
 """
 
 
+@pytest.mark.slow
 def test_no_space_left(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()

@@ -13,7 +13,7 @@ from sklearn.metrics import jaccard_score
 import batchseg
 from batchseg.config.load import validate
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
 
 
 def save(path: Path, pixels: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from batchseg.config.base import METRICS
 from batchseg.config.load import merge
 from batchseg.schema import IMAGES
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
 
 TWO_LEVELS = "classes: [{name: dark, truth_ids: [0]}, {name: bright, truth_ids: [1, 2]}]\n"
 

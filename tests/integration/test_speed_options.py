@@ -62,6 +62,7 @@ def test_scaled_decoding_changes_few_pixels_and_no_size(
     assert min(same) < 1  # it was in fact decoded otherwise
 
 
+@pytest.mark.slow
 def test_scaled_decoding_is_part_of_the_fingerprint(large: Path, sample_data: Path, tmp_path: Path) -> None:
     job = overrides(large, sample_data / "model", tmp_path / "out")
     batchseg.run(batchseg.load_config(overrides=job))
@@ -72,6 +73,7 @@ def test_scaled_decoding_is_part_of_the_fingerprint(large: Path, sample_data: Pa
     assert "segmentor.scaled_decode: False -> True" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_profile_shows_the_stages_and_the_operations(sample_data: Path, tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(

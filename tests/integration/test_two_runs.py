@@ -20,6 +20,7 @@ from batchseg.results.tally import Tally
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.mark.slow
 def test_one_works_and_one_is_refused(tmp_path: Path) -> None:
     photos, gate, out = tmp_path / "photos", tmp_path / "gate", tmp_path / "out"
     photos.mkdir()

@@ -67,6 +67,8 @@ class Progress:
 def print_result(result: RunResult) -> None:
     """The closing table: totals, metrics, the worst images, and where everything lies."""
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a path that is cut short is of no use
     rate = f", {result.images_per_s:.1f} images/s" if result.images_per_s else ""
     table.add_row("images", f"{result.computed:,} in {result.elapsed_s:.1f} s{rate}")
     table.add_row("", ", ".join(what_was_done(result)))

@@ -67,6 +67,7 @@ def run(photos: Path, output: Path, *options: object) -> list[np.ndarray]:
     return [np.asarray(Image.open(path)) for path in sorted((output / "masks").glob("*.png"))]
 
 
+@pytest.mark.slow
 def test_the_order_of_the_names_is_that_of_the_ids(photos: Path, model: Path, tmp_path: Path) -> None:
     first = run(photos, tmp_path / "a", "--model", model, "--classes", "dog, traffic_light,sky, background")
     setting = "segmentor.classes=[background, sky, dog, traffic_light]"
@@ -80,6 +81,7 @@ def test_the_order_of_the_names_is_that_of_the_ids(photos: Path, model: Path, tm
     assert [row[0] for row in names.fetchall()] == ["dog", "traffic_light", "sky", "background"]
 
 
+@pytest.mark.slow
 def test_its_own_names_change_nothing(photos: Path, model: Path, tmp_path: Path) -> None:
     own = run(photos, tmp_path / "a", "--model", model)
     named = run(photos, tmp_path / "b", "--model", model, "--classes", ",".join(NAMES))
