@@ -15,6 +15,8 @@ settings.register_profile("batchseg", deadline=None, derandomize=True)  # machin
 settings.load_profile("batchseg")
 
 ROOT = Path(__file__).parent.parent
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: threads of torch would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("COLUMNS", None)  # what is printed to no terminal is wide, however the tests are started
 
 

@@ -43,6 +43,7 @@ def threshold_run(sample_data: Path, output: Path, *more: str) -> Result:
     return CliRunner().invoke(cli, [*words, *more])
 
 
+@pytest.mark.slow
 def test_scaled_decoding_changes_few_pixels_and_no_size(
     large: Path, sample_data: Path, tmp_path: Path
 ) -> None:

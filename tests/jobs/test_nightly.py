@@ -76,7 +76,7 @@ def spoken(line: str) -> dict[str, str | None]:
 
 
 @pytest.fixture
-def night(tmp_path: Path, ray_session: None) -> Any:
+def night(tmp_path: Path, in_tasks: None) -> Any:
     """jobs/nightly.py in this process."""
     spec = importlib.util.spec_from_file_location("nightly", SCRIPT)
     assert spec and spec.loader

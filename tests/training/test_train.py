@@ -160,6 +160,7 @@ def test_a_text_head_keeps_what_reads_its_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_a_segformer_goes_on_with_other_classes(slices: Path, tmp_path: Path) -> None:
     shape = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 24, 32], "decoder_hidden_size": 32}
     torch.manual_seed(1)
@@ -232,7 +233,6 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(slices: Pa
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.slow
 def test_weights_beyond_bounds_after_the_last_step_are_not_saved(slices: Path, tmp_path: Path) -> None:
     # a step of Adam is as long as the rate: 1e6 is a number in float32, and none in the file's float16
     config = settings(slices, tmp_path / "out", epochs=1, batch_size=30, warmup_steps=0, learning_rate=1e6)

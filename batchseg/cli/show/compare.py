@@ -45,9 +45,8 @@ def text_table(columns: Row, rows: Iterable[Row]) -> Table:
     """The first column is text, the others are numbers; without names of columns, all are text."""
     table = Table(show_header=any(columns), box=None, pad_edge=False, header_style="bold")
     for at, name in enumerate(columns):
-        table.add_column(
-            name, justify="right" if at and name else "left", no_wrap=bool(at and name), overflow="fold"
-        )
+        number = bool(at and name)
+        table.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table

@@ -91,7 +91,7 @@ def test_each_language_model_fits_one_batch(checkpoints: Path, kind: str | None)
         {"fusion": "replace"},
         {"trained": "norm_only"},
         {"trained": "full"},
-        {"backbone": "resnet50"},
+        pytest.param({"backbone": "resnet50"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
