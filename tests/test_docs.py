@@ -120,7 +120,7 @@ def test_every_option_it_names_exists() -> None:
     every = [*(command for _, command in walk(cli)), nightly, *(bench(name) for name, _ in benches())]
     known = {name for command in every for option in options(command) for name in option.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ALL))
-    assert named - OF_OTHER_PROGRAMS - {"--constraint"} - known == set()
+    assert named - OF_OTHER_PROGRAMS - {"--constraint", "--dist"} - known == set()
 
 
 @pytest.mark.parametrize(("name", "words"), benches(), ids=str)
