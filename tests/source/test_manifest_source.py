@@ -429,3 +429,15 @@ def test_listing_holds_no_bytes_and_reads_none_where_a_version_tells(
     assert pa.total_allocated_bytes() - before < 1_000_000
     assert tables[0]["n"].to_pylist() == list(range(8))
     assert tables[0].schema.names[: len(LISTING)] == LISTING.names
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://mykey:hush@bucket/a.jpg", "s3://bucket/a.jpg?access_key=mykey&secret_key=hush"]
+)
+def test_credentials_in_a_row_fail_that_row_and_are_not_told(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "b.jpg").write_bytes(b"12345")
+    table = pa.table({"image": [uri, "b.jpg"], "id": ["a", "b"]})
+    first, second = listed(save(tmp_path / "x.parquet", table))
+    assert (first["status"], second["status"]) == ("denied", None)
+    assert "credentials" in first["error"]
+    assert "hush" not in str(first) and "mykey" not in str(first)
