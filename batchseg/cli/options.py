@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from batchseg.config.base import METRICS
+from batchseg.config.places import without_secrets
 from batchseg.errors import BatchsegError, ConfigError
 
 INTERRUPTED = 130
@@ -94,7 +95,7 @@ def reported_errors(debug: bool) -> Iterator[None]:
     except Exception as exc:
         if debug:
             raise
-        click.echo(f"batchseg: {_sentence(exc)}", err=True)
+        click.echo(f"batchseg: {without_secrets(_sentence(exc))}", err=True)
         sys.exit(exc.exit_code if isinstance(exc, BatchsegError) else 1)
 
 

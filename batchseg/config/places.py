@@ -34,6 +34,10 @@ class SecretGivenError(ValueError):
     """A setting holds a secret: what was given must not be repeated."""
 
 
+_USER_IN_TEXT = re.compile(r"(\w:/{1,2})[^\s@'\"]*:[^\s@'\"]*@")
+_KEY_IN_TEXT = re.compile(r"((?:secret|access|session|account)_\w*(?:key|token)=)[^&\s'\"]+", re.IGNORECASE)
+
+
 def has_credentials(uri: str) -> bool:
     """Whether a URI holds a password, a key or a token: before its host or among its options."""
     return without_credentials(uri) != uri
@@ -51,6 +55,11 @@ def without_credentials(uri: str) -> str:
         if len(kept) < len(_QUESTION.split(query)):
             rest = path + ("?" + "&".join(kept) if kept else "")
     return f"{scheme}://{rest}"
+
+
+def without_secrets(text: str) -> str:
+    """A sentence, without the credentials of what may be a URI in it."""
+    return _KEY_IN_TEXT.sub(r"\1", _USER_IN_TEXT.sub(r"\1", text))
 
 
 def redacted(value: Any) -> Any:

@@ -15,7 +15,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.classes import class_names
 from batchseg.results.folder import Results
-from batchseg.results.rewrite import finish_rewrite
+from batchseg.results.rewrite import LOG, finish_rewrite
 from batchseg.results.tables import classes_table, read_columns
 from batchseg.schema import CLASSES
 from batchseg.storage.keys import KeySet
@@ -83,6 +83,8 @@ def _verify(folder: Results, quick: bool, lock: Lock | None) -> VerifyReport:
     rows = len(KeySet(part.ids for part in parts))
     masks = try_presence(folder, parts, findings)
     _try_record(record, rows, findings)
+    if (folder.root / LOG).exists():
+        findings.add("unfinished", LOG, "a change of the tables was cut off; the next run completes it")
     _try_classes(folder, names, total, findings)
     decoded = 0 if quick else try_contents(folder, parts, len(names) if names else None, findings)
     repaired = repair_parts(folder, parts, names, lock) if lock else None

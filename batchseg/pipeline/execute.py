@@ -51,7 +51,11 @@ class Pass:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be done, as far as it can be known without Ray."""
+    """What is to be done, as far as it can be known without Ray.
+
+    Attributes:
+        fresh: images, from the first on, that did not fail before; None for all.
+    """
 
     config: RunConfig | EvaluateConfig
     model: str | None
@@ -60,6 +64,7 @@ class Task:
     listing: Listing
     passes: Sequence[Pass]
     pruned: int = 0
+    fresh: int | None = None
 
     @property
     def images(self) -> int:
@@ -84,7 +89,7 @@ class Execution:
         self.task, self.held, self.on_progress = task, held, on_progress
         self.results: Results = held.results
         self.run_id = new_run_id(self.results.last_run())
-        self.tally = Tally(task.images, task.config.limits.stop_after_failures)
+        self.tally = Tally(task.images, task.config.limits.stop_after_failures, task.fresh)
         self.commits = Commits(held, self.run_id, self.tally)
         self.placement: Placement | None = None  # of the last pass
         self.facts: dict[str, Any] = {

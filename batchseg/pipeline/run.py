@@ -37,6 +37,7 @@ from batchseg.stages.write import write_mask, write_overlay
 from batchseg.storage.location import Location, locate
 from batchseg.storage.lock import Lock
 
+VANISHED = 3  # of fewer images that are gone nothing is concluded
 COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
@@ -56,6 +57,8 @@ def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
         listing = survey(config, model, results.work)
         refuse_mixture(results, held.ledger, model, config, listing)
         work = Workload.of(listing, held.ledger, model.key)
+        if not config.recompute:
+            refuse_vanished(results, work)
         pruned = unlisted(held.ledger, listing) if config.prune else None
         return execute(_task(config, model, held, work, pruned), held, on_progress)
 
@@ -73,6 +76,7 @@ def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pru
         label_map=model.label_map,
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
+        fresh=work.fresh,
         passes=(
             Pass(
                 work.to_segment(folder),
@@ -181,6 +185,16 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def refuse_vanished(results: Results, work: Workload) -> None:
+    """Raises OutputError where most images that have masks cannot be found: a disk is not there, rather."""
+    gone, segmented = work.vanished()
+    if gone >= VANISHED and 2 * gone > segmented:
+        raise OutputError(
+            f"{results.root}: {gone:,} of {segmented:,} images that have masks are not to be found, and "
+            "a run would take their masks away; is the disk of the source there? --recompute goes on without"
+        )
+
+
 def unlisted(ledger: Ledger, listing: Listing) -> Rows:
     """The rows of images that the source does not have."""
     return ledger.unlisted(listing.ids())
@@ -190,6 +204,7 @@ def refuse_mixture(
     results: Results, ledger: Ledger, model: OpenedModel, config: RunConfig, listing: Listing
 ) -> None:
     """Raises OutputError where masks of this model would come to lie beside those of another."""
+    _refuse_mixed_scores(results, ledger, model, config, listing)
     others = ledger.of_other_models(model.key.mask)
     if not others.any():
         return
@@ -197,16 +212,31 @@ def refuse_mixture(
         raise OutputError(
             f"{results.root} holds masks of another model or setting ({_changes(results, config)}); choose a "
             "fresh --output, or have everything computed again with --recompute (and --prune, where the "
-            "source no longer has some of the images)"
+            "source no longer lists some of the images)"
         )
     left = 0 if config.prune else int((others & unlisted(ledger, listing)).sum())
     if left:
         limited = config.source.limit is not None
-        where = "beyond source.limit" if limited else "that are not in the source"
+        where = "beyond source.limit" if limited else "that the source does not list"
         mend = "leave that out" if limited else "remove them with --prune (in a file prune: true)"
         raise OutputError(
             f"{results.root}: holds masks of another model for {left:,} images {where}; {mend}, or choose a "
             "fresh --output"
+        )
+
+
+def _refuse_mixed_scores(
+    results: Results, ledger: Ledger, model: OpenedModel, config: RunConfig, listing: Listing
+) -> None:
+    others = ledger.scored_otherwise(model.key.score)
+    if config.prune or not listing.with_truth or not others.any():
+        return
+    left = int((others & unlisted(ledger, listing)).sum())
+    if left:
+        raise OutputError(
+            f"{results.root}: holds scores of {left:,} images that the source does not list, whose truth was "
+            "read by another label map; run over all of them, remove them with --prune, or choose a fresh "
+            "--output"
         )
 
 
@@ -217,4 +247,4 @@ def _changes(results: Results, config: RunConfig) -> str:
         for part in ("segmentor", "labels")
         for key, old, new in config_differences(before.get(part), now.get(part), part)
     ]
-    return "; ".join(changes) or "its weights changed"
+    return "; ".join(changes) or "the weights changed, or names, colours or ignore_index of the label map"

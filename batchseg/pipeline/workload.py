@@ -25,23 +25,32 @@ class Workload:
     Attributes:
         todo: uint8, one of DONE, SEGMENT, SCORE and RETRY.
         at: each one's row in the ledger, or -1.
+        unknown: nothing is known of the file, which may be gone.
     """
 
     listing: Listing
     ledger: Ledger
     todo: NDArray[np.uint8]
     at: Places
+    unknown: Rows
 
     @classmethod
     def of(cls, listing: Listing, ledger: Ledger, key: Key) -> Workload:
         """Judge every listed image, one table at a time."""
-        todo, at = [np.empty(0, np.uint8)], [np.empty(0, np.intp)]
+        todo, at, unknown = [np.empty(0, np.uint8)], [np.empty(0, np.intp)], [np.empty(0, bool)]
         for table in listing.tables():
             verdict = ledger.judge(table, key)
             there = np.where(verdict.scored, DONE, SCORE)
             todo.append(np.where(verdict.segmented, there, np.where(verdict.failed, RETRY, SEGMENT)))
             at.append(verdict.at)
-        return cls(listing, ledger, np.concatenate(todo).astype(np.uint8), np.concatenate(at))
+            unknown.append(table["source_version"].is_null().to_numpy())
+        joined = np.concatenate(todo).astype(np.uint8), np.concatenate(at), np.concatenate(unknown)
+        return cls(listing, ledger, *joined)
+
+    def vanished(self) -> tuple[int, int]:
+        """Listed images that have masks: those whose file nothing is known of, and all."""
+        segmented = (self.at >= 0) & self.ledger.rows["ok"][self.at] if len(self.ledger) else self.at >= 0
+        return int((segmented & self.unknown).sum()), int(segmented.sum())
 
     def count(self, *what: int) -> int:
         """How many images there is this to do for."""
@@ -58,6 +67,11 @@ class Workload:
         moved = np.where(rows, -1, np.cumsum(~rows) - 1)
         self.at = np.where(self.at >= 0, moved[self.at] if len(moved) else -1, -1)
         return self.ledger.drop(rows)
+
+    @property
+    def fresh(self) -> int:
+        """Images to segment that did not fail before; they come first."""
+        return self.count(SEGMENT)
 
     def to_segment(self, folder: Location) -> Listing:
         """The images without a mask, with the names of their masks settled.

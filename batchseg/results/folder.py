@@ -9,6 +9,7 @@ runs/RUN.json and run.json                       the record of a run, written la
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +31,7 @@ from batchseg.storage.lock import Lock, check, exclusive
 
 # what a run or an evaluation writes, and a data set may have too
 WRITTEN = ("images", "pixels", "masks", "overlays", ".work", "classes.parquet", "run.json")
-FOLDERS = ("images", "pixels", "runs", "masks", "overlays", "nights", "profiles")
+FOLDERS = ("images", "pixels", "runs", "masks", "overlays", "nights", "profiles", ".work")
 OF_TRAINING = ("train.json", "history.parquet")
 
 
@@ -50,6 +51,11 @@ class Results:
             place = self.root / name
             if place.exists() and not place.is_folder():
                 raise OutputError(f"{place}: is a file, but results have a folder of this name; remove it")
+        masks = self.root / "masks"
+        if masks.is_local and os.path.islink(masks.path):
+            raise OutputError(
+                f"{masks}: is a link, and nothing here follows one; move the whole results folder instead"
+            )
 
     def refuse_strangers(self) -> None:
         """Raises OutputError where there are no results to look at."""
@@ -116,13 +122,19 @@ class Results:
                 folder.make_folder()
             finish_rewrite(self.root)
             committed = {part.name for part in self.images.files(".parquet")}
-            orphans = [part for part in self.pixels.files(".parquet") if part.name not in committed]
+            counted = {part.name for part in self.pixels.files(".parquet")}
+            orphans = [self.pixels / name for name in counted - committed]
             halves = [
                 file for folder in folders for file in folder.files() if file.name.startswith(TEMPORARY)
             ]
             for file in (*orphans, *halves):
                 file.delete()
             ledger = Ledger(self.root, renamed, lock)
+            for lacking in sorted(committed - counted):
+                raise OutputError(
+                    f"{self.pixels / lacking}: is missing beside the part of images/ of the same name; "
+                    f"`batchseg verify {self.root} --repair` takes its images out for a run to compute"
+                )
             carry_on(self.root, ledger.outdated, renamed or {})
             if self.work.is_folder():  # whoever made it did not finish
                 left = [name for file in self.work.files(".arrow") for name in read_names(file)]

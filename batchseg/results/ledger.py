@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from batchseg.results.masks import below_masks, delete_unnamed, write_names
 from batchseg.results.merge import merge_parts, mergeable
 from batchseg.results.rewrite import replace_parts
-from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows
+from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows, place_keys
 from batchseg.results.tables import look_at_images, read_images, read_part, with_fingerprints
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
 from batchseg.storage.location import Location, output_errors
@@ -87,7 +87,7 @@ class Ledger:
         parts: the name of each part, and how many rows it has.
         rows: what the keys need of each row; see ROW.
         names: the fingerprints that the rows number.
-        outdated: the parts of an earlier batchseg, which lack today's columns.
+        outdated: the parts of an earlier batchseg, without today's columns or fingerprints.
     """
 
     def __init__(
@@ -104,7 +104,9 @@ class Ledger:
             images, of_today = look_at_images(part, READ)
             found.append(encode_rows(with_fingerprints(images, renamed or {}), self.names))
             self.parts[part.name] = len(images)
-            self.outdated += [] if of_today else [part.name]
+            renaming = {old for old, new in (renamed or {}).items() if old != new}
+            named = set(images["fingerprint"].unique().to_pylist())
+            self.outdated += [] if of_today and not named & renaming else [part.name]
         self._set(np.concatenate([self.rows, *found]))
 
     def __len__(self) -> int:
@@ -122,6 +124,12 @@ class Ledger:
         others: Rows = self.rows["ok"] & (self.rows["model"] != self.names.get(fingerprint, -1))
         return others
 
+    def scored_otherwise(self, score: str) -> Rows:
+        """The rows whose truth was read by another label map."""
+        scored = self.rows["ok"] & (self.rows["truth"] == TRUTHS.index("ok"))
+        others: Rows = scored & (self.rows["score"] != self.names.get(score, -1))
+        return others
+
     def unlisted(self, ids: KeySet) -> Rows:
         """The rows whose image is not among these."""
         return ~ids.contains(self.rows["id"])
@@ -136,6 +144,7 @@ class Ledger:
         # a file of an unknown version may be any other by now
         versions, truths = keys(table["source_version"]), keys(table["truth_version"])
         segmented = (at >= 0) & rows["ok"] & (rows["version"] == versions) & (versions != NULL)
+        segmented &= rows["place"] == place_keys(table)
         segmented &= rows["model"] == self.names.get(key.mask, -1)
         if key.has_files:
             segmented &= rows["mask"] != NULL

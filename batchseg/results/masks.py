@@ -50,7 +50,12 @@ def read_names(place: Location) -> list[str]:
     try:
         with place.filesystem.open_input_file(place.path) as file, pa.ipc.open_file(file) as reader:
             batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-            return [name for batch in batches for name in batch.column("mask").to_pylist() if name]
+            return [
+                name
+                for batch in batches
+                for name in batch.column("mask").to_pylist()
+                if isinstance(name, str)
+            ]
     except (OSError, pa.ArrowException, KeyError):
         return []
 

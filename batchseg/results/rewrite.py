@@ -59,4 +59,4 @@ def finish_rewrite(root: Location) -> None:
 
 def _of_a_table(path: str) -> bool:
     kind, _, name = path.partition("/")
-    return kind in KINDS and bool(name) and "/" not in name
+    return kind in KINDS and name not in ("", ".", "..") and "/" not in name

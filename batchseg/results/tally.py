@@ -47,6 +47,7 @@ class Tally:
     Attributes:
         total: images that the run segments or scores.
         stop_after: so many images at the beginning that all fail alike end the run; 0: never.
+        fresh: rows of the plan, from its first on, that are counted for it: not what failed before.
         segmented: images that went through the model.
         scored: images whose mask lay there already.
         outcomes: what became of images, with the cause of a failure; two of them at most are kept.
@@ -54,6 +55,7 @@ class Tally:
 
     total: int
     stop_after: int = 0
+    fresh: int | None = None
     started: float = field(default_factory=monotonic)
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
@@ -64,6 +66,7 @@ class Tally:
     segmented: int = 0
     scored: int = 0
     outcomes: set[str] = field(default_factory=set)
+    judged: int = 0
     marks: list[Stretch] = field(default_factory=list)
 
     @property
@@ -84,11 +87,11 @@ class Tally:
         found = kinds(rows)
         self.statuses.update(found)
         self._keep_faults(rows, found)
-        for spent in rows["_seconds"].to_pylist():
+        for spent, kind in zip(rows["_seconds"].to_pylist(), rows["status"].to_pylist(), strict=True):
             seconds = dict(spent)
+            self.scored += "restore" in seconds and kind == Status.OK
             self.seconds.update(seconds)
             self.segmented += "segment" in seconds
-            self.scored += "restore" in seconds
         self._mark()
         known = rows["_precision"].drop_null()
         if self.precision is None and len(known):
@@ -100,18 +103,24 @@ class Tally:
 
     def stop_if_all_fail_alike(self) -> None:
         """Raises BatchsegError where so many images failed, all of one cause, and none did not."""
-        kind = next(iter(self.statuses), Status.OK.value)
-        if self.stop_after and len(self.outcomes) == 1 and kind != Status.OK and self.done >= self.stop_after:
+        kind = next(iter(self.outcomes), Status.OK.value).partition(":")[0]
+        if not self.stop_after or len(self.outcomes) != 1 or kind == Status.OK:
+            return
+        if self.judged >= self.stop_after:
             raise BatchsegError(
-                f"the first {self.done:,} images all failed alike ({kind}; {self.faults[kind]}); mend that, "
+                f"the first {self.judged:,} images all failed alike ({kind}; {self.faults[kind]}); mend it, "
                 "or set limits.stop_after_failures (0: never stop)"
             )
 
     def _keep_faults(self, rows: pa.Table, found: list[str]) -> None:
         """The first of each kind, for thousands are often one mistake; and whether all are one."""
-        for kind, name, error in zip(found, rows["id"].to_pylist(), rows["error"].to_pylist(), strict=True):
+        columns = (rows[name].to_pylist() for name in ("id", "error", "_row"))
+        for kind, name, error, row in zip(found, *columns, strict=True):
             if kind != Status.OK:
                 self.faults.setdefault(kind, f"{name}: {error}")
+            if self.fresh is not None and row >= self.fresh:
+                continue
+            self.judged += 1
             if len(self.outcomes) < 2:
                 self.outcomes.add(f"{kind}: {_NUMBER.sub('0', error or '')}")
 

@@ -18,7 +18,7 @@ from batchseg.source.globs import matches
 from batchseg.source.listing import LISTING
 from batchseg.storage.keys import KeyIndex, keys
 from batchseg.storage.location import Location, locate, plain_errors
-from batchseg.storage.versions import version
+from batchseg.storage.versions import version, version_at
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
 Truth = tuple[str | None, str | None]  # where it is, and its version
@@ -138,7 +138,8 @@ class Folder:
         for end in reversed([end for lower in MASK_SUFFIXES for end in (lower, lower.upper())]):
             at = present.index.find(keys(stem + end for stem in stems))
             for index in np.flatnonzero(at >= 0):
-                chosen[index] = (str(place / (stems[index] + end)), present.version(at[index]))
+                uri = str(place / (stems[index] + end))
+                chosen[index] = (uri, version_at(present.version(at[index]), uri))
         return chosen
 
     def _files(self, place: Location) -> _Files:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchseg.config.places import WHERE_TO_PUT_THEM, has_credentials, without_credentials
 from batchseg.config.source import ManifestSource
@@ -22,7 +23,7 @@ from batchseg.source.listing import LISTING, RESERVED
 from batchseg.source.parquet import as_source_error, open_dataset, parquet_files, unified_schema
 from batchseg.storage.embedded import column_values, place_of
 from batchseg.storage.location import is_uri, locate
-from batchseg.storage.versions import Versions, digest
+from batchseg.storage.versions import Versions, digest, version_at
 
 CONSUMED = ("image", "image_bytes", "id", "truth", "truth_bytes", "version")
 ROWS_A_TABLE = 8192
@@ -66,7 +67,7 @@ class Manifest:
             for group in fragment.split_by_row_group():
                 (info,) = group.row_groups
                 row, place = 0, place_of(self._uri(fragment.path), info.id)
-                digests = list(self._digests(place))
+                digests = list(self._digests(place, group))
                 for batch in (
                     group.to_batches(self.given, columns=wanted, batch_size=ROWS_A_TABLE, use_threads=False)
                     if wanted
@@ -75,9 +76,11 @@ class Manifest:
                     yield place, row, batch, {name: list(islice(each, len(batch))) for name, each in digests}
                     row += len(batch)
 
-    def _digests(self, place: str) -> Iterator[tuple[str, Iterator[str | None]]]:
+    def _digests(self, place: str, group: Any) -> Iterator[tuple[str, Iterator[str | None]]]:
         """Of the bytes in the columns that hold some, where nothing else tells a changed one."""
-        told = {"image_bytes"} if "version" in self.columns else set()
+        told = set()
+        if "version" in self.columns and not group.to_table(columns=["version"])["version"].null_count:
+            told = {"image_bytes"}
         for name in ("image_bytes", "truth_bytes"):
             if name in self.columns and name not in told:
                 yield name, map(digest, column_values(place, name))
@@ -92,13 +95,15 @@ class Manifest:
         truths = self._texts(batch, "truth")
         if truths:
             truths = [self._absolute(name) if name else None for name in truths]
-            truth_versions = [version for _, version in self.versions(truths)]
+            found = self.versions(truths)
+            truth_versions = [version_at(own, at or "") for at, (_, own) in zip(truths, found, strict=True)]
         elif "truth_bytes" in self.columns:
             truth_versions = digests["truth_bytes"]
             truths = [at if held else None for at, held in zip(inside, truth_versions, strict=True)]
         else:
             truths = truth_versions = [None] * count
-        ids = self._texts(batch, "id") or names or [f"{self._number(place)}/{row}" for row in rows]
+        plain = [without_credentials(name) for name in names]
+        ids = self._texts(batch, "id") or plain or [f"{self._number(place)}/{row}" for row in rows]
         self._refuse_nulls("id", ids)
         sizes, versions = self._versions(uris, self._texts(batch, "version"), digests)
         secret = [has_credentials(uri) for uri in uris]  # which must not come into the tables
@@ -111,13 +116,21 @@ class Manifest:
         return pa.Table.from_arrays(arrays + carried, schema=self.schema)
 
     def _texts(self, batch: pa.RecordBatch, name: str) -> list[Any]:
-        return batch[name].cast(pa.string()).to_pylist() if name in batch.schema.names else []
+        if name not in batch.schema.names:
+            return []
+        column = batch[name]
+        if pa.types.is_floating(column.type):  # as pandas writes a column of numbers that lacks some
+            column = pc.if_else(pc.is_nan(column), None, column)
+        texts: list[Any] = column.cast(pa.string()).to_pylist()
+        return texts
 
     def _versions(
         self, uris: list[str], given: list[Any], digests: Digests
     ) -> tuple[list[int | None], list[str | None]]:
         if "image_bytes" in self.columns:
-            return [None] * len(uris), given or digests["image_bytes"]
+            of_bytes = digests.get("image_bytes") or [None] * len(uris)
+            versions = [own or told for own, told in zip(given or of_bytes, of_bytes, strict=True)]
+            return [None] * len(uris), versions
         if given and not self.root.is_local:  # asking a store costs requests
             return [None] * len(uris), given
         found = self.versions(uris)
@@ -166,6 +179,8 @@ def _problems(given: pa.Schema) -> Iterator[str]:
     if clash:
         yield f"the results have columns of the same name: {', '.join(clash)}; rename them"
     for name, fits, wanted in _TYPES:
+        if name == "truth" and name in columns and pa.types.is_null(given.field(name).type):
+            continue  # no truth yet
         if name in columns and not fits(given.field(name).type):
             yield f"column `{name}` holds {given.field(name).type}; it must hold {wanted}"
 

@@ -106,7 +106,10 @@ class Owners:
 
         def sentence(row: int) -> str:
             mask = table["mask"][row].as_py()
-            return f"its mask would be {mask}, which belongs to {taken[row]}; --mask-name full keeps both"
+            return (
+                f"its mask would be {mask}, which belongs to {taken[row]}; --mask-name full keeps both, "
+                f"and --prune takes {taken[row]} away where it is gone"
+            )
 
         late = np.zeros(len(table), dtype=bool)
         late[list(taken)] = True

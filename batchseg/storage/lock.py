@@ -181,6 +181,8 @@ def _age_s(place: Location) -> float:
 
 
 def _process_exists(pid: int) -> bool:
+    if pid <= 0:
+        return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

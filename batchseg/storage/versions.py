@@ -23,6 +23,13 @@ def version(size: int, modified_ns: int) -> str:
     return f"{size}-{modified_ns}"
 
 
+def version_at(version: str | None, uri: str) -> str | None:
+    """The same, telling of which file it is: two of one size and time may lie in two folders."""
+    return (
+        None if version is None else f"{version}@{hashlib.blake2b(uri.encode(), digest_size=6).hexdigest()}"
+    )
+
+
 def digest(data: bytes | None) -> str | None:
     """Of bytes that lie in a table, and so have no time of change of their own."""
     return None if data is None else f"blake2b-{hashlib.blake2b(data, digest_size=16).hexdigest()}"

@@ -208,7 +208,7 @@ def test_masks_of_another_model_whose_truth_failed_are_seen(folder: Path) -> Non
 def test_rows_of_another_model_that_are_not_listed_need_prune(folder: Path) -> None:
     run(folder)
     (folder / "images" / "5.png").unlink()
-    with pytest.raises(OutputError, match="another model for 1 images that are not in the source"):
+    with pytest.raises(OutputError, match="another model for 1 images that the source does not list"):
         run(folder, 64, recompute=True)
     assert len(rows(folder / "out")) == 6  # and nothing was dropped
     result = run(folder, 64, recompute=True, prune=True)
@@ -291,6 +291,84 @@ def test_images_that_failed_before_do_not_keep_new_ones_from_their_turn(tmp_path
     assert (result.segmented, result.statuses["ok"]) == (6, 6)
 
 
+def test_images_that_failed_before_do_not_end_a_run_that_only_scores(folder: Path) -> None:
+    for index in range(6):
+        (folder / "images" / f"z{index}.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    settings = {"limits": {"stop_after_failures": 3}}
+    run(folder, **settings)
+    truth(folder / "masks" / "2.png", 99)
+    assert counts(run(folder, **settings)) == (0, 1, 5)
+
+
+def test_a_truth_of_the_same_size_and_time_in_another_folder_is_another(folder: Path) -> None:
+    for name, seed in (("first", 1), ("second", 2)):
+        for index in range(6):
+            path = folder / name / f"{index}.npy"
+            path.parent.mkdir(exist_ok=True)
+            np.save(path, np.random.default_rng(seed + index).integers(0, 2, (6, 8), np.uint8))
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+    run(folder, source={"truth": str(folder / "first")})
+    assert counts(run(folder, source={"truth": str(folder / "second")})) == (0, 6, 0)
+    for name, row in rows(folder / "out").items():
+        expected = np.load(folder / "second" / f"{Path(name).stem}.npy")
+        assert row["accuracy"] == accuracy_score(expected.ravel(), mask(folder / "out", name).ravel())
+
+
+def test_scores_of_two_readings_are_not_summed(folder: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("classes:\n  - {name: dark, truth_ids: [0]}\n  - {name: bright, truth_ids: [1]}\n")
+    run(folder, labels=str(labels))
+    labels.write_text("classes:\n  - {name: dark, truth_ids: [1]}\n  - {name: bright, truth_ids: [0]}\n")
+    with pytest.raises(OutputError, match="scores of 5 images that the source does not list"):
+        run(folder, labels=str(labels), source={"include": ["0.png"]})
+    assert counts(run(folder, labels=str(labels))) == (0, 6, 0)
+
+
+def manifest(folder: Path, names: list[str], ids: list[str]) -> Any:
+    pq.write_table(pa.table({"image": names, "id": ids}), folder / "list.parquet")
+    return batchseg.load_config(
+        overrides={
+            "source": str(folder / "list.parquet"),
+            "segmentor": "threshold",
+            "output": str(folder / "out"),
+        }
+    )
+
+
+def test_another_file_under_the_same_id_is_another_image(tmp_path: Path) -> None:
+    for name, value in (("a.bmp", 10), ("b.bmp", 200)):
+        Image.new("L", (8, 6), value).save(tmp_path / name)
+        os.utime(tmp_path / name, (1_700_000_000, 1_700_000_000))
+    batchseg.run(manifest(tmp_path, ["a.bmp", "b.bmp"], ["x", "y"]))
+    assert mask(tmp_path / "out", "x.png").max() == 0
+    swapped = batchseg.run(manifest(tmp_path, ["b.bmp", "a.bmp"], ["x", "y"]))
+    assert counts(swapped) == (2, 0, 0)
+    assert mask(tmp_path / "out", "x.png").min() == 1
+
+
+def test_a_disk_that_is_away_takes_no_masks_along(tmp_path: Path) -> None:
+    names = [f"photos/{index}.png" for index in range(4)]
+    for index, name in enumerate(names):
+        picture(tmp_path / name, index)
+    config = manifest(tmp_path, names, names)
+    batchseg.run(config)
+    (tmp_path / "photos").rename(tmp_path / "away")
+    with pytest.raises(OutputError, match="4 of 4 images that have masks are not to be found"):
+        batchseg.run(config)
+    (tmp_path / "away").rename(tmp_path / "photos")
+    assert counts(batchseg.run(config)) == (0, 0, 4)
+
+
+def test_a_part_without_its_counts_is_told(folder: Path) -> None:
+    run(folder)
+    (part,) = (folder / "out" / "pixels").iterdir()
+    part.unlink()
+    with pytest.raises(OutputError, match="is missing beside the part of images/ of the same name"):
+        run(folder)
+    assert verify(str(folder / "out"), repair=True).repaired is not None
+    assert counts(run(folder)) == (6, 0, 0)
+
+
 def test_small_parts_are_merged(folder: Path) -> None:
     for index in range(6, 9):
         run(folder)
@@ -309,7 +387,7 @@ def test_results_of_the_release_before_are_carried_on(tmp_path: Path) -> None:
             os.utime(path, (1_700_000_000, 1_700_000_000))
     out = tmp_path / "results"
     before = {path.name: path.read_bytes() for path in (out / "masks").rglob("*.png")}
-    assert verify(str(out)).ok
+    assert verify(str(out), repair=True).ok  # which carries the tables on, and not yet the fingerprint
     config = {
         "source": {"path": str(tmp_path / "images"), "truth": str(tmp_path / "masks")},
         "labels": str(tmp_path / "labels.yaml"),
@@ -332,4 +410,6 @@ def test_results_of_the_release_before_are_carried_on(tmp_path: Path) -> None:
         "sub/d.png": ("ok", "ok"),
     }
     assert {path.name: path.read_bytes() for path in (out / "masks").rglob("*.png")} == before
+    assert len({row["fingerprint"] for row in rows(out).values() if row["mask"]}) == 1
+    assert batchseg.run(batchseg.load_config(overrides=config)).segmented == 0
     assert verify(str(out)).ok

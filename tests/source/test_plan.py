@@ -250,7 +250,10 @@ def test_the_first_in_order_keeps_the_mask(work: Location) -> None:
         "a.png": ("a.png", "name_collision"),
     }
     errors = {row["id"]: row["error"] for row in rows_of(plan_of(work, table(names)))}
-    assert errors["a.jpg"] == "its mask would be a.png, which belongs to a.bmp; --mask-name full keeps both"
+    assert errors["a.jpg"] == (
+        "its mask would be a.png, which belongs to a.bmp; --mask-name full keeps both, and --prune takes "
+        "a.bmp away where it is gone"
+    )
     assert errors["a.bmp"] is None
 
 

@@ -79,7 +79,7 @@ def print_result(result: RunResult) -> None:
     for status, fault in sorted(result.faults.items()):
         table.add_row("failed", f"{result.statuses[status]} {status}, first {escape(printable(fault))}")
     if pruned := result.record["images"]["pruned"]:
-        table.add_row("pruned", f"{pruned} that are no longer in the source")
+        table.add_row("pruned", f"{pruned} that the source does not list")
     for name, value in result.metrics.items():
         if value is not None:
             table.add_row(name, f"{value:.4f}")
