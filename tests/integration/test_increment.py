@@ -102,7 +102,9 @@ def test_rows_of_other_classes_do_not_stay_beside_new_ones(
     (tmp_path / "images" / "0003.png").unlink()
     (tmp_path / "images" / "broken.png").unlink()  # its row has no classes
     for start in (batchseg.run, dry_run):
-        with pytest.raises(OutputError, match=r"another model for 1 images that are not in .* --prune"):
+        with pytest.raises(
+            OutputError, match=r"another model for 1 images that the source does not list; .* --prune"
+        ):
             start(three_classes(100, recompute=True))
         with pytest.raises(OutputError, match=r"another model for 3 images beyond source\.limit; leave that"):
             start(three_classes(100, recompute=True, source={"limit": 1}))

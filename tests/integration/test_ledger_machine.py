@@ -251,13 +251,13 @@ class Folder(RuleBasedStateMachine):
         return {name for name in found if not include or any(ends[glob](name) for glob in include)}
 
     def check_listed(self, row: dict[str, Any], job: Job) -> None:
+        if row["status"] == "name_collision":  # b.jpg beside b.png, whatever is in it
+            assert row["mask"] is None
+            return
         try:
             image = np.asarray(Image.open(self.root / "images" / row["id"], formats=["PNG"]))
         except OSError:
             assert (row["status"], row["mask"], row["truth_status"]) == ("unreadable", None, None)
-            return
-        if row["status"] == "name_collision":  # b.jpg beside b.png
-            assert row["mask"] is None
             return
         assert row["status"] == "ok"
         predicted = np.asarray(Image.open(self.root / "out" / row["mask"]))
