@@ -264,7 +264,6 @@ def test_the_segmentor_of_your_own_runs(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("ignore")
 def test_queries_and_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the sample manifest, whose `camera` column a query groups by."""
     job = {"source": str(ROOT / "sample_data" / "manifest.parquet"), "output": str(tmp_path / "results")}

@@ -10,7 +10,7 @@ import pytest
 from ray_nodes import ROOT, Nodes
 from submitting import IMAGES, let_through, open_gate, start, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow]
 
 
 def samples(nodes: Nodes, results: str) -> Iterator[tuple[str, str, float]]:

@@ -16,7 +16,7 @@ from ray_nodes import Nodes, environment, free_port, ray_nodes
 from result_tables import mask_files, tables
 from submitting import IMAGES, MODELS, gated_job, job_file, masks, open_gate, start, submit, wait_for, words
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow]
 
 
 def test_the_same_tables_as_a_local_run(nodes: Nodes, scenes: Path, tmp_path: Path) -> None:

@@ -63,7 +63,6 @@ def on_gpus(config: RunConfig) -> Placement:
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("ignore")
 def test_fused_and_apart_are_equal(config: RunConfig, tmp_path: Path) -> None:
     model = OpenedModel.open(config)
     plan = planned(config, model, tmp_path, 6)
@@ -86,7 +85,6 @@ def test_fused_and_apart_are_equal(config: RunConfig, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("ignore")
 def test_a_gpu_has_its_next_images_at_hand(config: RunConfig, tmp_path: Path) -> None:
     def pairs() -> list[Stage]:
         two = Barrier(2)  # made once an actor, or nobody would ever meet anybody

@@ -29,7 +29,7 @@ from batchseg.results.folder import Results
 from batchseg.results.rewrite import replace_parts
 from batchseg.results.tables import read_part
 
-pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 
 def run(folder: Path, **more: Any) -> None:

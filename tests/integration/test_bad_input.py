@@ -13,7 +13,7 @@ from PIL import Image
 
 import batchseg
 
-pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 
 def grey(value: int, height: int = 8, width: int = 12) -> Image.Image:
@@ -98,7 +98,8 @@ def test_what_can_be_used_gets_its_mask(rows: dict[str, dict], name: str) -> Non
 def test_orientation_is_applied(rows: dict[str, dict]) -> None:
     row = rows["rotated.jpg"]
     assert (row["status"], row["width"], row["height"]) == ("ok", 8, 12)
-    assert Image.open(row["results"] / row["mask"]).size == (8, 12)
+    with Image.open(row["results"] / row["mask"]) as mask:
+        assert mask.size == (8, 12)
 
 
 def test_a_manifest_names_files_that_are_not_there(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from batchseg.cli.group import cli
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("images", "pixels", "runs", "masks", "nights")
 
-pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from processes import runs
 
 from batchseg.cli.group import cli
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("ray_session")]
 
 
 def command(*words: object) -> Result:

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 IMAGES = 40
 # in a mount namespace of its own, so that it needs no rights and leaves nothing behind
 SCRIPT = """

@@ -13,7 +13,7 @@ from sklearn.metrics import jaccard_score
 import batchseg
 from batchseg.config.load import validate
 
-pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -50,7 +50,6 @@ def evaluate(folder: Path, **more: object) -> batchseg.RunResult:
     return batchseg.evaluate(validate(batchseg.EvaluateConfig, data, "the test"))
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_iou_equals_the_cityscapes_benchmarks_own_script(city: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = evaluate(city, mask_ids="truth")
     assert result.statuses == {"ok": 3}

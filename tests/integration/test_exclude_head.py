@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from ray_nodes import environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow]
 
 
 @pytest.fixture

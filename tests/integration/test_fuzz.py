@@ -15,7 +15,7 @@ from PIL import Image
 import batchseg
 from batchseg.errors import BatchsegError
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("ray_session")]
 
 FILES = [1_000, pytest.param(5_000, marks=pytest.mark.slow)]
 MANIFESTS = [100, pytest.param(500, marks=pytest.mark.slow)]

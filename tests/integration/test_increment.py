@@ -17,7 +17,7 @@ from batchseg.errors import OutputError
 from batchseg.pipeline.run import dry_run
 from batchseg.results.tally import Tally
 
-pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 
 def draw(folder: Path, number: int, level: int) -> None:

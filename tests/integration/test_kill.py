@@ -20,7 +20,7 @@ from PIL import Image
 from processes import runs
 from result_tables import mask_files, tables
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow]
 
 IMAGES = 80
 

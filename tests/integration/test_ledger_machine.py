@@ -293,13 +293,11 @@ def explore(examples: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("ignore")
 def test_any_history(monkeypatch: pytest.MonkeyPatch) -> None:
     explore(20, 6, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("ignore")
 def test_many_histories(monkeypatch: pytest.MonkeyPatch) -> None:
     explore(300, 12, monkeypatch)

@@ -18,7 +18,7 @@ from processes import runs
 from ray_nodes import environment
 from result_tables import mask_files, tables
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow]
 
 IMAGES = 40
 OUTAGE_S = 5.0

@@ -11,7 +11,7 @@ from PIL import Image
 
 import batchseg
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("ray_session")]
 
 
 LAST = "died 2 times while it worked on this image"

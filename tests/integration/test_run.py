@@ -22,7 +22,7 @@ from batchseg.config.base import METRICS
 from batchseg.config.load import merge
 from batchseg.schema import IMAGES
 
-pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 TWO_LEVELS = "classes: [{name: dark, truth_ids: [0]}, {name: bright, truth_ids: [1, 2]}]\n"
 
@@ -228,7 +228,7 @@ def test_gates_set_the_exit_code(scenes: Path, tmp_path: Path) -> None:
 
 def test_overlays_are_the_image_with_its_mask(scenes: Path, tmp_path: Path) -> None:
     batchseg.run(config(scenes / "images", tmp_path / "results", output={"overlays": True}))
-    overlay = Image.open(tmp_path / "results" / "overlays" / "set_0" / "0.png")
+    overlay = Image.fromarray(np.asarray(Image.open(tmp_path / "results/overlays/set_0/0.png")))
     assert (overlay.mode, overlay.size) == ("RGB", (30, 20))
 
 
@@ -253,7 +253,7 @@ def test_truth_that_matches_nothing_names_both_sides(scenes: Path, tmp_path: Pat
 
 def test_truth_ids_outside_the_label_map_stop_the_job_before_it_starts(scenes: Path, tmp_path: Path) -> None:
     for path in (scenes / "truth").rglob("*.png"):
-        Image.fromarray(np.full(Image.open(path).size[::-1], 7, np.uint8)).save(path)
+        Image.fromarray(np.full_like(np.asarray(Image.open(path)), 7)).save(path)
     with pytest.raises(batchseg.BatchsegError, match=r"id 7 \(600 pixels\)"):
         batchseg.run(config(scenes / "images", tmp_path / "results", source={"truth": str(scenes / "truth")}))
 

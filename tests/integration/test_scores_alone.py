@@ -15,7 +15,7 @@ from result_tables import mask_files, tables
 import batchseg
 from batchseg.inspect.verify import verify
 
-pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 IMAGES = 4
 

@@ -16,7 +16,7 @@ import batchseg
 from batchseg.cli.group import cli
 from batchseg.errors import ConfigError
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("ray_session")]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow]
 
 EPOCHS, IMAGES, BATCH = 5, 24, 4
 PASSING = ("train_s", "validation_s", "images_per_s")

@@ -24,7 +24,7 @@ from batchseg.results.folder import Held
 
 BEFORE = Path(__file__).parents[1] / "results" / "before_two_keys"
 
-pytestmark = [pytest.mark.usefixtures("in_tasks"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 
 def picture(path: Path, seed: int) -> None:

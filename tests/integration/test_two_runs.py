@@ -17,8 +17,6 @@ import batchseg
 from batchseg.errors import OutputError
 from batchseg.results.tally import Tally
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.mark.slow
 def test_one_works_and_one_is_refused(tmp_path: Path) -> None:

@@ -121,7 +121,6 @@ def test_clean_up_and_retries() -> None:
     assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["containerName"] == "submit"
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_ray_up_accepts_the_cluster() -> None:
     import ray.autoscaler
 
@@ -135,7 +134,6 @@ def test_ray_up_accepts_the_cluster() -> None:
         jsonschema.validate({**cluster, "max_worker": 4}, schema)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_prometheus_reads_the_list_that_ray_keeps() -> None:
     from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
 

@@ -32,8 +32,6 @@ LINE = re.compile(
 )
 GOOD, WORSE = 100, 150  # grey levels from which the threshold segmentor says "bright"; the truth's is 100
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def draw(folder: Path, *numbers: int) -> None:
     """Noise, with a ground truth that the good model meets exactly."""

@@ -18,7 +18,7 @@ from batchseg.results.folder import Held
 
 IMAGES = 30
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("ray_session")]
 
 
 @pytest.fixture

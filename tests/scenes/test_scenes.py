@@ -15,8 +15,6 @@ from PIL import Image
 from batchseg.cli.group import cli
 from batchseg.scenes.digits import load_mnist
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def digits(*words: object) -> Result:
     return CliRunner().invoke(cli, ["digits", *(str(word) for word in words)])

@@ -33,8 +33,6 @@ from batchseg.config.load import read_config
 from batchseg.config.train import TrainConfig
 from batchseg.errors import ModelError, SourceError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 SIDE = 64
 LANGUAGE = "reader.language_model."
 CLASSES = ["air", "organ", "vessel", "lesion"]

@@ -78,7 +78,6 @@ def control(language_models: Path, **model: object) -> TrainConfig:
     return read_config(TrainConfig, overrides=settings)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_controls_have_other_weights_in_the_language_model_and_nowhere_else(
     language_models: Path, tmp_path: Path
 ) -> None:
@@ -112,7 +111,6 @@ def test_a_control_needs_a_frozen_language_model(language_models: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.filterwarnings("ignore")
 def test_arms_are_trained_alike_and_compared(tmp_path: Path) -> None:
     rng, rows = np.random.default_rng(0), []
     for index in range(16):

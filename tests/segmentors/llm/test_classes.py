@@ -22,7 +22,7 @@ from batchseg.config.load import validate
 from batchseg.config.train import TrainConfig
 from batchseg.training.start import write_start
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("ray_session")]
 
 NAMES = ("background", "disc", "traffic light")
 
@@ -123,7 +123,7 @@ def segformer(folder: Path) -> Path:
 def test_unsure_pixels_have_no_class(photos: Path, model: Path, tmp_path: Path, family: str) -> None:
     if family == "segformer":
         model = segformer(tmp_path / "model")
-    images = [np.asarray(Image.open(path)) for path in sorted(photos.glob("*.png"))]
+    images = [np.array(Image.open(path)) for path in sorted(photos.glob("*.png"))]  # writable, for torch
     expected = [probabilities(model, image) for image in images]
     below = float(np.median(np.concatenate([each.max(0).ravel() for each in expected])).round(3))
     masks = run(photos, tmp_path / "out", "--model", model, "--none-below", below)

@@ -24,8 +24,6 @@ from batchseg.errors import ModelError
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 LAYER = r"^(encoder\.layer\.|encoder\.block\.|h\.|layers\.)(\d+)\."
 CLASSES = {0: "background", 1: "disc", 2: "bar"}
 

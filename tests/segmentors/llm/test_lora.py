@@ -21,8 +21,6 @@ from batchseg.segmentors.llm.lora import add_lora, merge_lora
 from batchseg.training.export import export
 from batchseg.training.start import write_start
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(scope="module")
 def language(tmp_path_factory: pytest.TempPathFactory) -> Path:

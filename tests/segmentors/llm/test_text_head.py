@@ -29,8 +29,6 @@ from batchseg.segmentors.llm.text import TextModel
 from batchseg.training.export import export
 from batchseg.training.start import write_start
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 CLASSES = ["background", "disc", "bar"]
 PHRASES = [("background",), ("disc", "round"), ("bar",)]
 PROMPTS = ["a photo of a {}", "the {}"]
