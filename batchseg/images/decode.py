@@ -1,4 +1,4 @@
-"""Encoded bytes to arrays: images to RGB, label files to class ids or colours.
+"""Encoded bytes to RGB images.
 
 The rules, which are those of Pillow's `convert("RGB")` but for 16-bit grey:
 
@@ -7,15 +7,13 @@ The rules, which are those of Pillow's `convert("RGB")` but for 16-bit grey:
   colour profile. ICC profiles are ignored.
 - 16-bit grey is scaled to 8 bits, x / 257 rounded (12-bit alike); 16-bit colour keeps the high byte, at
   most one level away from it. Grey of 32 bits, integer or float, has no range of its own and is refused.
-- The EXIF orientation is applied to images; label files are taken as stored (but for TIFF, whose
-  orientation is a tag of the format itself).
+- The EXIF orientation is applied.
 - Of several frames or pages the first is read.
 - A file that was cut off is refused, unless all it lost is its trailer and every pixel is there.
 """
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +21,9 @@ from numpy.typing import NDArray
 from PIL.ExifTags import Base as ExifTag
 
 from batchseg.errors import RowFault
-from batchseg.images.headers import check_size, decoding, open_picture, sniff
+from batchseg.images.headers import decoding, open_picture, raw_mode, sniff
 from batchseg.images.jpeg import BLOCK, ends_grey, read_frame, with_more_data
-from batchseg.schema import Status, TruthStatus
+from batchseg.schema import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,11 +37,6 @@ Size = tuple[int, int]
 _RGB_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _UPRIGHT = 1
 _TRANSPOSED, _UPSIDE_DOWN, _MIRRORED = {5, 6, 7, 8}, {3, 4, 7, 8}, {2, 3, 6, 7}
-
-_LOSSY_FORMATS = {"JPEG", "WebP"}
-_LOSSY_TIFF = {"jpeg", "tiff_jpeg", "webp"}
-# Pillow stretches 2-bit and 4-bit grey over 0 .. 255
-_STRETCH = {"L;2": 255 // 3, "L;4": 255 // 15}
 
 
 def decode_image(data: bytes | memoryview, limits: Limits) -> NDArray[np.uint8]:
@@ -89,23 +82,6 @@ def _scale(picture: ImageFile, enough: Callable[[Size], Size]) -> None:
     needed_h, needed_w = enough((width, height) if turned else (height, width))
     if needed_h * needed_w < height * width:
         picture.draft("RGB", (needed_h, needed_w) if turned else (needed_w, needed_h))
-
-
-def decode_labels(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
-    """A ground truth or mask as stored: ids [H, W] of an integer type or bool, or colours uint8 [H, W, 3].
-
-    Ids come from palette indices (PNG, TIFF, GIF, BMP), from grey of 1 to 16 bits and TIFF of 32 bits, and
-    from integer `.npy` files. RGB with three equal channels in every pixel is grey and holds ids too.
-
-    Raises:
-        RowFault: of the truth, unreadable, whatever the cause, lossy formats among them.
-    """
-    try:
-        name = sniff(data, limits)
-        with decoding(name):
-            return _npy(data, limits) if name == ".npy" else _labels(name, data, limits)
-    except RowFault as fault:
-        raise RowFault(TruthStatus.UNREADABLE, f"label file: {fault}") from fault
 
 
 def _jpeg(
@@ -161,7 +137,7 @@ def _rgb(picture: ImageFile) -> NDArray[np.uint8]:
 
 
 def _grey_16(picture: ImageFile) -> NDArray[np.uint8]:
-    white = 2**12 - 1 if _raw_mode(picture) == "I;12" else 2**16 - 1
+    white = 2**12 - 1 if raw_mode(picture) == "I;12" else 2**16 - 1
     grey_HW = np.array(picture).astype(np.uint32)
     grey_HW *= 255
     grey_HW += white // 2
@@ -189,59 +165,3 @@ def _turn_upright(pixels_HWC: NDArray[np.uint8], orientation: int) -> NDArray[np
     # copied, even where one row or column is contiguous as it is: torch refuses negative strides
     upright_HWC: NDArray[np.uint8] = pixels_HW[::rows, ::columns, np.newaxis].copy().view(np.uint8)
     return upright_HWC
-
-
-def _labels(name: str, data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
-    if name in _LOSSY_FORMATS:
-        raise _unfit(f"{name} compression changes pixel values, and so invents class ids")
-    picture = open_picture(name, data, limits)
-    if picture.info.get("compression") in _LOSSY_TIFF:
-        raise _unfit("lossy compression changes pixel values, and so invents class ids")
-    return _colours(picture) if picture.mode in ("RGB", "RGBA") else _ids(picture)
-
-
-def _ids(picture: ImageFile) -> NDArray[Any]:
-    stretch = _STRETCH.get(_raw_mode(picture)[:3], 1)
-    if picture.mode in ("1", "L", "P"):
-        ids_HW: NDArray[Any] = np.array(picture).astype(np.uint8, copy=False)
-        return ids_HW if stretch == 1 else ids_HW // np.uint8(stretch)
-    if picture.mode in ("LA", "PA"):
-        return np.array(picture.getchannel(0))
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        ids_HW = np.array(picture)
-        return ids_HW.astype(ids_HW.dtype.newbyteorder("="), copy=False)
-    raise _unfit(f"{picture.format} pixels of mode {picture.mode} are neither class ids nor colours")
-
-
-def _colours(picture: ImageFile) -> NDArray[np.uint8]:
-    if ";16" in _raw_mode(picture):
-        raise _unfit("its colours have 16 bits a channel, which are neither class ids nor colours of 8 bits")
-    colours_HWC = np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
-    red_HW = colours_HWC[..., 0]
-    grey = all(np.array_equal(red_HW, colours_HWC[..., channel]) for channel in (1, 2))
-    return red_HW.copy() if grey else colours_HWC
-
-
-def _raw_mode(picture: ImageFile) -> str:
-    """How a PNG, TIFF, BMP or GIF stores its samples, in Pillow's notation; to be asked before loading."""
-    arguments = picture.tile[0][3]
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
-
-
-def _npy(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
-    file = io.BytesIO(data)
-    first = np.lib.format.read_magic(file) == (1, 0)
-    read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(file)
-    if len(shape) != 2 or dtype.kind not in "iub":
-        raise _unfit(f"its array is {dtype} of shape {shape}, not integer class ids [H, W]")
-    check_size(*shape, limits)
-    file.seek(0)
-    ids_HW: NDArray[Any] = np.load(file, allow_pickle=False)
-    return np.ascontiguousarray(ids_HW, dtype=dtype.newbyteorder("="))
-
-
-def _unfit(sentence: str) -> RowFault:
-    return RowFault(
-        TruthStatus.UNREADABLE, f"{sentence}; save it as PNG, TIFF, BMP, GIF or integer .npy, without loss"
-    )

@@ -111,6 +111,12 @@ def open_picture(name: str, data: bytes | memoryview, limits: Limits) -> ImageFi
     return picture
 
 
+def raw_mode(picture: ImageFile) -> str:
+    """How a PNG, TIFF, BMP or GIF stores its samples, in Pillow's notation; to be asked before loading."""
+    arguments = picture.tile[0][3]
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
 def check_size(height: int, width: int, limits: Limits) -> None:
     """Raise RowFault where there is no pixel (unreadable) or more than `max_pixels` (too_large)."""
     if height * width == 0:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
 from batchseg.errors import OutputError, RowFault
-from batchseg.images.decode import decode_labels
+from batchseg.images.label_files import decode_labels
 from batchseg.inspect.findings import Findings
 from batchseg.inspect.parts import Part, broken_rows
 from batchseg.results.folder import Results

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
-from batchseg.images.decode import decode_labels
+from batchseg.images.label_files import decode_labels
 from batchseg.inspect.findings import Findings
 from batchseg.inspect.image_sizes import read_header
 from batchseg.labels.label_map import LabelMap

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
-from batchseg.images.decode import decode_labels
+from batchseg.images.label_files import decode_labels
 from batchseg.labels.label_map import Ids, LabelMap
 from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Prediction

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
-from batchseg.images.decode import decode_labels
+from batchseg.images.label_files import decode_labels
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import TruthStatus

@@ -29,7 +29,7 @@ from PIL import Image
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
-from batchseg.images.decode import decode_labels
+from batchseg.images.label_files import decode_labels
 from batchseg.schema import TruthStatus
 
 
