@@ -121,7 +121,8 @@ CLASSES = pa.schema(
 )
 
 # what a worker tells the driver beside a row of `images`: its part of `pixels`, where the time went, what
-# the model computed in, its number in the plan, and whether its worker ran out of time before it
+# the model computed in, its number in the plan, whether its worker ran out of time before it, and the
+# grey pixels of its truth that a threshold decided
 _SPARSE = pa.struct([("truth", pa.int32()), ("predicted", pa.int32()), ("pixels", pa.int64())])
 PRIVATE = pa.schema(
     [
@@ -130,6 +131,7 @@ PRIVATE = pa.schema(
         ("_precision", pa.string()),
         ("_row", pa.int64()),
         ("_left_over", pa.bool_()),
+        ("_between", pa.int64()),
     ]
 )
 

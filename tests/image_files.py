@@ -67,7 +67,7 @@ def png(samples, colour_type, depth, extra=b"", adam7=False):
     )
 
 
-def tiff(samples, depth, order="<", **tags):
+def tiff(samples, depth, order="<", photometric=1):
     """One uncompressed strip of grey, packed from the high bit down where a sample is less than a byte."""
     height, width = samples.shape
     bits = np.unpackbits(samples.astype(">u2").reshape(height, width, 1).view(np.uint8), axis=-1)[
@@ -81,7 +81,7 @@ def tiff(samples, depth, order="<", **tags):
         257: height,
         258: depth,
         259: 1,
-        262: 1,
+        262: photometric,
         273: 8,
         277: 1,
         278: height,

@@ -9,12 +9,22 @@ from typing import Any
 
 import click
 
-from batchseg.cli.options import from_file, given, options, pairing, reported_errors, reporting
+from batchseg.cli.options import (
+    from_file,
+    given,
+    options,
+    pairing,
+    reading,
+    reported_errors,
+    reporting,
+    truth_settings,
+)
 
 _looking = options(
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
     click.option("--model", help="As for run; its classes are what the truth is held against."),
     pairing,
+    reading,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="As for run."),
     click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
     click.option("--truths", type=int, metavar="N", help="Ground truths to read.  [32]"),
@@ -42,7 +52,8 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         }
         path, settings = flags.pop("config_path"), flags.pop("settings")
         segmentor = {"model": flags.pop("model")}
-        nested = {"source": {"path": source, **of_source}, "segmentor": segmentor, **flags}
+        of_source |= {"path": source}
+        nested = {"source": of_source, "segmentor": segmentor, **truth_settings(flags), **flags}
         report = doctor(read_config(DoctorConfig, path, settings, given(nested)))
         if as_json:
             click.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))

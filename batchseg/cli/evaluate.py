@@ -13,8 +13,10 @@ from batchseg.cli.options import (
     given,
     named_values,
     pairing,
+    reading,
     reported_errors,
     reporting,
+    truth_settings,
 )
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.load import read_config
@@ -26,6 +28,7 @@ from batchseg.config.load import read_config
 @click.option("--output", metavar="DIR", help="Folder for the tables.")
 @from_file
 @pairing
+@reading
 @click.option("--mask-suffix", metavar="FROM=TO", help="Applied to a mask's stem before --truth-suffix.")
 @click.option(
     "--mask-ids",
@@ -42,7 +45,10 @@ def evaluate_command(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str
     with reported_errors(debug):
         path, settings = flags.pop("config_path"), flags.pop("settings")
         gates = {"max_failed": flags.pop("max_failed"), "minimum": named_values("--min", minimum)}
-        config = read_config(EvaluateConfig, path, settings, given({**flags, "gates": gates}))
+        read = truth_settings(flags)
+        truth = {"path": flags.pop("truth"), **read.pop("truth")}
+        nested = {**flags, **read, "truth": truth, "gates": gates}
+        config = read_config(EvaluateConfig, path, settings, given(nested))
         from batchseg.pipeline.evaluate import evaluate
 
         follow(lambda on_progress: evaluate(config, on_progress), as_json, quiet, debug, doing="scoring")

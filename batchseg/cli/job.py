@@ -10,7 +10,16 @@ from typing import Any
 
 import click
 
-from batchseg.cli.options import from_file, gating, given, named_values, options, pairing
+from batchseg.cli.options import (
+    from_file,
+    gating,
+    given,
+    named_values,
+    options,
+    pairing,
+    reading,
+    truth_settings,
+)
 from batchseg.config.load import load_config
 from batchseg.config.run import RunConfig
 
@@ -22,6 +31,7 @@ running = options(
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
     from_file,
     pairing,
+    reading,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="a.jpg -> a.png, or a.jpg.png."),
     click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.  [auto]"
@@ -62,6 +72,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "gates": gates,
         "ray": {"address": flags["address"]},
         "labels": flags["labels"],
+        **truth_settings(flags),
         "recompute": flags["recompute"],
         "prune": flags["prune"],
         "profile": flags["profile"],
@@ -90,6 +101,7 @@ def follow(
         click.echo(json.dumps(result.record, indent=2))
     elif not quiet:
         print_result(result)
+        progress.warn(result.warnings)
     for sentence in result.gates:
         click.echo(f"batchseg: {sentence}", err=True)
     sys.exit(result.exit_code)

@@ -11,6 +11,7 @@ import click
 
 from batchseg.config.base import METRICS
 from batchseg.config.places import without_secrets
+from batchseg.config.truth import GUARDS
 from batchseg.errors import BatchsegError, ConfigError
 
 INTERRUPTED = 130
@@ -45,6 +46,19 @@ pairing = options(
 )
 
 
+reading = options(
+    click.option(
+        "--truth-threshold", type=int, metavar="LEVEL",
+        help="Two classes: grey levels from here on are the second, as for JPEG masks.",
+    ),
+    click.option(
+        "--truth-values", type=click.Choice(["ids", "colours"]),
+        help="What label files hold, where that is not to be found out.",
+    ),
+    click.option("--accept", multiple=True, metavar="GUARD", help=f"Pass over one of {', '.join(GUARDS)}."),
+)  # fmt: skip
+
+
 from_file = options(
     click.option(
         "--config", "config_path", metavar="FILE", help="YAML file; options on the command line win."
@@ -66,6 +80,12 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """Only what was given on the command line, so that it hides nothing of the file."""
     cleaned = {key: given(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     return {key: value for key, value in cleaned.items() if value not in (None, (), {})}
+
+
+def truth_settings(flags: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the options of `reading` are for; takes them out of the flags."""
+    truth = {name: flags.pop(f"truth_{name}") for name in ("threshold", "values")}
+    return {"truth": truth, "accept": flags.pop("accept")}
 
 
 def named_values(option: str, pairs: tuple[str, ...]) -> dict[str, float]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import BeforeValidator, Field
 
 from batchseg.config.base import SUFFIX_RULE, Gates, Limits, Model, RayConfig
 from batchseg.config.places import Place
+from batchseg.config.truth import Accepted, EvaluatedTruth, infer_truth
 
 
 class EvaluateConfig(Model):
     """Existing masks against ground truth, without a model: `batchseg evaluate`."""
 
     masks: Place = Field(description="Folder with the masks to judge.")
-    truth: Place = Field(description="Folder with the ground truth, mirroring the masks.")
+    truth: Annotated[EvaluatedTruth, BeforeValidator(infer_truth)] = Field(
+        description="The ground truth: its folder, or a mapping with its `path` and how it is read."
+    )
     output: Place = Field(description="Folder for the tables.")
     labels: Place = Field(description="ade20k, cityscapes, voc, coco-stuff, or a YAML file.")
     mask_ids: Literal["class", "truth"] = Field(
@@ -33,6 +34,7 @@ class EvaluateConfig(Model):
         (), description="Globs on the mask's path; it must match one. Empty: all."
     )
     exclude: tuple[str, ...] = Field((), description="Globs; a mask that matches one is left out.")
+    accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()

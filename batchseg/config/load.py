@@ -103,7 +103,7 @@ def _beneath(key: str, old: Any, value: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: item for name, item in old.items() if not (name == "kind" and main in value)}
 
 
-_MAIN_KEY = {"source": "path", "output": "path", "segmentor": "model"}
+_MAIN_KEY = {"source": "path", "output": "path", "segmentor": "model", "truth": "path"}
 
 
 def _nested(setting: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from batchseg.config.base import Gates, Limits, Model, RayConfig
 from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, infer_segmentor
 from batchseg.config.source import Source, infer_source
+from batchseg.config.truth import Accepted, TruthSettings
 
 
 class Output(Model):
@@ -42,6 +43,8 @@ class RunConfig(Model):
         None,
         description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
     )
+    truth: TruthSettings = TruthSettings()
+    accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()

@@ -113,7 +113,7 @@ def open_picture(name: str, data: bytes | memoryview, limits: Limits) -> ImageFi
 
 def raw_mode(picture: ImageFile) -> str:
     """How a PNG, TIFF, BMP or GIF stores its samples, in Pillow's notation; to be asked before loading."""
-    arguments = picture.tile[0][3]
+    arguments = picture.tile[0][3] if picture.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 

@@ -1,15 +1,20 @@
-"""Label files, a ground truth or a mask, to class ids or colours: pixels as they are stored.
+"""Label files, a ground truth or a mask, to the pixels they store; what these mean is `labels.Reading`'s.
 
-An EXIF orientation is not applied (but for TIFF, whose orientation is a tag of the format itself).
+- Ids are palette indices (PNG, TIFF, GIF, BMP), grey of 1 to 16 bits, TIFF of 32 bits, and integer `.npy`.
+- Grey is taken as stored: a TIFF whose white is 0 is not inverted, 2 and 4 bits are not stretched.
+- An EXIF orientation is not applied (but for TIFF, whose orientation is a tag of the format itself).
+- What a label file cannot be is refused: several pages, colours of 16 bits, information in the alpha alone.
 """
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.TiffImagePlugin import TiffImageFile
 
 from batchseg.errors import RowFault
 from batchseg.images.headers import check_size, decoding, open_picture, raw_mode, sniff
@@ -24,41 +29,82 @@ _LOSSY_FORMATS = {"JPEG", "WebP"}
 _LOSSY_TIFF = {"jpeg", "tiff_jpeg", "webp"}
 # Pillow stretches 2-bit and 4-bit grey over 0 .. 255
 _STRETCH = {"L;2": 255 // 3, "L;4": 255 // 15}
+_INVERTED = {"L;I", "L;IR", "L;2I", "L;2IR", "L;4I", "L;4IR", "1;I", "1;IR"}  # Pillow makes white of its 0
+_FAX = {"group3", "group4", "tiff_ccitt"}  # where 0 is white by the compression's own nature
+_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 0b101
 
 
-def decode_labels(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
-    """A ground truth or mask as stored: ids [H, W] of an integer type or bool, or colours uint8 [H, W, 3].
+@dataclass(frozen=True)
+class LabelFile:
+    """The pixels of a label file as they are stored.
 
-    Ids come from palette indices (PNG, TIFF, GIF, BMP), from grey of 1 to 16 bits and TIFF of 32 bits, and
-    from integer `.npy` files. RGB with three equal channels in every pixel is grey and holds ids too.
+    Attributes:
+        values: ids [H, W] of an integer type or bool, or colours uint8 [H, W, 3].
+        palette: uint8 [N, 3], the colours of the ids 0 .. N-1; None where the file has no palette.
+        lossy: the name of a compression that changes pixel values; None where there is none.
+    """
+
+    values: NDArray[Any]
+    palette: NDArray[np.uint8] | None = None
+    lossy: str | None = None
+
+
+def decode_labels(data: bytes | memoryview, limits: Limits) -> LabelFile:
+    """A ground truth or mask as stored.
 
     Raises:
-        RowFault: of the truth, unreadable, whatever the cause, lossy formats among them.
+        RowFault: of the truth, unreadable, whatever the cause.
     """
     try:
         name = sniff(data, limits)
         with decoding(name):
-            return _npy(data, limits) if name == ".npy" else _labels(name, data, limits)
+            return LabelFile(_npy(data, limits)) if name == ".npy" else _labels(name, data, limits)
     except RowFault as fault:
         raise RowFault(TruthStatus.UNREADABLE, f"label file: {fault}") from fault
 
 
-def _labels(name: str, data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
-    if name in _LOSSY_FORMATS:
-        raise _unfit(f"{name} compression changes pixel values, and so invents class ids")
+def _labels(name: str, data: bytes | memoryview, limits: Limits) -> LabelFile:
     picture = open_picture(name, data, limits)
-    if picture.info.get("compression") in _LOSSY_TIFF:
-        raise _unfit("lossy compression changes pixel values, and so invents class ids")
-    return _colours(picture) if picture.mode in ("RGB", "RGBA") else _ids(picture)
+    _refuse_pages(picture)
+    lossy = picture.info.get("compression") in _LOSSY_TIFF or name in _LOSSY_FORMATS
+    compression = name if lossy else None
+    if picture.mode in ("RGB", "RGBA"):
+        return LabelFile(_colours(picture), lossy=compression)
+    values = _ids(picture)
+    if picture.mode not in ("P", "PA"):
+        return LabelFile(values, lossy=compression)
+    palette = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    return LabelFile(values, palette, compression)
+
+
+def _refuse_pages(picture: ImageFile) -> None:
+    """Pages of a label file may be classes, depths or times; overviews and masks of a TIFF are no pages."""
+    pages = getattr(picture, "n_frames", 1)
+    if pages > 1 and isinstance(picture, TiffImageFile):
+        pages = sum(_is_page(picture, index) for index in range(pages))
+        picture.seek(0)
+    if pages > 1:
+        raise _unfit(f"it has {pages} pages, and a ground truth is one; write the classes as ids into it")
+
+
+def _is_page(picture: TiffImageFile, index: int) -> bool:
+    picture.seek(index)
+    return not picture.tag_v2.get(_SUBFILE_TYPE, 0) & _REDUCED_OR_MASK
 
 
 def _ids(picture: ImageFile) -> NDArray[Any]:
-    stretch = _STRETCH.get(raw_mode(picture)[:3], 1)
+    raw = raw_mode(picture)
+    stretch = _STRETCH.get(raw[:3], 1)
     if picture.mode in ("1", "L", "P"):
-        ids_HW: NDArray[Any] = np.array(picture).astype(np.uint8, copy=False)
+        ids_HW: NDArray[Any] = np.array(picture)
+        if raw in _INVERTED and picture.info.get("compression") not in _FAX:
+            ids_HW = ~ids_HW  # of bool and of uint8 alike
+        ids_HW = ids_HW.astype(np.uint8, copy=False)
         return ids_HW if stretch == 1 else ids_HW // np.uint8(stretch)
     if picture.mode in ("LA", "PA"):
-        return np.array(picture.getchannel(0))
+        ids_HW = np.array(picture.getchannel(0))
+        _refuse_bare_alpha(ids_HW[..., np.newaxis], np.array(picture.getchannel("A")))
+        return ids_HW
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         ids_HW = np.array(picture)
         return ids_HW.astype(ids_HW.dtype.newbyteorder("="), copy=False)
@@ -68,10 +114,19 @@ def _ids(picture: ImageFile) -> NDArray[Any]:
 def _colours(picture: ImageFile) -> NDArray[np.uint8]:
     if ";16" in raw_mode(picture):
         raise _unfit("its colours have 16 bits a channel, which are neither class ids nor colours of 8 bits")
-    colours_HWC = np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
-    red_HW = colours_HWC[..., 0]
-    grey = all(np.array_equal(red_HW, colours_HWC[..., channel]) for channel in (1, 2))
-    return red_HW.copy() if grey else colours_HWC
+    if picture.mode != "RGBA":
+        return np.array(picture)
+    pixels_HWC = np.array(picture)
+    _refuse_bare_alpha(pixels_HWC[..., :3], pixels_HWC[..., 3])
+    return np.ascontiguousarray(pixels_HWC[..., :3])
+
+
+def _refuse_bare_alpha(colours_HWC: NDArray[np.uint8], alpha_HW: NDArray[np.uint8]) -> None:
+    if (colours_HWC == colours_HWC[0, 0]).all() and alpha_HW.min() != alpha_HW.max():
+        raise _unfit(
+            "all its pixels have one colour, and only its transparency (alpha) tells them apart; write the "
+            "alpha as the pixel values"
+        )
 
 
 def _npy(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:

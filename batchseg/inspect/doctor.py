@@ -14,9 +14,10 @@ from batchseg.config.doctor import DoctorConfig
 from batchseg.config.source import FolderSource, Source
 from batchseg.errors import RowFault, SourceError
 from batchseg.inspect.findings import Findings, Problem
+from batchseg.inspect.guards import doubts_of_truths
 from batchseg.inspect.image_sizes import Sizes, read_header
 from batchseg.inspect.preflight import check_source, choose_labels
-from batchseg.inspect.truth_sample import TruthSample, sample_truths
+from batchseg.inspect.truth_sample import Sampled, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.registry import open_checkpoint
@@ -49,6 +50,7 @@ class DoctorReport:
         unmatched: None where all of the truth folder need not have an image; it is no problem in itself.
         counts: problems by kind, all of them: the status a run would record, or `source`.
         problems: the first of each kind.
+        warnings: what is likely to be wrong, one sentence each.
     """
 
     source: str
@@ -59,6 +61,7 @@ class DoctorReport:
     unmatched: Unmatched | None
     counts: dict[str, int]
     problems: list[Problem]
+    warnings: list[str]
 
     @property
     def ok(self) -> bool:
@@ -80,18 +83,35 @@ def doctor(config: DoctorConfig) -> DoctorReport:
         except SourceError as exc:
             findings.add("source", config.source.path, str(exc))
         sizes = _read_headers(listing, config.limits, findings)
-        sample = sample_truths(listing, config.truths, label_map, config.limits, findings)
+        sampled = sample_truths(listing, config.truths, label_map, config.truth, config.limits)
+        warnings = _doubts(sampled, config, findings)
         unmatched = _unmatched(config.source, listing)
     return DoctorReport(
         source=config.source.path,
         images=listing.images,
         with_truth=listing.with_truth,
         sizes=sizes,
-        sample=sample if listing.with_truth else None,
+        sample=sampled.sample if listing.with_truth else None,
+        warnings=warnings,
         unmatched=unmatched,
         counts=dict(findings.counts),
         problems=findings.listed,
     )
+
+
+def _doubts(sampled: Sampled, config: DoctorConfig, findings: Findings) -> list[str]:
+    """What a run would record of the sampled truths, and refuse, goes to `findings`; the rest is returned."""
+    for image_id, fault in sampled.faults:
+        findings.add(fault.status.kind, image_id, str(fault))
+    warnings = []
+    for doubt in doubts_of_truths(sampled):
+        if doubt.guard in config.accept:
+            continue
+        if doubt.is_certain:
+            findings.add(doubt.guard, config.source.path, doubt.sentence)
+        else:
+            warnings.append(f"{doubt.sentence} (--accept {doubt.guard})")
+    return warnings
 
 
 def _labels(config: DoctorConfig) -> LabelMap | None:

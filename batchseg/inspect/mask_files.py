@@ -78,7 +78,7 @@ def _try_mask(
     # the run may have had a higher limit than the default, and then so has its mask
     limits = Limits(max_pixels=max(Limits().max_pixels, width * height))
     try:
-        ids_HW = decode_labels((results.root / row["mask"]).read(), limits)
+        ids_HW = decode_labels((results.root / row["mask"]).read(), limits).values
     except FileNotFoundError:
         return "mask_missing", "is not there"
     except OSError as exc:  # a file that may not be read may well be whole

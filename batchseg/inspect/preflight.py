@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import islice
+from collections.abc import Sequence
 
 from batchseg.config.base import Limits
 from batchseg.config.source import FolderSource, ManifestSource
-from batchseg.errors import LabelMapError, RowFault, SourceError
+from batchseg.config.truth import TruthSettings
+from batchseg.errors import LabelMapError, SourceError
+from batchseg.inspect.guards import Doubt, doubts_of_truths, settle
+from batchseg.inspect.truth_sample import Sampled, sample_masks, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
-from batchseg.schema import TruthStatus
+from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import Checkpoint
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.plan import Listing
-from batchseg.stages.score import read_truth
-from batchseg.storage.reader import truth_reader
 
-LOOKED_AT = 8
+LOOKED_AT = 16
 _SEPARATORS = re.compile(r"[\W_]+")
 _MERE_NUMBER = re.compile(r"((label|class|level)?\d+)?")  # such as LABEL_3, which transformers fills in
 
@@ -86,32 +85,25 @@ def _ids_of_names(label_map: LabelMap) -> dict[str, int]:
     }
 
 
-def check_truth(listing: Listing, label_map: LabelMap, limits: Limits) -> None:
-    """Raises LabelMapError where most ground truths hold ids that the label map does not have."""
-    check_ids(listing, "truth", partial(read_truth, truth_reader(), label_map, limits), "ground truths")
+def look_at_truths(
+    listing: Listing, label_map: LabelMap, settings: TruthSettings, limits: Limits, accepted: Sequence[str]
+) -> tuple[Reading, list[Doubt]]:
+    """How the ground truths of a listing are read, and what is doubtful about them.
 
-
-def check_ids(listing: Listing, column: str, read: Callable[[str], object], noun: str) -> None:
-    """Look at a few label files: where most hold ids outside the label map, the label map is wrong, not they.
-
-    Raises LabelMapError with the ids and how many pixels they have.
+    Raises LabelMapError where they cannot mean what a run would take them for.
     """
-    faults, looked_at = [], 0
-    for image_id, uri in islice(_files(listing, column), LOOKED_AT):
-        looked_at += 1
-        try:
-            read(uri)
-        except RowFault as fault:
-            if fault.status is TruthStatus.OUT_OF_RANGE:
-                faults.append((image_id, fault))
-    if 2 * len(faults) > looked_at:
-        image_id, first = faults[0]
-        raise LabelMapError(
-            f"{len(faults)} of the first {looked_at} {noun} do not fit the label map; {image_id}: {first}"
-        ) from first
+    return _conclude(
+        sample_truths(listing, LOOKED_AT, label_map, settings, limits), "ground truths", accepted
+    )
 
 
-def _files(listing: Listing, column: str) -> Iterator[tuple[str, str]]:
-    for table in listing.tables():
-        table = table.filter(table[column].is_valid())
-        yield from zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True)
+def look_at_masks(
+    listing: Listing, label_map: LabelMap, settings: TruthSettings, limits: Limits, accepted: Sequence[str]
+) -> tuple[Reading, list[Doubt]]:
+    """The same for the masks of a listing of masks."""
+    return _conclude(sample_masks(listing, LOOKED_AT, label_map, settings, limits), "masks", accepted)
+
+
+def _conclude(sampled: Sampled, noun: str, accepted: Sequence[str]) -> tuple[Reading, list[Doubt]]:
+    assert sampled.reading is not None  # there is a label map
+    return sampled.reading, settle([*doubts_of_truths(sampled, noun)], accepted)

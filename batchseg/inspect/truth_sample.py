@@ -1,8 +1,7 @@
-"""A sample of the ground truths, spread evenly over the source, held against the label map."""
+"""A sample of the ground truths, spread evenly over the source: how they are read, and what they hold."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,16 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
+from batchseg.config.truth import TruthSettings
 from batchseg.errors import RowFault
-from batchseg.images.label_files import decode_labels
-from batchseg.inspect.findings import Findings
+from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.inspect.image_sizes import read_header
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Decision, Reading
 from batchseg.schema import TruthStatus
 from batchseg.source.plan import Listing
-from batchseg.storage.reader import image_reader, truth_reader
+from batchseg.stages.score import Truth, check_truth_size, read_truth
+from batchseg.storage.reader import Reader, image_reader, truth_reader
 
 MAX_VALUES = 4096  # a photograph among the truths has a million colours, and one more tells nothing
+
+Size = tuple[int, int]
+Fault = tuple[str, RowFault]  # of an image, by its id
 
 
 @dataclass
@@ -32,91 +36,172 @@ class TruthSample:
         classes: pixels by class name; by truth id or #colour where there is no label map.
         ignored: pixels that count nowhere.
         outside: pixels by truth id or #colour that the label map does not have.
+        between: grey pixels that a threshold decided; None without one.
+        read: how the label files are read, in words; None where there is no label map.
     """
 
     files: int = 0
     classes: dict[str, int] = field(default_factory=dict)
     ignored: int = 0
     outside: dict[str, int] = field(default_factory=dict)
+    between: int | None = None
+    read: str | None = None
+
+
+@dataclass
+class Sampled:
+    """What is concluded from some label files of a listing.
+
+    Attributes:
+        reading: how all of them are to be read; None where there is no label map.
+        faults: what a run would record of the files.
+        values: the values of the files that hold ids; None once one holds colours, or too many.
+        sizes: height and width of the image and of its truth, where the two differ.
+    """
+
+    sample: TruthSample
+    reading: Reading | None = None
+    faults: list[Fault] = field(default_factory=list)
+    values: set[int] | None = field(default_factory=set)
+    sizes: list[tuple[Size, Size]] = field(default_factory=list)
 
 
 def sample_truths(
-    listing: Listing, count: int, label_map: LabelMap | None, limits: Limits, findings: Findings
-) -> TruthSample:
-    """Read `count` truths; what a run would record of them goes to `findings`."""
-    images, truths = image_reader(), truth_reader()
-    raw: Counter[int | tuple[int, ...]] = Counter()
-    sample = TruthSample()
-    for image_id, uri, truth in _spread(listing, count):
-        sample.files += 1
+    listing: Listing, count: int, label_map: LabelMap | None, settings: TruthSettings, limits: Limits
+) -> Sampled:
+    """Read `count` ground truths, twice: to decide how they are read, and then to read them so."""
+    return _Sampling(listing, "truth", truth_reader(), limits).sample(count, label_map, settings)
+
+
+def sample_masks(
+    listing: Listing, count: int, label_map: LabelMap, settings: TruthSettings, limits: Limits
+) -> Sampled:
+    """The same with the masks of a listing of masks."""
+    return _Sampling(listing, "uri", image_reader(), limits).sample(count, label_map, settings)
+
+
+@dataclass
+class _Sampling:
+    listing: Listing
+    column: str
+    reader: Reader
+    limits: Limits
+
+    def sample(self, count: int, label_map: LabelMap | None, settings: TruthSettings) -> Sampled:
+        chosen = list(self._spread(count))
+        sampled = Sampled(TruthSample(files=len(chosen)))
+        if label_map is not None:
+            sampled.reading = self._decide(chosen, label_map, settings)
+            sampled.sample.read = sampled.reading.sentence
+            sampled.sample.between = 0 if sampled.reading.threshold is not None else None
+        images = image_reader()
+        for image_id, uri, at in chosen:
+            try:
+                shape = self._look(sampled, at)
+                if self.column == "truth":
+                    _, width, height, _ = read_header(images, uri, self.limits)
+                    _check_size(sampled, shape, (height, width))
+            except RowFault as fault:
+                if isinstance(fault.status, TruthStatus) or self.column == "uri":
+                    sampled.faults.append((image_id, fault))  # what is wrong with the image its header shows
+        return sampled
+
+    def _decide(
+        self, chosen: list[tuple[str, str, str]], label_map: LabelMap, settings: TruthSettings
+    ) -> Reading:
+        decision = Decision(label_map, settings)
+        for _, _, at in chosen if decision.depends_on_files else ():
+            try:
+                decision.look(decode_labels(self.reader.read(at), self.limits).values)
+            except RowFault:
+                continue
+        return decision.reading()
+
+    def _look(self, sampled: Sampled, at: str) -> Size:
+        file = decode_labels(self.reader.read(at), self.limits)
+        _note_values(sampled, file)
+        sample, reading = sampled.sample, sampled.reading
+        if reading is None:
+            for value, pixels in _histogram(file.values):
+                _count(sample.classes, _name(value), pixels)
+            return file.values.shape[0], file.values.shape[1]
         try:
-            values = decode_labels(truths.read(truth), limits)
-            raw.update(_histogram(values))
-            if label_map is not None:
-                label_map.encode(values)
-            _check_size(values, read_header(images, uri, limits))
+            truth = read_truth(self.reader, reading, self.limits, at)
         except RowFault as fault:
-            if isinstance(fault.status, TruthStatus):  # what is wrong with the image its header shows
-                findings.add(fault.status.kind, image_id, str(fault))
-    _sort_out(sample, raw, label_map)
-    return sample
+            if fault.status is TruthStatus.OUT_OF_RANGE:
+                _sort_out(sample, reading, file)
+            raise
+        _count_classes(sample, reading.label_map, truth)
+        return truth.ids_HW.shape[0], truth.ids_HW.shape[1]
+
+    def _spread(self, count: int) -> Iterator[tuple[str, str, str]]:
+        total = self.listing.with_truth if self.column == "truth" else self.listing.images
+        wanted = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
+        seen = 0
+        for table in self.listing.tables():
+            columns = (table[name].to_pylist() for name in ("id", "uri", self.column))
+            for image_id, uri, at in zip(*columns, strict=True):
+                if at is not None:
+                    if seen in wanted:
+                        yield image_id, uri, at
+                    seen += 1
 
 
-def _spread(listing: Listing, count: int) -> Iterator[tuple[str, str, str]]:
-    chosen = set(np.linspace(0, listing.with_truth - 1, min(count, listing.with_truth)).astype(int).tolist())
-    seen = 0
-    for table in listing.tables():
-        columns = (table[name].to_pylist() for name in ("id", "uri", "truth"))
-        for image_id, uri, truth in zip(*columns, strict=True):
-            if truth is not None:
-                if seen in chosen:
-                    yield image_id, uri, truth
-                seen += 1
-
-
-def _histogram(values: NDArray[Any]) -> dict[int | tuple[int, ...], int]:
-    """Pixels by truth id, or by colour."""
-    if values.ndim == 2:
-        found, counts = np.unique(values, return_counts=True)
-        keys: list[Any] = found.tolist()
+def _note_values(sampled: Sampled, file: LabelFile) -> None:
+    if sampled.values is None:
+        return
+    found = np.unique(file.values)
+    if file.values.ndim == 3 or len(sampled.values) + len(found) > MAX_VALUES:
+        sampled.values = None
     else:
-        packed = values.astype(np.int64) @ np.array([2**16, 2**8, 1])
-        found, counts = np.unique(packed, return_counts=True)
-        keys = [(code >> 16, code >> 8 & 255, code & 255) for code in found.tolist()]
-    most = np.argsort(-counts, kind="stable")[:MAX_VALUES]
-    return {keys[index]: int(counts[index]) for index in most}
+        sampled.values |= {int(value) for value in found}
 
 
-def _check_size(values: NDArray[Any], header: tuple[str, int, int, int]) -> None:
-    _, width, height, _ = header
-    truth_height, truth_width = values.shape[:2]
-    # EXIF orientation, which a header alone does not settle, swaps the two
-    if {truth_width, truth_height} != {width, height}:
-        raise RowFault(
-            TruthStatus.MISMATCH,
-            f"the image is {width} x {height} pixels, its truth {truth_width} x {truth_height}",
-        )
+def _check_size(sampled: Sampled, truth_hw: Size, image_hw: Size) -> None:
+    """Raises RowFault. EXIF orientation, which a header alone does not settle, swaps the two sides."""
+    if set(truth_hw) != set(image_hw):
+        sampled.sizes.append((image_hw, truth_hw))
+        check_truth_size(truth_hw, image_hw)
 
 
-def _sort_out(sample: TruthSample, raw: Counter[int | tuple[int, ...]], label_map: LabelMap | None) -> None:
-    classes: Counter[str] = Counter()
-    for value, pixels in sorted(raw.items(), key=lambda item: (isinstance(item[0], tuple), item[0])):
-        name = f"#{bytes(value).hex()}" if isinstance(value, tuple) else str(value)
-        class_id = _class_of(value, label_map) if label_map is not None else None
-        if label_map is None:
-            classes[name] += pixels
-        elif class_id is None:
-            sample.outside[name] = pixels
-        elif class_id == label_map.void:
+def _count_classes(sample: TruthSample, label_map: LabelMap, truth: Truth) -> None:
+    counts = np.bincount(truth.ids_HW.ravel(), minlength=label_map.num_classes + 1)
+    for class_id in np.flatnonzero(counts[:-1]).tolist():
+        _count(sample.classes, label_map.names[class_id], int(counts[class_id]))
+    sample.ignored += int(counts[-1])
+    if truth.between is not None:
+        sample.between = (sample.between or 0) + truth.between
+
+
+def _sort_out(sample: TruthSample, reading: Reading, file: LabelFile) -> None:
+    """Value by value, for a file that holds some which the label map does not have."""
+    for value, pixels in _histogram(file.values):
+        one = np.array([[value]], np.uint8 if isinstance(value, tuple) else np.int64)
+        try:
+            class_id = int(reading.encode(one, file.palette)[0, 0])
+        except RowFault:
+            _count(sample.outside, _name(value), pixels)
+            continue
+        if class_id == reading.label_map.void:
             sample.ignored += pixels
         else:
-            classes[label_map.names[class_id]] += pixels
-    sample.classes = dict(classes)
+            _count(sample.classes, reading.label_map.names[class_id], pixels)
 
 
-def _class_of(value: int | tuple[int, ...], label_map: LabelMap) -> int | None:
-    one = np.array([[value]], np.uint8 if isinstance(value, tuple) else np.int64)
-    try:
-        return int(label_map.encode(one)[0, 0])
-    except RowFault:
-        return None
+def _histogram(values: NDArray[Any]) -> list[tuple[int | tuple[int, ...], int]]:
+    """Pixels by truth id, or by colour; the values in rising order, and of many the most frequent ones."""
+    packed = values if values.ndim == 2 else values.astype(np.int64) @ np.array([2**16, 2**8, 1])
+    found, counts = np.unique(packed, return_counts=True)
+    most = np.sort(np.argsort(-counts, kind="stable")[:MAX_VALUES])
+    keys: list[Any] = found[most].tolist()
+    if values.ndim == 3:
+        keys = [(code >> 16, code >> 8 & 255, code & 255) for code in keys]
+    return list(zip(keys, counts[most].tolist(), strict=True))
+
+
+def _name(value: int | tuple[int, ...]) -> str:
+    return f"#{bytes(value).hex()}" if isinstance(value, tuple) else str(int(value))
+
+
+def _count(counts: dict[str, int], name: str, pixels: int) -> None:
+    counts[name] = counts.get(name, 0) + pixels

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from batchseg.config.base import Model
 from batchseg.config.strict_yaml import load_yaml
 from batchseg.errors import LabelMapError
-from batchseg.labels.label_map import IGNORE_INDEX, LabelMap, default_colours
+from batchseg.labels.label_map import IGNORE_INDEX, Colour, LabelMap, default_colours
 
 BUILT_IN = Path(__file__).parent / "builtin"
 
@@ -73,6 +73,14 @@ def _from_hex(value: Any) -> Any:
     return list(bytes.fromhex(value[1:]))
 
 
+def _one_or_several(value: Any) -> Any:
+    """A list of colours, of one or of several."""
+    if value is None:
+        raise ValueError("is empty: in YAML a # begins a comment, so put the colour in quotes: '#d62728'")
+    several = isinstance(value, list) and any(isinstance(each, str | list) for each in value)
+    return value if several else [value]
+
+
 def _from_name(value: Any) -> Any:
     if not isinstance(value, str | dict):
         raise ValueError("must be a name, in quotes where YAML reads it otherwise, or a mapping with a name")
@@ -85,14 +93,17 @@ def _with_place(prompt: str) -> str:
     return prompt
 
 
+_Colour = Annotated[
+    list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3), BeforeValidator(_from_hex)
+]
+
+
 class _ClassEntry(Model, strict=True):
     name: str = Field(min_length=1)
     synonyms: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    colour: Annotated[
-        list[Annotated[int, Field(ge=0, le=255)]] | None,
-        Field(min_length=3, max_length=3),
-        BeforeValidator(_from_hex),
-    ] = None
+    colour: Annotated[list[_Colour], Field(min_length=1), BeforeValidator(_one_or_several)] = Field(
+        default_factory=list, description="The first is drawn; a truth may hold any of them."
+    )
     truth_ids: list[int] | None = None
 
 
@@ -102,6 +113,7 @@ class _LabelFile(Model, strict=True):
     classes: list[Annotated[_ClassEntry, BeforeValidator(_from_name)]] = Field(min_length=1)
     ignore_index: int = IGNORE_INDEX
     ignored_truth_ids: list[int] = Field(default_factory=list)
+    ignored_colours: list[_Colour] = Field(default_factory=list)
     prompts: list[Annotated[str, AfterValidator(_with_place)]] = Field(default=["{}"], min_length=1)
 
     @model_validator(mode="before")
@@ -113,12 +125,27 @@ class _LabelFile(Model, strict=True):
 
     def label_map(self) -> LabelMap:
         names = tuple(entry.name for entry in self.classes)
+        return LabelMap(names, self._drawn(names), self.ignore_index, self._remap(), self._read_colours())
+
+    def _drawn(self, names: tuple[str, ...]) -> tuple[Colour, ...]:
+        """A class without a colour of its own gets the default one, or the next that no other class has."""
+        own = [_rgb(entry.colour[0]) if entry.colour else None for entry in self.classes]
+        taken = {colour for colour in own if colour}
+        free = iter(default_colours((*names, *names)))
+        spare = (colour for colour in free if colour not in taken)
         defaults = default_colours(names)
-        colours = tuple(
-            (entry.colour[0], entry.colour[1], entry.colour[2]) if entry.colour else default
-            for entry, default in zip(self.classes, defaults, strict=True)
-        )
-        return LabelMap(names, colours, self.ignore_index, self._remap())
+        drawn: list[Colour] = []
+        for colour, default in zip(own, defaults, strict=True):
+            if colour is None:
+                colour = default if default not in taken else next(c for c in spare if c not in defaults)
+            drawn.append(colour)
+        return tuple(drawn)
+
+    def _read_colours(self) -> dict[Colour, int]:
+        pairs = [(_rgb(colour), self.ignore_index) for colour in self.ignored_colours]
+        for position, entry in enumerate(self.classes):
+            pairs += [(_rgb(colour), position) for colour in entry.colour]
+        return _told_apart(pairs, "colour")
 
     def _remap(self) -> dict[int, int] | None:
         if not self.ignored_truth_ids and all(entry.truth_ids is None for entry in self.classes):
@@ -127,12 +154,24 @@ class _LabelFile(Model, strict=True):
         for position, entry in enumerate(self.classes):
             truth_ids = [position] if entry.truth_ids is None else entry.truth_ids
             pairs += [(truth, position) for truth in truth_ids]
-        remap: dict[int, int] = {}
-        for truth, to in pairs:
-            if truth in remap:
-                raise LabelMapError(f"truth id {truth} is given twice")
-            remap[truth] = to
-        return remap
+        return _told_apart(pairs, "truth id")
+
+
+Value = TypeVar("Value", int, Colour)
+
+
+def _told_apart(pairs: list[tuple[Value, int]], noun: str) -> dict[Value, int]:
+    """Raises LabelMapError where one value means two things."""
+    meanings: dict[Value, int] = {}
+    for value, to in pairs:
+        if value in meanings:
+            raise LabelMapError(f"{noun} {value} is given twice")
+        meanings[value] = to
+    return meanings
+
+
+def _rgb(colour: list[int]) -> Colour:
+    return colour[0], colour[1], colour[2]
 
 
 def _problems(error: ValidationError) -> str:

@@ -9,8 +9,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ _LISTED = 5
 _BACKGROUND = {"background", "unlabeled", "unlabelled"}
 
 
+_AS_DRAWN: Mapping[Colour, int] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class LabelMap:
     """The classes of a model or a data set; the id of a class is its position in `names`.
@@ -50,6 +54,8 @@ class LabelMap:
         colours: RGB of each class, no two alike; empty for the default palette.
         ignore_index: the truth id that means "no truth", and the pixel value of void in written masks.
         remap: truth id -> class id or `ignore_index`; None where truth ids are class ids.
+        read_colours: colour in a truth -> class id or `ignore_index`. By default `colours`, if these are
+            given; the default palette is for drawing alone, since no truth is known to have it.
 
     Raises:
         LabelMapError: the parts contradict each other.
@@ -59,8 +65,12 @@ class LabelMap:
     colours: tuple[Colour, ...] = ()
     ignore_index: int = IGNORE_INDEX
     remap: Mapping[int, int] | None = None
+    read_colours: Mapping[Colour, int] = field(default_factory=lambda: _AS_DRAWN)
 
     def __post_init__(self) -> None:
+        if self.read_colours is _AS_DRAWN:
+            named = {colour: index for index, colour in enumerate(self.colours)}
+            object.__setattr__(self, "read_colours", named)
         if not self.colours:
             object.__setattr__(self, "colours", default_colours(self.names))
         for problem in (*_name_problems(self), *_colour_problems(self), *_id_problems(self)):
@@ -96,11 +106,6 @@ class LabelMap:
         return _digest(self.names, self.colours, self.ignore_index, None)
 
     @cached_property
-    def truth_fingerprint(self) -> str:
-        """SHA-256, in hex, of everything here that changes what a ground truth is read as."""
-        return _digest(self.num_classes, self.colours, self.ignore_index, self._remap_list)
-
-    @cached_property
     def single_fingerprint(self) -> str:
         """SHA-256, in hex, of both: what rows bear that were written when masks and scores had one key."""
         return _digest(self.names, self.colours, self.ignore_index, self._remap_list)
@@ -125,8 +130,8 @@ class LabelMap:
             case (_, _), "i" | "u" | "b", _:
                 return self._look_up(raw, self._known_ids)
             case (_, _, 3), "u", 1:
-                return self._look_up(_pack(raw), self._known_colours, as_colours=True)
-        raise _fault(
+                return self._by_colour(raw)
+        raise truth_fault(
             "UNREADABLE",
             f"the ground truth is {raw.dtype} of shape {raw.shape}, neither integer class ids [H, W] "
             "nor uint8 colours [H, W, 3]",
@@ -139,11 +144,14 @@ class LabelMap:
         known = {truth: self.void if to == self.ignore_index else to for truth, to in remap.items()}
         return {self.ignore_index: self.void, **known}
 
-    @property
-    def _known_colours(self) -> dict[int, int]:
-        """Packed colour -> class id."""
-        codes = _pack(np.array(self.colours, np.uint8))
-        return dict(zip(codes.tolist(), range(self.num_classes), strict=True))
+    def _by_colour(self, colours_HWC: NDArray[np.uint8]) -> Ids:
+        if not self.read_colours:
+            raise truth_fault("UNREADABLE", "it is in colour, and the label map names no colours (`colour`)")
+        known = {
+            red << 16 | green << 8 | blue: self.void if to == self.ignore_index else to
+            for (red, green, blue), to in self.read_colours.items()
+        }
+        return self._look_up(_pack(colours_HWC), known, as_colours=True)
 
     def _look_up(self, codes_HW: NDArray[Any], known: dict[int, int], *, as_colours: bool = False) -> Ids:
         lowest, highest = min(0, *known), max(known)
@@ -168,7 +176,7 @@ class LabelMap:
         ]
         more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
         noun = ("colour" if as_colours else "id") + "s"[: len(unknown) != 1]
-        return _fault(
+        return truth_fault(
             "OUT_OF_RANGE",
             f"{noun} {', '.join(shown)}{more} of the ground truth {'is' if len(unknown) == 1 else 'are'} "
             f"not in the label map ({self._known_text(as_colours)})",
@@ -176,7 +184,7 @@ class LabelMap:
 
     def _known_text(self, as_colours: bool) -> str:
         if as_colours:
-            return f"{self.num_classes} colours"
+            return f"{len(self.read_colours)} colours; ignored_colours lists those that count nowhere"
         known = self._known_ids
         classes = _ranges([truth for truth, to in known.items() if to != self.void])
         return f"{classes}; ignored: {_ranges([truth for truth, to in known.items() if to == self.void])}"
@@ -262,7 +270,8 @@ def _ranges(ids: Sequence[int]) -> str:
     return ", ".join(str(start) if start == end else f"{start} to {end}" for start, end in runs)
 
 
-def _fault(status: str, sentence: str) -> RowFault:
+def truth_fault(status: str, sentence: str) -> RowFault:
+    """A RowFault by the name of its `TruthStatus`."""
     from batchseg.schema import TruthStatus  # loads pyarrow, which the command line's start must not
 
     return RowFault(TruthStatus[status], sentence)

@@ -8,12 +8,15 @@ from functools import partial
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.segmentor import SegmentorConfig
 from batchseg.config.source import FolderSource
+from batchseg.config.truth import TruthSettings
 from batchseg.engine.graph import Stages
 from batchseg.engine.placement import Placement
 from batchseg.errors import LabelMapError, OutputError
-from batchseg.inspect.preflight import check_ids, check_source, check_truth
+from batchseg.inspect.guards import Doubt
+from batchseg.inspect.preflight import check_source, look_at_masks, look_at_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import existing_fingerprint, score_fingerprint
 from batchseg.pipeline.workload import Workload
@@ -23,9 +26,8 @@ from batchseg.results.result import RunResult
 from batchseg.source.folder import MASK_SUFFIXES, Folder, stem_rule
 from batchseg.source.plan import Listing, write_listing
 from batchseg.stages.item import as_list
-from batchseg.stages.restore import read_mask, read_masks
+from batchseg.stages.restore import read_masks
 from batchseg.stages.score import score
-from batchseg.storage.reader import image_reader
 
 
 def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunResult:
@@ -37,24 +39,26 @@ def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunRes
     """
     label_map, results = load_label_map(config.labels), Results(config.output)
     mask_labels = label_map if config.mask_ids == "truth" else label_map.of_masks
-    key = Key(existing_fingerprint(mask_labels), score_fingerprint(label_map), has_files=False)
     with results.held() as held:
         if any(not name.startswith("masks-") for name in held.ledger.fingerprints()):
             raise OutputError(f"{config.output} holds the results of `batchseg run`; choose another --output")
         source = _masks(config)
         listing = write_listing(source.tables(), results.work / "listing.arrow", "full")
         check_source(source, listing)
-        check_truth(listing, label_map, config.limits)
-        check_masks(listing, mask_labels, config)
+        looking = (config.truth, config.limits, config.accept)
+        reading, doubts = look_at_truths(listing, label_map, *looking)
+        masks, more = check_masks(listing, mask_labels, config)
+        key = Key(existing_fingerprint(masks), score_fingerprint(reading), has_files=False)
         work = Workload.of(listing, held.ledger, key)
         gone = held.ledger.unlisted(listing.ids())
         work.drop(work.replaced() | gone)
-        stages, hardware = _stages(config, label_map, mask_labels), SegmentorConfig(device="cpu")
+        stages, hardware = _stages(config, reading, masks), SegmentorConfig(device="cpu")
         task = Task(
             config=config,
             model=None,
             key=key,
-            label_map=label_map,
+            reading=reading,
+            doubts=[*doubts, *more],
             listing=listing,
             pruned=int(gone.sum()),
             passes=(Pass(work.not_done(results.work), hardware, stages),),
@@ -62,10 +66,13 @@ def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunRes
         return execute(task, held, on_progress)
 
 
-def check_masks(listing: Listing, mask_labels: LabelMap, config: EvaluateConfig) -> None:
-    """Raises LabelMapError where most masks hold ids that the label map does not have."""
+def check_masks(
+    listing: Listing, mask_labels: LabelMap, config: EvaluateConfig
+) -> tuple[Reading, list[Doubt]]:
+    """How the masks are read. Raises LabelMapError where most hold ids that the label map does not have."""
+    settings = config.truth if config.mask_ids == "truth" else TruthSettings(values=config.truth.values)
     try:
-        check_ids(listing, "uri", partial(read_mask, image_reader(), mask_labels, config.limits), "masks")
+        return look_at_masks(listing, mask_labels, settings, config.limits, config.accept)
     except LabelMapError as exc:
         hint = "; masks that hold the data set's own truth ids need mask_ids: truth (--mask-ids truth)"
         raise LabelMapError(f"{exc}{hint if config.mask_ids == 'class' else ''}") from exc
@@ -73,17 +80,15 @@ def check_masks(listing: Listing, mask_labels: LabelMap, config: EvaluateConfig)
 
 def _masks(config: EvaluateConfig) -> Folder:
     source = FolderSource(
-        path=config.masks, truth=config.truth, include=config.include, exclude=config.exclude
+        path=config.masks, truth=config.truth.path, include=config.include, exclude=config.exclude
     )
     first, second = stem_rule(config.mask_suffix), stem_rule(config.truth_suffix)
     return Folder(source, (config.output,), MASK_SUFFIXES, lambda stem: second(first(stem)))
 
 
-def _stages(
-    config: EvaluateConfig, label_map: LabelMap, mask_labels: LabelMap
-) -> Callable[[Placement], Stages]:
+def _stages(config: EvaluateConfig, reading: Reading, masks: Reading) -> Callable[[Placement], Stages]:
     return lambda placement: Stages(
-        before=partial(as_list, read_masks, mask_labels, config.limits),
+        before=partial(as_list, read_masks, masks, config.limits),
         model=None,
-        after=partial(as_list, score, label_map, config.limits),
+        after=partial(as_list, score, reading, config.limits),
     )

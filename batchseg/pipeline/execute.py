@@ -21,7 +21,9 @@ from batchseg.engine.session import ray_session
 from batchseg.engine.telemetry import Telemetry
 from batchseg.engine.trace import Trace
 from batchseg.errors import BatchsegError
-from batchseg.labels.label_map import LabelMap
+from batchseg.inspect.guards import Doubt, doubts_of_total, settle
+from batchseg.labels.reading import Reading
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.pipeline.timings import timings
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
@@ -54,15 +56,18 @@ class Task:
     """What is to be done, as far as it can be known without Ray.
 
     Attributes:
+        reading: how ground truths are read.
+        doubts: what is likely to be wrong with the source.
         fresh: images, from the first on, that did not fail before; None for all.
     """
 
     config: RunConfig | EvaluateConfig
     model: str | None
     key: Key
-    label_map: LabelMap
+    reading: Reading
     listing: Listing
     passes: Sequence[Pass]
+    doubts: Sequence[Doubt] = ()
     pruned: int = 0
     fresh: int | None = None
 
@@ -90,11 +95,17 @@ class Execution:
         self.results: Results = held.results
         self.run_id = new_run_id(self.results.last_run())
         self.tally = Tally(task.images, task.config.limits.stop_after_failures, task.fresh)
+        self.tally.warnings = {doubt.guard: doubt.sentence for doubt in task.doubts}
         self.commits = Commits(held, self.run_id, self.tally)
         self.placement: Placement | None = None  # of the last pass
         self.facts: dict[str, Any] = {
-            "model": {"name": task.model, "fingerprint": task.key.mask, "classes": task.label_map.names},
+            "model": {
+                "name": task.model,
+                "fingerprint": task.key.mask,
+                "classes": task.reading.label_map.names,
+            },
             "score_fingerprint": task.key.score,
+            "truth_read": task.reading.sentence if task.listing.with_truth else None,
             "placement": None,
         }
 
@@ -106,14 +117,23 @@ class Execution:
                 if each.chosen.images:
                     self._go_through(each, first)
                 first += each.chosen.images
-            total = self.held.finish(self.task.label_map)
+            total = self.held.finish(self.task.reading.label_map)
         except BaseException as exc:
             self._leave(exc)
             raise
+        self._doubt(total)
         facts = {"precision": self.tally.precision, **total_facts(total, self.task.config.gates, self.tally)}
         record = self._record("finished", facts)
         self.results.write_record(record)
         return result_of(record, str(self.results.root), self.tally)
+
+    def _doubt(self, total: ConfusionMatrix) -> None:
+        """Add what only the whole tells to the warnings."""
+        images, pixels = self.results.annotated()
+        doubts = settle(
+            [*doubts_of_total(total, pixels, images, self.task.reading.label_map)], self.task.config.accept
+        )
+        self.tally.warnings |= {doubt.guard: doubt.sentence for doubt in doubts}
 
     def _leave(self, exc: BaseException) -> None:
         """What was finished is committed; the next run goes on from there."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import Checkpoint
 
 
@@ -19,9 +20,9 @@ def mask_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: str
     return _digest([checkpoint.fingerprint, label_map.mask_fingerprint, precision])
 
 
-def score_fingerprint(label_map: LabelMap) -> str:
+def score_fingerprint(reading: Reading) -> str:
     """Of how truths are read."""
-    return _digest([label_map.truth_fingerprint])
+    return _digest([reading.fingerprint])
 
 
 def single_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: str) -> str:
@@ -29,9 +30,9 @@ def single_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: s
     return _digest([checkpoint.fingerprint, label_map.single_fingerprint, precision])
 
 
-def existing_fingerprint(label_map: LabelMap) -> str:
+def existing_fingerprint(reading: Reading) -> str:
     """Of how existing masks are read, in place of a model."""
-    return f"masks-{_digest([label_map.truth_fingerprint])}"
+    return f"masks-{_digest([reading.fingerprint])}"
 
 
 def _digest(facts: Sequence[str]) -> str:

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from batchseg.config.run import RunConfig
 from batchseg.inspect.preflight import choose_labels
 from batchseg.labels.label_map import LabelMap
-from batchseg.pipeline.fingerprints import mask_fingerprint, score_fingerprint, single_fingerprint
-from batchseg.results.ledger import Key
+from batchseg.pipeline.fingerprints import mask_fingerprint, single_fingerprint
 from batchseg.segmentors.base import Checkpoint
 from batchseg.segmentors.registry import open_checkpoint
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """The checkpoint, the label map it is run with, and the keys of both.
+    """The checkpoint, and the label map it is run with.
 
     Attributes:
+        fingerprint: of both, and of every setting that changes a mask.
         renamed: the fingerprint that rows of batchseg 0.1 bear for this model, to that of today.
     """
 
     name: str
     checkpoint: Checkpoint
     label_map: LabelMap
-    key: Key
+    fingerprint: str
     renamed: dict[str, str]
 
     @classmethod
@@ -33,6 +33,6 @@ class OpenedModel:
         checkpoint = open_checkpoint(config.segmentor)
         label_map = choose_labels(config.labels, checkpoint)
         facts = (checkpoint, label_map, config.segmentor.precision)
-        key = Key(mask_fingerprint(*facts), score_fingerprint(label_map))
+        mask = mask_fingerprint(*facts)
         name = getattr(config.segmentor, "model", config.segmentor.kind)
-        return cls(name, checkpoint, label_map, key, {single_fingerprint(*facts): key.mask})
+        return cls(name, checkpoint, label_map, mask, {single_fingerprint(*facts): mask})

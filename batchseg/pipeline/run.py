@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,12 +17,15 @@ from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
 from batchseg.errors import OutputError
 from batchseg.images.decode import Size, whole
-from batchseg.inspect.preflight import check_source, check_truth
+from batchseg.inspect.guards import Doubt
+from batchseg.inspect.preflight import check_source, look_at_truths
+from batchseg.labels.reading import Reading
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
+from batchseg.pipeline.fingerprints import score_fingerprint
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
 from batchseg.results.folder import Held, Results
-from batchseg.results.ledger import Ledger, Rows
+from batchseg.results.ledger import Key, Ledger, Rows
 from batchseg.results.result import RunResult
 from batchseg.segmentors.base import Checkpoint, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
@@ -54,26 +58,27 @@ def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
     """
     model, results = OpenedModel.open(config), Results(config.output.path)
     with results.held(model.renamed) as held:
-        listing = survey(config, model, results.work)
-        refuse_mixture(results, held.ledger, model, config, listing)
-        work = Workload.of(listing, held.ledger, model.key)
+        found = survey(config, model, results.work)
+        refuse_mixture(results, held.ledger, found, config)
+        work = Workload.of(found.listing, held.ledger, found.key)
         if not config.recompute:
             refuse_vanished(results, work)
-        pruned = unlisted(held.ledger, listing) if config.prune else None
-        return execute(_task(config, model, held, work, pruned), held, on_progress)
+        pruned = unlisted(held.ledger, found.listing) if config.prune else None
+        return execute(_task(config, found, held, work, pruned), held, on_progress)
 
 
-def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pruned: Rows | None) -> Task:
+def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: Rows | None) -> Task:
     """Drop what will be replaced, and lay out the rest of the work."""
     replaced = work.replaced()
     work.drop(replaced if pruned is None else replaced | pruned)
     folder, results = held.results.work, held.results.root
-    after = partial(score_and_write, config, model, str(results), held.lock)
+    after = partial(score_and_write, config, found.reading, str(results), held.lock)
     return Task(
         config=config,
-        model=model.name,
-        key=model.key,
-        label_map=model.label_map,
+        model=found.model.name,
+        key=found.key,
+        reading=found.reading,
+        doubts=found.doubts,
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
         fresh=work.fresh,
@@ -81,11 +86,13 @@ def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pru
             Pass(
                 work.to_segment(folder),
                 config.segmentor,
-                partial(segmenting, config, model.checkpoint, after),
+                partial(segmenting, config, found.model.checkpoint, after),
                 profile=config.profile,
             ),
             Pass(
-                work.to_score(folder), SegmentorConfig(device="cpu"), partial(scoring, config, model, results)
+                work.to_score(folder),
+                SegmentorConfig(device="cpu"),
+                partial(scoring, config, found.reading, results),
             ),
         ),
     )
@@ -102,12 +109,12 @@ def segmenting(
     )
 
 
-def scoring(config: RunConfig, model: OpenedModel, results: Location, placement: Placement) -> Stages:
+def scoring(config: RunConfig, reading: Reading, results: Location, placement: Placement) -> Stages:
     """restore | score: the same without a front, for masks that lie there."""
     return Stages(
-        before=partial(as_list, restore, results, model.label_map, config.limits),
+        before=partial(as_list, restore, results, reading.label_map, config.limits),
         model=None,
-        after=partial(as_list, score, model.label_map, config.limits),
+        after=partial(as_list, score, reading, config.limits),
     )
 
 
@@ -144,20 +151,38 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
     ]
 
 
-def score_and_write(config: RunConfig, model: OpenedModel, results: str, lock: Lock | None) -> list[Stage]:
+def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
     """From a label map to counts and files."""
-    root, label_map = locate(results), model.label_map
+    root, label_map = locate(results), reading.label_map
     extra = [write_overlay(root, label_map, config.limits)] if config.output.overlays else []
-    return [score(label_map, config.limits), write_mask(root, label_map, lock), *extra]
+    return [score(reading, config.limits), write_mask(root, label_map, lock), *extra]
 
 
-def survey(config: RunConfig, model: OpenedModel, work: Location) -> Listing:
+@dataclass(frozen=True)
+class Survey:
+    """A source that was listed and looked at.
+
+    Attributes:
+        reading: how its ground truths are read.
+        doubts: what is likely to be wrong with it.
+        key: what a run would compute its masks and scores with.
+    """
+
+    model: OpenedModel
+    listing: Listing
+    reading: Reading
+    doubts: list[Doubt]
+    key: Key
+
+
+def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
     """List the source and find what can be known to be wrong with it. Raises SourceError, LabelMapError."""
     source = open_source(config.source, (config.output.path,))
     listing = write_listing(source.tables(), work / "listing.arrow", config.output.mask_name)
     check_source(source, listing)
-    check_truth(listing, model.label_map, config.limits)
-    return listing
+    looking = (config.truth, config.limits, config.accept)
+    reading, doubts = look_at_truths(listing, model.label_map, *looking)
+    return Survey(model, listing, reading, doubts, Key(model.fingerprint, score_fingerprint(reading)))
 
 
 def dry_run(config: RunConfig) -> dict[str, Any]:
@@ -166,9 +191,10 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     results.refuse_foreign()
     ledger = results.ledger(model.renamed)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
-        listing = survey(config, model, locate(folder))
-        refuse_mixture(results, ledger, model, config, listing)
-        work = Workload.of(listing, ledger, model.key)
+        found = survey(config, model, locate(folder))
+        listing = found.listing
+        refuse_mixture(results, ledger, found, config)
+        work = Workload.of(listing, ledger, found.key)
         pruned = int(unlisted(ledger, listing).sum()) if config.prune else 0
     return {
         "images": {
@@ -180,7 +206,9 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
             "to_score": work.count(SCORE),
             "to_prune": pruned,
         },
-        "model": {"name": model.name, "fingerprint": model.key.mask, "classes": model.label_map.names},
+        "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
+        "truth": {"read": found.reading.sentence} if listing.with_truth else None,
+        "warnings": {doubt.guard: doubt.sentence for doubt in found.doubts},
         "config": config.model_dump(mode="json"),
     }
 
@@ -200,12 +228,11 @@ def unlisted(ledger: Ledger, listing: Listing) -> Rows:
     return ledger.unlisted(listing.ids())
 
 
-def refuse_mixture(
-    results: Results, ledger: Ledger, model: OpenedModel, config: RunConfig, listing: Listing
-) -> None:
+def refuse_mixture(results: Results, ledger: Ledger, found: Survey, config: RunConfig) -> None:
     """Raises OutputError where masks of this model would come to lie beside those of another."""
-    _refuse_mixed_scores(results, ledger, model, config, listing)
-    others = ledger.of_other_models(model.key.mask)
+    listing = found.listing
+    _refuse_mixed_scores(results, ledger, found.key, config, listing)
+    others = ledger.of_other_models(found.key.mask)
     if not others.any():
         return
     if not config.recompute:
@@ -226,9 +253,9 @@ def refuse_mixture(
 
 
 def _refuse_mixed_scores(
-    results: Results, ledger: Ledger, model: OpenedModel, config: RunConfig, listing: Listing
+    results: Results, ledger: Ledger, key: Key, config: RunConfig, listing: Listing
 ) -> None:
-    others = ledger.scored_otherwise(model.key.score)
+    others = ledger.scored_otherwise(key.score)
     if config.prune or not listing.with_truth or not others.any():
         return
     left = int((others & unlisted(ledger, listing)).sum())

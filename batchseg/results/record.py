@@ -76,6 +76,15 @@ class RunRecord(RecordPart):
     precision: str | None = Field(None, description="What the model computed in.")
     metrics: dict[str, float | None] = Field(default_factory=dict, description="Over the whole data set.")
     truth_pixels: int | None = Field(None, description="Pixels with ground truth in the whole data set.")
+    truth_between: int | None = Field(
+        None,
+        description="Pixels of this run's truths that truth.threshold decided, neither black nor white. "
+        "Null without a threshold.",
+    )
+    warnings: dict[str, str] = Field(
+        default_factory=dict, description="What is likely to be wrong: by guard, one sentence."
+    )
+    truth_read: str | None = Field(None, description="How ground truths are read, in words.")
     gates: tuple[str, ...] = Field((), description="One sentence for each gate that failed.")
     exit_code: int | None = Field(None, description="Of a run that finished.")
     error: str | None = Field(None, description="Why it did not finish.")
@@ -95,6 +104,8 @@ def run_record(
         "versions": package_versions(),
         "machine": {"host": platform.node(), "python": platform.python_version(), "cpus": os.cpu_count()},
         "computed": dict(sorted(tally.statuses.items())),
+        "truth_between": tally.between,
+        "warnings": tally.warnings,
         **facts,
     }
     return RunRecord.model_validate(known).model_dump(mode="json")

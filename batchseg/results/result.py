@@ -28,6 +28,7 @@ class RunResult:
         worst: (mean IoU, id) of the images of this run with the lowest mean IoU, ascending.
         faults: by status, the id and the error of the first image of this run that has it.
         gates: one sentence for each gate that failed.
+        warnings: what is likely to be wrong with the figures: by guard, one sentence.
         exit_code: 0 finished, 3 too many images failed, 4 a quality gate failed.
     """
 
@@ -46,6 +47,7 @@ class RunResult:
     images_per_s: float | None
     exit_code: int
     gates: list[str]
+    warnings: dict[str, str]
     record: dict[str, Any] = field(repr=False)
 
     @property
@@ -94,6 +96,7 @@ def result_of(record: dict[str, Any], output: str, tally: Tally) -> RunResult:
         images_per_s=record["timings"]["images_per_s"],
         exit_code=record["exit_code"],
         gates=record["gates"],
+        warnings=record["warnings"],
         record=record,
     )
 

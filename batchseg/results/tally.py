@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchseg.errors import BatchsegError
 from batchseg.schema import TRUTH_FAULTS, Status, TruthStatus
@@ -50,6 +51,8 @@ class Tally:
         fresh: rows of the plan, from its first on, that are counted for it: not what failed before.
         segmented: images that went through the model.
         scored: images whose mask lay there already.
+        warnings: what is likely to be wrong, one sentence by the name of each guard.
+        between: pixels of truths that a threshold decided although they are neither black nor white.
         outcomes: what became of images, with the cause of a failure; two of them at most are kept.
     """
 
@@ -68,6 +71,8 @@ class Tally:
     outcomes: set[str] = field(default_factory=set)
     judged: int = 0
     marks: list[Stretch] = field(default_factory=list)
+    warnings: dict[str, str] = field(default_factory=dict)
+    between: int | None = None
 
     @property
     def done(self) -> int:
@@ -93,6 +98,8 @@ class Tally:
             self.seconds.update(seconds)
             self.segmented += "segment" in seconds
         self._mark()
+        if (between := pc.sum(rows["_between"]).as_py()) is not None:
+            self.between = (self.between or 0) + between
         known = rows["_precision"].drop_null()
         if self.precision is None and len(known):
             self.precision = known[0].as_py()

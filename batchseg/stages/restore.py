@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
-from batchseg.images.label_files import decode_labels
 from batchseg.labels.label_map import Ids, LabelMap
+from batchseg.labels.reading import Reading, as_written
 from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Prediction
 from batchseg.stages.item import Item, Stage, for_each
+from batchseg.stages.score import read_truth
 from batchseg.storage.location import Location
 from batchseg.storage.reader import Reader, image_reader
 
 
 def restore(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
     """Read the mask of every item, a path below the results folder, in place of segmenting its image."""
-    reader, own = image_reader(), label_map.of_masks
+    reader, own = image_reader(), as_written(label_map)
 
     def work(item: Item) -> None:
         assert item.kept is not None
@@ -39,13 +40,13 @@ def restore(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
     return for_each("restore", work)
 
 
-def read_masks(label_map: LabelMap, limits: Limits) -> Stage:
+def read_masks(reading: Reading, limits: Limits) -> Stage:
     """Read the masks of a source of masks: there the mask plays the part of the image."""
     reader = image_reader()
 
     def work(item: Item) -> None:
         try:
-            labels_HW = read_mask(reader, label_map, limits, item.row["uri"])
+            labels_HW = read_mask(reader, reading, limits, item.row["uri"])
         except RowFault as fault:  # no fault of its truth
             status = Status.UNREADABLE if isinstance(fault.status, TruthStatus) else fault.status
             raise RowFault(status, str(fault)) from fault
@@ -55,6 +56,6 @@ def read_masks(label_map: LabelMap, limits: Limits) -> Stage:
     return for_each("restore", work)
 
 
-def read_mask(reader: Reader, label_map: LabelMap, limits: Limits, uri: str) -> Ids:
+def read_mask(reader: Reader, reading: Reading, limits: Limits, uri: str) -> Ids:
     """Class ids [H, W] of an existing mask. Raises RowFault."""
-    return label_map.encode(decode_labels(reader.read(uri), limits))
+    return read_truth(reader, reading, limits, uri).ids_HW

@@ -2,53 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
 from batchseg.images.label_files import decode_labels
-from batchseg.labels.label_map import LabelMap
+from batchseg.labels.label_map import Ids
+from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import TruthStatus
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.storage.reader import Reader, truth_reader
 
-Labels = NDArray[np.unsignedinteger[Any]]
 
-
-def score(label_map: LabelMap, limits: Limits) -> Stage:
+def score(reading: Reading, limits: Limits) -> Stage:
     """Count every image's pixels by true and predicted class; a fault of the truth leaves the truth out."""
-    reader = truth_reader()
+    reader, label_map = truth_reader(), reading.label_map
 
     def work(item: Item) -> None:
         assert item.prediction is not None
         labels_HW = item.prediction.labels_HW
-        truth_HW: Labels | None = None
+        truth: Truth | None = None
         try:
             if item.row["truth"] is not None:
-                truth_HW = read_truth(reader, label_map, limits, item.row["truth"])
-                check_truth_size(truth_HW, labels_HW.shape)
+                truth = read_truth(reader, reading, limits, item.row["truth"])
+                check_truth_size(truth.ids_HW.shape, labels_HW.shape, item.orientation)
         except RowFault as fault:
-            item.truth_fault, truth_HW = fault, None
-        item.has_truth = truth_HW is not None
-        item.matrix = ConfusionMatrix.from_maps(labels_HW, truth_HW, label_map.num_classes)
+            item.truth_fault, truth = fault, None
+        item.has_truth, item.between = truth is not None, truth.between if truth else None
+        item.matrix = ConfusionMatrix.from_maps(
+            labels_HW, truth.ids_HW if truth else None, label_map.num_classes
+        )
 
     return for_each("score", work)
 
 
-def read_truth(reader: Reader, label_map: LabelMap, limits: Limits, uri: str) -> Labels:
-    """Class ids [H, W] of a ground truth. Raises RowFault."""
-    return label_map.encode(decode_labels(reader.read(uri), limits))
+@dataclass(frozen=True)
+class Truth:
+    """Class ids [H, W] of a ground truth, and how many pixels a threshold decided that are grey rather."""
+
+    ids_HW: Ids
+    between: int | None = None
 
 
-def check_truth_size(truth_HW: Labels, image_hw: tuple[int, ...]) -> None:
-    """Raises RowFault."""
-    if truth_HW.shape != image_hw:
-        (truth_h, truth_w), (height, width) = truth_HW.shape, image_hw
-        raise RowFault(
-            TruthStatus.MISMATCH,
-            f"the image is {width} x {height} pixels, its truth {truth_w} x {truth_h}",
+def read_truth(reader: Reader, reading: Reading, limits: Limits, uri: str) -> Truth:
+    """Read one ground truth, or any other label file. Raises RowFault."""
+    file = decode_labels(reader.read(uri), limits)
+    if reading.threshold is None:
+        if file.lossy is not None:
+            raise RowFault(
+                TruthStatus.UNREADABLE,
+                f"label file: {file.lossy} compression changes pixel values, and so invents class ids; for "
+                "masks of two classes say truth.threshold: 128, else save it as PNG without loss",
+            )
+        return Truth(reading.encode(file.values, file.palette))
+    return Truth(reading.encode(file.values, file.palette), reading.between(file.values, file.palette))
+
+
+def check_truth_size(truth_hw: tuple[int, ...], image_hw: tuple[int, ...], orientation: int = 1) -> None:
+    """Raises RowFault, which tells of the image's EXIF orientation where that may be the cause."""
+    if truth_hw == image_hw:
+        return
+    (truth_h, truth_w), (height, width) = truth_hw, image_hw
+    sentence = f"the image is {width} x {height} pixels, its truth {truth_w} x {truth_h}"
+    if orientation != 1 or truth_hw == image_hw[::-1]:
+        turned = f"is {orientation}" if orientation != 1 else "may turn it"
+        sentence += (
+            f"; its EXIF orientation {turned}: if truths were drawn on the pixels as they are stored, say "
+            "source.orientation: stored"
         )
+    raise RowFault(TruthStatus.MISMATCH, sentence)

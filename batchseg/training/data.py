@@ -18,7 +18,7 @@ from batchseg.config.base import Limits
 from batchseg.config.train import Augmentation
 from batchseg.errors import RowFault
 from batchseg.images.decode import decode_image
-from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import ModelInput, Preparer
 from batchseg.stages.score import check_truth_size, read_truth
 from batchseg.storage.reader import image_reader, truth_reader
@@ -46,8 +46,8 @@ class Sample:
 class Samples:
     """Reads and prepares one image after another, just as `batchseg run` does."""
 
-    def __init__(self, rows: pa.Table, preparer: Preparer, label_map: LabelMap, limits: Limits) -> None:
-        self.rows, self.preparer, self.label_map, self.limits = rows, preparer, label_map, limits
+    def __init__(self, rows: pa.Table, preparer: Preparer, reading: Reading, limits: Limits) -> None:
+        self.rows, self.preparer, self.reading, self.limits = rows, preparer, reading, limits
         self.images, self.truths = image_reader(), truth_reader()
 
     def __len__(self) -> int:
@@ -57,8 +57,8 @@ class Samples:
         row = {name: self.rows[name][index].as_py() for name in ("id", "uri", "truth")}
         try:
             image_HWC = decode_image(self.images.read(row["uri"]), self.limits)
-            truth_HW = read_truth(self.truths, self.label_map, self.limits, row["truth"])
-            check_truth_size(truth_HW, image_HWC.shape[:2])
+            truth_HW = read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
+            check_truth_size(truth_HW.shape, image_HWC.shape[:2])
             return Sample(self.preparer(image_HWC), truth_HW)
         except RowFault as fault:
             return Fault(row["id"], fault.status.kind, str(fault))
@@ -96,7 +96,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor] | Fault]):
 
     def __init__(self, samples: Samples, augmentation: Augmentation, crop: int) -> None:
         self.samples = samples
-        self.augment = Augment(augmentation, crop, samples.label_map.void)
+        self.augment = Augment(augmentation, crop, samples.reading.label_map.void)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -18,7 +18,7 @@ import torch
 from batchseg.config.train import TrainConfig
 from batchseg.engine.nodes import Nodes, anywhere_but, usable_nodes
 from batchseg.errors import BatchsegError, ConfigError, ModelError
-from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.training.job import TrainingJob
@@ -50,7 +50,7 @@ class Fitted:
 def fit(
     config: TrainConfig,
     start: HuggingFaceCheckpoint,
-    label_map: LabelMap,
+    reading: Reading,
     rows: Rows,
     *,
     state: Path,
@@ -72,7 +72,7 @@ def fit(
         job = TrainingJob(
             config=config,
             start=start,
-            label_map=label_map,
+            reading=reading,
             train=rows.train,
             validation=rows.validation,
             crop=config.crop or _input_size(start),

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from batchseg.config.train import TrainConfig
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 
 
@@ -23,7 +24,7 @@ class TrainingJob:
 
     config: TrainConfig
     start: HuggingFaceCheckpoint
-    label_map: LabelMap
+    reading: Reading
     train: pa.Table
     validation: pa.Table
     crop: int
@@ -31,6 +32,11 @@ class TrainingJob:
     precision: str
     threads: int
     events: Any
+
+    @property
+    def label_map(self) -> LabelMap:
+        """The classes that are learnt."""
+        return self.reading.label_map
 
 
 @dataclass

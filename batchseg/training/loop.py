@@ -59,7 +59,7 @@ class Learner:
             add_lora(self.network, self.config.model.lora_rank)
         self.network.to(memory_format=torch.channels_last)
         self.state = State()
-        samples = Samples(job.train, job.start.preparer(), job.label_map, self.config.limits)
+        samples = Samples(job.train, job.start.preparer(), job.reading, self.config.limits)
         batches = self._batches(len(samples))
         self.steps = batches.last
         self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)
@@ -75,7 +75,7 @@ class Learner:
         )
         mine = job.validation.take(np.arange(self.rank, len(job.validation), self.world))
         self.validation_loader: Any = DataLoader(
-            ValidationSet(Samples(mine, job.start.preparer(), job.label_map, self.config.limits)),
+            ValidationSet(Samples(mine, job.start.preparer(), job.reading, self.config.limits)),
             batch_size=None,
             **_loading(job),
         )

@@ -23,8 +23,9 @@ from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.engine.session import ray_session
 from batchseg.errors import ConfigError, ModelError, OutputError
-from batchseg.inspect.preflight import check_source, check_truth, choose_labels
+from batchseg.inspect.preflight import check_source, choose_labels, look_at_truths
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
 from batchseg.results.record import package_versions
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.head import alike
@@ -94,11 +95,10 @@ def train(config: TrainConfig, on_news: OnNews = lambda news: None) -> TrainResu
             return _result(root, earlier)
         source = open_source(config.source, (config.output,))  # first: nothing is written among the images
         start = _start(config, root, anew=earlier is None)
-        label_map = _labels(config, start)
-        rows = _rows(config, source, label_map)
+        rows, reading = _rows(config, source, _labels(config, start))
         _write_record(root, {"status": "started", "config": config.model_dump(mode="json")})
         with ray_session(config.ray.address):
-            fitted = fit(config, start, label_map, rows, state=root / STATE, on_news=on_news)
+            fitted = fit(config, start, reading, rows, state=root / STATE, on_news=on_news)
         return _finish(config, root, start, rows, fitted)
 
 
@@ -162,13 +162,14 @@ def _labels(config: TrainConfig, start: HuggingFaceCheckpoint) -> LabelMap:
     return label_map
 
 
-def _rows(config: TrainConfig, source: Folder | Manifest, label_map: LabelMap) -> Rows:
+def _rows(config: TrainConfig, source: Folder | Manifest, label_map: LabelMap) -> tuple[Rows, Reading]:
     """The images to learn from and to judge by. Raises SourceError, LabelMapError."""
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = write_listing(source.tables(), locate(folder) / "listing.arrow", "full")
         check_source(source, listing)
-        check_truth(listing, label_map, config.limits)
-        return split_rows(config, listing)
+        settings = (config.truth, config.limits, config.accept)
+        reading, _ = look_at_truths(listing, label_map, *settings)
+        return split_rows(config, listing), reading
 
 
 def _finish(

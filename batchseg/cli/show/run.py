@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -26,6 +27,7 @@ class Progress:
     def __init__(self, hidden: bool = False, doing: str = "segmenting") -> None:
         self.hidden, self.doing = hidden, doing
         self.logged: float | None = None
+        self.warned: set[str] = set()
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -49,8 +51,16 @@ class Progress:
             rate=rate,
             failed=failed,
         )
+        if not self.hidden:
+            self.warn(tally.warnings)
         if self.bar.disable and not self.hidden:
             self._log(tally, rate, failed)
+
+    def warn(self, warnings: dict[str, str]) -> None:
+        """Each as soon as it is known, for a run may take the night."""
+        for guard in warnings.keys() - self.warned:
+            self.warned.add(guard)
+            click.echo(warning(guard, warnings[guard]), err=True)
 
     def _log(self, tally: Tally, rate: str, failed: str) -> None:
         if self.logged is None:
@@ -62,6 +72,11 @@ class Progress:
         else:
             return
         self.logged = monotonic()
+
+
+def warning(guard: str, sentence: str) -> str:
+    """A guard's sentence for a person, and how to pass over it."""
+    return f"warning: {printable(sentence)} (--accept {guard} says that this is meant)"
 
 
 def print_result(result: RunResult) -> None:
@@ -78,8 +93,8 @@ def print_result(result: RunResult) -> None:
         table.add_row("profile", escape(printable(result.record["profile"])))
     for status, fault in sorted(result.faults.items()):
         table.add_row("failed", f"{result.statuses[status]} {status}, first {escape(printable(fault))}")
-    if pruned := result.record["images"]["pruned"]:
-        table.add_row("pruned", f"{pruned} that the source does not list")
+    for name, text in what_else(result.record):
+        table.add_row(name, text)
     for name, value in result.metrics.items():
         if value is not None:
             table.add_row(name, f"{value:.4f}")
@@ -87,6 +102,14 @@ def print_result(result: RunResult) -> None:
         table.add_row("worst (mean IoU)" if index == 0 else "", f"{score:.4f}  {escape(printable(name))}")
     table.add_row("results", escape(printable(result.output)))
     console.print(table)
+
+
+def what_else(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is worth a line only where it happened."""
+    if record["truth_between"]:
+        yield "truth", f"{record['truth_between']:,} grey pixels, neither black nor white, were thresholded"
+    if pruned := record["images"]["pruned"]:
+        yield "pruned", f"{pruned} that the source does not list"
 
 
 def what_was_done(result: RunResult) -> Iterator[str]:

@@ -21,6 +21,7 @@ from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.train import TrainConfig
 from batchseg.errors import BatchsegError, LabelMapError, ModelError
 from batchseg.labels.label_file import load_label_map
+from batchseg.labels.reading import Reading
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.head import alike
@@ -192,7 +193,7 @@ def test_words_of_the_label_map_change_no_mask_file(tmp_path: Path) -> None:
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump({"classes": CLASSES}))
     wordy, plain = (load_label_map(str(tmp_path / f"{name}.yaml")) for name in ("wordy", "plain"))
     assert wordy.mask_fingerprint == plain.mask_fingerprint
-    assert wordy.truth_fingerprint == plain.truth_fingerprint
+    assert Reading(wordy).fingerprint == Reading(plain).fingerprint
 
 
 def test_the_export_keeps_the_whole_language_model(language: Path, tmp_path: Path) -> None:

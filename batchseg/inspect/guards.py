@@ -1,0 +1,145 @@
+"""Guards against plausible nonsense: figures that can be computed, and mean something else than they seem to.
+
+What is certain is refused before anything costs time; what is likely is said, and stands in the record.
+`--accept NAME` passes over one of them; the names are `config.truth.GUARDS`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batchseg.errors import LabelMapError
+from batchseg.inspect.truth_sample import Sampled
+from batchseg.labels.label_map import LabelMap
+from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.schema import TruthStatus
+
+MANY_IGNORED = 0.1  # of the pixels with a truth file, from which on a class without any is suspicious
+MOST_IGNORED = 0.5
+FEW_FILES = 3  # of fewer truths that cannot be used nothing is concluded, but of ids outside the label map
+FEW_IMAGES = 3
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What a guard has to say.
+
+    Attributes:
+        guard: its name.
+        is_certain: whether a run is refused for it.
+    """
+
+    guard: str
+    sentence: str
+    is_certain: bool = False
+
+
+def settle(doubts: Sequence[Doubt], accepted: Sequence[str]) -> list[Doubt]:
+    """Leave out what is accepted. Raises LabelMapError for what is certain."""
+    left = [doubt for doubt in doubts if doubt.guard not in accepted]
+    for doubt in left:
+        if doubt.is_certain:
+            raise LabelMapError(f"{doubt.sentence} (--accept {doubt.guard} goes on all the same)")
+    return left
+
+
+def doubts_of_truths(sampled: Sampled, noun: str = "ground truths") -> Iterator[Doubt]:
+    """What a sample of label files tells before a run."""
+    reading, sample = sampled.reading, sampled.sample
+    if reading is None:
+        return
+    yield from _failing(sampled, noun)
+    binary = _binary(sampled, reading.label_map, noun)
+    yield from binary
+    pixels = sample.ignored + sum(sample.classes.values())
+    if pixels and sample.ignored > MOST_IGNORED * pixels and not binary:
+        yield _ignored(sample.ignored, pixels, f"sampled {noun}")
+
+
+def _ignored(part: int, whole: int, noun: str) -> Doubt:
+    return Doubt("ignored_truth", f"{_share(part, whole)} of the {noun} is ignored; {_WHY}")
+
+
+_WHY = "is the label map the one that they were made with, and are its truth_ids or colours complete?"
+
+
+def _failing(sampled: Sampled, noun: str) -> Iterator[Doubt]:
+    """Truths that are not there yet may come another night."""
+    faults = [(name, fault) for name, fault in sampled.faults if fault.status is not TruthStatus.MISSING]
+    outside = [fault for _, fault in faults if fault.status is TruthStatus.OUT_OF_RANGE]
+    files = sampled.sample.files
+    if 2 * len(faults) <= files or (len(faults) < FEW_FILES and 2 * len(outside) <= files):
+        return
+    kind = Counter(fault.status for _, fault in faults).most_common(1)[0][0]
+    image_id, first = next((name, fault) for name, fault in faults if fault.status is kind)
+    factor = _factor(sampled)
+    scaled = f"; each is {factor} times as large as its image, so resize them (nearest)" if factor else ""
+    what = "do not fit the label map" if kind is TruthStatus.OUT_OF_RANGE else "cannot be used"
+    yield Doubt(
+        "failing_truth", f"{len(faults)} of {files} sampled {noun} {what}; {image_id}: {first}{scaled}", True
+    )
+
+
+def _factor(sampled: Sampled) -> str | None:
+    """By what all the sizes differ, where that is one number."""
+    ratios = [side[1] / side[0] for sizes in sampled.sizes for side in zip(*sizes, strict=True)]
+    if not ratios or max(ratios) > 1.02 * min(ratios):  # sides are whole pixels
+        return None
+    return f"{np.median(ratios):.3g}"
+
+
+def _binary(sampled: Sampled, label_map: LabelMap, noun: str) -> list[Doubt]:
+    ignored, second = label_map.ignore_index, label_map.names[-1]
+    told = ignored in (label_map.remap or {})  # who lists it means it
+    if label_map.num_classes != 2 or told or sampled.values is None or sampled.values != {0, ignored}:
+        return []
+    return [
+        Doubt(
+            "binary_truth",
+            f"the {noun} hold 0 and {ignored} alone, and {ignored} is ignored, so {second!r} would never be "
+            f"judged; give {second!r} `truth_ids: [{ignored}]` in a label map of your own (--labels FILE)"
+            + (", and say --mask-ids truth (mask_ids: truth)" if noun == "masks" else ""),
+            True,
+        )
+    ]
+
+
+def doubts_of_total(
+    total: ConfusionMatrix, annotated_pixels: int, images: int, label_map: LabelMap
+) -> Iterator[Doubt]:
+    """What the sum over all images tells after a run.
+
+    Args:
+        annotated_pixels: of the images with a ground truth that was read, ignored ones included.
+        images: that have a mask.
+    """
+    ignored = annotated_pixels - total.truth_pixels
+    if ignored > MOST_IGNORED * annotated_pixels:
+        yield _ignored(ignored, annotated_pixels, "ground truth")
+    if ignored > MANY_IGNORED * annotated_pixels:
+        support = total.class_sums.support
+        absent = [label_map.names[index] for index in np.flatnonzero(support == 0).tolist()]
+        if absent:
+            more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+            yield Doubt(
+                "absent_class",
+                f"no pixel of the ground truth is {', '.join(map(repr, absent[:_NAMED]))}{more}, while "
+                f"{_share(ignored, annotated_pixels)} of it is ignored; {_WHY}",
+            )
+    predicted = np.flatnonzero(total.counts[:, :-1].sum(axis=0))
+    meant = np.array_equal(np.flatnonzero(total.class_sums.support), predicted)
+    if label_map.num_classes > 1 and images >= FEW_IMAGES and len(predicted) == 1 and not meant:
+        yield Doubt(
+            "one_class",
+            f"every pixel of all {images:,} images is predicted as {label_map.names[predicted[0]]!r}; are "
+            "these images what the model was trained on, and is its checkpoint whole?",
+        )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}"

@@ -1,0 +1,233 @@
+"""How the label files of a source are read: as ids, as colours, or by a threshold. Decided once for all.
+
+A file alone does not tell: a tile that is all white may hold the id 255 or the colour of a class, and the
+indices of a palette may be ids or not. So the decision is made for the source, from a sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchseg.errors import LabelMapError, RowFault
+from batchseg.labels.label_map import Ids, LabelMap, truth_fault
+
+if TYPE_CHECKING:
+    from batchseg.config.truth import TruthSettings
+
+Meaning = Literal["ids", "colours"]
+
+NEARLY = 32  # levels from black or from white within which lossy compression leaves a mask of two values
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How label files become class ids.
+
+    Attributes:
+        rgb: what RGB files hold; None where the sample had none, and the label map's colours leave it open.
+        palette: what the indices of palettes mean: ids, or the colours they stand for; None: ids, and a
+            file is refused where a palette has the label map's colours at other ids.
+        grey: what grey files hold.
+        threshold: grey levels from here on are class 1, those below class 0.
+    """
+
+    label_map: LabelMap
+    rgb: Meaning | None = "ids"
+    palette: Meaning | None = "ids"
+    grey: Meaning = "ids"
+    threshold: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and self.label_map.num_classes != 2:
+            raise LabelMapError(
+                f"truth.threshold makes two classes, and the label map has {self.label_map.num_classes}"
+            )
+        if "colours" in (self.rgb, self.palette, self.grey) and not self.label_map.read_colours:
+            raise LabelMapError("truth.values: colours needs a label map that names the colours (`colour`)")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of everything that changes the class of a pixel."""
+        labels = self.label_map
+        facts: list[Any] = [labels.num_classes, labels.ignore_index]
+        facts += [None if labels.remap is None else sorted(labels.remap.items())]
+        facts += [self.rgb, self.palette, self.grey, self.threshold]
+        if "colours" in (self.rgb, self.palette, self.grey):
+            facts.append(sorted(labels.read_colours.items()))
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    @property
+    def sentence(self) -> str:
+        """What is done, for a person."""
+        if self.threshold is not None:
+            return f"grey levels from {self.threshold} on are {self.label_map.names[1]!r}"
+        read = {"RGB": self.rgb, "palettes": self.palette, "grey": self.grey}
+        by_colour = [name for name, meaning in read.items() if meaning == "colours"]
+        return f"{' and '.join(by_colour)} by colour" if by_colour else "as ids"
+
+    def encode(self, values: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> Ids:
+        """Class ids [H, W], and the label map's `void` where there is no truth.
+
+        Args:
+            values: ids [H, W] of an integer type or bool, or colours uint8 [H, W, 3].
+            palette: uint8 [N, 3], the colours of the ids, where `values` are indices of a palette.
+
+        Raises:
+            RowFault: the file is not what it is read as (unreadable), or holds what is not in the label map
+                (out_of_range).
+        """
+        if self.threshold is not None:
+            return (_grey(values, palette) >= self.threshold).astype(self.label_map.dtype)
+        if values.ndim == 3:
+            return self._colours(values)
+        if palette is not None:
+            return self._indices(values, palette)
+        return self.label_map.encode(_repeated(values) if self.grey == "colours" else values)
+
+    def between(self, values: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> int:
+        """Pixels that are neither nearly black nor nearly white, and which a threshold decides still."""
+        grey_HW = _grey(values, palette)
+        return int(np.count_nonzero((grey_HW > NEARLY) & (grey_HW < 255 - NEARLY)))
+
+    def _colours(self, colours_HWC: NDArray[np.uint8]) -> Ids:
+        if self.rgb == "colours":
+            return self.label_map.encode(colours_HWC)
+        if self.rgb is None:
+            raise truth_fault(
+                "UNREADABLE",
+                "it is an RGB file, while those that were looked at are not: say whether these hold ids or "
+                "the label map's colours (truth.values: ids, or colours)",
+            )
+        if not is_grey(colours_HWC):
+            raise truth_fault(
+                "UNREADABLE",
+                "it is in colour, and "
+                + (
+                    "the RGB files of this source are read as ids (truth.values: colours: by colour)"
+                    if self.label_map.read_colours
+                    else "the label map names no colours; name them (`colour`), or save ids as grey PNG"
+                ),
+            )
+        return self.label_map.encode(np.ascontiguousarray(colours_HWC[..., 0]))
+
+    def _indices(self, ids_HW: NDArray[Any], palette: NDArray[np.uint8]) -> Ids:
+        if self.palette == "colours":
+            used = np.flatnonzero(np.bincount(ids_HW.ravel(), minlength=1))
+            if used[-1] >= len(palette):
+                raise truth_fault("UNREADABLE", f"its palette has no colour for index {used[-1]}")
+            table = np.zeros(len(palette), self.label_map.dtype)
+            try:
+                table[used] = self.label_map.encode(palette[used][np.newaxis])[0]
+            except RowFault:
+                return self.label_map.encode(palette[ids_HW])  # whose sentence counts the pixels
+            encoded_HW: Ids = table[ids_HW]
+            return encoded_HW
+        if self.palette is None and (sentence := contradiction(self.label_map, ids_HW, palette)):
+            raise truth_fault("UNREADABLE", sentence)
+        return self.label_map.encode(ids_HW)
+
+
+class Decision:
+    """Finds out, from some label files, how all of a source are to be read."""
+
+    def __init__(self, label_map: LabelMap, settings: TruthSettings) -> None:
+        self.label_map, self.settings = label_map, settings
+        self.in_colour = self.grey_rgb = self.fitting = 0
+
+    @property
+    def depends_on_files(self) -> bool:
+        """Whether any file need be looked at."""
+        settled = self.settings.values is not None or self.settings.threshold is not None
+        return not settled and bool(self.label_map.read_colours)
+
+    def look(self, values: NDArray[Any]) -> None:
+        """Take one file's `values` into account, as for `Reading.encode`."""
+        if values.ndim == 3 and is_grey(values):
+            self.grey_rgb += 1
+            self.fitting += self._fits(np.unique(values[..., 0]))
+        elif values.ndim == 3:
+            self.in_colour += 1
+
+    def reading(self) -> Reading:
+        """Raises LabelMapError where the label map cannot be read so."""
+        chosen, threshold = self.settings.values, self.settings.threshold
+        if threshold is not None:
+            return Reading(self.label_map, threshold=threshold)
+        if chosen is not None:
+            return Reading(self.label_map, rgb=chosen, palette=chosen, grey=chosen)
+        return Reading(
+            self.label_map, rgb=self._rgb(), palette=None if self.label_map.read_colours else "ids"
+        )
+
+    def _rgb(self) -> Meaning | None:
+        if not self.label_map.read_colours:
+            return "ids"
+        if self.in_colour or (self.grey_rgb and self.fitting == self.grey_rgb):
+            return "colours"
+        return "ids" if self.grey_rgb else None
+
+    def _fits(self, levels: NDArray[np.uint8]) -> bool:
+        try:
+            self.label_map.encode(_repeated(levels[np.newaxis]))
+        except RowFault:
+            return False
+        return True
+
+
+def as_written(label_map: LabelMap) -> Reading:
+    """How batchseg's own masks are read: their pixels are class ids."""
+    return Reading(label_map.of_masks)
+
+
+def is_grey(colours_HWC: NDArray[np.uint8]) -> bool:
+    """Whether the three channels are equal in every pixel."""
+    red_HW = colours_HWC[..., 0]
+    return all(np.array_equal(red_HW, colours_HWC[..., channel]) for channel in (1, 2))
+
+
+def contradiction(label_map: LabelMap, ids_HW: NDArray[Any], palette: NDArray[np.uint8]) -> str | None:
+    """One sentence where a palette has the colour of a class at an id that means another."""
+    used = np.flatnonzero(np.bincount(ids_HW.ravel()))
+    for index in used[used < len(palette)].tolist():
+        colour = (int(palette[index, 0]), int(palette[index, 1]), int(palette[index, 2]))
+        by_colour = label_map.read_colours.get(colour)
+        if by_colour is None:
+            continue
+        try:
+            by_id = int(label_map.encode(np.array([[index]]))[0, 0])
+        except RowFault:
+            by_id = -1
+        if by_id != (label_map.void if by_colour == label_map.ignore_index else by_colour):
+            named = "ignored" if by_colour == label_map.ignore_index else repr(label_map.names[by_colour])
+            return (
+                f"its palette has the colour of {named} at index {index}, which means something else as an "
+                "id; say which counts (truth.values: ids, or colours)"
+            )
+    return None
+
+
+def _repeated(grey_HW: NDArray[Any]) -> NDArray[np.uint8]:
+    if grey_HW.dtype != np.uint8:
+        raise truth_fault(
+            "UNREADABLE",
+            f"its pixels are {grey_HW.dtype}, and truth.values: colours reads grey of 8 bits alone",
+        )
+    return np.repeat(grey_HW[..., np.newaxis], 3, axis=-1)
+
+
+def _grey(values: NDArray[Any], palette: NDArray[np.uint8] | None) -> NDArray[Any]:
+    """Grey levels [H, W], 0 to 255 for colours and palettes."""
+    if palette is not None and values.ndim == 2:
+        values = palette[values] if len(palette) > int(values.max(initial=0)) else values
+    if values.ndim == 2:
+        return values * np.uint8(255) if values.dtype == bool else values
+    levels_HW: NDArray[np.uint8] = np.rint(values @ np.array(_LUMA, np.float32)).astype(np.uint8)
+    return levels_HW
