@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -60,7 +59,7 @@ class Progress:
         """Each as soon as it is known, for a run may take the night."""
         for guard in warnings.keys() - self.warned:
             self.warned.add(guard)
-            click.echo(warning(guard, warnings[guard]), err=True)
+            console.print(warning(guard, warnings[guard]), markup=False, highlight=False, soft_wrap=True)
 
     def _log(self, tally: Tally, rate: str, failed: str) -> None:
         if self.logged is None:
