@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batchseg.errors import LabelMapError
+from batchseg.errors import LabelMapError, SourceError
 from batchseg.inspect.truth_sample import Sampled
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
@@ -32,19 +32,22 @@ class Doubt:
     Attributes:
         guard: its name.
         is_certain: whether a run is refused for it.
+        is_of_labels: whether another label map would mend it.
     """
 
     guard: str
     sentence: str
     is_certain: bool = False
+    is_of_labels: bool = True
 
 
 def settle(doubts: Sequence[Doubt], accepted: Sequence[str]) -> list[Doubt]:
-    """Leave out what is accepted. Raises LabelMapError for what is certain."""
+    """Leave out what is accepted. Raises LabelMapError or SourceError for what is certain."""
     left = [doubt for doubt in doubts if doubt.guard not in accepted]
     for doubt in left:
         if doubt.is_certain:
-            raise LabelMapError(f"{doubt.sentence} (--accept {doubt.guard} goes on all the same)")
+            error = LabelMapError if doubt.is_of_labels else SourceError
+            raise error(f"{doubt.sentence} (--accept {doubt.guard} goes on all the same)")
     return left
 
 
@@ -79,10 +82,10 @@ def _failing(sampled: Sampled, noun: str) -> Iterator[Doubt]:
     image_id, first = next((name, fault) for name, fault in faults if fault.status is kind)
     factor = _factor(sampled)
     scaled = f"; each is {factor} times as large as its image, so resize them (nearest)" if factor else ""
-    what = "do not fit the label map" if kind is TruthStatus.OUT_OF_RANGE else "cannot be used"
-    yield Doubt(
-        "failing_truth", f"{len(faults)} of {files} sampled {noun} {what}; {image_id}: {first}{scaled}", True
-    )
+    of_labels = kind is TruthStatus.OUT_OF_RANGE
+    what = "do not fit the label map" if of_labels else "cannot be used"
+    sentence = f"{len(faults)} of {files} sampled {noun} {what}; {image_id}: {first}{scaled}"
+    yield Doubt("failing_truth", sentence, is_certain=True, is_of_labels=of_labels)
 
 
 def _factor(sampled: Sampled) -> str | None:
@@ -104,7 +107,7 @@ def _binary(sampled: Sampled, label_map: LabelMap, noun: str) -> list[Doubt]:
             f"the {noun} hold 0 and {ignored} alone, and {ignored} is ignored, so {second!r} would never be "
             f"judged; give {second!r} `truth_ids: [{ignored}]` in a label map of your own (--labels FILE)"
             + (", and say --mask-ids truth (mask_ids: truth)" if noun == "masks" else ""),
-            True,
+            is_certain=True,
         )
     ]
 

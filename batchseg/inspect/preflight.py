@@ -90,7 +90,7 @@ def look_at_truths(
 ) -> tuple[Reading, list[Doubt]]:
     """How the ground truths of a listing are read, and what is doubtful about them.
 
-    Raises LabelMapError where they cannot mean what a run would take them for.
+    Raises LabelMapError or SourceError where they cannot mean what a run would take them for.
     """
     return _conclude(
         sample_truths(listing, LOOKED_AT, label_map, settings, limits), "ground truths", accepted

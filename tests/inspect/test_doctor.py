@@ -153,7 +153,7 @@ def test_truth_in_colours_with_and_without_a_label_map(tmp_path: Path) -> None:
     assert plain.sample.classes == {"#000000": 11, "#010203": 1, "#ff0000": 4}
     assert held.sample.classes == {"night": 11, "red": 4}
     assert held.sample.outside == {"#010203": 1}
-    assert held.counts == {"truth_out_of_range": 1}
+    assert held.counts == {"truth_out_of_range": 1, "failing_truth": 1}
 
 
 def test_as_many_truths_as_asked_for_are_spread_over_the_source(scene: Path) -> None:

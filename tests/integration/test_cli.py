@@ -164,7 +164,9 @@ def test_evaluate_from_a_file(photos: Path, tmp_path: Path) -> None:
            "labels": str(tmp_path / "labels.yaml"), "limits": {"max_pixels": 90}}  # fmt: skip
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
     words = ("evaluate", "--config", tmp_path / "job.yaml", "--json")
-    assert command(*words).exit_code == 3  # every mask has more pixels than that
+    refused = command(*words)  # every mask has more pixels than that
+    assert (refused.exit_code, "sampled ground truths cannot be used" in refused.stderr) == (1, True)
+    assert command(*words, "--accept", "failing_truth").exit_code == 3
     more = ("--set", "limits.max_pixels=100", "--set", "ray.exclude_head=false", "--include", "[01].png")
     done = command(*words, *more)
     assert done.exit_code == 0, done.output

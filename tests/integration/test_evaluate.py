@@ -103,7 +103,7 @@ def test_masks_of_a_run_give_the_figures_of_the_run(tmp_path: Path) -> None:
 
 
 def test_masks_with_truth_ids_need_to_be_told(city: Path) -> None:
-    with pytest.raises(batchseg.BatchsegError, match=r"(?s)3 of the first 3 masks .*--mask-ids truth"):
+    with pytest.raises(batchseg.BatchsegError, match=r"(?s)3 of 3 sampled masks .*--mask-ids truth"):
         evaluate(city)
 
 

@@ -265,7 +265,11 @@ def test_faults_of_the_truth_leave_the_mask(scenes: Path, tmp_path: Path) -> Non
     Image.fromarray(np.zeros((3, 3), np.uint8)).save(truth / "set_0" / "4.png")
     Image.fromarray(np.full((21, 32), 9, np.uint8)).save(truth / "set_1" / "1.png")
     job = config(
-        scenes / "images", tmp_path / "results", source={"truth": str(truth)}, gates={"max_failed": "100%"}
+        scenes / "images",
+        tmp_path / "results",
+        source={"truth": str(truth)},
+        gates={"max_failed": "100%"},
+        accept=["failing_truth"],
     )
     result = batchseg.run(job)
     expected = ["none", "unreadable", "mismatch", "out_of_range", "ok", "ok"]

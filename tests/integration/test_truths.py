@@ -22,7 +22,7 @@ from sklearn.metrics import f1_score
 
 import batchseg
 from batchseg.cli.group import cli
-from batchseg.errors import LabelMapError
+from batchseg.errors import LabelMapError, SourceError
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
@@ -159,7 +159,7 @@ def test_a_palette_in_another_order_than_the_classes_is_not_guessed(tmp_path: Pa
     scene(tmp_path, lambda _, truth: quantised(truth, colours, [1, 0]))
     path = labels(tmp_path, BLACK_WHITE)
 
-    with pytest.raises(LabelMapError, match="its palette has the colour of 'roof' at index 0"):
+    with pytest.raises(SourceError, match="its palette has the colour of 'roof' at index 0"):
         run(tmp_path, labels=path)
 
     assert_scored_right(tmp_path, run(tmp_path, labels=path, truth={"values": "colours"}))
@@ -207,7 +207,7 @@ def test_jpeg_truth_needs_a_threshold_and_says_what_lay_between(tmp_path: Path) 
         return encoded(blocks * 255, "JPEG", quality=40)
 
     scene(tmp_path, encode)
-    with pytest.raises(LabelMapError, match=r"JPEG compression changes pixel values.*truth.threshold: 128"):
+    with pytest.raises(SourceError, match=r"JPEG compression changes pixel values.*truth.threshold: 128"):
         run(tmp_path)
 
     result = run(tmp_path, truth={"threshold": 128})
@@ -256,7 +256,7 @@ UNUSABLE = {
 def test_truths_that_cannot_be_used_are_refused_where_most_are_so(tmp_path: Path, name: str) -> None:
     encode, status, words = UNUSABLE[name]
     scene(tmp_path, encode)
-    with pytest.raises(LabelMapError, match=rf"6 of 6 sampled ground truths cannot be used.*{words}"):
+    with pytest.raises(SourceError, match=rf"6 of 6 sampled ground truths cannot be used.*{words}"):
         run(tmp_path)
     assert not (tmp_path / "out" / "masks").exists()
     assert run(tmp_path, accept=["failing_truth"]).statuses == {f"truth_{status}": IMAGES}
@@ -276,7 +276,7 @@ def test_a_few_of_them_are_rows_with_a_status(tmp_path: Path, name: str) -> None
 
 def test_a_constant_factor_between_truths_and_images_is_named(tmp_path: Path) -> None:
     scene(tmp_path, half)
-    with pytest.raises(LabelMapError, match=r"each is 0.5 times as large as its image"):
+    with pytest.raises(SourceError, match=r"each is 0.5 times as large as its image"):
         run(tmp_path)
 
 

@@ -200,9 +200,9 @@ def test_a_name_that_another_image_has_is_not_written_over(tmp_path: Path) -> No
 def test_masks_of_another_model_whose_truth_failed_are_seen(folder: Path) -> None:
     for index in range(6):
         truth(folder / "masks" / f"{index}.png", index, shape=(3, 4))
-    run(folder)
+    run(folder, accept=["failing_truth"])
     with pytest.raises(OutputError, match="another model or setting"):
-        run(folder, 64)
+        run(folder, 64, accept=["failing_truth"])
 
 
 def test_rows_of_another_model_that_are_not_listed_need_prune(folder: Path) -> None:

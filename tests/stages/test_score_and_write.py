@@ -13,6 +13,7 @@ from PIL import Image
 from batchseg.config.base import Limits
 from batchseg.errors import OutputError, RowFault
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
 from batchseg.results.ledger import KEPT
 from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Prediction
@@ -57,7 +58,7 @@ def save(path: Path, pixels: np.ndarray) -> str:
 
 
 def test_without_truth_pixels_are_counted_by_prediction_alone() -> None:
-    row = row_of(through(score(LABELS, Limits()), item()))
+    row = row_of(through(score(Reading(LABELS), Limits()), item()))
     assert (row["status"], row["truth_status"], row["has_truth"], row["accuracy"]) == (
         "ok",
         "none",
@@ -73,7 +74,7 @@ def test_without_truth_pixels_are_counted_by_prediction_alone() -> None:
 
 def test_a_score_says_what_it_was_computed_from(tmp_path: Path) -> None:
     truth = save(tmp_path / "t.png", np.array([[0, 1, 0], [0, 255, 1]], np.uint8))
-    row = row_of(through(score(LABELS, Limits()), item(truth=truth, truth_version="t1")))
+    row = row_of(through(score(Reading(LABELS), Limits()), item(truth=truth, truth_version="t1")))
     assert (row["truth_status"], row["truth_version"], row["score_fingerprint"]) == ("ok", "t1", "score key")
     assert (row["fingerprint"], row["model"], row["run_id"]) == ("mask key", "m", "run")
     assert (row["accuracy"], row["truth_pixels"], row["error"]) == (4 / 5, 5, None)
@@ -96,7 +97,7 @@ def test_a_fault_of_the_truth_leaves_the_mask_and_its_pixels(
         save(tmp_path / "t.png", truth)
     elif truth is not None:
         (tmp_path / "t.png").write_bytes(b"no image")
-    made = through(score(LABELS, Limits()), item(truth=uri, truth_version="t1"))
+    made = through(score(Reading(LABELS), Limits()), item(truth=uri, truth_version="t1"))
     assert made.alive
     row = row_of(through(write_mask(locate(str(tmp_path / "out")), LABELS), made))
     assert (row["status"], row["truth_status"], row["mask"]) == ("ok", status, "masks/a.png")
@@ -110,7 +111,9 @@ def test_a_fault_of_the_truth_leaves_the_mask_and_its_pixels(
 def test_of_an_image_that_failed_nobody_looked_at_the_truth(tmp_path: Path) -> None:
     made = item(truth=str(tmp_path / "nowhere.png"), truth_version="t1", status="missing", error="gone")
     made.prediction = None
-    row = row_of(through(write_mask(locate(str(tmp_path)), LABELS), through(score(LABELS, Limits()), made)))
+    row = row_of(
+        through(write_mask(locate(str(tmp_path)), LABELS), through(score(Reading(LABELS), Limits()), made))
+    )
     assert (row["status"], row["truth_status"], row["error"]) == ("missing", None, "gone")
     assert (row["mask"], row["truth_version"], row["score_fingerprint"], row["_pixels"]) == (None,) * 4
 
@@ -149,7 +152,7 @@ def test_a_mask_comes_back_as_it_was_and_keeps_all_that_is_known_of_it(written: 
     made = through(restore(locate(str(written)), LABELS, Limits(max_pixels=1)), of_kept())
     assert made.prediction is not None
     assert np.array_equal(made.prediction.labels_HW, MASK)
-    row = row_of(through(score(LABELS, Limits()), made))
+    row = row_of(through(score(Reading(LABELS), Limits()), made))
     assert {name: row[name] for name in KEPT} == kept()
     assert (row["status"], row["run_id"], row["id"]) == ("ok", "run", "a")
 
@@ -168,7 +171,7 @@ def test_a_mask_that_cannot_be_used_is_a_fault_of_its_image(
 ) -> None:
     damage(written / "masks" / "a.png")
     made = through(restore(locate(str(written)), LABELS, Limits()), of_kept(**more))
-    row = row_of(through(score(LABELS, Limits()), made))
+    row = row_of(through(score(Reading(LABELS), Limits()), made))
     assert (row["status"], row["truth_status"], row["mask"]) == ("unreadable", None, None)
     assert "so the next run segments the image again" in row["error"]
     assert sentence in row["error"]
@@ -176,7 +179,7 @@ def test_a_mask_that_cannot_be_used_is_a_fault_of_its_image(
 
 def test_where_masks_are_the_source_their_faults_are_those_of_images(tmp_path: Path) -> None:
     save(tmp_path / "odd.png", np.full((2, 3), 9, np.uint8))
-    stage = read_masks(LABELS, Limits())
+    stage = read_masks(Reading(LABELS), Limits())
     for uri, status in (("odd.png", Status.UNREADABLE), ("gone.png", Status.MISSING)):
         made = through(stage, item(uri=str(tmp_path / uri)))
         assert isinstance(made.fault, RowFault)

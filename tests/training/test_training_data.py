@@ -15,6 +15,7 @@ from transformers import SegformerImageProcessor
 from batchseg.config.base import Limits
 from batchseg.config.train import Augmentation
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
 from batchseg.segmentors.huggingface.files import CheckpointPlace
 from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
 from batchseg.training.data import Batches, Samples, TrainingSet, ValidationSet
@@ -42,7 +43,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
         for one, image, truth in paths
     ]
     preparer = HuggingFacePreparer(CheckpointPlace(str(folder), None, False), "segformer")
-    return Samples(pa.Table.from_pylist(rows), preparer, CLASSES, Limits())
+    return Samples(pa.Table.from_pylist(rows), preparer, Reading(CLASSES), Limits())
 
 
 def crops(samples: Samples, settings: Augmentation, crop: int = SIDE, count: int = 20) -> Any:
