@@ -37,6 +37,9 @@ running = options(
     click.option(
         "--none-below", type=float, metavar="P", help="Pixels whose best class is less probable have none."
     ),
+    click.option(
+        "--split", type=click.Choice(["train", "validation"]), help="Only what the model learnt from, or not."
+    ),
     click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
@@ -62,6 +65,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "gates": gates,
         "ray": {"address": flags["address"]},
         "labels": flags["labels"],
+        "split": flags["split"],
         "recompute": flags["recompute"],
         "prune": flags["prune"],
         "profile": flags["profile"],

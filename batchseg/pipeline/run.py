@@ -19,6 +19,7 @@ from batchseg.images.decode import Size, whole
 from batchseg.inspect.preflight import check_source, check_truth
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.model import OpenedModel
+from batchseg.pipeline.split import take_split
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger, Rows
@@ -156,6 +157,7 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Listing:
     source = open_source(config.source, (config.output.path,))
     listing = write_listing(source.tables(), work / "listing.arrow", config.output.mask_name)
     check_source(source, listing)
+    listing = take_split(config, listing, work)
     check_truth(listing, model.label_map, config.limits)
     return listing
 
@@ -180,6 +182,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
             "to_score": work.count(SCORE),
             "to_prune": pruned,
         },
+        "split": listing.split,
         "model": {"name": model.name, "fingerprint": model.key.mask, "classes": model.label_map.names},
         "config": config.model_dump(mode="json"),
     }
@@ -204,6 +207,11 @@ def refuse_mixture(
     results: Results, ledger: Ledger, model: OpenedModel, config: RunConfig, listing: Listing
 ) -> None:
     """Raises OutputError where masks of this model would come to lie beside those of another."""
+    if config.split is not None and (left := int(unlisted(ledger, listing).sum())):
+        raise OutputError(
+            f"{results.root}: holds {left:,} images that are not among those of split {config.split}, and "
+            "figures would be of all; choose a fresh --output"
+        )
     _refuse_mixed_scores(results, ledger, model, config, listing)
     others = ledger.of_other_models(model.key.mask)
     if not others.any():
