@@ -109,16 +109,18 @@ def train(config: TrainConfig, on_news: OnNews = lambda news: None) -> TrainResu
             with ray_session(config.ray.address):
                 fitted = fit(config, start, label_map, rows, state=root / STATE, on_news=on_news)
         except KeyboardInterrupt as exc:
-            raise KeyboardInterrupt(_what_is_left(Kept(root / STATE).finished)) from exc
+            raise KeyboardInterrupt(_what_is_left(Kept(root / STATE).finished, config.epochs)) from exc
         return _finish(config, root, start, rows, fitted)
 
 
-def _what_is_left(finished: int) -> str:
+def _what_is_left(finished: int, epochs: int) -> str:
     """What an interrupt leaves of a training, in one sentence."""
     if not finished:
         return "interrupted in epoch 1, which is not kept; the same command begins with it again"
-    epochs = "epoch 1 is" if finished == 1 else f"epochs 1 to {finished} are"
-    return f"interrupted; {epochs} kept, and the same command goes on from there with epoch {finished + 1}"
+    if finished == epochs:
+        return "interrupted; all epochs are kept, and the same command finishes the training"
+    kept = "epoch 1 is" if finished == 1 else f"epochs 1 to {finished} are"
+    return f"interrupted; {kept} kept, and the same command goes on from there with epoch {finished + 1}"
 
 
 def _folder(output: str) -> Path:
