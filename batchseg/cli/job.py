@@ -38,7 +38,9 @@ running = options(
         "--none-below", type=float, metavar="P", help="Pixels whose best class is less probable have none."
     ),
     click.option(
-        "--split", type=click.Choice(["train", "validation"]), help="Only what the model learnt from, or not."
+        "--split",
+        type=click.Choice(["train", "validation"]),
+        help="Only images that trained the model, or judged it.",
     ),
     click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
     click.option(
