@@ -120,6 +120,16 @@ CLASSES = pa.schema(
     ]
 )
 
+SPLIT = pa.schema(  # of a training, not of a run
+    [
+        _field("id", pa.string(), "the image", nullable=False),
+        _field("uri", pa.string(), "where the training read it", nullable=False),
+        _field("truth", pa.string(), "where its ground truth was read; null where it has none"),
+        _field("split", pa.string(), "`train`, `validation` or `left_out`", nullable=False),
+        _field("reason", pa.string(), "why it was left out; else null"),
+    ]
+)
+
 # what a worker tells the driver beside a row of `images`: its part of `pixels`, where the time went, what
 # the model computed in, its number in the plan, whether its worker ran out of time before it, and the
 # grey pixels of its truth that a threshold decided

@@ -47,6 +47,11 @@ running = options(
     click.option(
         "--none-below", type=float, metavar="P", help="Pixels whose best class is less probable have none."
     ),
+    click.option(
+        "--split",
+        type=click.Choice(["train", "validation"]),
+        help="Only images that trained the model, or judged it.",
+    ),
     click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
@@ -73,6 +78,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "ray": {"address": flags["address"]},
         "labels": flags["labels"],
         **truth_settings(flags),
+        "split": flags["split"],
         "recompute": flags["recompute"],
         "prune": flags["prune"],
         "profile": flags["profile"],

@@ -15,6 +15,7 @@ from batchseg.config.truth import GUARDS
 from batchseg.errors import BatchsegError, ConfigError
 
 INTERRUPTED = 130
+GOES_ON = "interrupted; what was finished is committed, and the same command goes on from there"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -105,10 +106,8 @@ def reported_errors(debug: bool) -> Iterator[None]:
     """One sentence and an exit code for every error; a traceback only with --debug."""
     try:
         yield
-    except KeyboardInterrupt:
-        click.echo(
-            "interrupted; what was finished is committed, and the same command goes on from there", err=True
-        )
+    except KeyboardInterrupt as exc:
+        click.echo(str(exc) or GOES_ON, err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException:
         raise

@@ -52,6 +52,8 @@ def as_seen_everywhere(config: RunConfig) -> dict[str, Any]:
         value = data["segmentor"].get(name)
         if value and not is_uri(value) and os.path.exists(os.path.expanduser(value)):
             data["segmentor"][name] = _absolute(value)
+    if config.split_file is not None:
+        data["split_file"] = _absolute(config.split_file)
     # on the cluster, Ray itself tells the driver which cluster it is on
     data["ray"] = RayConfig(exclude_head=config.ray.exclude_head).model_dump(mode="json")
     return data
@@ -62,6 +64,7 @@ def local_paths(config: RunConfig) -> dict[str, str]:
     data = as_seen_everywhere(config)
     places = {f"{part}.{name}": data[part].get(name) for part, names in _PLACES for name in names}
     places |= {f"segmentor.{name}": data["segmentor"].get(name) for name in _MODELS}
+    places["split_file"] = data["split_file"]
     return {key: path for key, path in places.items() if path and os.path.isabs(path)}
 
 

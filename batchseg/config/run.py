@@ -48,6 +48,12 @@ class RunConfig(Model):
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()
+    split: Literal["train", "validation"] | None = Field(
+        None, description="Only the images that the model learnt from, or that judged it. Null: all."
+    )
+    split_file: Place | None = Field(
+        None, description="The split.parquet of a training. Null: the one in the model's folder."
+    )
     recompute: bool = Field(False, description="Compute again what another model or setting computed.")
     prune: bool = Field(False, description="Remove rows and masks of images that the source no longer has.")
     profile: bool = Field(
@@ -58,4 +64,8 @@ class RunConfig(Model):
     def _prune_needs_the_whole_source(self) -> RunConfig:
         if self.prune and self.source.limit is not None:
             raise ValueError("prune would remove every image beyond source.limit; leave one of them out")
+        if self.prune and self.split is not None:
+            raise ValueError("prune would remove every image of the other split; leave one of them out")
+        if self.split_file is not None and self.split is None:
+            raise ValueError("split_file needs split: train or validation")
         return self

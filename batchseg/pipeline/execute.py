@@ -154,7 +154,13 @@ class Execution:
             "without_truth": listing.images - listing.with_truth,
             "pruned": self.task.pruned,
         }
-        known = {**self.facts, "images": images, "timings": timings(self.tally, self.placement), **facts}
+        known = {
+            **self.facts,
+            "images": images,
+            "split": listing.split,
+            "timings": timings(self.tally, self.placement),
+            **facts,
+        }
         return run_record(self.run_id, status, self.task.config, self.tally, known)
 
     def _go_through(self, each: Pass, first: int) -> None:

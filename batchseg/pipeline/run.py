@@ -23,6 +23,7 @@ from batchseg.labels.reading import Reading
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import score_fingerprint
 from batchseg.pipeline.model import OpenedModel
+from batchseg.pipeline.split import take_split
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Key, Ledger, Rows
@@ -180,6 +181,7 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
     source = open_source(config.source, (config.output.path,))
     listing = write_listing(source.tables(), work / "listing.arrow", config.output.mask_name)
     check_source(source, listing)
+    listing = take_split(config, listing, work)
     looking = (config.truth, config.limits, config.accept)
     reading, doubts = look_at_truths(listing, model.label_map, *looking)
     return Survey(model, listing, reading, doubts, Key(model.fingerprint, score_fingerprint(reading)))
@@ -206,6 +208,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
             "to_score": work.count(SCORE),
             "to_prune": pruned,
         },
+        "split": listing.split,
         "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
         "truth": {"read": found.reading.sentence} if listing.with_truth else None,
         "warnings": {doubt.guard: doubt.sentence for doubt in found.doubts},
@@ -231,6 +234,11 @@ def unlisted(ledger: Ledger, listing: Listing) -> Rows:
 def refuse_mixture(results: Results, ledger: Ledger, found: Survey, config: RunConfig) -> None:
     """Raises OutputError where masks of this model would come to lie beside those of another."""
     listing = found.listing
+    if config.split is not None and (left := int(unlisted(ledger, listing).sum())):
+        raise OutputError(
+            f"{results.root}: holds {left:,} images that are not among those of split {config.split}, and "
+            "figures would be of all; choose a fresh --output"
+        )
     _refuse_mixed_scores(results, ledger, found.key, config, listing)
     others = ledger.of_other_models(found.key.mask)
     if not others.any():

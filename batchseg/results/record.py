@@ -71,6 +71,11 @@ class RunRecord(RecordPart):
     model: RecordedModel = RecordedModel()
     score_fingerprint: str | None = Field(None, description="Of how truths are read.")
     images: RecordedImages = RecordedImages()
+    split: dict[str, StrictInt] = Field(
+        default_factory=dict,
+        description="Images of the whole source by their part in the model's training: train, validation, "
+        "left_out, unknown; empty where nothing tells.",
+    )
     placement: dict[str, Any] | None = Field(None, description="Devices, actors, threads and batch size.")
     timings: dict[str, Any] = Field(default_factory=dict, description="Seconds, and images a second.")
     precision: str | None = Field(None, description="What the model computed in.")

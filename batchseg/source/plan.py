@@ -55,6 +55,9 @@ class Listing:
     images: int = 0
     with_truth: int = 0
     examples: list[str] = field(default_factory=list)
+    split: dict[str, int] = field(
+        default_factory=dict
+    )  # of the source, by what the model's training made of it
     shared_masks: KeySet = field(default_factory=KeySet)
 
     def ids(self) -> KeySet:

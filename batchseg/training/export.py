@@ -19,12 +19,15 @@ def export(
     start: HuggingFaceCheckpoint,
     weights: dict[str, Any],
     temperature: float,
+    *,
+    split: Path,
     folder: Path,
 ) -> None:
     """Write network and image processor, whole or not at all: float16 safetensors, adapters merged.
 
     Args:
         weights: the best epoch's state dict.
+        split: the training's split.parquet, so that the model can tell wherever it is moved.
         temperature: what logits are to be divided by; models of our own carry it in their configuration.
     """
     network = start.load("cpu", "fp32").network
@@ -46,5 +49,6 @@ def export(
     network.save_pretrained(unfinished)
     for file in unfinished.glob("*.safetensors"):
         shutil.copymode(unfinished / "config.json", file)  # safetensors' own is for its owner alone
+    shutil.copyfile(split, unfinished / split.name)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(unfinished, folder)

@@ -13,8 +13,6 @@ from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
-import torch
-
 from batchseg.config.train import TrainConfig
 from batchseg.engine.nodes import Nodes, anywhere_but, usable_nodes
 from batchseg.errors import BatchsegError, ConfigError, ModelError
@@ -22,10 +20,11 @@ from batchseg.labels.reading import Reading
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.training.job import TrainingJob
-from batchseg.training.loop import STATE, train_worker
+from batchseg.training.kept import Kept
+from batchseg.training.loop import train_worker
 from batchseg.training.rows import Rows
 
-RETRIES = 3  # of workers that die; each goes on from the last epoch
+RETRIES = 3  # of workers that die; each goes on from the last epoch that was finished
 
 OnNews = Callable[[dict[str, Any]], None]
 
@@ -64,6 +63,7 @@ def fit(
     Raises:
         BatchsegError: they failed; finished epochs are in `state`.
     """
+    from ray.train import FailureConfig, RunConfig
     from ray.train.torch import TorchTrainer
 
     nodes = usable_nodes(config.ray.exclude_head)
@@ -79,22 +79,30 @@ def fit(
             device=device,
             precision=resolve_precision(config.precision, device),
             threads=cpus,
+            state=state,
             events=events.queue,
         )
         trainer = TorchTrainer(
             train_worker,
             train_loop_config={"job": job},
             scaling_config=_scaling(workers, cpus, device, anywhere_but(nodes.without)),
-            run_config=_keeping(state),
+            run_config=RunConfig(
+                name="ray", storage_path=str(state), failure_config=FailureConfig(max_failures=RETRIES)
+            ),
         )
         with _interruptible(), _sentences(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = trainer.fit()
-    if result.checkpoint is None:
-        raise ModelError(f"training stopped: {events.failure}; no epoch was finished")
-    best = _load(result.get_best_checkpoint("mean_iou", "max"))
-    row = best["state"]["history"][-1]
-    return Fitted(_load(result.checkpoint)["state"], best["network"], row, events.failure)
+            trainer.fit()
+    return _fitted(Kept(state), events.failure)
+
+
+def _fitted(kept: Kept, failure: str | None) -> Fitted:
+    last = (kept.last() or {}).get("state")
+    if last is None or not last["history"]:
+        raise ModelError(f"training stopped: {failure}; no epoch was finished and validated before that")
+    best = last["best_epoch"]
+    row = next(row for row in last["history"] if row["epoch"] == best)
+    return Fitted(last, kept.best(best), row, failure)
 
 
 def _scaling(workers: int, cpus: int, device: str, selector: dict[str, str] | None) -> Any:
@@ -106,23 +114,6 @@ def _scaling(workers: int, cpus: int, device: str, selector: dict[str, str] | No
         resources_per_worker={"CPU": cpus},
         label_selector=selector,
     )
-
-
-def _keeping(state: Path) -> Any:
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig
-
-    return RunConfig(
-        name="ray",
-        storage_path=str(state),
-        failure_config=FailureConfig(max_failures=RETRIES),
-        checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="mean_iou"),
-    )
-
-
-def _load(checkpoint: Any) -> dict[str, Any]:
-    with checkpoint.as_directory() as folder:
-        loaded: dict[str, Any] = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
-    return loaded
 
 
 def _hardware(config: TrainConfig, nodes: Nodes) -> tuple[int, int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ class TrainingJob:
 
     Attributes:
         start: the checkpoint with the weights before the first step.
+        state: the folder of what is kept between epochs.
         events: a `ray.util.queue.Queue` for news of step and epoch.
     """
 
@@ -31,6 +33,7 @@ class TrainingJob:
     device: str
     precision: str
     threads: int
+    state: Path
     events: Any
 
     @property
@@ -41,7 +44,15 @@ class TrainingJob:
 
 @dataclass
 class State:
-    """How far it is. `history` has a row a validation, `faults` one an image that could not be used."""
+    """How far it is.
+
+    Attributes:
+        epoch: epochs that are finished.
+        history: a row a validation.
+        faults: one an image that could not be used.
+        losses: of the steps since the last validation.
+        learnt_s: seconds of these steps.
+    """
 
     step: int = 0
     epoch: int = 0
@@ -49,3 +60,5 @@ class State:
     best_mean_iou: float = -1.0
     history: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, str]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    learnt_s: float = 0.0

@@ -1,17 +1,15 @@
 """What each training worker does: learn, validate, report; and go on where an earlier attempt stopped.
 
-State travels in Ray Train's checkpoints, one an epoch: whether a worker died or the whole job was killed,
-the next attempt finds the latest and repeats at most an epoch, with the same batches in the same order.
+What was learnt is kept after every epoch: whether a worker died or the whole job was killed, the next attempt
+repeats nothing but the epoch it was in, with the same batches in the same order.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -25,10 +23,10 @@ from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.llm.lora import add_lora
 from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
 from batchseg.training.job import State, TrainingJob
+from batchseg.training.kept import Kept
 from batchseg.training.objective import segmentation_loss
 from batchseg.training.validate import Validation, validate_epoch
 
-STATE = "state.pt"
 TELL_S = 0.5
 
 
@@ -58,13 +56,13 @@ class Learner:
         if isinstance(self.config.model, NewModel) and self.config.model.mode == "lora":
             add_lora(self.network, self.config.model.lora_rank)
         self.network.to(memory_format=torch.channels_last)
-        self.state = State()
+        self.state, self.kept = State(), Kept(job.state)
         samples = Samples(job.train, job.start.preparer(), job.reading, self.config.limits)
         batches = self._batches(len(samples))
         self.steps = batches.last
         self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._share_of_rate)
-        self._resume(ray.train.get_checkpoint())
+        self._resume()
         self.batches = replace(batches, first=self.state.step)
         crops = TrainingSet(samples, self.config.augmentation, job.crop)
         self.train_loader: Any = DataLoader(
@@ -83,29 +81,33 @@ class Learner:
         self.learner.network = ray.train.torch.prepare_model(self.network, move_to_device=False)
         weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
         self.weights_C = torch.tensor(weights, device=self.model.device)
-        self.told = self.begun = monotonic()
+        self.told = monotonic()
 
     def run(self) -> None:
         """Every epoch that is left."""
         batches = iter(self.train_loader)
         try:
             while self.state.epoch < self.config.epochs and not self._stale():
-                self._judge(self._learn(batches))
+                self._learn(batches)
+                row = self._judge() if self._is_due() else None
+                self._keep(row)
         except CannotGoOn as reason:
             self._tell(failure=str(reason))
 
-    def _learn(self, batches: Iterator[Batch]) -> float:
-        """The steps up to the next validation; the mean loss. Raises CannotGoOn."""
+    def _learn(self, batches: Iterator[Batch]) -> None:
+        """One epoch. Raises CannotGoOn."""
         self.network.train()
-        self.begun = monotonic()
-        losses = []
-        epochs = min(self.config.validate_every, self.config.epochs - self.state.epoch)
-        self.state.epoch += epochs
-        for _ in range(epochs * self.batches.steps_an_epoch):
-            losses.append(self._step([next(batches) for _ in range(self.config.accumulate)]))
+        begun = monotonic()
+        for _ in range(self.batches.steps_an_epoch):
+            loss = self._step([next(batches) for _ in range(self.config.accumulate)])
+            self.state.losses.append(loss)
             self.state.step += 1
-            self._tell_now_and_then(losses[-1])
-        return float(np.mean(losses))
+            self._tell_now_and_then(loss=loss)
+        self.state.epoch += 1
+        self.state.learnt_s += monotonic() - begun
+
+    def _is_due(self) -> bool:
+        return self.state.epoch % self.config.validate_every == 0 or self.state.epoch == self.config.epochs
 
     def _step(self, batches: list[Batch]) -> float:
         """One step of the optimiser; its loss. Raises CannotGoOn, on all workers at the same step."""
@@ -126,24 +128,32 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         return total
 
-    def _judge(self, loss: float) -> None:
-        """Validate, and keep what was learnt. Raises CannotGoOn."""
-        learnt_s = monotonic() - self.begun
+    def _judge(self) -> dict[str, Any]:
+        """Validate; the row of the history. Raises CannotGoOn."""
+        begun = monotonic()
         self._check_weights()
         self.network.eval()
         found = validate_epoch(
-            self.model, self.validation_loader, self.job.label_map.num_classes, self.config.seed
+            self.model,
+            self._told_of(self.validation_loader),
+            self.job.label_map.num_classes,
+            self.config.seed,
         )
         found.matrix = ConfusionMatrix(_summed(found.matrix.counts, self.model.device))
         self._note(found.faults)
         if not found.matrix.truth_pixels:
             raise CannotGoOn("no validation image could be read with its ground truth")
-        row = self._row(loss, learnt_s, found)
+        row = self._row(found, monotonic() - begun)
+        self.state.losses, self.state.learnt_s = [], 0.0
         self.state.history.append(row)
         if row["mean_iou"] > self.state.best_mean_iou:
             self.state.best_mean_iou, self.state.best_epoch = row["mean_iou"], self.state.epoch
-        self._report(row)
-        self._tell(epoch=row)
+        return row
+
+    def _told_of(self, samples: Any) -> Iterator[Any]:
+        for number, sample in enumerate(samples):
+            yield sample
+            self._tell_now_and_then(validated=(number + 1) * self.world, judges=len(self.job.validation))
 
     def _check_weights(self) -> None:
         """Raises CannotGoOn, on all workers, where the model could not be saved: that is done in float16."""
@@ -152,49 +162,38 @@ class Learner:
         if _summed(np.array([strange]), self.model.device).any():
             raise CannotGoOn(f"a weight is not a finite number in float16 at step {self.state.step}")
 
-    def _row(self, loss: float, learnt_s: float, found: Validation) -> dict[str, Any]:
+    def _row(self, found: Validation, validation_s: float) -> dict[str, Any]:
         temperature, likelihood = found.calibration()
         steps = self.state.step - (self.state.history[-1]["step"] if self.state.history else 0)
         return {
             "epoch": self.state.epoch,
             "step": self.state.step,
-            "loss": loss,
+            "loss": float(np.mean(self.state.losses)),
             "learning_rate": self.schedule.get_last_lr()[0],
             **found.matrix.summary(),
             "validation_nll": likelihood,
             "temperature": temperature,
-            "train_s": learnt_s,
-            "validation_s": monotonic() - self.begun - learnt_s,
-            "images_per_s": steps * self.batches.a_step / learnt_s,
+            "train_s": self.state.learnt_s,
+            "validation_s": validation_s,
+            "images_per_s": steps * self.batches.a_step / self.state.learnt_s,
         }
 
-    def _report(self, row: dict[str, Any]) -> None:
-        import ray.train
+    def _keep(self, row: dict[str, Any] | None) -> None:
+        """Finish the epoch, and only then tell of it. Raises OSError."""
+        if self.rank == 0:
+            self.kept.write(self.state, {name: part.state_dict() for name, part in self._parts().items()})
+        if row is not None:
+            self._tell(epoch=row)
 
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = None
-            if self.rank == 0:
-                torch.save(
-                    {
-                        "network": self.network.state_dict(),
-                        "optimiser": self.optimiser.state_dict(),
-                        "schedule": self.schedule.state_dict(),
-                        "state": asdict(self.state),
-                    },
-                    Path(folder) / STATE,
-                )
-                checkpoint = ray.train.Checkpoint.from_directory(folder)
-            ray.train.report(row, checkpoint=checkpoint)
+    def _resume(self) -> None:
+        saved = self.kept.last(self.model.device)
+        if saved is not None:
+            for name, part in self._parts().items():
+                part.load_state_dict(saved[name])
+            self.state = State(**saved["state"])
 
-    def _resume(self, checkpoint: Any) -> None:
-        if checkpoint is None:
-            return
-        with checkpoint.as_directory() as folder:
-            saved = torch.load(Path(folder) / STATE, map_location=self.model.device, weights_only=True)
-        self.network.load_state_dict(saved["network"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.state = State(**saved["state"])
+    def _parts(self) -> dict[str, Any]:
+        return {"network": self.network, "optimiser": self.optimiser, "schedule": self.schedule}
 
     def _batches(self, rows: int) -> Batches:
         config = self.config
@@ -231,9 +230,9 @@ class Learner:
                 self.state.faults.append(asdict(fault))
                 self._tell(fault=asdict(fault))
 
-    def _tell_now_and_then(self, loss: float) -> None:
+    def _tell_now_and_then(self, **news: Any) -> None:
         if monotonic() - self.told >= TELL_S:
-            self._tell(loss=loss)
+            self._tell(**news)
 
     def _tell(self, **news: Any) -> None:
         self.told = monotonic()

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from batchseg.config.train import TrainConfig
 from batchseg.errors import SourceError
+from batchseg.schema import SPLIT
 from batchseg.source.plan import Listing
 
-SPLIT = "split"
-TRAIN, VALIDATION = ("train", "training"), ("validation", "val", "valid")
+COLUMN = "split"  # of a manifest
+TRAIN, VALIDATION, LEFT_OUT = "train", "validation", "left_out"
+_SAME = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION}
+NO_TRUTH, BEYOND_FRACTION = "it has no ground truth", "train_fraction"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Columns `id`, `uri` and `truth` of the images with ground truth."""
+    """Every image of the source and its part.
 
-    train: pa.Table
-    validation: pa.Table
+    Attributes:
+        table: as `schema.SPLIT`.
+        notes: a sentence each on what is left out, and on what the ground truth cannot teach or judge.
+    """
+
+    table: pa.Table
+    notes: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> pa.Table:
+        """Columns `id`, `uri` and `truth`."""
+        return self._of(TRAIN)
+
+    @property
+    def validation(self) -> pa.Table:
+        """Columns `id`, `uri` and `truth`."""
+        return self._of(VALIDATION)
+
+    def left_out(self) -> Iterator[str]:
+        """A sentence for each reason why images are not used."""
+        reasons = self.table.filter(pc.equal(self.table["split"], LEFT_OUT))["reason"].to_pylist()
+        for reason, count in Counter(reasons).most_common():
+            yield f"{count:,} image{'s are' if count > 1 else ' is'} left out: {reason}"
+
+    def _of(self, part: str) -> pa.Table:
+        chosen = self.table.filter(pc.equal(self.table["split"], part))
+        return chosen.select(["id", "uri", "truth"])
 
 
 def split_rows(config: TrainConfig, listing: Listing) -> Rows:
@@ -30,37 +61,41 @@ def split_rows(config: TrainConfig, listing: Listing) -> Rows:
 
     Raises SourceError where one part would be empty.
     """
-    tables = [_with_truth(table) for table in listing.tables()]
-    rows = pa.concat_tables(tables).sort_by("id")
-    if not len(rows):
+    rows = pa.concat_tables(map(_needed, listing.tables())).sort_by("id")
+    usable = (rows["truth"].is_valid().to_numpy()) & (rows["status"].is_null().to_numpy())
+    with_truth = rows.filter(pa.array(usable))
+    if not len(with_truth):
         raise SourceError(f"{config.source.path}: no image has a ground truth to learn from; give --truth")
-    train, validation = _parts(config, rows)
-    if not validation.any():
-        raise SourceError(f"{config.source.path}: no image is for validation: {_advice(config, rows)}")
-    if not train.any():
-        raise SourceError(f"{config.source.path}: no image is left to learn from: {_advice(config, rows)}")
-    chosen = rows.filter(pa.array(train)).drop_columns([SPLIT])
+    split = np.full(len(rows), LEFT_OUT, object)
+    reasons = np.array([error or NO_TRUTH for error in rows["error"].to_pylist()], object)
+    split[usable], reasons[usable] = _parts(config, with_truth)
+    if not (split == VALIDATION).any():
+        raise SourceError(f"{config.source.path}: no image is for validation: {_advice(config, with_truth)}")
+    if not (split == TRAIN).any():
+        raise SourceError(
+            f"{config.source.path}: no image is left to learn from: {_advice(config, with_truth)}"
+        )
     if config.train_fraction < 1:
-        count = max(1, round(len(chosen) * config.train_fraction))
-        order = np.random.default_rng([config.seed, 1]).permutation(len(chosen))
-        chosen = chosen.take(np.sort(order[:count]))
-    return Rows(chosen, rows.filter(pa.array(validation)).drop_columns([SPLIT]))
+        beyond = _beyond_fraction(config, np.flatnonzero(split == TRAIN))
+        split[beyond], reasons[beyond] = LEFT_OUT, f"{BEYOND_FRACTION} is {config.train_fraction:g}"
+    columns = [rows["id"], rows["uri"], rows["truth"], pa.array(split), pa.array(reasons, pa.string())]
+    return Rows(pa.table(columns, schema=SPLIT))
 
 
-def _with_truth(table: pa.Table) -> pa.Table:
+def _needed(table: pa.Table) -> pa.Table:
     split = (
-        table[SPLIT].cast(pa.string()) if SPLIT in table.column_names else pa.nulls(len(table), pa.string())
+        table[COLUMN].cast(pa.string()) if COLUMN in table.column_names else pa.nulls(len(table), pa.string())
     )
-    table = table.select(["id", "uri", "truth", "status"]).append_column(SPLIT, split)
-    usable = pc.and_(pc.is_valid(table["truth"]), pc.is_null(table["status"]))
-    return table.filter(usable).drop_columns(["status"])
+    return table.select(["id", "uri", "truth", "status", "error"]).append_column(COLUMN, split)
 
 
-def _parts(config: TrainConfig, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Two masks over the rows: the manifest's own split, globs, or a share drawn at random."""
-    if rows[SPLIT].null_count < len(rows):
-        split = np.array(rows[SPLIT].to_pylist(), object)
-        return np.isin(split, TRAIN), np.isin(split, VALIDATION)
+def _parts(config: TrainConfig, rows: pa.Table) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """The part of each row and why it is left out: by the manifest's own split, globs, or a random share."""
+    none = np.full(len(rows), None, object)
+    if rows[COLUMN].null_count < len(rows):
+        given = [_part_named(name) for name in rows[COLUMN].to_pylist()]
+        parts = np.array([part for part, _ in given], object)
+        return parts, np.array([reason for _, reason in given], object)
     if isinstance(config.validation, tuple):
         ids = rows["id"].to_pylist()
         validation = np.array([any(fnmatch(name, glob) for glob in config.validation) for name in ids])
@@ -68,12 +103,27 @@ def _parts(config: TrainConfig, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]
         order = np.random.default_rng([config.seed, 0]).permutation(len(rows))
         validation = np.zeros(len(rows), bool)
         validation[order[: round(len(rows) * config.validation)]] = True
-    return ~validation, validation
+    return np.where(validation, VALIDATION, TRAIN).astype(object), none
+
+
+def _part_named(name: str | None) -> tuple[str, str | None]:
+    """The part that a manifest's word means; case and blanks around it do not count."""
+    if name is None:
+        return LEFT_OUT, "its column split is empty"
+    word = name.strip().casefold()
+    part = _SAME.get(word, word)
+    return (part, None) if part in (TRAIN, VALIDATION) else (LEFT_OUT, f"its column split says {name}")
+
+
+def _beyond_fraction(config: TrainConfig, train: NDArray[np.intp]) -> NDArray[np.intp]:
+    count = max(1, round(len(train) * config.train_fraction))
+    order = np.random.default_rng([config.seed, 1]).permutation(len(train))
+    return train[np.sort(order[count:])]
 
 
 def _advice(config: TrainConfig, rows: pa.Table) -> str:
-    if rows[SPLIT].null_count < len(rows):
-        found = ", ".join(sorted({str(name) for name in rows[SPLIT].unique().to_pylist()}))
+    if rows[COLUMN].null_count < len(rows):
+        found = ", ".join(sorted({str(name) for name in rows[COLUMN].unique().to_pylist()}))
         return f"its column split holds {found}; it must hold train and validation"
     count = f"{len(rows)} image{'s'[: len(rows) != 1]} with ground truth"
     return f"there are {count}, and validation is {config.validation}; set another share, or globs on ids"

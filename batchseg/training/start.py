@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 from torch import nn
 
@@ -21,6 +22,9 @@ from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL, check_classes
 from batchseg.segmentors.llm.text import TextModel
+from batchseg.source.split import SPLIT_FILE, Split
+from batchseg.storage.location import locate
+from batchseg.training.rows import Rows
 
 MOST_NEW = (
     0.5  # a model to go on from brings at least so much of itself; SegFormer's decoder is a sixth of it
@@ -42,6 +46,22 @@ def write_start(config: TrainConfig, folder: Path) -> None:
     network, processor = _new(config, folder) if new else _known(config, str(config.model), folder)
     network.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def seen_before(config: TrainConfig, rows: Rows) -> Iterator[str]:
+    """A sentence where the model to go on from has learnt from images that are to judge it now."""
+    if isinstance(config.model, NewModel):
+        return
+    file = Path(config.model).expanduser() / SPLIT_FILE
+    if not file.is_file():
+        return
+    learnt, judges = Split.read(locate(str(file))).parts.get("train"), rows.validation
+    count = int(pc.is_in(judges["uri"], learnt["uri"]).to_numpy().sum()) if learnt is not None else 0
+    if count:
+        yield (
+            f"{count:,} of the {len(judges):,} images for validation trained {config.model}, so figures on "
+            "them flatter it; the seed and the validation of that training part them as they were"
+        )
 
 
 def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:

@@ -5,12 +5,13 @@ start ──> rows ──> [ workers of Ray Train: loop.py ] ──> best epoch 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,16 @@ from batchseg.segmentors.llm.lora import require_peft
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.open import open_source
-from batchseg.source.plan import write_listing
+from batchseg.source.plan import write_chosen, write_listing
+from batchseg.source.split import SPLIT_FILE
 from batchseg.storage.location import is_uri, locate
 from batchseg.storage.lock import exclusive
 from batchseg.training.export import export
 from batchseg.training.fit import Fitted, OnNews, fit
+from batchseg.training.kept import Kept
 from batchseg.training.rows import Rows, split_rows
-from batchseg.training.start import write_start
+from batchseg.training.start import seen_before, write_start
+from batchseg.training.truths import check_truths
 
 RECORD, HISTORY, MODEL, STATE = "train.json", "history.parquet", "model", "state"
 OF_A_RUN = ("run.json", "runs", "images")
@@ -81,12 +85,13 @@ def train(config: TrainConfig, on_news: OnNews = lambda news: None) -> TrainResu
 
     Args:
         config: the whole training.
-        on_news: called with `step`, `steps` and what is new: `loss`, `epoch` (a row of the history), or
-            `fault` (an image that cannot be used).
+        on_news: called with what is new: first with each `note` (a sentence on the data), then with `step`,
+            `steps` and one of `loss`, `validated` (images, of `judges`), `fault` (an image that cannot be
+            used) or `epoch` (a row of the history; that epoch is kept).
 
     Raises:
         BatchsegError: it cannot be done, or had to stop; finished epochs are kept.
-        KeyboardInterrupt: likewise.
+        KeyboardInterrupt: likewise; its sentence says from where the next call goes on.
     """
     root = _folder(config.output)
     with exclusive(locate(str(root))):
@@ -95,11 +100,27 @@ def train(config: TrainConfig, on_news: OnNews = lambda news: None) -> TrainResu
             return _result(root, earlier)
         source = open_source(config.source, (config.output,))  # first: nothing is written among the images
         start = _start(config, root, anew=earlier is None)
-        rows, reading = _rows(config, source, _labels(config, start))
-        _write_record(root, {"status": "started", "config": config.model_dump(mode="json")})
-        with ray_session(config.ray.address):
-            fitted = fit(config, start, reading, rows, state=root / STATE, on_news=on_news)
+        rows, reading = _rows(config, source, _labels(config, start), root, earlier)
+        started = {"status": "started", "config": config.model_dump(mode="json"), "notes": list(rows.notes)}
+        _write_record(root, started)
+        for note in rows.notes:
+            on_news({"note": note})
+        try:
+            with ray_session(config.ray.address):
+                fitted = fit(config, start, reading, rows, state=root / STATE, on_news=on_news)
+        except KeyboardInterrupt as exc:
+            raise KeyboardInterrupt(_what_is_left(Kept(root / STATE).finished, config.epochs)) from exc
         return _finish(config, root, start, rows, fitted)
+
+
+def _what_is_left(finished: int, epochs: int) -> str:
+    """What an interrupt leaves of a training, in one sentence."""
+    if not finished:
+        return "interrupted in epoch 1, which is not kept; the same command begins with it again"
+    if finished == epochs:
+        return "interrupted; all epochs are kept, and the same command finishes the training"
+    kept = "epoch 1 is" if finished == 1 else f"epochs 1 to {finished} are"
+    return f"interrupted; {kept} kept, and the same command goes on from there with epoch {finished + 1}"
 
 
 def _folder(output: str) -> Path:
@@ -162,21 +183,60 @@ def _labels(config: TrainConfig, start: HuggingFaceCheckpoint) -> LabelMap:
     return label_map
 
 
-def _rows(config: TrainConfig, source: Folder | Manifest, label_map: LabelMap) -> tuple[Rows, Reading]:
-    """The images to learn from and to judge by. Raises SourceError, LabelMapError."""
+def _rows(
+    config: TrainConfig,
+    source: Folder | Manifest,
+    label_map: LabelMap,
+    root: Path,
+    earlier: dict[str, Any] | None,
+) -> tuple[Rows, Reading]:
+    """The images to learn from and to judge by.
+
+    A training that goes on has the images that it began with: parted anew, those that came in between would
+    have some that it learnt from judge it. Raises SourceError, LabelMapError.
+    """
+    if earlier is not None and (root / SPLIT_FILE).exists():
+        rows = Rows(pq.read_table(root / SPLIT_FILE), tuple(earlier.get("notes", ())))
+        return rows, _reading(config, rows, label_map)
+    rows = _parted(config, source)
+    reading = _reading(config, rows, label_map)
+    notes = (
+        *rows.left_out(),
+        *seen_before(config, rows),
+        *check_truths(rows, reading, config.limits),
+    )
+    buffer = io.BytesIO()
+    pq.write_table(rows.table, buffer)
+    locate(str(root / SPLIT_FILE)).write(buffer.getvalue())
+    return replace(rows, notes=notes), reading
+
+
+def _parted(config: TrainConfig, source: Folder | Manifest) -> Rows:
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = write_listing(source.tables(), locate(folder) / "listing.arrow", "full")
         check_source(source, listing)
-        settings = (config.truth, config.limits, config.accept)
-        reading, _ = look_at_truths(listing, label_map, *settings)
-        return split_rows(config, listing), reading
+        return split_rows(config, listing)
+
+
+def _reading(config: TrainConfig, rows: Rows, label_map: LabelMap) -> Reading:
+    """How the ground truths are read. Raises SourceError, LabelMapError."""
+    with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
+        listing = write_chosen([rows.table], locate(folder) / "rows.arrow")
+        return look_at_truths(listing, label_map, config.truth, config.limits, config.accept)[0]
 
 
 def _finish(
     config: TrainConfig, root: Path, start: HuggingFaceCheckpoint, rows: Rows, fitted: Fitted
 ) -> TrainResult:
     """Export the best epoch, write the history, and leave a record. Raises ModelError after a failure."""
-    export(config, start, fitted.best, fitted.row["temperature"], root / MODEL)
+    export(
+        config,
+        start,
+        fitted.best,
+        fitted.row["temperature"],
+        split=root / SPLIT_FILE,
+        folder=root / MODEL,
+    )
     pq.write_table(pa.Table.from_pylist(fitted.last["history"]), root / HISTORY)
     if fitted.failure is not None:
         raise ModelError(
@@ -207,6 +267,7 @@ def _facts(config: TrainConfig, start: HuggingFaceCheckpoint, rows: Rows, fitted
         "temperature": row["temperature"],
         "class_cosines": _class_cosines(start, fitted.best),
         **seconds,
+        "notes": list(rows.notes),
         "faults": last["faults"],
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,9 +48,10 @@ def start(discs: Path, out: Path) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish(process: subprocess.Popen) -> str:
     _, text = process.communicate()
     assert process.returncode == 0, text
+    return str(text)
 
 
 def history(out: Path) -> list[dict]:
@@ -70,7 +72,7 @@ def test_a_killed_training_goes_on(discs: Path, tmp_path: Path) -> None:
     process = start(discs, killed)
     wait_for_epoch_2(process)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (killed / "model").exists()
     finish(start(discs, killed))
     record = json.loads((killed / "train.json").read_text())
@@ -89,7 +91,14 @@ def test_an_interrupted_training_says_so_and_goes_on(
     process.send_signal(kind)
     _, text = process.communicate()
     assert process.returncode == 130
-    assert text.endswith("the same command goes on from there\n")
+    said = re.search(
+        r"interrupted; epochs 1 to (\d+) are kept, .* goes on from there with epoch (\d+)\n$", text
+    )
+    assert said is not None and "Traceback" not in text, text
+    kept, following = map(int, said.groups())
+    assert kept >= 2 and following == kept + 1
     assert not (tmp_path / "out" / "model").exists()
-    finish(start(discs, tmp_path / "out"))
+    again = finish(start(discs, tmp_path / "out"))
+    told = [int(epoch) for epoch in re.findall(r"^epoch (\d+) ", again, re.MULTILINE)]
+    assert told == [*range(following, EPOCHS + 1)]
     assert len(history(tmp_path / "out")) == EPOCHS

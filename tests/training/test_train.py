@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import duckdb
@@ -32,6 +37,7 @@ from batchseg.config.base import METRICS
 from batchseg.config.load import read_config
 from batchseg.config.train import TrainConfig
 from batchseg.errors import ModelError, SourceError
+from batchseg.training.kept import Kept
 
 SIDE = 64
 LANGUAGE = "reader.language_model."
@@ -107,16 +113,18 @@ def test_a_folder_of_slices_becomes_a_model_that_run_uses(slices: Path, tmp_path
     assert result.best_epoch == best["epoch"] and result.metrics == {name: best[name] for name in METRICS}
 
     results = tmp_path / "results"
-    source = {"path": config.source.path, "truth": config.source.truth, "include": ["patient_3/*"]}
+    source = {"path": config.source.path, "truth": config.source.truth}
     found = batchseg.run(
         batchseg.load_config(
             overrides={
                 "source": source,
                 "segmentor": {"model": result.model, "precision": "fp32"},
                 "output": str(results),
+                "split": "validation",
             }
         )
     )
+    assert found.record["split"] == {"train": 30, "validation": 10} and found.listed == 10
     # float16 on disk and float32 in use, against whatever precision the training had
     assert found.metrics["mean_iou"] == pytest.approx(best["mean_iou"], abs=0.02)
     names = duckdb.sql(f"select class_name from '{results}/classes.parquet' order by class_id").fetchall()
@@ -261,6 +269,74 @@ def test_results_of_a_run_are_no_place_for_a_training(slices: Path, tmp_path: Pa
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [kept]
 
 
+def interrupted(config: TrainConfig, when: Callable[[], bool]) -> tuple[str, list[dict[str, Any]]]:
+    """Train until something is so, then as after Ctrl-C: what is said, and what was told before."""
+    ended, told = Event(), list[dict[str, Any]]()
+
+    def watch() -> None:
+        while not ended.wait(0.01):
+            if when():
+                signal.raise_signal(signal.SIGINT)
+                return
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            batchseg.train(config, told.append)
+    finally:
+        ended.set()
+        watcher.join()
+    return str(caught.value), told
+
+
+@pytest.mark.usefixtures("ray_session", "heard_interrupts")
+def test_an_interrupt_repeats_no_epoch_and_parts_the_images_as_before(slices: Path, tmp_path: Path) -> None:
+    """Also where epochs are not validated; images that came in between are not part of it."""
+    for name in ("images", "truth"):
+        shutil.copytree(slices / name / "patient_0", tmp_path / name)
+    config = settings(
+        slices,
+        tmp_path / "out",
+        source={"path": str(tmp_path / "images"), "truth": str(tmp_path / "truth")},
+        model={"mode": "none", **SMALL},
+        validation=0.3,
+        batch_size=3,
+        epochs=1000,
+        validate_every=1000,
+    )
+    kept = Kept(tmp_path / "out" / "state")
+    sentence, _ = interrupted(config, lambda: kept.finished >= 2)
+    first = kept.finished
+    goes_on = f"and the same command goes on from there with epoch {first + 1}"
+    assert sentence == f"interrupted; epochs 1 to {first} are kept, {goes_on}"
+    split = (tmp_path / "out" / "split.parquet").read_bytes()
+    for name in ("images", "truth"):
+        shutil.copy(tmp_path / name / "00.png", tmp_path / name / "later.png")
+
+    sentence, told = interrupted(config, lambda: kept.finished > first)
+    assert f"epochs 1 to {kept.finished} are kept" in sentence
+    assert all(
+        news["step"] >= first * 2 for news in told if "step" in news
+    )  # 2 steps an epoch: 7 of 10 learn
+    last = kept.last()
+    assert last is not None and last["state"]["epoch"] == kept.finished
+    assert last["state"]["step"] == len(last["state"]["losses"]) == 2 * kept.finished
+    assert (tmp_path / "out" / "split.parquet").read_bytes() == split
+    parts = pq.read_table(tmp_path / "out" / "split.parquet")
+    assert (
+        Counter(parts["split"].to_pylist()) == {"train": 7, "validation": 3}
+        and "later.png" not in parts["id"]
+    )
+
+
+@pytest.mark.usefixtures("ray_session", "heard_interrupts")
+def test_an_interrupt_in_the_first_epoch_says_that_it_is_not_kept(slices: Path, tmp_path: Path) -> None:
+    config = settings(slices, tmp_path / "out", model={"mode": "none", **SMALL})
+    sentence, _ = interrupted(config, (tmp_path / "out" / "train.json").exists)
+    assert sentence == "interrupted in epoch 1, which is not kept; the same command begins with it again"
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "sentence"),
     [
@@ -302,3 +378,18 @@ def test_what_cannot_be_trained_says_so(
     assert result.exit_code == code, result.output
     assert sentence in result.stderr and "Traceback" not in result.stderr
     assert not (slices / "images" / "state").exists()
+
+
+def test_masks_of_0_and_255_are_refused_before_anything_is_learnt(tmp_path: Path) -> None:
+    for number in range(4):
+        for name, pixels in (
+            ("images", np.zeros((8, 8), np.uint8)),
+            ("truth", 255 * np.eye(8, dtype=np.uint8)),
+        ):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "labels.yaml").write_text("classes: [background, object]")
+    config = settings(tmp_path, tmp_path / "out", model={"mode": "none", **SMALL}, validation=0.25)
+    result = command("--config", as_file(config, tmp_path))
+    assert (result.exit_code, "`truth_ids: [255]`" in result.stderr) == (2, True)
+    assert "Traceback" not in result.stderr and not (tmp_path / "out" / "train.json").exists()

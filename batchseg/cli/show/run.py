@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -92,8 +92,8 @@ def print_result(result: RunResult) -> None:
         table.add_row("profile", escape(printable(result.record["profile"])))
     for status, fault in sorted(result.faults.items()):
         table.add_row("failed", f"{result.statuses[status]} {status}, first {escape(printable(fault))}")
-    for name, text in what_else(result.record):
-        table.add_row(name, text)
+    for label, sentence in about_the_source(result):
+        table.add_row(label, sentence)
     for name, value in result.metrics.items():
         if value is not None:
             table.add_row(name, f"{value:.4f}")
@@ -101,14 +101,6 @@ def print_result(result: RunResult) -> None:
         table.add_row("worst (mean IoU)" if index == 0 else "", f"{score:.4f}  {escape(printable(name))}")
     table.add_row("results", escape(printable(result.output)))
     console.print(table)
-
-
-def what_else(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is worth a line only where it happened."""
-    if record["truth_between"]:
-        yield "truth", f"{record['truth_between']:,} grey pixels, neither black nor white, were thresholded"
-    if pruned := record["images"]["pruned"]:
-        yield "pruned", f"{pruned} that the source does not list"
 
 
 def what_was_done(result: RunResult) -> Iterator[str]:
@@ -121,6 +113,28 @@ def what_was_done(result: RunResult) -> Iterator[str]:
     ):
         if count or what == "segmented":
             yield f"{count:,} {what}"
+
+
+def about_the_source(result: RunResult) -> Iterator[tuple[str, str]]:
+    """What is to be said of images beyond those that were computed."""
+    if known := what_the_model_knows(result):
+        yield "split", known
+    if between := result.record["truth_between"]:
+        yield "truth", f"{between:,} grey pixels, neither black nor white, were thresholded"
+    if pruned := result.record["images"]["pruned"]:
+        yield "pruned", f"{pruned} that the source does not list"
+
+
+def what_the_model_knows(result: RunResult) -> str:
+    """One line on images that the model's training had; nothing where none is known to be of it."""
+    counts, asked = result.record["split"], result.record["config"].get("split")
+    if asked is not None:
+        others = [f"{number:,} {name}" for name, number in counts.items() if name != asked]
+        return f"{asked} alone" + (f"; not taken: {', '.join(others)}" if others else "")
+    if not counts:
+        return ""
+    seen, judged = counts.get("train", 0), counts.get("validation", 0)
+    return f"{seen:,} of the images trained the model and {judged:,} chose it; --split takes either alone"
 
 
 def where_time_went(result: RunResult) -> str:

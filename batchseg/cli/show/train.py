@@ -1,7 +1,9 @@
-"""What a person sees of a training: a bar of steps, a line an epoch, and a closing table."""
+"""What a person sees of a training: a bar of steps, a line an epoch and a minute, and a closing table."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -14,13 +16,16 @@ if TYPE_CHECKING:
     from batchseg.training.train import TrainResult
 
 SHOWN = {"mean_iou": "mean IoU", "accuracy": "accuracy", "recall_macro": "recall", "f1_macro": "F1"}
+LOG_EVERY_S = 60.0
 
 
 class TrainProgress:
     """A callback for `train`, drawn while its `bar` is entered."""
 
-    def __init__(self, hidden: bool = False) -> None:
-        self.hidden = hidden
+    def __init__(self, hidden: bool = False, clock: Callable[[], float] = monotonic) -> None:
+        self.hidden, self.clock = hidden, clock
+        self.logged = clock()
+        self.first: tuple[int, float] | None = None  # a step of this process, and when it was told
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -33,20 +38,52 @@ class TrainProgress:
         self.task = self.bar.add_task("starting", total=None, loss="")
 
     def __call__(self, news: dict[str, Any]) -> None:
-        self.bar.update(self.task, description="training", completed=news["step"], total=news["steps"])
-        if "loss" in news:
-            self.bar.update(self.task, loss=f"loss {news['loss']:.3f}")
+        if "step" in news:
+            self._draw(news)
         if self.hidden:
             return
+        if "note" in news:
+            console.print(escape(f"note: {news['note']}"))
         if "fault" in news:
             console.print(escape(f"left out: {news['fault']['id']}: {news['fault']['error']}"))
         if "epoch" in news:
-            row = news["epoch"]
-            figures = "  ".join(f"{label} {row[name]:.4f}" for name, label in SHOWN.items())
-            console.print(
-                f"epoch {row['epoch']}  step {row['step']} / {news['steps']}  "
-                f"loss {row['loss']:.4f}  {figures}"
-            )
+            self._print_epoch(news)
+        elif "step" in news and self.bar.disable and self.clock() - self.logged >= LOG_EVERY_S:
+            self._log(news)
+
+    def _draw(self, news: dict[str, Any]) -> None:
+        self.first = self.first or (news["step"], self.clock())
+        doing = "validating" if "validated" in news else "training"
+        self.bar.update(self.task, description=doing, completed=news["step"], total=news["steps"])
+        if "loss" in news:
+            self.bar.update(self.task, loss=f"loss {news['loss']:.3f}")
+
+    def _print_epoch(self, news: dict[str, Any]) -> None:
+        row = news["epoch"]
+        figures = "  ".join(f"{label} {row[name]:.4f}" for name, label in SHOWN.items())
+        console.print(
+            f"epoch {row['epoch']}  step {row['step']} / {news['steps']}  loss {row['loss']:.4f}  {figures}"
+        )
+        self.logged = self.clock()
+
+    def _log(self, news: dict[str, Any]) -> None:
+        """A line between epochs, for a log that someone looks at meanwhile."""
+        parts = [f"step {news['step']} / {news['steps']}"]
+        if "loss" in news:
+            parts.append(f"loss {news['loss']:.4f}")
+        if "validated" in news:
+            parts.append(f"validated {min(news['validated'], news['judges'])} / {news['judges']}")
+        if (left := self._left(news["step"], news["steps"])) is not None:
+            parts.append(f"{left} left")
+        console.print("  ".join(parts))
+        self.logged = self.clock()
+
+    def _left(self, step: int, steps: int) -> str | None:
+        """Time up to the last step, at the speed of this process so far."""
+        if self.first is None or step <= self.first[0]:
+            return None
+        seconds = (self.clock() - self.first[1]) / (step - self.first[0]) * (steps - step)
+        return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def print_trained(result: TrainResult) -> None:

@@ -1,0 +1,65 @@
+"""What a training keeps from epoch to epoch, so that one that was stopped goes on.
+
+An epoch is finished when its state has its name, which happens in one step; then it is never repeated. The
+weights of the best epoch lie beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from batchseg.training.job import State
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The files, in a folder on a disk that every worker reaches."""
+
+    folder: Path
+
+    @property
+    def finished(self) -> int:
+        """How many epochs are finished."""
+        return max((int(path.stem.partition("-")[2]) for path in self.folder.glob("epoch-*.pt")), default=0)
+
+    def write(self, state: State, parts: Mapping[str, Any]) -> None:
+        """Finish an epoch. `parts` are state dicts by name, `network` among them. Raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        last, best = self._last(state.epoch), self._best(state.best_epoch)
+        if state.best_epoch == state.epoch:  # first, for the last state names it
+            _save(parts["network"], best)
+        _save({**parts, "state": asdict(state)}, last)
+        for path in (*self.folder.glob("epoch-*.pt"), *self.folder.glob("best-*.pt")):
+            if path not in (last, best):
+                path.unlink()
+
+    def last(self, device: Any = "cpu") -> dict[str, Any] | None:
+        """The parts of the last finished epoch and its `state`; None before the first."""
+        return _load(self._last(self.finished), device) if self.finished else None
+
+    def best(self, epoch: int) -> dict[str, Any]:
+        """The network's state dict after the best epoch, on the CPU."""
+        return _load(self._best(epoch), "cpu")
+
+    def _last(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch}.pt"
+
+    def _best(self, epoch: int) -> Path:
+        return self.folder / f"best-{epoch}.pt"
+
+
+def _save(value: Any, path: Path) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    torch.save(value, unfinished)
+    os.replace(unfinished, path)
+
+
+def _load(path: Path, device: Any) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return loaded

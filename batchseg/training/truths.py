@@ -1,0 +1,133 @@
+"""What a sample of the ground truths says against a training, before it costs hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from batchseg.config.base import Limits
+from batchseg.errors import RowFault, SourceError
+from batchseg.images.decode import decode_image
+from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
+from batchseg.stages.score import check_truth_size, read_truth
+from batchseg.storage.reader import image_reader, truth_reader
+from batchseg.training.rows import Rows
+
+TRUTHS, IMAGES = 200, 16  # read of either part; an image takes longer than a truth
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Truths of one part of a training.
+
+    Attributes:
+        pixels_C: pixels of each class.
+        ignored: pixels that count nowhere.
+        files: how many were read, of how many there are.
+    """
+
+    pixels_C: NDArray[np.int64]
+    ignored: int
+    files: int
+    of: int
+
+    @property
+    def ignored_share(self) -> float:
+        return self.ignored / max(1, self.ignored + int(self.pixels_C.sum()))
+
+    def __str__(self) -> str:
+        return f"{self.files:,} of {self.of:,}"
+
+
+def check_truths(rows: Rows, reading: Reading, limits: Limits) -> list[str]:
+    """Sentences on what the ground truth cannot teach, or cannot judge.
+
+    Raises SourceError where nothing could be learnt: most of the images cannot be used with their truth, all
+    of it is ignored, or it shows one class only.
+    """
+    label_map = reading.label_map
+    _check_pairs(rows.train, reading, limits)
+    train, judges = (_look(part, reading, limits) for part in (rows.train, rows.validation))
+    if train.files and not train.pixels_C.any():
+        raise SourceError(
+            f"every pixel of the ground truth to learn from is ignored ({train} looked at), so the label map "
+            "does not fit it; `batchseg doctor` shows what it holds"
+        )
+    _refuse_one_class(train, label_map)
+    return list(_notes(train, judges, label_map))
+
+
+def _check_pairs(rows: pa.Table, reading: Reading, limits: Limits) -> None:
+    """Raises SourceError where most of some images cannot be used together with their truth."""
+    images, truths = image_reader(), truth_reader()
+    chosen, faults = _spread(rows, IMAGES), []
+    for row in chosen:
+        try:
+            image_HWC = decode_image(images.read(row["uri"]), limits)
+            truth = read_truth(truths, reading, limits, row["truth"])
+            check_truth_size(truth.ids_HW.shape, image_HWC.shape[:2])
+        except RowFault as fault:
+            faults.append((row["id"], fault))
+    if 2 * len(faults) > len(chosen):
+        name, first = faults[0]
+        raise SourceError(
+            f"{len(faults)} of {len(chosen)} images to learn from cannot be used with their ground truth; "
+            f"{name}: {first}"
+        )
+
+
+def _look(rows: pa.Table, reading: Reading, limits: Limits) -> Seen:
+    reader, classes = truth_reader(), reading.label_map.num_classes
+    pixels, files = np.zeros(classes, np.int64), 0
+    ignored = 0
+    for row in _spread(rows, TRUTHS):
+        try:
+            truth_HW = read_truth(reader, reading, limits, row["truth"]).ids_HW
+        except RowFault:  # the training names it and leaves it out
+            continue
+        counts = np.bincount(truth_HW.ravel(), minlength=classes)
+        pixels += counts[:classes]
+        ignored += int(counts[classes:].sum())
+        files += 1
+    return Seen(pixels, ignored, files, len(rows))
+
+
+def _spread(rows: pa.Table, count: int) -> list[dict[str, str]]:
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
+    taken: list[dict[str, str]] = rows.take(pa.array(chosen)).to_pylist()
+    return taken
+
+
+def _refuse_one_class(train: Seen, label_map: LabelMap) -> None:
+    """Certain where all was looked at; and likely where the rest is ignored, as in masks of 0 and 255."""
+    shown = np.flatnonzero(train.pixels_C)
+    if len(shown) != 1 or label_map.num_classes == 1 or not (train.ignored or train.files == train.of):
+        return
+    ignored = f" and {train.ignored_share:.0%} of its pixels are ignored" if train.ignored else ""
+    raise SourceError(
+        f"the ground truth to learn from shows one class alone, {label_map.names[shown[0]]!r}{ignored} "
+        f"({train} looked at); where an object is 255, or any other id, truth_ids in the label map says so"
+    )
+
+
+def _notes(train: Seen, judges: Seen, label_map: LabelMap) -> Iterator[str]:
+    if train.ignored_share > 0.5:
+        yield f"{train.ignored_share:.0%} of the pixels to learn from are ignored ({train} truths looked at)"
+    unlearnt = train.pixels_C == 0
+    if unlearnt.any() and train.files:
+        yield f"no truth to learn from shows {_named(unlearnt, label_map)} ({train} looked at)"
+    unjudged = ~unlearnt & (judges.pixels_C == 0)
+    if unjudged.any() and judges.files:
+        yield f"no truth of the validation shows {_named(unjudged, label_map)} ({judges} looked at)"
+
+
+def _named(classes: NDArray[np.bool_], label_map: LabelMap) -> str:
+    names = [label_map.names[index] for index in np.flatnonzero(classes)]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
