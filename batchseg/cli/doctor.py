@@ -9,7 +9,17 @@ from typing import Any
 
 import click
 
-from batchseg.cli.options import from_file, given, options, pairing, reported_errors, reporting
+from batchseg.cli.options import (
+    from_file,
+    given,
+    options,
+    orientation,
+    pairing,
+    reported_errors,
+    reporting,
+)
+
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit", "orientation")
 
 _looking = options(
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
@@ -17,6 +27,7 @@ _looking = options(
     pairing,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="As for run."),
     click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    orientation,
     click.option("--truths", type=int, metavar="N", help="Ground truths to read.  [32]"),
 )
 
@@ -37,9 +48,7 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         from batchseg.config.load import read_config
         from batchseg.inspect.doctor import doctor
 
-        of_source = {
-            name: flags.pop(name) for name in ("truth", "truth_suffix", "include", "exclude", "limit")
-        }
+        of_source = {name: flags.pop(name) for name in _OF_SOURCE}
         path, settings = flags.pop("config_path"), flags.pop("settings")
         segmentor = {"model": flags.pop("model")}
         nested = {"source": {"path": source, **of_source}, "segmentor": segmentor, **flags}

@@ -10,7 +10,15 @@ from typing import Any
 
 import click
 
-from batchseg.cli.options import from_file, gating, given, named_values, options, pairing
+from batchseg.cli.options import (
+    from_file,
+    gating,
+    given,
+    named_values,
+    options,
+    orientation,
+    pairing,
+)
 from batchseg.config.load import load_config
 from batchseg.config.run import RunConfig
 
@@ -38,6 +46,7 @@ running = options(
         "--none-below", type=float, metavar="P", help="Pixels whose best class is less probable have none."
     ),
     click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    orientation,
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
     ),
@@ -69,7 +78,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     return load_config(path, settings, given(nested))
 
 
-_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit")
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit", "orientation")
 
 
 _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")

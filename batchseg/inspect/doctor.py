@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from batchseg.config.base import Limits
 from batchseg.config.doctor import DoctorConfig
-from batchseg.config.source import FolderSource, Source
+from batchseg.config.source import FolderSource, Reading, Source
 from batchseg.errors import RowFault, SourceError
 from batchseg.inspect.findings import Findings, Problem
-from batchseg.inspect.image_sizes import Sizes, read_header
+from batchseg.inspect.image_sample import ImageSample, sample_images
+from batchseg.inspect.image_sizes import Sizes, look
 from batchseg.inspect.preflight import check_source, choose_labels
 from batchseg.inspect.truth_sample import TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
@@ -29,6 +30,7 @@ from batchseg.storage.location import locate
 from batchseg.storage.reader import image_reader
 
 EXAMPLES = 3
+IMAGES = 8  # decoded: what they tell of 16 bits does not need more
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,24 @@ class DoctorReport:
 
     Attributes:
         sizes: of the images whose header can be read: what a run would read and segment.
+        pictures: of the images a few were decoded for.
         sample: None without ground truth.
         unmatched: None where all of the truth folder need not have an image; it is no problem in itself.
         counts: problems by kind, all of them: the status a run would record, or `source`.
         problems: the first of each kind.
+        warnings: what is likely not as it is meant, a sentence each; a run does not stumble over it.
     """
 
     source: str
     images: int
     with_truth: int
     sizes: Sizes
+    pictures: ImageSample
     sample: TruthSample | None
     unmatched: Unmatched | None
     counts: dict[str, int]
     problems: list[Problem]
+    warnings: list[str]
 
     @property
     def ok(self) -> bool:
@@ -66,7 +72,7 @@ class DoctorReport:
 
 
 def doctor(config: DoctorConfig) -> DoctorReport:
-    """Look at every header and at some ground truths; no image is decoded and no model loaded.
+    """Look at every header, at a few images and at some ground truths; no model is loaded.
 
     Raises:
         BatchsegError: the source cannot be listed, ids repeat, or the label map does not fit the model.
@@ -80,6 +86,8 @@ def doctor(config: DoctorConfig) -> DoctorReport:
         except SourceError as exc:
             findings.add("source", config.source.path, str(exc))
         sizes = _read_headers(listing, config.limits, findings)
+        reading = Reading.of(config.source)
+        pictures = sample_images(listing, IMAGES, reading, config.limits)
         sample = sample_truths(listing, config.truths, label_map, config.limits, findings)
         unmatched = _unmatched(config.source, listing)
     return DoctorReport(
@@ -87,10 +95,12 @@ def doctor(config: DoctorConfig) -> DoctorReport:
         images=listing.images,
         with_truth=listing.with_truth,
         sizes=sizes,
+        pictures=pictures,
         sample=sample if listing.with_truth else None,
         unmatched=unmatched,
         counts=dict(findings.counts),
         problems=findings.listed,
+        warnings=[*pictures.warnings, *_turned(sizes, reading)],
     )
 
 
@@ -104,17 +114,25 @@ def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes
     """The sizes of all images; a fault of an image hides that of its truth, as it does in a run."""
     sizes, reader = Sizes(), image_reader()
     for table in _marked(listing):
-        rows = table.select(["id", "uri", "status", "error"]).to_pylist()
+        rows = table.select(["id", "uri", "truth", "status", "error"]).to_pylist()
         for row, is_usable in zip(rows, usable(table), strict=True):
             try:
                 if is_usable:
-                    sizes.add(row["id"], *read_header(reader, row["uri"], limits))
+                    sizes.add(row["id"], look(reader, row["uri"], limits), row["truth"] is not None)
             except RowFault as fault:
                 findings.add(fault.status.kind, row["id"], str(fault))
                 continue
             if row["status"] is not None:
                 findings.add(row["status"], row["id"], row["error"])
     return sizes
+
+
+def _turned(sizes: Sizes, reading: Reading) -> Iterator[str]:
+    if sizes.turned_with_truth and not reading.as_stored:
+        yield (
+            f"{sizes.turned_with_truth:,} images beside a truth are turned upright, as their EXIF "
+            "orientation says; if their truths were drawn on the pixels as stored, say --orientation stored"
+        )
 
 
 def _marked(listing: Listing) -> Iterator[pa.Table]:

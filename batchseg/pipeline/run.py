@@ -11,6 +11,7 @@ from typing import Any
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import NetworkConfig, SegmentorConfig
+from batchseg.config.source import Reading
 from batchseg.engine.graph import Stages
 from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
@@ -38,6 +39,7 @@ from batchseg.storage.location import Location, locate
 from batchseg.storage.lock import Lock
 
 VANISHED = 3  # of fewer images that are gone nothing is concluded
+_OF_PIXELS = ("source.scale", "source.orientation")
 COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
@@ -118,7 +120,7 @@ def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
     chosen = config.segmentor
     if isinstance(chosen, NetworkConfig) and chosen.scaled_decode and isinstance(preparer, Resizer):
         enough = preparer.input_hw
-    return [decode(config.limits, enough), prepare(preparer)]
+    return [decode(config.limits, enough, Reading.of(config.source)), prepare(preparer)]
 
 
 def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
@@ -147,7 +149,8 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
 def score_and_write(config: RunConfig, model: OpenedModel, results: str, lock: Lock | None) -> list[Stage]:
     """From a label map to counts and files."""
     root, label_map = locate(results), model.label_map
-    extra = [write_overlay(root, label_map, config.limits)] if config.output.overlays else []
+    reading = Reading.of(config.source)
+    extra = [write_overlay(root, label_map, config.limits, reading)] if config.output.overlays else []
     return [score(label_map, config.limits), write_mask(root, label_map, lock), *extra]
 
 
@@ -242,9 +245,11 @@ def _refuse_mixed_scores(
 
 def _changes(results: Results, config: RunConfig) -> str:
     before, now = (results.record() or {}).get("config", {}), config.model_dump(mode="json")
+    before = {**before, "source": {"orientation": "exif", **before.get("source", {})}}  # where it is older
     changes = [
         f"{key}: {old!r} -> {new!r}"
-        for part in ("segmentor", "labels")
+        for part in ("segmentor", "labels", "source")
         for key, old, new in config_differences(before.get(part), now.get(part), part)
+        if part != "source" or key in _OF_PIXELS
     ]
     return "; ".join(changes) or "the weights changed, or names, colours or ignore_index of the label map"

@@ -30,6 +30,7 @@ class Item:
         fault: what went wrong with the image. Once there is one, the stages let it pass untouched.
         truth_fault: what went wrong with its truth, which takes nothing from the mask.
         image_HWC: uint8 RGB, from decode to prepare.
+        orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         precision: what the model computed in.
         left_over: time was up before it was begun.
         seconds: what each stage spent on it.
@@ -41,6 +42,7 @@ class Item:
     truth_fault: RowFault | None = None
     size_hw: tuple[int, int] | None = None
     image_HWC: NDArray[np.uint8] | None = None
+    orientation: int = 1
     model_input: ModelInput | None = None
     prediction: Prediction | None = None
     matrix: ConfusionMatrix | None = None

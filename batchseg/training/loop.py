@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from batchseg.config.source import Reading
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.llm.lora import add_lora
@@ -59,7 +60,8 @@ class Learner:
             add_lora(self.network, self.config.model.lora_rank)
         self.network.to(memory_format=torch.channels_last)
         self.state = State()
-        samples = Samples(job.train, job.start.preparer(), job.label_map, self.config.limits)
+        reading = Reading.of(self.config.source)
+        samples = Samples(job.train, job.start.preparer(), job.label_map, self.config.limits, reading)
         batches = self._batches(len(samples))
         self.steps = batches.last
         self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)
@@ -75,7 +77,7 @@ class Learner:
         )
         mine = job.validation.take(np.arange(self.rank, len(job.validation), self.world))
         self.validation_loader: Any = DataLoader(
-            ValidationSet(Samples(mine, job.start.preparer(), job.label_map, self.config.limits)),
+            ValidationSet(Samples(mine, job.start.preparer(), job.label_map, self.config.limits, reading)),
             batch_size=None,
             **_loading(job),
         )

@@ -177,18 +177,18 @@ def test_a_jpeg_is_scaled_while_enough_pixels_remain(orientation, enough, scale)
     upright = smooth if orientation == 1 else np.rot90(smooth, -1)
     asked = []
 
-    pixels_HWC, own_size = decode_scaled(
+    pixels_HWC, own_size, told = decode_scaled(
         data, LIMITS, lambda size: asked.append(size) or (enough if orientation == 1 else enough[::-1])
     )
 
-    assert [own_size] == asked == [upright.shape[:2]]
+    assert [own_size] == asked == [upright.shape[:2]] and told == orientation
     height, width = (-(-side // scale) for side in own_size)
     expected = Image.fromarray(upright).resize((width, height), Image.Resampling.BOX)
     assert_equal(pixels_HWC, np.array(expected), tolerance=25)
 
 
 def test_only_jpegs_are_scaled():
-    pixels_HWC, own_size = decode_scaled(save(SMOOTH, "PNG"), LIMITS, lambda size: (1, 1))
+    pixels_HWC, own_size, _ = decode_scaled(save(SMOOTH, "PNG"), LIMITS, lambda size: (1, 1))
     assert_equal(pixels_HWC, SMOOTH)
     assert own_size == SMOOTH.shape[:2]
 
