@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -191,6 +192,23 @@ def test_only_jpegs_are_scaled():
     pixels_HWC, own_size, _ = decode_scaled(save(SMOOTH, "PNG"), LIMITS, lambda size: (1, 1))
     assert_equal(pixels_HWC, SMOOTH)
     assert own_size == SMOOTH.shape[:2]
+
+
+def test_frames_of_an_animation_after_the_first_are_left_out():
+    later = [Image.new("RGB", (21, 13), (9, 99, 199))]
+    for kind, options in (("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {})):
+        data = save(NOISE, kind, save_all=True, append_images=later, **options)
+        assert_equal(decode_image(data, LIMITS), NOISE)
+
+
+def test_a_bmp_of_runs():
+    """RLE8: pairs of a count and an index, ends of lines, a run of literals, and the end of the picture."""
+    palette = np.arange(256 * 4, dtype=np.uint32).reshape(256, 4).astype(np.uint8)
+    pixels = b"\3\7\2\5\0\0" + b"\0\5\1\2\3\4\5\0" + b"\0\0\0\1"
+    sizes = (54 + 1024 + len(pixels), 0, 54 + 1024, 40, 5, 2)
+    header = b"BM" + struct.pack("<IIIIiiHHIIIIII", *sizes, 1, 8, 1, len(pixels), 0, 0, 256, 0)
+    expected = palette[[[1, 2, 3, 4, 5], [7, 7, 7, 5, 5]]][..., 2::-1]
+    assert_equal(decode_image(header + palette.tobytes() + pixels, LIMITS), expected)
 
 
 def test_damaged_metadata_does_not_cost_the_image():
