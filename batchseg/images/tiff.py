@@ -66,7 +66,8 @@ def open_tiff(data: bytes | memoryview) -> TiffImageFile:
     tags = directory(data)
     _refuse(tags)
     if _is_motorola_min_is_white(tags):
-        return TiffImageFile(io.BytesIO(_rewritten(data, tags, {PHOTOMETRIC: [MIN_IS_BLACK]})))
+        data = _rewritten(data, tags, {PHOTOMETRIC: [MIN_IS_BLACK]})
+        tags = directory(data)
     if tags.get(COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED and (
         tags.get(PLANAR) == SEPARATE or _is_subsampled(tags)
     ):
@@ -81,7 +82,7 @@ def is_min_is_white(tags: ImageFileDirectory_v2) -> bool:
 
 
 def plane(data: bytes | memoryview, tags: ImageFileDirectory_v2, index: int) -> bytes:
-    """The same file with one of its separate planes as a grey picture."""
+    """The same file with one of its separate planes as a grey picture. Raises OSError where it is cut off."""
     changed: dict[int, list[int]] = {SAMPLES: [1], PHOTOMETRIC: [MIN_IS_BLACK], BITS: [tags[BITS][index]]}
     for places, sizes in ((STRIPS, STRIP_BYTES), (TILES, TILE_BYTES)):
         if places in tags:
@@ -184,11 +185,19 @@ def _is_subsampled(tags: ImageFileDirectory_v2) -> bool:
 
 
 def _rewritten(data: bytes | memoryview, tags: ImageFileDirectory_v2, changed: dict[int, list[int]]) -> bytes:
-    """The file with another directory at its end, which holds what decoding needs; all are LONG values."""
+    """The file with another directory at its end, which holds what decoding needs; all are LONG values.
+
+    Raises OSError where pixels would lie behind the end, and so in that directory.
+    """
     kept = (WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIPS, ORIENTATION, SAMPLES,
             ROWS, STRIP_BYTES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES)  # fmt: skip
     values: dict[int, list[Any]] = {tag: _listed(tags[tag]) for tag in kept if tag in tags}
     values |= changed
+    for places, sizes in ((STRIPS, STRIP_BYTES), (TILES, TILE_BYTES)):
+        ends = map(sum, zip(values.get(places, ()), values.get(sizes, ()), strict=True))
+        if max(ends, default=0) > len(data):
+            raise OSError("the data end before the picture does")
+    values[PLANAR] = [SEPARATE]  # has libtiff read it, which minds how many bytes a strip has
     order = "<" if tags.prefix == b"II" else ">"
     start = len(data) + len(data) % 2
     lists, fields, free = b"", b"", start + 2 + 12 * len(values) + 4
