@@ -79,7 +79,7 @@ Source = Annotated[FolderSource | ManifestSource, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ImageReading:
     """How the pixels of a source's images are read.
 
     Attributes:
@@ -91,7 +91,7 @@ class Reading:
     as_stored: bool = False
 
     @classmethod
-    def of(cls, source: FolderSource | ManifestSource) -> Reading:
+    def of(cls, source: FolderSource | ManifestSource) -> ImageReading:
         scale = source.scale
         pair = scale if scale is None or isinstance(scale, tuple) else (0.0, scale)
         return cls(pair, source.orientation == "stored")

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.ExifTags import Base as ExifTag
 
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.images.headers import decoding, open_picture, sniff
 from batchseg.images.jpeg import BLOCK, ends_grey, read_frame, with_more_data
 from batchseg.images.rgb import converted, to_rgb
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 
-_AS_THEY_ARE = Reading()
+_AS_THEY_ARE = ImageReading()
 _UPRIGHT = 1
 _INVERSE = {6: 8, 8: 6}  # of an orientation; the others undo themselves
 _TRANSPOSED, _UPSIDE_DOWN, _MIRRORED = {5, 6, 7, 8}, {3, 4, 7, 8}, {2, 3, 6, 7}
@@ -61,7 +61,7 @@ class Decoded(NamedTuple):
 
 
 def decode_image(
-    data: bytes | memoryview, limits: Limits, reading: Reading = _AS_THEY_ARE
+    data: bytes | memoryview, limits: Limits, reading: ImageReading = _AS_THEY_ARE
 ) -> NDArray[np.uint8]:
     """The image as upright RGB: uint8 [H, W, 3], C-contiguous and writable.
 
@@ -82,7 +82,7 @@ def decode_scaled(
     data: bytes | memoryview,
     limits: Limits,
     enough: Callable[[Size], Size],
-    reading: Reading = _AS_THEY_ARE,
+    reading: ImageReading = _AS_THEY_ARE,
 ) -> Decoded:
     """The same, but a JPEG at 1/2, 1/4 or 1/8 where that has `enough` pixels; and the image's own size.
 
@@ -114,7 +114,7 @@ def _jpeg(
     data: bytes | memoryview,
     limits: Limits,
     enough: Callable[[Size], Size],
-    reading: Reading,
+    reading: ImageReading,
 ) -> Decoded:
     orientation = _orientation(picture)
     turn = _UPRIGHT if reading.as_stored else orientation

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.headers import decoding, open_picture, sniff
 from batchseg.images.samples import (
@@ -32,7 +32,7 @@ _PALETTE_STEP = 256  # a TIFF's palette has 16 bits
 
 
 def to_rgb(
-    picture: ImageFile, data: bytes | memoryview, limits: Limits, reading: Reading
+    picture: ImageFile, data: bytes | memoryview, limits: Limits, reading: ImageReading
 ) -> NDArray[np.uint8]:
     """The pixels of another format than JPEG."""
     if is_wide(picture):
@@ -50,7 +50,7 @@ def to_rgb(
 
 
 def _wide(
-    picture: ImageFile, data: bytes | memoryview, limits: Limits, reading: Reading
+    picture: ImageFile, data: bytes | memoryview, limits: Limits, reading: ImageReading
 ) -> NDArray[np.uint8]:
     """Samples of more than 8 bits, scaled to 8."""
     own = own_range(picture, data)
@@ -77,7 +77,7 @@ class Brightest(NamedTuple):
     share: float
 
 
-def brightest_of(data: bytes | memoryview, limits: Limits, reading: Reading) -> Brightest | None:
+def brightest_of(data: bytes | memoryview, limits: Limits, reading: ImageReading) -> Brightest | None:
     """None for a picture of 8 bits. Raises RowFault as `decode_image` does."""
     name = sniff(data, limits)
     with decoding(name):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from batchseg.config.base import Limits
 from batchseg.config.doctor import DoctorConfig
-from batchseg.config.source import FolderSource, Reading, Source
+from batchseg.config.source import FolderSource, ImageReading, Source
 from batchseg.errors import RowFault, SourceError
 from batchseg.inspect.findings import Findings, Problem
 from batchseg.inspect.image_sample import ImageSample, sample_images
@@ -86,7 +86,7 @@ def doctor(config: DoctorConfig) -> DoctorReport:
         except SourceError as exc:
             findings.add("source", config.source.path, str(exc))
         sizes = _read_headers(listing, config.limits, findings)
-        reading = Reading.of(config.source)
+        reading = ImageReading.of(config.source)
         pictures = sample_images(listing, IMAGES, reading, config.limits)
         sample = sample_truths(listing, config.truths, label_map, config.limits, findings)
         unmatched = _unmatched(config.source, listing)
@@ -127,7 +127,7 @@ def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes
     return sizes
 
 
-def _turned(sizes: Sizes, reading: Reading) -> Iterator[str]:
+def _turned(sizes: Sizes, reading: ImageReading) -> Iterator[str]:
     if sizes.turned_with_truth and not reading.as_stored:
         yield (
             f"{sizes.turned_with_truth:,} images beside a truth are turned upright, as their EXIF "

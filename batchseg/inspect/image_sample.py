@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from batchseg.config.base import Limits
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.decode import Size, decode_scaled
 from batchseg.images.rgb import brightest_of
@@ -43,7 +43,7 @@ class ImageSample:
     warnings: list[str] = field(default_factory=list)
 
 
-def sample_images(listing: Listing, count: int, reading: Reading, limits: Limits) -> ImageSample:
+def sample_images(listing: Listing, count: int, reading: ImageReading, limits: Limits) -> ImageSample:
     """Decode `count` images at most. Those that cannot be read are passed over, and so are large ones while
     there are others. Raises nothing of an image."""
     sample, reader, means = ImageSample(), image_reader(), []
@@ -67,7 +67,7 @@ def sample_images(listing: Listing, count: int, reading: Reading, limits: Limits
     return sample
 
 
-def _warnings(sample: ImageSample, reading: Reading) -> Iterator[str]:
+def _warnings(sample: ImageSample, reading: ImageReading) -> Iterator[str]:
     if sample.brightest is None or sample.highest is None:
         return
     found = f"brightest of the 16-bit images: {sample.brightest:.0%} of white"

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import Checkpoint
 
 
-def mask_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: Reading) -> str:
+def mask_fingerprint(
+    checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: ImageReading
+) -> str:
     """Of the model and of every setting that changes a mask.
 
     Args:
@@ -25,7 +27,9 @@ def score_fingerprint(label_map: LabelMap) -> str:
     return _digest([label_map.truth_fingerprint])
 
 
-def single_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: Reading) -> str:
+def single_fingerprint(
+    checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: ImageReading
+) -> str:
     """What stood for both in results folders of batchseg 0.1, which are carried on."""
     return _digest([checkpoint.fingerprint, label_map.single_fingerprint, precision, *reading.altering])
 

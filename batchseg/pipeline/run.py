@@ -11,7 +11,7 @@ from typing import Any
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import NetworkConfig, SegmentorConfig
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.engine.graph import Stages
 from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
@@ -120,7 +120,7 @@ def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
     chosen = config.segmentor
     if isinstance(chosen, NetworkConfig) and chosen.scaled_decode and isinstance(preparer, Resizer):
         enough = preparer.input_hw
-    return [decode(config.limits, enough, Reading.of(config.source)), prepare(preparer)]
+    return [decode(config.limits, enough, ImageReading.of(config.source)), prepare(preparer)]
 
 
 def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
@@ -149,7 +149,7 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
 def score_and_write(config: RunConfig, model: OpenedModel, results: str, lock: Lock | None) -> list[Stage]:
     """From a label map to counts and files."""
     root, label_map = locate(results), model.label_map
-    reading = Reading.of(config.source)
+    reading = ImageReading.of(config.source)
     extra = [write_overlay(root, label_map, config.limits, reading)] if config.output.overlays else []
     return [score(label_map, config.limits), write_mask(root, label_map, lock), *extra]
 

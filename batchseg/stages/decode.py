@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from batchseg.config.base import Limits
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.decode import Size, decode_scaled, whole
 from batchseg.schema import Status
@@ -13,9 +13,11 @@ from batchseg.stages.item import Item, Stage, for_each
 from batchseg.storage.reader import image_reader
 
 
-def decode(limits: Limits, enough: Callable[[Size], Size] = whole, reading: Reading | None = None) -> Stage:
+def decode(
+    limits: Limits, enough: Callable[[Size], Size] = whole, reading: ImageReading | None = None
+) -> Stage:
     """Read and decode every image, JPEGs no larger than is `enough` (see `images.decode_scaled`)."""
-    reader, how = image_reader(), reading or Reading()
+    reader, how = image_reader(), reading or ImageReading()
 
     def work(item: Item) -> None:
         size = item.row["size"] or 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batchseg.config.base import Limits
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.errors import OutputError, RowFault
 from batchseg.images.decode import decode_image
 from batchseg.images.encode import encode_png, overlay
@@ -58,7 +58,7 @@ def write_mask(results: Location, label_map: LabelMap, lock: Lock | None = None)
     return for_each("write", work)
 
 
-def write_overlay(results: Location, label_map: LabelMap, limits: Limits, reading: Reading) -> Stage:
+def write_overlay(results: Location, label_map: LabelMap, limits: Limits, reading: ImageReading) -> Stage:
     """Write every image with its mask in colour below overlays/. Decodes again, for the image was freed."""
     write = _writer(results / "overlays")
     reader = image_reader()

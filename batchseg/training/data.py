@@ -15,7 +15,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from batchseg.config.base import Limits
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.config.train import Augmentation
 from batchseg.errors import RowFault
 from batchseg.images.decode import decode_image
@@ -53,10 +53,10 @@ class Samples:
         preparer: Preparer,
         label_map: LabelMap,
         limits: Limits,
-        reading: Reading | None = None,
+        reading: ImageReading | None = None,
     ) -> None:
         self.rows, self.preparer, self.label_map, self.limits = rows, preparer, label_map, limits
-        self.reading = reading or Reading()
+        self.reading = reading or ImageReading()
         self.images, self.truths = image_reader(), truth_reader()
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.llm.lora import add_lora
@@ -60,7 +60,7 @@ class Learner:
             add_lora(self.network, self.config.model.lora_rank)
         self.network.to(memory_format=torch.channels_last)
         self.state = State()
-        reading = Reading.of(self.config.source)
+        reading = ImageReading.of(self.config.source)
         samples = Samples(job.train, job.start.preparer(), job.label_map, self.config.limits, reading)
         batches = self._batches(len(samples))
         self.steps = batches.last

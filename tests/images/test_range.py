@@ -8,7 +8,7 @@ from image_files import GREY, GREY_ALPHA, LIMITS, RGB, RGB_ALPHA, SMOOTH, chunk,
 from image_files import with_orientation as exif
 from tiff_files import MIN_IS_BLACK, MIN_IS_WHITE, tiff_of
 
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.images.decode import decode_image, decode_scaled, whole
 from batchseg.schema import Status
 
@@ -36,7 +36,7 @@ def bits(*significant):
 def test_a_png_of_16_bits_is_scaled_by_all_of_them(scale, colour_type, adam7):
     samples = np.random.default_rng(1).integers(0, 4096, (9, 11, CHANNELS[colour_type]), dtype=np.uint16)
     colours = samples[..., :3] if CHANNELS[colour_type] > 2 else grey(samples[..., 0])
-    decoded = decode_image(png(samples, colour_type, 16, adam7=adam7), LIMITS, Reading(scale))
+    decoded = decode_image(png(samples, colour_type, 16, adam7=adam7), LIMITS, ImageReading(scale))
     assert np.array_equal(decoded, expected(colours, *scale))
 
 
@@ -62,7 +62,7 @@ def test_significant_bits_that_say_nothing():
     for told in (bits(16), bits(12), bits(4), bits(), bits(0), b""):
         assert np.array_equal(decode_image(png(wide, GREY, 16, told), LIMITS), grey(expected(wide, 0, 65535)))
     narrow = (TWELVE >> 4).astype(np.uint16)
-    for reading in (Reading(), Reading((0, 31))):
+    for reading in (ImageReading(), ImageReading((0, 31))):
         assert np.array_equal(decode_image(png(narrow, GREY, 8, bits(5)), LIMITS, reading), grey(narrow))
 
 
@@ -71,7 +71,7 @@ def test_significant_bits_that_say_nothing():
 def test_the_largest_value_that_a_tiff_states(order, photometric):
     def decoded(stated, reading=None):
         data = tiff_of(TWELVE, photometric, tags={281: stated}, order=order)
-        pixels = decode_image(data, LIMITS, reading or Reading())
+        pixels = decode_image(data, LIMITS, reading or ImageReading())
         return 255 - pixels if photometric == MIN_IS_WHITE else pixels
 
     assert np.array_equal(decoded(4095), grey(expected(TWELVE, 0, 4095)))
@@ -79,13 +79,13 @@ def test_the_largest_value_that_a_tiff_states(order, photometric):
     # a statistic of the pixels, or not true: neither has a say
     assert np.array_equal(decoded(int(TWELVE.max()) - 7), grey(expected(TWELVE, 0, 65535)))
     assert np.array_equal(decoded(1023), grey(expected(TWELVE, 0, 65535)))
-    assert np.array_equal(decoded(4095, Reading((0, 2000))), grey(expected(TWELVE, 0, 2000)))
+    assert np.array_equal(decoded(4095, ImageReading((0, 2000))), grey(expected(TWELVE, 0, 2000)))
 
 
 def test_12_bits_without_a_scale_and_with_one():
     assert np.array_equal(decode_image(tiff(TWELVE, 12), LIMITS), grey(expected(TWELVE, 0, 4095)))
     assert np.array_equal(
-        decode_image(tiff(TWELVE, 12), LIMITS, Reading((9, 999))), grey(expected(TWELVE, 9, 999))
+        decode_image(tiff(TWELVE, 12), LIMITS, ImageReading((9, 999))), grey(expected(TWELVE, 9, 999))
     )
 
 
@@ -98,19 +98,19 @@ def test_grey_without_a_range_needs_a_scale(dtype):
     status, sentence = fault_of(decode_image, data)
     assert status is Status.UNSUPPORTED
     assert "source.scale" in sentence
-    scaled = decode_image(data, LIMITS, Reading((-100, 100)))
+    scaled = decode_image(data, LIMITS, ImageReading((-100, 100)))
     assert np.array_equal(scaled, grey(np.floor(255 * (samples + 100).clip(0, 200) / 200 + 0.5)))
 
 
 def test_what_is_not_a_number_is_black():
     data = tiff_of(np.array([[np.nan, np.inf, -np.inf, 0.5]], np.float32), MIN_IS_BLACK)
-    assert decode_image(data, LIMITS, Reading((0, 1)))[0, :, 0].tolist() == [0, 255, 0, 128]
+    assert decode_image(data, LIMITS, ImageReading((0, 1)))[0, :, 0].tolist() == [0, 255, 0, 128]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_8_bits_ignore_a_scale(kind):
     data = save(SMOOTH, kind)
-    assert np.array_equal(decode_image(data, LIMITS, Reading((0, 9))), decode_image(data, LIMITS))
+    assert np.array_equal(decode_image(data, LIMITS, ImageReading((0, 9))), decode_image(data, LIMITS))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -118,7 +118,7 @@ def test_8_bits_ignore_a_scale(kind):
 def test_pixels_as_stored(kind, orientation):
     options = {"lossless": True} if kind == "WEBP" else {}
     data = save(SMOOTH, kind, exif=exif(orientation), **options)
-    stored = decode_scaled(data, LIMITS, whole, Reading(as_stored=True))
+    stored = decode_scaled(data, LIMITS, whole, ImageReading(as_stored=True))
     assert np.array_equal(stored.pixels_HWC, decode_image(save(SMOOTH, kind, **options), LIMITS))
     assert stored.size_hw == SMOOTH.shape[:2]
     assert stored.orientation == decode_scaled(data, LIMITS, whole).orientation == orientation
@@ -128,7 +128,7 @@ def test_a_jpeg_as_stored_is_scaled_as_stored():
     asked = []
     data = save(SMOOTH, "JPEG", exif=exif(6))
     pixels_HWC, size_hw, _ = decode_scaled(
-        data, LIMITS, lambda size: asked.append(size) or (20, 28), Reading(as_stored=True)
+        data, LIMITS, lambda size: asked.append(size) or (20, 28), ImageReading(as_stored=True)
     )
     assert [size_hw] == asked == [SMOOTH.shape[:2]]
     assert pixels_HWC.shape == (21, 29, 3)

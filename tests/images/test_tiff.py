@@ -27,7 +27,7 @@ from tiff_files import (
     tiff_of,
 )
 
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.decode import decode_image
 from batchseg.images.label_files import decode_labels
@@ -98,7 +98,7 @@ def test_a_scale_takes_all_16_bits_of_colours(planar, order, compression):
     for extra in ((), (ALPHA,), (ANY,)):
         wider = np.dstack([samples, *[samples[..., 0]] * len(extra)])
         layout = {"planar": planar, "order": order, "compression": compression, "rows": 5}
-        scaled = decode_image(tiff_of(wider, RGB, extra, **layout), LIMITS, Reading((0, 4095)))
+        scaled = decode_image(tiff_of(wider, RGB, extra, **layout), LIMITS, ImageReading((0, 4095)))
         stated = decode_image(tiff_of(wider, RGB, extra, {281: [4095] * wider.shape[2]}, **layout), LIMITS)
         assert np.array_equal(scaled, expected)
         assert np.array_equal(stated, expected)
@@ -109,7 +109,7 @@ def test_bigtiff(layout):
     samples = noise(np.uint16)
     little = tiff_of(samples, big=True, **layout)
     assert np.abs(decode_image(little, LIMITS).astype(int) - to_8_bit(samples)).max() <= 1
-    exact = decode_image(little, LIMITS, Reading((0, 65535)))
+    exact = decode_image(little, LIMITS, ImageReading((0, 65535)))
     assert np.array_equal(exact, to_8_bit(samples))
     status, sentence = fault_of(decode_image, tiff_of(samples, big=True, order=">", **layout))
     assert status is Status.UNSUPPORTED
@@ -205,8 +205,8 @@ def test_the_tag_of_a_tiff_turns_every_layout_alike(planar, scale):
         file = io.BytesIO()
         plain.save(file, "PNG", exif=with_orientation(orientation))
         data = tiff_of(samples, planar=planar, tags={274: orientation})
-        upright = decode_image(data, LIMITS, Reading(scale)).astype(int)
-        stored = decode_image(data, LIMITS, Reading(scale, as_stored=True)).astype(int)
+        upright = decode_image(data, LIMITS, ImageReading(scale)).astype(int)
+        stored = decode_image(data, LIMITS, ImageReading(scale, as_stored=True)).astype(int)
         assert np.abs(upright - decode_image(file.getvalue(), LIMITS)).max() <= 1, orientation
         assert np.abs(stored - expected).max() <= 1, orientation
 
@@ -243,7 +243,7 @@ def test_previews_and_masks_are_no_pages(pages, more, big):
 )
 def test_a_damaged_tiff_is_read_with_a_scale_or_faults(data):
     try:
-        image = decode_image(data, SMALL, Reading((0, 4095)))
+        image = decode_image(data, SMALL, ImageReading((0, 4095)))
     except RowFault as fault:
         assert fault.status in (Status.UNREADABLE, Status.UNSUPPORTED, Status.TOO_LARGE)
     else:
@@ -257,7 +257,7 @@ def test_planes_that_the_file_does_not_hold_are_not_made_up(scale):
     plane = samples[..., 0].nbytes
 
     def decode(data, limits):
-        return decode_image(data, limits, Reading(scale))
+        return decode_image(data, limits, ImageReading(scale))
 
     # pixels behind the directory, as other writers have them, and cut off
     entries = {256: [21], 257: [13], 258: [16] * 3, 259: [1], 262: [RGB], 277: [3], 278: [13], 284: [PLANAR]}

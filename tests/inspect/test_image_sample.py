@@ -14,7 +14,7 @@ from tiff_files import tiff_of
 
 from batchseg.cli.group import cli
 from batchseg.config.base import Limits
-from batchseg.config.source import FolderSource, Reading
+from batchseg.config.source import FolderSource, ImageReading
 from batchseg.inspect import image_sample
 from batchseg.inspect.image_sample import ImageSample, sample_images
 from batchseg.source.open import open_source
@@ -22,10 +22,10 @@ from batchseg.source.plan import write_listing
 from batchseg.storage.location import locate
 
 
-def sampled(folder: Path, count: int = 8, reading: Reading | None = None, **limits: int) -> ImageSample:
+def sampled(folder: Path, count: int = 8, reading: ImageReading | None = None, **limits: int) -> ImageSample:
     source = open_source(FolderSource(path=str(folder)))
     listing = write_listing(source.tables(), locate(str(folder.parent)) / "listing.arrow", "full")
-    return sample_images(listing, count, reading or Reading(), Limits(**limits))
+    return sample_images(listing, count, reading or ImageReading(), Limits(**limits))
 
 
 def save(folder: Path, name: str, pixels: np.ndarray, **more: Any) -> None:
@@ -64,11 +64,11 @@ def test_12_bits_in_16_are_noticed(tmp_path: Path) -> None:
     assert sample.warnings == [
         "brightest of the 16-bit images: 6% of white; if their white is 4095 say source.scale: 4095"
     ]
-    scaled = sampled(images, reading=Reading((0, 4095)))
+    scaled = sampled(images, reading=ImageReading((0, 4095)))
     assert scaled.brightest == pytest.approx(4000 / 4095)
     assert scaled.warnings == []
     assert scaled.mean_rgb == pytest.approx([(0 + 249 + 2 * 187) / 4] * 3, abs=1)
-    assert "look at source.scale" in sampled(images, reading=Reading((0, 1000))).warnings[0]
+    assert "look at source.scale" in sampled(images, reading=ImageReading((0, 1000))).warnings[0]
 
 
 def test_bright_16_bits_are_not(tmp_path: Path) -> None:

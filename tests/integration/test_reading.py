@@ -14,7 +14,7 @@ import batchseg
 from batchseg.cli.group import cli
 from batchseg.config.base import Limits
 from batchseg.config.load import load_config
-from batchseg.config.source import Reading
+from batchseg.config.source import ImageReading
 from batchseg.errors import ConfigError
 from batchseg.pipeline.model import OpenedModel
 from batchseg.stages.decode import decode
@@ -89,7 +89,7 @@ def test_only_what_is_set_is_part_of_the_fingerprint(images: Path, tmp_path: Pat
     assert key() == key(orientation="exif") == key(scale=None)
     assert key(scale=4095) == key(scale=[0, 4095])
     assert len({key(), key(scale=4095), key(scale=[1, 4095]), key(orientation="stored")}) == 4
-    assert Reading().altering == []
+    assert ImageReading().altering == []
 
 
 @pytest.mark.parametrize("scale", [0, -1, [5, 5], [9, 3], [1], [1, 2, 3], "white", True, [True, 3]])
@@ -102,11 +102,11 @@ def test_a_manifest_has_the_same_settings(tmp_path: Path) -> None:
     source = {"path": str(tmp_path / "list.parquet"), "scale": [1, 2], "orientation": "stored"}
     config = load_config(overrides={"source": source, "segmentor": "threshold", "output": "out"})
     assert config.source.kind == "manifest"
-    assert Reading.of(config.source) == Reading((1, 2), True)
+    assert ImageReading.of(config.source) == ImageReading((1, 2), True)
 
 
 def test_an_item_knows_the_orientation_of_its_file(images: Path) -> None:
-    for reading in (Reading(), Reading(as_stored=True)):
+    for reading in (ImageReading(), ImageReading(as_stored=True)):
         rows = [{"uri": str(images / name), "size": None} for name in ("a.png", "b.jpg")]
         items = decode(Limits(), reading=reading)(iter([Item(row) for row in rows]))
         assert [(item.orientation, item.fault) for item in items] == [(1, None), (6, None)]
