@@ -13,12 +13,15 @@ from batchseg.cli.options import (
     from_file,
     given,
     options,
+    orientation,
     pairing,
     reading,
     reported_errors,
     reporting,
     truth_settings,
 )
+
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit", "orientation")
 
 _looking = options(
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
@@ -27,6 +30,7 @@ _looking = options(
     reading,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="As for run."),
     click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    orientation,
     click.option("--truths", type=int, metavar="N", help="Ground truths to read.  [32]"),
 )
 
@@ -47,9 +51,7 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         from batchseg.config.load import read_config
         from batchseg.inspect.doctor import doctor
 
-        of_source = {
-            name: flags.pop(name) for name in ("truth", "truth_suffix", "include", "exclude", "limit")
-        }
+        of_source = {name: flags.pop(name) for name in _OF_SOURCE}
         path, settings = flags.pop("config_path"), flags.pop("settings")
         segmentor = {"model": flags.pop("model")}
         of_source |= {"path": source}

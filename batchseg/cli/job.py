@@ -16,6 +16,7 @@ from batchseg.cli.options import (
     given,
     named_values,
     options,
+    orientation,
     pairing,
     reading,
     truth_settings,
@@ -53,6 +54,7 @@ running = options(
         help="Only images that trained the model, or judged it.",
     ),
     click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    orientation,
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
     ),
@@ -86,7 +88,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     return load_config(path, settings, given(nested))
 
 
-_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit")
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit", "orientation")
 
 
 _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")

@@ -60,6 +60,13 @@ reading = options(
 )  # fmt: skip
 
 
+orientation = click.option(
+    "--orientation",
+    type=click.Choice(["exif", "stored"]),
+    help="Images upright, as EXIF says, or as stored, as some truths are.  [exif]",
+)
+
+
 from_file = options(
     click.option(
         "--config", "config_path", metavar="FILE", help="YAML file; options on the command line win."

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import AfterValidator, Field, Strict
 
 from batchseg.config.base import SUFFIX_RULE, Model
 from batchseg.config.places import Place
 
 _PARQUET = re.compile(r"\.(parquet|pq)/?($|\?.*=)")  # a URI may end in options of its file system
+
+
+Number = Annotated[float, Strict()]
+
+
+def _rising(scale: float | tuple[float, float] | None) -> float | tuple[float, float] | None:
+    if scale is not None:
+        black, white = scale if isinstance(scale, tuple) else (0.0, scale)
+        if not black < white:
+            raise ValueError(f"white must lie above black, and {white:g} does not lie above {black:g}")
+    return scale
+
+
+Scale = Annotated[
+    Number | tuple[Number, Number] | None,
+    AfterValidator(_rising),
+    Field(
+        description="The value that is white, or [black, white], of images of 16 and 32 bits. "
+        "Null: the range of 16 bits, or of the bits that the file says are used."
+    ),
+]
+Orientation = Annotated[
+    Literal["exif", "stored"],
+    Field(description="Images upright, as EXIF says, or as their pixels are stored, which truth may be too."),
+]
 
 
 class FolderSource(Model):
@@ -33,6 +57,8 @@ class FolderSource(Model):
         description="FROM=TO: how the end of an image's stem changes to its truth's.",
     )
     limit: int | None = Field(None, ge=1, description="Stop after this many images.")
+    scale: Scale = None
+    orientation: Orientation = "exif"
 
 
 class ManifestSource(Model):
@@ -45,9 +71,36 @@ class ManifestSource(Model):
         description="What relative URIs are relative to. Default: the manifest's folder.",
     )
     limit: int | None = Field(None, ge=1, description="Stop after this many images.")
+    scale: Scale = None
+    orientation: Orientation = "exif"
 
 
 Source = Annotated[FolderSource | ManifestSource, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class ImageReading:
+    """How the pixels of a source's images are read.
+
+    Attributes:
+        scale: what is black and what is white in data that are not 8-bit; None: the range of their type.
+        as_stored: an EXIF orientation is not applied.
+    """
+
+    scale: tuple[float, float] | None = None
+    as_stored: bool = False
+
+    @classmethod
+    def of(cls, source: FolderSource | ManifestSource) -> ImageReading:
+        scale = source.scale
+        pair = scale if scale is None or isinstance(scale, tuple) else (0.0, scale)
+        return cls(pair, source.orientation == "stored")
+
+    @property
+    def altering(self) -> list[str]:
+        """What of it changes a mask; nothing by default, so that what was computed stays valid."""
+        scale = [f"scale={self.scale[0]!r}..{self.scale[1]!r}"] if self.scale is not None else []
+        return [*scale, *(["orientation=stored"] if self.as_stored else [])]
 
 
 def infer_source(value: Any) -> Any:

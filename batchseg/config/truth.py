@@ -15,6 +15,8 @@ GUARDS = {
     "failing_truth": "most of the sampled ground truths cannot be used",
     "ignored_truth": "more than half of the ground truth is ignored",
     "absent_class": "a class without a pixel of truth, while many pixels are ignored",
+    "turned_images": "images turned by EXIF beside a truth that may not be",
+    "dark_images": "16-bit images that use a small part of their range",
     "one_class": "every pixel of every image is predicted as one class",
 }
 

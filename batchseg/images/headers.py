@@ -20,10 +20,10 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.Image import DecompressionBombError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from batchseg.errors import RowFault
+from batchseg.images.tiff import open_tiff
 from batchseg.schema import Status
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _READERS: dict[str, type[ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
     "WebP": WebPImageFile,
-    "TIFF": TiffImageFile,
     "GIF": GifImageFile,
     "BMP": BmpImageFile,
 }
@@ -100,13 +99,13 @@ def open_picture(name: str, data: bytes | memoryview, limits: Limits) -> ImageFi
         RowFault: the format is not one of those read here (unsupported), or the picture is too_large.
         Exception: anything the reader throws at a damaged header; call it inside `decoding`.
     """
-    if name not in _READERS:
+    if name not in _READERS and name != "TIFF":
         raise RowFault(Status.UNSUPPORTED, f"{name} files are not read; convert it to PNG")
     if name == "PNG" and len(data) >= 24:
         # Pillow's header ends where pixels begin; the size stands in the first chunk, and alone it is enough
         width, height = struct.unpack(">II", data[16:24])
         check_size(height, width, limits)
-    picture = _READERS[name](io.BytesIO(data))
+    picture = open_tiff(data) if name == "TIFF" else _READERS[name](io.BytesIO(data))
     check_size(picture.height, picture.width, limits)
     return picture
 
@@ -149,5 +148,8 @@ def decoding(name: str) -> Iterator[None]:
 def _fault(name: str, exc: Exception) -> RowFault:
     reason = str(exc) or type(exc).__name__
     if _BEYOND_PILLOW.search(reason):
-        return RowFault(Status.UNSUPPORTED, f"the {name} file is of a kind that is not read ({reason})")
+        return RowFault(
+            Status.UNSUPPORTED,
+            f"the {name} file is of a kind that is not read ({reason}); convert it to 8-bit RGB",
+        )
     return RowFault(Status.UNREADABLE, f"the {name} file is damaged or truncated ({reason})")

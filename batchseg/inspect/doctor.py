@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from batchseg.config.base import Limits
 from batchseg.config.doctor import DoctorConfig
-from batchseg.config.source import FolderSource, Source
+from batchseg.config.source import FolderSource, ImageReading, Source
 from batchseg.errors import RowFault, SourceError
 from batchseg.inspect.findings import Findings, Problem
-from batchseg.inspect.guards import doubts_of_truths
-from batchseg.inspect.image_sizes import Sizes, read_header
+from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, turned
+from batchseg.inspect.image_sample import ImageSample, sample_images
+from batchseg.inspect.image_sizes import Sizes, look
 from batchseg.inspect.preflight import check_source, choose_labels
-from batchseg.inspect.truth_sample import Sampled, TruthSample, sample_truths
+from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.registry import open_checkpoint
@@ -30,6 +31,7 @@ from batchseg.storage.location import locate
 from batchseg.storage.reader import image_reader
 
 EXAMPLES = 3
+IMAGES = 8  # decoded: what they tell of 16 bits does not need more
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,19 @@ class DoctorReport:
 
     Attributes:
         sizes: of the images whose header can be read: what a run would read and segment.
+        pictures: of the images a few were decoded for.
         sample: None without ground truth.
         unmatched: None where all of the truth folder need not have an image; it is no problem in itself.
         counts: problems by kind, all of them: the status a run would record, or `source`.
         problems: the first of each kind.
-        warnings: what is likely to be wrong, one sentence each.
+        warnings: what is likely not as it is meant, a sentence each; a run does not stumble over it.
     """
 
     source: str
     images: int
     with_truth: int
     sizes: Sizes
+    pictures: ImageSample
     sample: TruthSample | None
     unmatched: Unmatched | None
     counts: dict[str, int]
@@ -69,7 +73,7 @@ class DoctorReport:
 
 
 def doctor(config: DoctorConfig) -> DoctorReport:
-    """Look at every header and at some ground truths; no image is decoded and no model loaded.
+    """Look at every header, at a few images and at some ground truths; no model is loaded.
 
     Raises:
         BatchsegError: the source cannot be listed, ids repeat, or the label map does not fit the model.
@@ -83,28 +87,33 @@ def doctor(config: DoctorConfig) -> DoctorReport:
         except SourceError as exc:
             findings.add("source", config.source.path, str(exc))
         sizes = _read_headers(listing, config.limits, findings)
-        sampled = sample_truths(listing, config.truths, label_map, config.truth, config.limits)
-        warnings = _doubts(sampled, config, findings)
+        images_as = ImageReading.of(config.source)
+        pictures = sample_images(listing, IMAGES, images_as, config.limits)
+        looking = Looking(config.truth, config.limits, images_as)
+        sampled = sample_truths(listing, config.truths, label_map, looking)
+        for image_id, fault in sampled.faults:
+            findings.add(fault.status.kind, image_id, str(fault))
+        doubts = [*doubts_of_truths(sampled), *doubts_of_images(pictures), *_turned(sizes, images_as)]
+        warnings = _warnings(doubts, config, findings)
         unmatched = _unmatched(config.source, listing)
     return DoctorReport(
         source=config.source.path,
         images=listing.images,
         with_truth=listing.with_truth,
         sizes=sizes,
+        pictures=pictures,
         sample=sampled.sample if listing.with_truth else None,
-        warnings=warnings,
         unmatched=unmatched,
         counts=dict(findings.counts),
         problems=findings.listed,
+        warnings=warnings,
     )
 
 
-def _doubts(sampled: Sampled, config: DoctorConfig, findings: Findings) -> list[str]:
-    """What a run would record of the sampled truths, and refuse, goes to `findings`; the rest is returned."""
-    for image_id, fault in sampled.faults:
-        findings.add(fault.status.kind, image_id, str(fault))
+def _warnings(doubts: list[Doubt], config: DoctorConfig, findings: Findings) -> list[str]:
+    """What a run would refuse goes to `findings`; what it would warn of is returned."""
     warnings = []
-    for doubt in doubts_of_truths(sampled):
+    for doubt in doubts:
         if doubt.guard in config.accept:
             continue
         if doubt.is_certain:
@@ -124,17 +133,23 @@ def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes
     """The sizes of all images; a fault of an image hides that of its truth, as it does in a run."""
     sizes, reader = Sizes(), image_reader()
     for table in _marked(listing):
-        rows = table.select(["id", "uri", "status", "error"]).to_pylist()
+        rows = table.select(["id", "uri", "truth", "status", "error"]).to_pylist()
         for row, is_usable in zip(rows, usable(table), strict=True):
             try:
                 if is_usable:
-                    sizes.add(row["id"], *read_header(reader, row["uri"], limits))
+                    sizes.add(row["id"], look(reader, row["uri"], limits), row["truth"] is not None)
             except RowFault as fault:
                 findings.add(fault.status.kind, row["id"], str(fault))
                 continue
             if row["status"] is not None:
                 findings.add(row["status"], row["id"], row["error"])
     return sizes
+
+
+def _turned(sizes: Sizes, images_as: ImageReading) -> Iterator[Doubt]:
+    """Of all headers, where a run looks at a sample of them."""
+    if sizes.turned_with_truth and not images_as.as_stored:
+        yield turned(f"{sizes.turned_with_truth:,} images beside a truth")
 
 
 def _marked(listing: Listing) -> Iterator[pa.Table]:

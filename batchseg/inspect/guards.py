@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batchseg.errors import LabelMapError, SourceError
+from batchseg.inspect.image_sample import ImageSample
 from batchseg.inspect.truth_sample import Sampled
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
@@ -59,9 +60,26 @@ def doubts_of_truths(sampled: Sampled, noun: str = "ground truths") -> Iterator[
     yield from _failing(sampled, noun)
     binary = _binary(sampled, reading.label_map, noun)
     yield from binary
+    if sampled.turned:
+        yield turned(f"{sampled.turned} of {sample.files} sampled images with a truth")
     pixels = sample.ignored + sum(sample.classes.values())
     if pixels and sample.ignored > MOST_IGNORED * pixels and not binary:
         yield _ignored(sample.ignored, pixels, f"sampled {noun}")
+
+
+def doubts_of_images(sample: ImageSample) -> Iterator[Doubt]:
+    """What a sample of images tells before a run."""
+    for sentence in sample.warnings:
+        yield Doubt("dark_images", sentence)
+
+
+def turned(which: str) -> Doubt:
+    """Of images whose truth may have been drawn on the pixels as they are stored."""
+    return Doubt(
+        "turned_images",
+        f"{which} are turned upright, as their EXIF orientation says; if their truths were drawn on the "
+        "pixels as stored, say --orientation stored (source.orientation: stored)",
+    )
 
 
 def _ignored(part: int, whole: int, noun: str) -> Doubt:

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+from PIL.ExifTags import Base as ExifTag
 from pyarrow import fs
 
 from batchseg.config.base import Limits
 from batchseg.errors import ConfigError, RowFault
 from batchseg.images.headers import decoding, open_picture, sniff
+from batchseg.images.tiff import has_more_pages
 from batchseg.schema import Status
 from batchseg.storage.embedded import is_embedded
 from batchseg.storage.location import locate
 from batchseg.storage.reader import Reader
 
 HEAD_BYTES = 64 * 2**10  # most headers are far smaller; large EXIF data or a TIFF's late directory are not
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of an image without decoding a pixel.
+
+    Attributes:
+        width, height: pixels, before an EXIF orientation is applied.
+        orientation: 1 to 8 as in EXIF; 1 where it says nothing, or says it behind a PNG's pixels.
+        is_paged: it has more than one page or frame, of which the first is read.
+    """
+
+    name: str
+    width: int
+    height: int
+    bytes: int
+    orientation: int = 1
+    is_paged: bool = False
 
 
 @dataclass
@@ -27,6 +51,9 @@ class Sizes:
         pixels: of all images together.
         bytes: of all image files together.
         smallest, largest: (width, height, id), by number of pixels, before EXIF orientation.
+        turned: images with an EXIF orientation other than 1.
+        turned_with_truth: those of them that have a truth.
+        paged: images with more than one page or frame, of which the first is read.
     """
 
     formats: dict[str, int] = field(default_factory=dict)
@@ -34,44 +61,84 @@ class Sizes:
     bytes: int = 0
     smallest: tuple[int, int, str] | None = None
     largest: tuple[int, int, str] | None = None
+    turned: int = 0
+    turned_with_truth: int = 0
+    paged: int = 0
 
-    def add(self, image_id: str, name: str, width: int, height: int, size_bytes: int) -> None:
-        area, size = width * height, (width, height, image_id)
-        self.formats[name] = self.formats.get(name, 0) + 1
+    def add(self, image_id: str, header: Header, has_truth: bool) -> None:
+        area, size = header.width * header.height, (header.width, header.height, image_id)
+        self.formats[header.name] = self.formats.get(header.name, 0) + 1
         self.pixels += area
-        self.bytes += size_bytes
+        self.bytes += header.bytes
         if self.smallest is None or area < self.smallest[0] * self.smallest[1]:
             self.smallest = size
         if self.largest is None or area > self.largest[0] * self.largest[1]:
             self.largest = size
+        is_turned = header.orientation != 1
+        self.turned += is_turned
+        self.turned_with_truth += is_turned and has_truth
+        self.paged += header.is_paged
 
 
 def read_header(reader: Reader, uri: str, limits: Limits) -> tuple[str, int, int, int]:
     """Format, width, height and bytes of an image, of which no pixel is decoded. Raises RowFault."""
+    header = look(reader, uri, limits)
+    return header.name, header.width, header.height, header.bytes
+
+
+def look(reader: Reader, uri: str, limits: Limits) -> Header:
+    """The header of an image, of which no pixel is decoded. Raises RowFault."""
     if is_embedded(uri):
         data = reader.read(uri)
-        return (*_parse(data, limits), len(data))
-    head, total = _head(uri)
-    if total > limits.max_bytes:
-        raise RowFault(
-            Status.TOO_LARGE, f"the file has {total:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
-        )
-    try:
-        return (*_parse(head, limits), total)
-    except RowFault as fault:
-        if fault.status is Status.TOO_LARGE or total <= len(head):
-            raise
-        return (*_parse(reader.read(uri), limits), total)
+        return _parse(data, len(data), limits, io.BytesIO(data))
+    with _opened(uri) as (file, total):
+        if total > limits.max_bytes:
+            raise RowFault(
+                Status.TOO_LARGE, f"the file has {total:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
+            )
+        head = file.read(HEAD_BYTES)
+        is_cut = total > len(head)
+        try:
+            # where a GIF has its second frame only the first one's end tells
+            if not (is_cut and sniff(head, limits) == "GIF"):
+                return _parse(head, total, limits, file)
+        except RowFault as fault:
+            if fault.status is Status.TOO_LARGE or not is_cut:
+                raise
+        return _parse(reader.read(uri), total, limits, file)
 
 
-def _parse(data: bytes, limits: Limits) -> tuple[str, int, int]:
+def _parse(data: bytes, total: int, limits: Limits, file: BinaryIO) -> Header:
+    """What the first bytes tell, and of a TIFF the directories of its further pages in `file`."""
     name = sniff(data, limits)
     with decoding(name):
         picture = open_picture(name, data, limits)
-        return name, picture.width, picture.height
+        width, height = picture.size
+        orientation = _orientation(picture)
+        if name == "TIFF" and orientation > 4:  # Pillow has swapped them
+            width, height = height, width
+        is_paged = has_more_pages(file) if name == "TIFF" else name != "JPEG" and _is_animated(picture)
+        return Header(name, width, height, total, orientation, is_paged)
 
 
-def _head(uri: str) -> tuple[bytes, int]:
+def _orientation(picture: Any) -> int:
+    """By metadata before the pixels: for those behind them Pillow would decode a PNG."""
+    if picture.format == "PNG" and not {"exif", "Raw profile type exif", "xmp"} & picture.info.keys():
+        return 1
+    try:
+        orientation = picture.getexif().get(ExifTag.Orientation)
+    except Exception:  # damaged metadata costs nobody the image
+        return 1
+    return int(orientation) if orientation in range(1, 9) else 1
+
+
+def _is_animated(picture: Any) -> bool:
+    return bool(getattr(picture, "is_animated", False))
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[tuple[BinaryIO, int]]:
+    """A file for reading at any place, and its size. Raises RowFault, also for what fails inside."""
     try:
         place = locate(uri)
         info = place.info()
@@ -80,7 +147,7 @@ def _head(uri: str) -> tuple[bytes, int]:
         if info.type != fs.FileType.File:
             raise RowFault(Status.UNREADABLE, "not a regular file")
         with place.filesystem.open_input_file(place.path) as file:
-            return file.read(HEAD_BYTES), info.size
+            yield file, info.size
     except PermissionError as exc:
         raise RowFault(Status.DENIED, "permission denied") from exc
     except (OSError, pa.ArrowException, ConfigError) as exc:

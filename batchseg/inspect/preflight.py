@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from batchseg.config.base import Limits
 from batchseg.config.source import FolderSource, ManifestSource
-from batchseg.config.truth import TruthSettings
 from batchseg.errors import LabelMapError, SourceError
-from batchseg.inspect.guards import Doubt, doubts_of_truths, settle
-from batchseg.inspect.truth_sample import Sampled, sample_masks, sample_truths
+from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, settle
+from batchseg.inspect.image_sample import sample_images
+from batchseg.inspect.truth_sample import Looking, Sampled, sample_masks, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
@@ -19,7 +18,7 @@ from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.plan import Listing
 
-LOOKED_AT = 16
+LOOKED_AT, DECODED = 16, 8  # label files, and images
 _SEPARATORS = re.compile(r"[\W_]+")
 _MERE_NUMBER = re.compile(r"((label|class|level)?\d+)?")  # such as LABEL_3, which transformers fills in
 
@@ -85,23 +84,30 @@ def _ids_of_names(label_map: LabelMap) -> dict[str, int]:
     }
 
 
-def look_at_truths(
-    listing: Listing, label_map: LabelMap, settings: TruthSettings, limits: Limits, accepted: Sequence[str]
+def look_at_source(
+    listing: Listing, label_map: LabelMap, looking: Looking, accepted: Sequence[str]
 ) -> tuple[Reading, list[Doubt]]:
-    """How the ground truths of a listing are read, and what is doubtful about them.
+    """How the ground truths of a listing are read, and what is doubtful about them and about the images.
 
     Raises LabelMapError or SourceError where they cannot mean what a run would take them for.
     """
-    return _conclude(
-        sample_truths(listing, LOOKED_AT, label_map, settings, limits), "ground truths", accepted
-    )
+    reading, doubts = look_at_truths(listing, label_map, looking, accepted)
+    sample = sample_images(listing, DECODED, looking.images, looking.limits)
+    return reading, doubts + settle([*doubts_of_images(sample)], accepted)
+
+
+def look_at_truths(
+    listing: Listing, label_map: LabelMap, looking: Looking, accepted: Sequence[str]
+) -> tuple[Reading, list[Doubt]]:
+    """The same of the truths alone."""
+    return _conclude(sample_truths(listing, LOOKED_AT, label_map, looking), "ground truths", accepted)
 
 
 def look_at_masks(
-    listing: Listing, label_map: LabelMap, settings: TruthSettings, limits: Limits, accepted: Sequence[str]
+    listing: Listing, label_map: LabelMap, looking: Looking, accepted: Sequence[str]
 ) -> tuple[Reading, list[Doubt]]:
-    """The same for the masks of a listing of masks."""
-    return _conclude(sample_masks(listing, LOOKED_AT, label_map, settings, limits), "masks", accepted)
+    """The same of the masks of a listing of masks."""
+    return _conclude(sample_masks(listing, LOOKED_AT, label_map, looking), "masks", accepted)
 
 
 def _conclude(sampled: Sampled, noun: str, accepted: Sequence[str]) -> tuple[Reading, list[Doubt]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
+from batchseg.config.source import ImageReading
 from batchseg.config.truth import TruthSettings
 from batchseg.errors import RowFault
+from batchseg.images.decode import TRANSPOSED, decode_scaled, whole
 from batchseg.images.label_files import LabelFile, decode_labels
-from batchseg.inspect.image_sizes import read_header
+from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Decision, Reading
 from batchseg.schema import TruthStatus
 from batchseg.source.plan import Listing
-from batchseg.stages.score import Truth, check_truth_size, read_truth
+from batchseg.stages.score import Truth, check_truth_size
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
 MAX_VALUES = 4096  # a photograph among the truths has a million colours, and one more tells nothing
@@ -57,6 +58,8 @@ class Sampled:
         faults: what a run would record of the files.
         values: the values of the files that hold ids; None once one holds colours, or too many.
         sizes: height and width of the image and of its truth, where the two differ.
+        turned: images whose EXIF orientation leaves their size as it is, so that it does not tell what their
+            truth was drawn on.
     """
 
     sample: TruthSample
@@ -64,20 +67,26 @@ class Sampled:
     faults: list[Fault] = field(default_factory=list)
     values: set[int] | None = field(default_factory=set)
     sizes: list[tuple[Size, Size]] = field(default_factory=list)
+    turned: int = 0
 
 
-def sample_truths(
-    listing: Listing, count: int, label_map: LabelMap | None, settings: TruthSettings, limits: Limits
-) -> Sampled:
+@dataclass(frozen=True)
+class Looking:
+    """What a sample is looked at with."""
+
+    truth: TruthSettings
+    limits: Limits
+    images: ImageReading
+
+
+def sample_truths(listing: Listing, count: int, label_map: LabelMap | None, looking: Looking) -> Sampled:
     """Read `count` ground truths, twice: to decide how they are read, and then to read them so."""
-    return _Sampling(listing, "truth", truth_reader(), limits).sample(count, label_map, settings)
+    return _Sampling(listing, "truth", truth_reader(), looking).sample(count, label_map)
 
 
-def sample_masks(
-    listing: Listing, count: int, label_map: LabelMap, settings: TruthSettings, limits: Limits
-) -> Sampled:
+def sample_masks(listing: Listing, count: int, label_map: LabelMap, looking: Looking) -> Sampled:
     """The same with the masks of a listing of masks."""
-    return _Sampling(listing, "uri", image_reader(), limits).sample(count, label_map, settings)
+    return _Sampling(listing, "uri", image_reader(), looking).sample(count, label_map)
 
 
 @dataclass
@@ -85,13 +94,13 @@ class _Sampling:
     listing: Listing
     column: str
     reader: Reader
-    limits: Limits
+    looking: Looking
 
-    def sample(self, count: int, label_map: LabelMap | None, settings: TruthSettings) -> Sampled:
+    def sample(self, count: int, label_map: LabelMap | None) -> Sampled:
         chosen = list(self._spread(count))
         sampled = Sampled(TruthSample(files=len(chosen)))
         if label_map is not None:
-            sampled.reading = self._decide(chosen, label_map, settings)
+            sampled.reading = self._decide(chosen, label_map)
             sampled.sample.read = sampled.reading.sentence
             sampled.sample.between = 0 if sampled.reading.threshold is not None else None
         images = image_reader()
@@ -99,52 +108,34 @@ class _Sampling:
             try:
                 shape = self._look(sampled, at)
                 if self.column == "truth":
-                    _, width, height, _ = read_header(images, uri, self.limits)
-                    _check_size(sampled, shape, (height, width))
+                    self._check_size(sampled, shape, images, uri)
             except RowFault as fault:
                 if isinstance(fault.status, TruthStatus) or self.column == "uri":
                     sampled.faults.append((image_id, fault))  # what is wrong with the image its header shows
         return sampled
 
-    def _decide(
-        self, chosen: list[tuple[str, str, str]], label_map: LabelMap, settings: TruthSettings
-    ) -> Reading:
-        decision = Decision(label_map, settings)
+    def _decide(self, chosen: list[tuple[str, str, str]], label_map: LabelMap) -> Reading:
+        decision = Decision(label_map, self.looking.truth)
         for _, _, at in chosen if decision.depends_on_files else ():
             try:
-                decision.look(decode_labels(self.reader.read(at), self.limits).values)
+                decision.look(decode_labels(self.reader.read(at), self.looking.limits).values)
             except RowFault:
                 continue
         return decision.reading()
 
-    def _look(self, sampled: Sampled, at: str) -> Size:
-        file = decode_labels(self.reader.read(at), self.limits)
-        _note_values(sampled, file)
-        sample, reading = sampled.sample, sampled.reading
-        if reading is None:
-            for value, pixels in _histogram(file.values):
-                _count(sample.classes, _name(value), pixels)
-            return file.values.shape[0], file.values.shape[1]
-        try:
-            truth = read_truth(self.reader, reading, self.limits, at)
-        except RowFault as fault:
-            if fault.status is TruthStatus.OUT_OF_RANGE:
-                _sort_out(sample, reading, file)
-            raise
-        _count_classes(sample, reading.label_map, truth)
-        return truth.ids_HW.shape[0], truth.ids_HW.shape[1]
-
-    def _spread(self, count: int) -> Iterator[tuple[str, str, str]]:
-        total = self.listing.with_truth if self.column == "truth" else self.listing.images
-        wanted = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
-        seen = 0
-        for table in self.listing.tables():
-            columns = (table[name].to_pylist() for name in ("id", "uri", self.column))
-            for image_id, uri, at in zip(*columns, strict=True):
-                if at is not None:
-                    if seen in wanted:
-                        yield image_id, uri, at
-                    seen += 1
+    def _check_size(self, sampled: Sampled, truth_hw: Size, images: Reader, uri: str) -> None:
+        """Raises RowFault."""
+        header, as_read = look(images, uri, self.looking.limits), self.looking.images
+        size = image_hw = (header.height, header.width)
+        is_turned = header.orientation != 1 and not as_read.as_stored
+        if is_turned and header.orientation in TRANSPOSED:
+            image_hw = size[::-1]
+        if truth_hw == image_hw[::-1] != image_hw:  # an orientation may stand behind the pixels
+            image_hw = decode_scaled(images.read(uri), self.looking.limits, whole, as_read).size_hw
+        if truth_hw != image_hw:
+            sampled.sizes.append((image_hw, truth_hw))
+            check_truth_size(truth_hw, image_hw, header.orientation)
+        sampled.turned += is_turned and image_hw == size
 
 
 def _note_values(sampled: Sampled, file: LabelFile) -> None:
@@ -155,13 +146,6 @@ def _note_values(sampled: Sampled, file: LabelFile) -> None:
         sampled.values = None
     else:
         sampled.values |= {int(value) for value in found}
-
-
-def _check_size(sampled: Sampled, truth_hw: Size, image_hw: Size) -> None:
-    """Raises RowFault. EXIF orientation, which a header alone does not settle, swaps the two sides."""
-    if set(truth_hw) != set(image_hw):
-        sampled.sizes.append((image_hw, truth_hw))
-        check_truth_size(truth_hw, image_hw)
 
 
 def _count_classes(sample: TruthSample, label_map: LabelMap, truth: Truth) -> None:

@@ -7,13 +7,14 @@ from functools import partial
 
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.segmentor import SegmentorConfig
-from batchseg.config.source import FolderSource
+from batchseg.config.source import FolderSource, ImageReading
 from batchseg.config.truth import TruthSettings
 from batchseg.engine.graph import Stages
 from batchseg.engine.placement import Placement
 from batchseg.errors import LabelMapError, OutputError
 from batchseg.inspect.guards import Doubt
 from batchseg.inspect.preflight import check_source, look_at_masks, look_at_truths
+from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
@@ -28,6 +29,8 @@ from batchseg.source.plan import Listing, write_listing
 from batchseg.stages.item import as_list
 from batchseg.stages.restore import read_masks
 from batchseg.stages.score import score
+
+_AS_STORED = ImageReading(as_stored=True)  # masks play the part of the images
 
 
 def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunResult:
@@ -45,8 +48,8 @@ def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunRes
         source = _masks(config)
         listing = write_listing(source.tables(), results.work / "listing.arrow", "full")
         check_source(source, listing)
-        looking = (config.truth, config.limits, config.accept)
-        reading, doubts = look_at_truths(listing, label_map, *looking)
+        looking = Looking(config.truth, config.limits, _AS_STORED)
+        reading, doubts = look_at_truths(listing, label_map, looking, config.accept)
         masks, more = check_masks(listing, mask_labels, config)
         key = Key(existing_fingerprint(masks), score_fingerprint(reading), has_files=False)
         work = Workload.of(listing, held.ledger, key)
@@ -72,7 +75,9 @@ def check_masks(
     """How the masks are read. Raises LabelMapError where most hold ids that the label map does not have."""
     settings = config.truth if config.mask_ids == "truth" else TruthSettings(values=config.truth.values)
     try:
-        return look_at_masks(listing, mask_labels, settings, config.limits, config.accept)
+        return look_at_masks(
+            listing, mask_labels, Looking(settings, config.limits, _AS_STORED), config.accept
+        )
     except LabelMapError as exc:
         hint = "; masks that hold the data set's own truth ids need mask_ids: truth (--mask-ids truth)"
         raise LabelMapError(f"{exc}{hint if config.mask_ids == 'class' else ''}") from exc

@@ -6,18 +6,21 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from batchseg.config.source import ImageReading
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import Checkpoint
 
 
-def mask_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: str) -> str:
+def mask_fingerprint(
+    checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: ImageReading
+) -> str:
     """Of the model and of every setting that changes a mask.
 
     Args:
         precision: as asked for, not as resolved: a night on another machine continues the same results.
     """
-    return _digest([checkpoint.fingerprint, label_map.mask_fingerprint, precision])
+    return _digest([checkpoint.fingerprint, label_map.mask_fingerprint, precision, *reading.altering])
 
 
 def score_fingerprint(reading: Reading) -> str:
@@ -25,9 +28,11 @@ def score_fingerprint(reading: Reading) -> str:
     return _digest([reading.fingerprint])
 
 
-def single_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: str) -> str:
+def single_fingerprint(
+    checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: ImageReading
+) -> str:
     """What stood for both in results folders of batchseg 0.1, which are carried on."""
-    return _digest([checkpoint.fingerprint, label_map.single_fingerprint, precision])
+    return _digest([checkpoint.fingerprint, label_map.single_fingerprint, precision, *reading.altering])
 
 
 def existing_fingerprint(reading: Reading) -> str:

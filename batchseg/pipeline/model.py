@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchseg.config.run import RunConfig
+from batchseg.config.source import ImageReading
 from batchseg.inspect.preflight import choose_labels
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import mask_fingerprint, single_fingerprint
@@ -32,7 +33,7 @@ class OpenedModel:
         """Raises ModelError and LabelMapError."""
         checkpoint = open_checkpoint(config.segmentor)
         label_map = choose_labels(config.labels, checkpoint)
-        facts = (checkpoint, label_map, config.segmentor.precision)
+        facts = (checkpoint, label_map, config.segmentor.precision, ImageReading.of(config.source))
         mask = mask_fingerprint(*facts)
         name = getattr(config.segmentor, "model", config.segmentor.kind)
         return cls(name, checkpoint, label_map, mask, {single_fingerprint(*facts): mask})

@@ -12,13 +12,15 @@ from typing import Any
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import NetworkConfig, SegmentorConfig
+from batchseg.config.source import ImageReading
 from batchseg.engine.graph import Stages
 from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
 from batchseg.errors import OutputError
 from batchseg.images.decode import Size, whole
 from batchseg.inspect.guards import Doubt
-from batchseg.inspect.preflight import check_source, look_at_truths
+from batchseg.inspect.preflight import check_source, look_at_source
+from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.reading import Reading
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import score_fingerprint
@@ -43,6 +45,7 @@ from batchseg.storage.location import Location, locate
 from batchseg.storage.lock import Lock
 
 VANISHED = 3  # of fewer images that are gone nothing is concluded
+_OF_PIXELS = ("source.scale", "source.orientation")
 COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
@@ -126,7 +129,7 @@ def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
     chosen = config.segmentor
     if isinstance(chosen, NetworkConfig) and chosen.scaled_decode and isinstance(preparer, Resizer):
         enough = preparer.input_hw
-    return [decode(config.limits, enough), prepare(preparer)]
+    return [decode(config.limits, enough, ImageReading.of(config.source)), prepare(preparer)]
 
 
 def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
@@ -155,7 +158,8 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
 def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
     """From a label map to counts and files."""
     root, label_map = locate(results), reading.label_map
-    extra = [write_overlay(root, label_map, config.limits)] if config.output.overlays else []
+    images = ImageReading.of(config.source)
+    extra = [write_overlay(root, label_map, config.limits, images)] if config.output.overlays else []
     return [score(reading, config.limits), write_mask(root, label_map, lock), *extra]
 
 
@@ -182,8 +186,8 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
     listing = write_listing(source.tables(), work / "listing.arrow", config.output.mask_name)
     check_source(source, listing)
     listing = take_split(config, listing, work)
-    looking = (config.truth, config.limits, config.accept)
-    reading, doubts = look_at_truths(listing, model.label_map, *looking)
+    looking = Looking(config.truth, config.limits, ImageReading.of(config.source))
+    reading, doubts = look_at_source(listing, model.label_map, looking, config.accept)
     return Survey(model, listing, reading, doubts, Key(model.fingerprint, score_fingerprint(reading)))
 
 
@@ -277,9 +281,11 @@ def _refuse_mixed_scores(
 
 def _changes(results: Results, config: RunConfig) -> str:
     before, now = (results.record() or {}).get("config", {}), config.model_dump(mode="json")
+    before = {**before, "source": {"orientation": "exif", **before.get("source", {})}}  # where it is older
     changes = [
         f"{key}: {old!r} -> {new!r}"
-        for part in ("segmentor", "labels")
+        for part in ("segmentor", "labels", "source")
         for key, old, new in config_differences(before.get(part), now.get(part), part)
+        if part != "source" or key in _OF_PIXELS
     ]
     return "; ".join(changes) or "the weights changed, or names, colours or ignore_index of the label map"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from batchseg.config.base import Limits
+from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.decode import Size, decode_scaled, whole
 from batchseg.schema import Status
@@ -12,9 +13,11 @@ from batchseg.stages.item import Item, Stage, for_each
 from batchseg.storage.reader import image_reader
 
 
-def decode(limits: Limits, enough: Callable[[Size], Size] = whole) -> Stage:
+def decode(
+    limits: Limits, enough: Callable[[Size], Size] = whole, reading: ImageReading | None = None
+) -> Stage:
     """Read and decode every image, JPEGs no larger than is `enough` (see `images.decode_scaled`)."""
-    reader = image_reader()
+    reader, how = image_reader(), reading or ImageReading()
 
     def work(item: Item) -> None:
         size = item.row["size"] or 0
@@ -22,6 +25,7 @@ def decode(limits: Limits, enough: Callable[[Size], Size] = whole) -> Stage:
             raise RowFault(
                 Status.TOO_LARGE, f"the file has {size:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
             )
-        item.image_HWC, item.size_hw = decode_scaled(reader.read(item.row["uri"]), limits, enough)
+        decoded = decode_scaled(reader.read(item.row["uri"]), limits, enough, how)
+        item.image_HWC, item.size_hw, item.orientation = decoded
 
     return for_each("decode", work)

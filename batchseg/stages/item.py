@@ -29,8 +29,8 @@ class Item:
         kept: what the results folder holds of its mask already, where it is only scored; see `ledger.KEPT`.
         fault: what went wrong with the image. Once there is one, the stages let it pass untouched.
         truth_fault: what went wrong with its truth, which takes nothing from the mask.
-        orientation: the file's EXIF orientation, 1 where there is none or nobody looked.
         image_HWC: uint8 RGB, from decode to prepare.
+        orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         between: pixels of its truth that a threshold decided although they are neither black nor white.
         precision: what the model computed in.
         left_over: time was up before it was begun.
@@ -43,12 +43,12 @@ class Item:
     truth_fault: RowFault | None = None
     size_hw: tuple[int, int] | None = None
     image_HWC: NDArray[np.uint8] | None = None
+    orientation: int = 1
     model_input: ModelInput | None = None
     prediction: Prediction | None = None
     matrix: ConfusionMatrix | None = None
     has_truth: bool = False
     between: int | None = None
-    orientation: int = 1
     precision: str | None = None
     left_over: bool = False
     seconds: dict[str, float] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batchseg.config.base import Limits
+from batchseg.config.source import ImageReading
 from batchseg.errors import OutputError, RowFault
 from batchseg.images.decode import decode_image
 from batchseg.images.encode import encode_png, overlay
@@ -57,14 +58,14 @@ def write_mask(results: Location, label_map: LabelMap, lock: Lock | None = None)
     return for_each("write", work)
 
 
-def write_overlay(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
+def write_overlay(results: Location, label_map: LabelMap, limits: Limits, reading: ImageReading) -> Stage:
     """Write every image with its mask in colour below overlays/. Decodes again, for the image was freed."""
     write = _writer(results / "overlays")
     reader = image_reader()
 
     def work(item: Item) -> None:
         assert item.prediction is not None
-        image_HWC = decode_image(reader.read(item.row["uri"]), limits)
+        image_HWC = decode_image(reader.read(item.row["uri"]), limits, reading)
         write(item.row["mask"], _encode_rgb(overlay(image_HWC, item.prediction.labels_HW, label_map.colours)))
 
     return for_each("overlay", work)

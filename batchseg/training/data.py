@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from batchseg.config.base import Limits
+from batchseg.config.source import ImageReading
 from batchseg.config.train import Augmentation
 from batchseg.errors import RowFault
 from batchseg.images.decode import decode_image
@@ -46,8 +47,16 @@ class Sample:
 class Samples:
     """Reads and prepares one image after another, just as `batchseg run` does."""
 
-    def __init__(self, rows: pa.Table, preparer: Preparer, reading: Reading, limits: Limits) -> None:
+    def __init__(
+        self,
+        rows: pa.Table,
+        preparer: Preparer,
+        reading: Reading,
+        limits: Limits,
+        images_as: ImageReading | None = None,
+    ) -> None:
         self.rows, self.preparer, self.reading, self.limits = rows, preparer, reading, limits
+        self.images_as = images_as or ImageReading()
         self.images, self.truths = image_reader(), truth_reader()
 
     def __len__(self) -> int:
@@ -56,7 +65,7 @@ class Samples:
     def read(self, index: int) -> Sample | Fault:
         row = {name: self.rows[name][index].as_py() for name in ("id", "uri", "truth")}
         try:
-            image_HWC = decode_image(self.images.read(row["uri"]), self.limits)
+            image_HWC = decode_image(self.images.read(row["uri"]), self.limits, self.images_as)
             truth_HW = read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
             check_truth_size(truth_HW.shape, image_HWC.shape[:2])
             return Sample(self.preparer(image_HWC), truth_HW)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from batchseg.config.source import ImageReading
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.llm.lora import add_lora
@@ -57,7 +58,9 @@ class Learner:
             add_lora(self.network, self.config.model.lora_rank)
         self.network.to(memory_format=torch.channels_last)
         self.state, self.kept = State(), Kept(job.state)
-        samples = Samples(job.train, job.start.preparer(), job.reading, self.config.limits)
+        images_as = ImageReading.of(self.config.source)
+        reading, limits = job.reading, self.config.limits
+        samples = Samples(job.train, job.start.preparer(), reading, limits, images_as)
         batches = self._batches(len(samples))
         self.steps = batches.last
         self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)
@@ -73,7 +76,7 @@ class Learner:
         )
         mine = job.validation.take(np.arange(self.rank, len(job.validation), self.world))
         self.validation_loader: Any = DataLoader(
-            ValidationSet(Samples(mine, job.start.preparer(), job.reading, self.config.limits)),
+            ValidationSet(Samples(mine, job.start.preparer(), reading, limits, images_as)),
             batch_size=None,
             **_loading(job),
         )

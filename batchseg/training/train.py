@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 from batchseg.config.base import METRICS
 from batchseg.config.load import config_differences
 from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.config.source import ImageReading
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.engine.session import ray_session
 from batchseg.errors import ConfigError, ModelError, OutputError
 from batchseg.inspect.preflight import check_source, choose_labels, look_at_truths
+from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.results.record import package_versions
@@ -222,7 +224,8 @@ def _reading(config: TrainConfig, rows: Rows, label_map: LabelMap) -> Reading:
     """How the ground truths are read. Raises SourceError, LabelMapError."""
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = write_chosen([rows.table], locate(folder) / "rows.arrow")
-        return look_at_truths(listing, label_map, config.truth, config.limits, config.accept)[0]
+        looking = Looking(config.truth, config.limits, ImageReading.of(config.source))
+        return look_at_truths(listing, label_map, looking, config.accept)[0]
 
 
 def _finish(

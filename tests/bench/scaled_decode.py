@@ -41,7 +41,7 @@ def main(images: int) -> None:
         data, masks = encoded(seed), []
         for name, enough in (("whole", whole), ("scaled", prepare.input_hw)):
             start = perf_counter()
-            image_HWC, _ = decode_scaled(data, Limits(), enough)
+            image_HWC, *_ = decode_scaled(data, Limits(), enough)
             prepared = prepare(image_HWC)
             times[name].add(1000 * (perf_counter() - start))
             masks.append(segmentor.segment([prepared])[0].labels_HW)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -177,20 +178,37 @@ def test_a_jpeg_is_scaled_while_enough_pixels_remain(orientation, enough, scale)
     upright = smooth if orientation == 1 else np.rot90(smooth, -1)
     asked = []
 
-    pixels_HWC, own_size = decode_scaled(
+    pixels_HWC, own_size, told = decode_scaled(
         data, LIMITS, lambda size: asked.append(size) or (enough if orientation == 1 else enough[::-1])
     )
 
-    assert [own_size] == asked == [upright.shape[:2]]
+    assert [own_size] == asked == [upright.shape[:2]] and told == orientation
     height, width = (-(-side // scale) for side in own_size)
     expected = Image.fromarray(upright).resize((width, height), Image.Resampling.BOX)
     assert_equal(pixels_HWC, np.array(expected), tolerance=25)
 
 
 def test_only_jpegs_are_scaled():
-    pixels_HWC, own_size = decode_scaled(save(SMOOTH, "PNG"), LIMITS, lambda size: (1, 1))
+    pixels_HWC, own_size, _ = decode_scaled(save(SMOOTH, "PNG"), LIMITS, lambda size: (1, 1))
     assert_equal(pixels_HWC, SMOOTH)
     assert own_size == SMOOTH.shape[:2]
+
+
+def test_frames_of_an_animation_after_the_first_are_left_out():
+    later = [Image.new("RGB", (21, 13), (9, 99, 199))]
+    for kind, options in (("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {})):
+        data = save(NOISE, kind, save_all=True, append_images=later, **options)
+        assert_equal(decode_image(data, LIMITS), NOISE)
+
+
+def test_a_bmp_of_runs():
+    """RLE8: pairs of a count and an index, ends of lines, a run of literals, and the end of the picture."""
+    palette = np.arange(256 * 4, dtype=np.uint32).reshape(256, 4).astype(np.uint8)
+    pixels = b"\3\7\2\5\0\0" + b"\0\5\1\2\3\4\5\0" + b"\0\0\0\1"
+    sizes = (54 + 1024 + len(pixels), 0, 54 + 1024, 40, 5, 2)
+    header = b"BM" + struct.pack("<IIIIiiHHIIIIII", *sizes, 1, 8, 1, len(pixels), 0, 0, 256, 0)
+    expected = palette[[[1, 2, 3, 4, 5], [7, 7, 7, 5, 5]]][..., 2::-1]
+    assert_equal(decode_image(header + palette.tobytes() + pixels, LIMITS), expected)
 
 
 def test_damaged_metadata_does_not_cost_the_image():

@@ -158,7 +158,7 @@ def test_reduced_pictures_are_looked_at_as_well(name, scale):
     def fewer(size_hw):
         return (max(1, size_hw[0] // scale), max(1, size_hw[1] // scale))
 
-    pixels, size_hw = decode_scaled(data, LIMITS, fewer)
+    pixels, size_hw, _ = decode_scaled(data, LIMITS, fewer)
     assert pixels.shape[0] < size_hw[0]
     start = scan_start(data)
     cut = start + (len(data) - start) // 2

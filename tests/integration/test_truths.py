@@ -236,6 +236,20 @@ def pages(_: int, truth: Pixels) -> bytes:
     return encoded(first, "TIFF", save_all=True, append_images=[second])
 
 
+def exif_image(folder: Path, orientation: int, truth: Callable[[Pixels], Pixels]) -> Path:
+    """JPEG photos that a camera turned, beside truths in PNG."""
+    for index in range(IMAGES):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for name, data in (
+            ("images", encoded(image_of(index), "JPEG", exif=exif, quality=95)),
+            ("truth", encoded(truth(truth_of(index)))),
+        ):
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / f"{index}.{'jpg' if name == 'images' else 'png'}").write_bytes(data)
+    return folder
+
+
 def half(_: int, truth: Pixels) -> bytes:
     return encoded(truth[::2, ::2])
 
@@ -400,3 +414,37 @@ def test_evaluate_reads_lossy_masks_of_both_sides_by_a_threshold(tmp_path: Path)
     ]
     scored = CliRunner().invoke(cli, ["evaluate", *words, "--truth-threshold", "128", "--json"])
     assert scored.exit_code == 0 and json.loads(scored.stdout)["metrics"]["f1_macro"] == 1.0
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_truths_drawn_on_the_pixels_as_stored(tmp_path: Path, orientation: int) -> None:
+    exif_image(tmp_path, orientation, lambda ids: ids)
+    source = {"path": str(tmp_path / "images"), "truth": str(tmp_path / "truth")}
+    if orientation == 6:
+        with pytest.raises(SourceError, match=r"its EXIF orientation is 6.*source.orientation: stored"):
+            run(tmp_path, source=source)
+    else:
+        assert list(run(tmp_path, source=source).warnings) == ["turned_images"]
+    source["orientation"] = "stored"
+    result = run(tmp_path, source=source, recompute=True)
+    truths = np.concatenate([truth_of(index).ravel() for index in range(IMAGES)])
+    stored = [np.array(Image.open(tmp_path / "images" / f"{index}.jpg")) for index in range(IMAGES)]
+    found = np.concatenate([(image >= 128).astype(int).ravel() for image in stored])
+    assert result.metrics["f1_macro"] == pytest.approx(f1_score(truths, found, average="macro"), abs=1e-12)
+    assert result.warnings == {}
+
+
+def test_truths_turned_with_their_images_raise_no_doubt(tmp_path: Path) -> None:
+    exif_image(tmp_path, 6, lambda ids: np.ascontiguousarray(np.rot90(ids, -1)))
+    result = run(tmp_path, source={"path": str(tmp_path / "images"), "truth": str(tmp_path / "truth")})
+    assert result.statuses == {"ok": IMAGES} and result.warnings == {}
+
+
+def test_dark_16_bit_images_are_said(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for index in range(4):
+        Image.fromarray(image_of(index).astype(np.uint16) * 20).save(tmp_path / "images" / f"{index}.png")
+    result = run(tmp_path, source=str(tmp_path / "images"))
+    assert "source.scale: 4095" in result.warnings["dark_images"]
+    mended = run(tmp_path, source={"path": str(tmp_path / "images"), "scale": 4095}, recompute=True)
+    assert mended.warnings == {}

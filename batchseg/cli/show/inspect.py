@@ -32,8 +32,15 @@ def print_verify(report: VerifyReport) -> None:
 
 def print_doctor(report: DoctorReport) -> None:
     """What there is, how much of it, what the truths hold, and what is wrong."""
-    for name, text in (*_amounts(report), *_pairing(report), *_truths(report.sample)):
+    for name, text in (
+        *_amounts(report),
+        *_pictures(report),
+        *_pairing(report),
+        *_truths(report.sample),
+    ):
         _echo(name, text)
+    for sentence in report.warnings:
+        _echo("warning", sentence)
     _print_problems(report.counts, report.problems)
 
 
@@ -50,6 +57,20 @@ def _amounts(report: DoctorReport) -> Iterator[tuple[str, str]]:
             "a run",
             f"{readable:,} images, {sizes.pixels / 1e6:,.1f} megapixels, {sizes.bytes:,} bytes to read",
         )
+
+
+def _pictures(report: DoctorReport) -> Iterator[tuple[str, str]]:
+    sizes, pictures = report.sizes, report.pictures
+    if pictures.mean_rgb is not None:
+        mean = ", ".join(f"{channel:.0f}" for channel in pictures.mean_rgb)
+        yield "pixels", f"mean {mean} of red, green and blue, 0 to 255, over {pictures.files:,} images"
+    if pictures.brightest is not None:
+        yield "16-bit", f"{pictures.wide:,} of them; the brightest is {pictures.brightest:.0%} of white"
+    if sizes.turned:
+        beside = f", {sizes.turned_with_truth:,} of them beside a truth" if report.with_truth else ""
+        yield "turned", f"{sizes.turned:,} images have an EXIF orientation{beside}"
+    if sizes.paged:
+        yield "pages", f"{sizes.paged:,} images have more than one page or frame; the first is read"
 
 
 def _pairing(report: DoctorReport) -> Iterator[tuple[str, str]]:
