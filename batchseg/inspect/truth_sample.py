@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Decision, Reading
 from batchseg.schema import TruthStatus
 from batchseg.source.plan import Listing
-from batchseg.stages.score import Truth, check_truth_size
+from batchseg.stages.score import Truth, check_truth_size, read_truth
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
 MAX_VALUES = 4096  # a photograph among the truths has a million colours, and one more tells nothing
@@ -136,6 +137,35 @@ class _Sampling:
             sampled.sizes.append((image_hw, truth_hw))
             check_truth_size(truth_hw, image_hw, header.orientation)
         sampled.turned += is_turned and image_hw == size
+
+    def _look(self, sampled: Sampled, at: str) -> Size:
+        file = decode_labels(self.reader.read(at), self.looking.limits)
+        _note_values(sampled, file)
+        sample, reading = sampled.sample, sampled.reading
+        if reading is None:
+            for value, pixels in _histogram(file.values):
+                _count(sample.classes, _name(value), pixels)
+            return file.values.shape[0], file.values.shape[1]
+        try:
+            truth = read_truth(self.reader, reading, self.looking.limits, at)
+        except RowFault as fault:
+            if fault.status is TruthStatus.OUT_OF_RANGE:
+                _sort_out(sample, reading, file)
+            raise
+        _count_classes(sample, reading.label_map, truth)
+        return truth.ids_HW.shape[0], truth.ids_HW.shape[1]
+
+    def _spread(self, count: int) -> Iterator[tuple[str, str, str]]:
+        total = self.listing.with_truth if self.column == "truth" else self.listing.images
+        wanted = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
+        seen = 0
+        for table in self.listing.tables():
+            columns = (table[name].to_pylist() for name in ("id", "uri", self.column))
+            for image_id, uri, at in zip(*columns, strict=True):
+                if at is not None:
+                    if seen in wanted:
+                        yield image_id, uri, at
+                    seen += 1
 
 
 def _note_values(sampled: Sampled, file: LabelFile) -> None:
