@@ -9,16 +9,30 @@ from typing import Any
 
 import click
 
-from batchseg.cli.options import from_file, given, options, pairing, reported_errors, reporting
+from batchseg.cli.options import (
+    choosing,
+    finding,
+    from_file,
+    given,
+    named_columns,
+    options,
+    pairing,
+    reported_errors,
+    reporting,
+)
 
 _looking = options(
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
     click.option("--model", help="As for run; its classes are what the truth is held against."),
     pairing,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="As for run."),
-    click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    finding,
+    choosing,
     click.option("--truths", type=int, metavar="N", help="Ground truths to read.  [32]"),
 )
+
+
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "follow_links", "limit", "sample", "seed")
 
 
 @click.command("doctor")
@@ -37,9 +51,8 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         from batchseg.config.load import read_config
         from batchseg.inspect.doctor import doctor
 
-        of_source = {
-            name: flags.pop(name) for name in ("truth", "truth_suffix", "include", "exclude", "limit")
-        }
+        of_source = {name: flags.pop(name) for name in _OF_SOURCE}
+        of_source["columns"] = named_columns(flags.pop("columns"))
         path, settings = flags.pop("config_path"), flags.pop("settings")
         segmentor = {"model": flags.pop("model")}
         nested = {"source": {"path": source, **of_source}, "segmentor": segmentor, **flags}

@@ -10,7 +10,17 @@ from typing import Any
 
 import click
 
-from batchseg.cli.options import from_file, gating, given, named_values, options, pairing
+from batchseg.cli.options import (
+    choosing,
+    finding,
+    from_file,
+    gating,
+    given,
+    named_columns,
+    named_values,
+    options,
+    pairing,
+)
 from batchseg.config.load import load_config
 from batchseg.config.run import RunConfig
 
@@ -37,7 +47,8 @@ running = options(
     click.option(
         "--none-below", type=float, metavar="P", help="Pixels whose best class is less probable have none."
     ),
-    click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    finding,
+    choosing,
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
     ),
@@ -56,7 +67,11 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     path, settings = flags.pop("config_path"), flags.pop("settings")
     gates = {"max_failed": flags["max_failed"], "minimum": named_values("--min", flags["minimum"])}
     nested = {
-        "source": {"path": source, **{name: flags[name] for name in _OF_SOURCE}},
+        "source": {
+            "path": source,
+            "columns": named_columns(flags["columns"]),
+            **{name: flags[name] for name in _OF_SOURCE},
+        },
         "segmentor": {name: flags[name] for name in _OF_SEGMENTOR},
         "output": {"path": flags["output"], "mask_name": flags["mask_name"], "overlays": flags["overlays"]},
         "gates": gates,
@@ -69,7 +84,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     return load_config(path, settings, given(nested))
 
 
-_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit")
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "follow_links", "limit", "sample", "seed")
 
 
 _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")

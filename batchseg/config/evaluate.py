@@ -6,10 +6,12 @@ from typing import Literal
 
 from pydantic import (
     Field,
+    model_validator,
 )
 
 from batchseg.config.base import SUFFIX_RULE, Gates, Limits, Model, RayConfig
 from batchseg.config.places import Place
+from batchseg.config.source import FollowLinks, Limit, SampleSeed, SampleSize, one_choice
 
 
 class EvaluateConfig(Model):
@@ -33,6 +35,15 @@ class EvaluateConfig(Model):
         (), description="Globs on the mask's path; it must match one. Empty: all."
     )
     exclude: tuple[str, ...] = Field((), description="Globs; a mask that matches one is left out.")
+    follow_links: FollowLinks = False
+    limit: Limit = None
+    sample: SampleSize = None
+    seed: SampleSeed = 0
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _first_or_random(self) -> EvaluateConfig:
+        one_choice(self.limit, self.sample)
+        return self

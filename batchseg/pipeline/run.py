@@ -25,8 +25,8 @@ from batchseg.results.ledger import Ledger, Rows
 from batchseg.results.result import RunResult
 from batchseg.segmentors.base import Checkpoint, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
-from batchseg.source.open import open_source
-from batchseg.source.plan import Listing, write_listing
+from batchseg.source.open import list_source, open_source
+from batchseg.source.plan import Listing
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
 from batchseg.stages.prepare import prepare
@@ -154,7 +154,7 @@ def score_and_write(config: RunConfig, model: OpenedModel, results: str, lock: L
 def survey(config: RunConfig, model: OpenedModel, work: Location) -> Listing:
     """List the source and find what can be known to be wrong with it. Raises SourceError, LabelMapError."""
     source = open_source(config.source, (config.output.path,))
-    listing = write_listing(source.tables(), work / "listing.arrow", config.output.mask_name)
+    listing = list_source(source, work / "listing.arrow", config.output.mask_name)
     check_source(source, listing)
     check_truth(listing, model.label_map, config.limits)
     return listing
@@ -179,6 +179,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
             "to_segment": work.count(SEGMENT, RETRY),
             "to_score": work.count(SCORE),
             "to_prune": pruned,
+            **({"passed_over": listing.passed_over} if listing.passed_over else {}),
         },
         "model": {"name": model.name, "fingerprint": model.key.mask, "classes": model.label_map.names},
         "config": config.model_dump(mode="json"),
@@ -216,8 +217,8 @@ def refuse_mixture(
         )
     left = 0 if config.prune else int((others & unlisted(ledger, listing)).sum())
     if left:
-        limited = config.source.limit is not None
-        where = "beyond source.limit" if limited else "that the source does not list"
+        limited = config.source.is_partial
+        where = "beyond source.limit or source.sample" if limited else "that the source does not list"
         mend = "leave that out" if limited else "remove them with --prune (in a file prune: true)"
         raise OutputError(
             f"{results.root}: holds masks of another model for {left:,} images {where}; {mend}, or choose a "

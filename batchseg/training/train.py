@@ -31,8 +31,7 @@ from batchseg.segmentors.llm.head import alike
 from batchseg.segmentors.llm.lora import require_peft
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
-from batchseg.source.open import open_source
-from batchseg.source.plan import write_listing
+from batchseg.source.open import list_source, open_source
 from batchseg.storage.location import is_uri, locate
 from batchseg.storage.lock import exclusive
 from batchseg.training.export import export
@@ -165,7 +164,7 @@ def _labels(config: TrainConfig, start: HuggingFaceCheckpoint) -> LabelMap:
 def _rows(config: TrainConfig, source: Folder | Manifest, label_map: LabelMap) -> Rows:
     """The images to learn from and to judge by. Raises SourceError, LabelMapError."""
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
-        listing = write_listing(source.tables(), locate(folder) / "listing.arrow", "full")
+        listing = list_source(source, locate(folder) / "listing.arrow", "full")
         check_source(source, listing)
         check_truth(listing, label_map, config.limits)
         return split_rows(config, listing)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchseg.cli.show.console import printable
+from batchseg.source.passed_over import counted
 
 if TYPE_CHECKING:
     from batchseg.inspect.doctor import DoctorReport
@@ -32,7 +33,7 @@ def print_verify(report: VerifyReport) -> None:
 
 def print_doctor(report: DoctorReport) -> None:
     """What there is, how much of it, what the truths hold, and what is wrong."""
-    for name, text in (*_amounts(report), *_pairing(report), *_truths(report.sample)):
+    for name, text in (*_amounts(report), *_passed_over(report), *_pairing(report), *_truths(report.sample)):
         _echo(name, text)
     _print_problems(report.counts, report.problems)
 
@@ -50,6 +51,11 @@ def _amounts(report: DoctorReport) -> Iterator[tuple[str, str]]:
             "a run",
             f"{readable:,} images, {sizes.pixels / 1e6:,.1f} megapixels, {sizes.bytes:,} bytes to read",
         )
+
+
+def _passed_over(report: DoctorReport) -> Iterator[tuple[str, str]]:
+    if report.passed_over:
+        yield "passed over", counted(report.passed_over)
 
 
 def _pairing(report: DoctorReport) -> Iterator[tuple[str, str]]:
@@ -90,4 +96,4 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _echo(name: str, text: str) -> None:
-    click.echo(f"{name:<10}{printable(text)}".rstrip())
+    click.echo(f"{name:<9} {printable(text)}".rstrip())

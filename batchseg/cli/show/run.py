@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from batchseg.cli.show.console import console, printable
+from batchseg.source.passed_over import counted
 
 if TYPE_CHECKING:
     from batchseg.results.result import RunResult
@@ -78,8 +79,8 @@ def print_result(result: RunResult) -> None:
         table.add_row("profile", escape(printable(result.record["profile"])))
     for status, fault in sorted(result.faults.items()):
         table.add_row("failed", f"{result.statuses[status]} {status}, first {escape(printable(fault))}")
-    if pruned := result.record["images"]["pruned"]:
-        table.add_row("pruned", f"{pruned} that the source does not list")
+    for name, text in about_the_source(result.record["images"]):
+        table.add_row(name, escape(printable(text)))
     for name, value in result.metrics.items():
         if value is not None:
             table.add_row(name, f"{value:.4f}")
@@ -87,6 +88,16 @@ def print_result(result: RunResult) -> None:
         table.add_row("worst (mean IoU)" if index == 0 else "", f"{score:.4f}  {escape(printable(name))}")
     table.add_row("results", escape(printable(result.output)))
     console.print(table)
+
+
+def about_the_source(images: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What else there is to say of its images, as the record counts them."""
+    if images["full_names"]:
+        yield "full names", f"of {images['full_names']:,} masks, for another image has the short one"
+    if images["passed_over"]:
+        yield "passed over", counted(images["passed_over"])
+    if images["pruned"]:
+        yield "pruned", f"{images['pruned']} that the source does not list"
 
 
 def what_was_done(result: RunResult) -> Iterator[str]:
