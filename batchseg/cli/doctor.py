@@ -10,8 +10,11 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
+    choosing,
+    finding,
     from_file,
     given,
+    named_columns,
     options,
     orientation,
     pairing,
@@ -21,17 +24,29 @@ from batchseg.cli.options import (
     truth_settings,
 )
 
-_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit", "orientation")
-
 _looking = options(
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
     click.option("--model", help="As for run; its classes are what the truth is held against."),
     pairing,
     reading,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="As for run."),
-    click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    finding,
+    choosing,
     orientation,
     click.option("--truths", type=int, metavar="N", help="Ground truths to read.  [32]"),
+)
+
+
+_OF_SOURCE = (
+    "truth",
+    "truth_suffix",
+    "include",
+    "exclude",
+    "follow_links",
+    "limit",
+    "sample",
+    "seed",
+    "orientation",
 )
 
 
@@ -52,6 +67,7 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         from batchseg.inspect.doctor import doctor
 
         of_source = {name: flags.pop(name) for name in _OF_SOURCE}
+        of_source["columns"] = named_columns(flags.pop("columns"))
         path, settings = flags.pop("config_path"), flags.pop("settings")
         segmentor = {"model": flags.pop("model")}
         of_source |= {"path": source}

@@ -8,6 +8,8 @@ import click
 
 from batchseg.cli.job import follow
 from batchseg.cli.options import (
+    choosing,
+    follow_links,
     from_file,
     gating,
     given,
@@ -35,6 +37,8 @@ from batchseg.config.load import read_config
     type=click.Choice(["class", "truth"]),
     help="Masks hold class ids, or the data set's truth ids.",
 )
+@follow_links
+@choosing
 @gating
 @reporting
 def evaluate_command(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str, ...], **flags: Any) -> None:

@@ -11,9 +11,12 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
+    choosing,
+    finding,
     from_file,
     gating,
     given,
+    named_columns,
     named_values,
     options,
     orientation,
@@ -53,7 +56,8 @@ running = options(
         type=click.Choice(["train", "validation"]),
         help="Only images that trained the model, or judged it.",
     ),
-    click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    finding,
+    choosing,
     orientation,
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
@@ -73,7 +77,11 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     path, settings = flags.pop("config_path"), flags.pop("settings")
     gates = {"max_failed": flags["max_failed"], "minimum": named_values("--min", flags["minimum"])}
     nested = {
-        "source": {"path": source, **{name: flags[name] for name in _OF_SOURCE}},
+        "source": {
+            "path": source,
+            "columns": named_columns(flags["columns"]),
+            **{name: flags[name] for name in _OF_SOURCE},
+        },
         "segmentor": {name: flags[name] for name in _OF_SEGMENTOR},
         "output": {"path": flags["output"], "mask_name": flags["mask_name"], "overlays": flags["overlays"]},
         "gates": gates,
@@ -88,7 +96,17 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     return load_config(path, settings, given(nested))
 
 
-_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit", "orientation")
+_OF_SOURCE = (
+    "truth",
+    "truth_suffix",
+    "include",
+    "exclude",
+    "follow_links",
+    "limit",
+    "sample",
+    "seed",
+    "orientation",
+)
 
 
 _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")

@@ -67,6 +67,24 @@ orientation = click.option(
 )
 
 
+follow_links = click.option(
+    "--follow-links", is_flag=True, default=None, help="Follow links to folders, and out of the folder."
+)
+
+finding = options(
+    follow_links,
+    click.option(
+        "--column", "columns", multiple=True, metavar="OURS=THEIRS",
+        help="The manifest's name of a column, such as image=file_name.",
+    ),
+)  # fmt: skip
+
+choosing = options(
+    click.option("--limit", type=int, metavar="N", help="Stop after this many images."),
+    click.option("--sample", type=int, metavar="N", help="So many images, drawn at random."),
+    click.option("--seed", type=int, metavar="S", help="Another number draws another sample.  [0]"),
+)
+
 from_file = options(
     click.option(
         "--config", "config_path", metavar="FILE", help="YAML file; options on the command line win."
@@ -106,6 +124,14 @@ def named_values(option: str, pairs: tuple[str, ...]) -> dict[str, float]:
         except ValueError as exc:
             raise ConfigError(f"{option} {pair}: must be METRIC=VALUE, such as mean_iou=0.7") from exc
     return values
+
+
+def named_columns(pairs: tuple[str, ...]) -> dict[str, str]:
+    """OURS=THEIRS, given any number of times. Raises ConfigError."""
+    for pair in pairs:
+        if not all(pair.partition("=")):
+            raise ConfigError(f"--column {pair}: must be OURS=THEIRS, such as image=file_name")
+    return {name: column for name, _, column in (pair.partition("=") for pair in pairs)}
 
 
 @contextmanager

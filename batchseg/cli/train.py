@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from batchseg.cli.options import given, pairing, reported_errors, reporting
+from batchseg.cli.options import finding, given, named_columns, pairing, reported_errors, reporting
 from batchseg.config.load import read_config
 from batchseg.config.train import TrainConfig
 
@@ -21,6 +21,7 @@ from batchseg.config.train import TrainConfig
 @click.option("--config", "config_path", metavar="FILE", help="YAML file; options on the command line win.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting.")
 @pairing
+@finding
 @click.option("--validation", metavar="SHARE|GLOB", help="Which images judge, where no column split says so.")
 @click.option("--epochs", type=int, metavar="N", help="Times every training image is seen.  [50]")
 @click.option("--batch-size", type=int, metavar="N", help="Images a worker takes at once.  [8]")
@@ -52,7 +53,11 @@ def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, *
 
 def _train_config(source: str | None, flags: dict[str, Any]) -> TrainConfig:
     nested = {
-        "source": {"path": source, **{name: flags.pop(name) for name in _OF_SOURCE}},
+        "source": {
+            "path": source,
+            "columns": named_columns(flags.pop("columns")),
+            **{name: flags.pop(name) for name in _OF_SOURCE},
+        },
         "ray": {"address": flags.pop("address")},
         "validation": _share_or_glob(flags.pop("validation")),
     }
@@ -60,7 +65,7 @@ def _train_config(source: str | None, flags: dict[str, Any]) -> TrainConfig:
     return read_config(TrainConfig, path, settings, given({**nested, **flags}))
 
 
-_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude")
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "follow_links")
 
 
 def _share_or_glob(text: str | None) -> float | tuple[str, ...] | None:

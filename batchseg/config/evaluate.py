@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from batchseg.config.base import SUFFIX_RULE, Gates, Limits, Model, RayConfig
 from batchseg.config.places import Place
+from batchseg.config.source import FollowLinks, Limit, SampleSeed, SampleSize, one_choice
 from batchseg.config.truth import Accepted, EvaluatedTruth, infer_truth
 
 
@@ -34,7 +35,16 @@ class EvaluateConfig(Model):
         (), description="Globs on the mask's path; it must match one. Empty: all."
     )
     exclude: tuple[str, ...] = Field((), description="Globs; a mask that matches one is left out.")
+    follow_links: FollowLinks = False
+    limit: Limit = None
+    sample: SampleSize = None
+    seed: SampleSeed = 0
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _first_or_random(self) -> EvaluateConfig:
+        one_choice(self.limit, self.sample)
+        return self

@@ -62,8 +62,9 @@ class RunConfig(Model):
 
     @model_validator(mode="after")
     def _prune_needs_the_whole_source(self) -> RunConfig:
-        if self.prune and self.source.limit is not None:
-            raise ValueError("prune would remove every image beyond source.limit; leave one of them out")
+        if self.prune and self.source.is_partial:
+            name = "limit" if self.source.sample is None else "sample"
+            raise ValueError(f"prune would remove every image beyond source.{name}; leave one of them out")
         if self.prune and self.split is not None:
             raise ValueError("prune would remove every image of the other split; leave one of them out")
         if self.split_file is not None and self.split is None:

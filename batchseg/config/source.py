@@ -8,12 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, Field, Strict, model_validator
 
 from batchseg.config.base import SUFFIX_RULE, Model
 from batchseg.config.places import Place
 
-_PARQUET = re.compile(r"\.(parquet|pq)/?($|\?.*=)")  # a URI may end in options of its file system
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
+
+Limit = Annotated[int | None, Field(ge=1, description="Stop after this many images.")]
+SampleSize = Annotated[
+    int | None, Field(ge=1, description="So many images, drawn at random from the whole listing.")
+]
+SampleSeed = Annotated[
+    int, Field(ge=0, description="Another number draws another sample; the same draws the same.")
+]
+FollowLinks = Annotated[
+    bool,
+    Field(
+        description="Follow links to folders, and links to files outside of the folder. A folder is listed "
+        "once, however many links lead to it."
+    ),
+]
+OurColumn = Literal["image", "image_bytes", "truth", "truth_bytes", "id", "version"]
 
 
 Number = Annotated[float, Strict()]
@@ -41,7 +57,35 @@ Orientation = Annotated[
 ]
 
 
-class FolderSource(Model):
+def one_choice(limit: int | None, sample: int | None) -> None:
+    """Raises ValueError where the first images and images at random are asked for at once."""
+    if limit is not None and sample is not None:
+        raise ValueError("limit takes the first images and sample some at random; leave one of them out")
+
+
+class _Source(Model):
+    """What both kinds have."""
+
+    kind: str
+    path: Place
+    limit: Limit = None
+    sample: SampleSize = None
+    seed: SampleSeed = 0
+    scale: Scale = None
+    orientation: Orientation = "exif"
+
+    @model_validator(mode="after")
+    def _first_or_random(self) -> _Source:
+        one_choice(self.limit, self.sample)
+        return self
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether images are left out only to have fewer."""
+        return self.limit is not None or self.sample is not None
+
+
+class FolderSource(_Source):
     """Images in a folder, local or on anything `pyarrow.fs` opens."""
 
     kind: Literal["folder"] = "folder"
@@ -56,12 +100,10 @@ class FolderSource(Model):
         pattern=SUFFIX_RULE,
         description="FROM=TO: how the end of an image's stem changes to its truth's.",
     )
-    limit: int | None = Field(None, ge=1, description="Stop after this many images.")
-    scale: Scale = None
-    orientation: Orientation = "exif"
+    follow_links: FollowLinks = False
 
 
-class ManifestSource(Model):
+class ManifestSource(_Source):
     """Images listed in Parquet: one file, several (a glob or a folder), or a partitioned folder."""
 
     kind: Literal["manifest"] = "manifest"
@@ -70,12 +112,17 @@ class ManifestSource(Model):
         None,
         description="What relative URIs are relative to. Default: the manifest's folder.",
     )
-    limit: int | None = Field(None, ge=1, description="Stop after this many images.")
-    scale: Scale = None
-    orientation: Orientation = "exif"
+    columns: dict[OurColumn, str] = Field(
+        default_factory=dict,
+        description="Which columns mean what where they have other names, such as {image: file_name}.",
+    )
 
 
 Source = Annotated[FolderSource | ManifestSource, Field(discriminator="kind")]
+
+_PARQUET = re.compile(r"\.(parquet|pq)/?($|\?.*=)")  # a URI may end in options of its file system
+_OF_FOLDERS = {*FolderSource.model_fields} - {*ManifestSource.model_fields}
+_OF_MANIFESTS = {*ManifestSource.model_fields} - {*FolderSource.model_fields}
 
 
 @dataclass(frozen=True)
@@ -104,20 +151,38 @@ class ImageReading:
 
 
 def infer_source(value: Any) -> Any:
-    """A plain path, or a mapping without `kind`: Parquet files make a manifest, all else is a folder."""
+    """A plain path, or a mapping without `kind`: Parquet files make a manifest, all else is a folder.
+
+    Raises ValueError where a folder holds both Parquet files and images, and nothing says which is meant.
+    """
     data = {"path": value} if isinstance(value, str) else value
     if not isinstance(data, Mapping) or "kind" in data:
         return data
     path = data.get("path")
-    is_manifest = isinstance(path, str) and _looks_like_manifest(path)
+    is_manifest = isinstance(path, str) and _looks_like_manifest(path, {*data})
     return {"kind": "manifest" if is_manifest else "folder", **data}
 
 
-def _looks_like_manifest(path: str) -> bool:
+def _looks_like_manifest(path: str, given: set[str]) -> bool:
     if _PARQUET.search(path):
         return True
     folder = Path(path).expanduser()
     if "://" in path or not folder.is_dir():
         return False
     # partitions are told by their names, so that no large folder of images is searched to its depths
-    return any(any(folder.glob(glob)) for glob in ("*.parquet", "*.pq", "*=*/**/*.parquet"))
+    found = next((each for glob in _PARQUET_BELOW for each in folder.glob(glob)), None)
+    if found is None or given & _OF_MANIFESTS:
+        return found is not None
+    image = next((each for each in folder.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES), None)
+    if image is None:
+        return True
+    if given & _OF_FOLDERS:
+        return False
+    raise ValueError(
+        f"holds Parquet ({found.name}) beside images ({image.name}); for the images in the folder say "
+        "source.kind: folder (--set source.kind=folder), for those that the Parquet lists "
+        "source.kind: manifest"
+    )
+
+
+_PARQUET_BELOW = ("*.parquet", "*.pq", "*=*/**/*.parquet")

@@ -22,10 +22,11 @@ from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.registry import open_checkpoint
-from batchseg.source.folder import MASK_SUFFIXES, Folder
+from batchseg.source.folder import Folder
 from batchseg.source.names import Owners, usable
-from batchseg.source.open import open_source
-from batchseg.source.plan import Listing, write_listing
+from batchseg.source.open import list_source, open_source
+from batchseg.source.plan import Listing
+from batchseg.source.truths import MASK_SUFFIXES
 from batchseg.storage.keys import KeySet, keys
 from batchseg.storage.location import locate
 from batchseg.storage.reader import image_reader
@@ -54,6 +55,7 @@ class DoctorReport:
         counts: problems by kind, all of them: the status a run would record, or `source`.
         problems: the first of each kind.
         warnings: what is likely not as it is meant, a sentence each; a run does not stumble over it.
+        passed_over: what lies in the folder and is not listed, by extension or reason.
     """
 
     source: str
@@ -66,6 +68,7 @@ class DoctorReport:
     counts: dict[str, int]
     problems: list[Problem]
     warnings: list[str]
+    passed_over: dict[str, int]
 
     @property
     def ok(self) -> bool:
@@ -81,7 +84,7 @@ def doctor(config: DoctorConfig) -> DoctorReport:
     label_map, findings = _labels(config), Findings()
     source = open_source(config.source)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
-        listing = write_listing(source.tables(), locate(folder) / "listing.arrow", config.mask_name)
+        listing = list_source(source, locate(folder) / "listing.arrow", config.mask_name)
         try:
             check_source(source, listing)
         except SourceError as exc:
@@ -107,6 +110,7 @@ def doctor(config: DoctorConfig) -> DoctorReport:
         counts=dict(findings.counts),
         problems=findings.listed,
         warnings=warnings,
+        passed_over=listing.passed_over,
     )
 
 
@@ -155,7 +159,7 @@ def _turned(sizes: Sizes, images_as: ImageReading) -> Iterator[Doubt]:
 def _marked(listing: Listing) -> Iterator[pa.Table]:
     """The listing with its collisions marked, as a first run would see them."""
 
-    owners = Owners(listing.shared_masks, lambda masks: [None] * len(masks))
+    owners = Owners(listing.shared_masks, lambda masks: [None] * len(masks), listing.masks)
     return map(owners.settle, listing.tables())
 
 
@@ -163,7 +167,7 @@ def _unmatched(source: Source, listing: Listing) -> Unmatched | None:
     """Truth files without an image, among those that end as the rule says."""
     if not isinstance(source, FolderSource) or source.truth is None:
         return None
-    if source.include or source.exclude or source.limit:
+    if source.include or source.exclude or source.is_partial:
         return None
     used = KeySet(keys(table["truth"].drop_null().to_pylist()) for table in listing.tables())
     end = (source.truth_suffix or "=").partition("=")[2]

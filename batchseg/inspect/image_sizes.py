@@ -19,7 +19,7 @@ from batchseg.images.tiff import has_more_pages
 from batchseg.schema import Status
 from batchseg.storage.embedded import is_embedded
 from batchseg.storage.location import locate
-from batchseg.storage.reader import Reader
+from batchseg.storage.reader import Reader, reason
 
 HEAD_BYTES = 64 * 2**10  # most headers are far smaller; large EXIF data or a TIFF's late directory are not
 
@@ -151,5 +151,4 @@ def _opened(uri: str) -> Iterator[tuple[BinaryIO, int]]:
     except PermissionError as exc:
         raise RowFault(Status.DENIED, "permission denied") from exc
     except (OSError, pa.ArrowException, ConfigError) as exc:
-        reason = getattr(exc, "strerror", None) or type(exc).__name__
-        raise RowFault(Status.UNREADABLE, f"cannot be read: {reason}") from exc
+        raise RowFault(Status.UNREADABLE, f"cannot be read: {reason(exc)}") from exc

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from batchseg.config.source import FolderSource, ManifestSource
 from batchseg.errors import LabelMapError, SourceError
 from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, settle
 from batchseg.inspect.image_sample import sample_images
@@ -25,9 +24,8 @@ _MERE_NUMBER = re.compile(r"((label|class|level)?\d+)?")  # such as LABEL_3, whi
 
 def check_source(source: Folder | Manifest, listing: Listing) -> None:
     """Raises SourceError where there is no image at all, or where truth matches none of them."""
-    config = source.source
     if not listing.images:
-        raise SourceError(_nothing_found(config))
+        raise SourceError(_nothing_found(source))
     if isinstance(source, Folder) and source.truth_root is not None and not listing.with_truth:
         truths = ", ".join(source.truth_examples(3)) or "nothing"
         raise SourceError(
@@ -37,11 +35,15 @@ def check_source(source: Folder | Manifest, listing: Listing) -> None:
         )
 
 
-def _nothing_found(config: FolderSource | ManifestSource) -> str:
-    if isinstance(config, ManifestSource):
-        return f"{config.path}: the manifest has no rows"
+def _nothing_found(source: Folder | Manifest) -> str:
+    if isinstance(source, Manifest):
+        return f"{source.source.path}: the manifest has no rows"
+    config, there = source.source, source.passed_over.sentence()
     globs = " that match include and not exclude" if config.include or config.exclude else ""
-    return f"{config.path}: no images (JPEG, PNG, WebP, BMP, GIF, TIFF) in this folder or below it{globs}"
+    return (
+        f"{config.path}: no images (JPEG, PNG, WebP, BMP, GIF, TIFF) in this folder or below it{globs}"
+        f"{'; what lies there: ' if there else ''}{there}"
+    )
 
 
 def choose_labels(name: str | None, checkpoint: Checkpoint) -> LabelMap:

@@ -24,8 +24,10 @@ from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
 from batchseg.results.ledger import Key
 from batchseg.results.result import RunResult
-from batchseg.source.folder import MASK_SUFFIXES, Folder, stem_rule
-from batchseg.source.plan import Listing, write_listing
+from batchseg.source.folder import Folder, stem_rule
+from batchseg.source.open import list_source
+from batchseg.source.plan import Listing
+from batchseg.source.truths import MASK_SUFFIXES
 from batchseg.stages.item import as_list
 from batchseg.stages.restore import read_masks
 from batchseg.stages.score import score
@@ -46,7 +48,7 @@ def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunRes
         if any(not name.startswith("masks-") for name in held.ledger.fingerprints()):
             raise OutputError(f"{config.output} holds the results of `batchseg run`; choose another --output")
         source = _masks(config)
-        listing = write_listing(source.tables(), results.work / "listing.arrow", "full")
+        listing = list_source(source, results.work / "listing.arrow", "full")
         check_source(source, listing)
         looking = Looking(config.truth, config.limits, _AS_STORED)
         reading, doubts = look_at_truths(listing, label_map, looking, config.accept)
@@ -84,9 +86,9 @@ def check_masks(
 
 
 def _masks(config: EvaluateConfig) -> Folder:
-    source = FolderSource(
-        path=config.masks, truth=config.truth.path, include=config.include, exclude=config.exclude
-    )
+    shared = ("include", "exclude", "follow_links", "limit", "sample", "seed")
+    chosen = {name: getattr(config, name) for name in shared}
+    source = FolderSource(path=config.masks, truth=config.truth.path, **chosen)
     first, second = stem_rule(config.mask_suffix), stem_rule(config.truth_suffix)
     return Folder(source, (config.output,), MASK_SUFFIXES, lambda stem: second(first(stem)))
 

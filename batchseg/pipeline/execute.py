@@ -153,6 +153,8 @@ class Execution:
             "scored": self.tally.scored,
             "without_truth": listing.images - listing.with_truth,
             "pruned": self.task.pruned,
+            "full_names": sum(each.chosen.full_names for each in self.task.passes),
+            "passed_over": listing.passed_over,
         }
         known = {
             **self.facts,

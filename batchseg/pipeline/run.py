@@ -32,8 +32,8 @@ from batchseg.results.ledger import Key, Ledger, Rows
 from batchseg.results.result import RunResult
 from batchseg.segmentors.base import Checkpoint, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
-from batchseg.source.open import open_source
-from batchseg.source.plan import Listing, write_listing
+from batchseg.source.open import list_source, open_source
+from batchseg.source.plan import Listing
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
 from batchseg.stages.prepare import prepare
@@ -183,7 +183,7 @@ class Survey:
 def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
     """List the source and find what can be known to be wrong with it. Raises SourceError, LabelMapError."""
     source = open_source(config.source, (config.output.path,))
-    listing = write_listing(source.tables(), work / "listing.arrow", config.output.mask_name)
+    listing = list_source(source, work / "listing.arrow", config.output.mask_name)
     check_source(source, listing)
     listing = take_split(config, listing, work)
     looking = Looking(config.truth, config.limits, ImageReading.of(config.source))
@@ -211,6 +211,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
             "to_segment": work.count(SEGMENT, RETRY),
             "to_score": work.count(SCORE),
             "to_prune": pruned,
+            **({"passed_over": listing.passed_over} if listing.passed_over else {}),
         },
         "split": listing.split,
         "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
@@ -255,8 +256,8 @@ def refuse_mixture(results: Results, ledger: Ledger, found: Survey, config: RunC
         )
     left = 0 if config.prune else int((others & unlisted(ledger, listing)).sum())
     if left:
-        limited = config.source.limit is not None
-        where = "beyond source.limit" if limited else "that the source does not list"
+        limited = config.source.is_partial
+        where = "beyond source.limit or source.sample" if limited else "that the source does not list"
         mend = "leave that out" if limited else "remove them with --prune (in a file prune: true)"
         raise OutputError(
             f"{results.root}: holds masks of another model for {left:,} images {where}; {mend}, or choose a "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from batchseg.results.ledger import KEPT, Key, Ledger, Places, Rows
 from batchseg.source.names import Owners
 from batchseg.source.plan import Listing, write_chosen
+from batchseg.storage.keys import NULL, Keys, KeySet
 from batchseg.storage.location import Location
 
 DONE, SEGMENT, SCORE, RETRY = range(4)  # RETRY: segment what failed before
@@ -26,6 +27,7 @@ class Workload:
         todo: uint8, one of DONE, SEGMENT, SCORE and RETRY.
         at: each one's row in the ledger, or -1.
         unknown: nothing is known of the file, which may be gone.
+        had: the name of the mask that each has had until now, as a key; NULL for none.
     """
 
     listing: Listing
@@ -33,6 +35,7 @@ class Workload:
     todo: NDArray[np.uint8]
     at: Places
     unknown: Rows
+    had: Keys
 
     @classmethod
     def of(cls, listing: Listing, ledger: Ledger, key: Key) -> Workload:
@@ -45,7 +48,7 @@ class Workload:
             at.append(verdict.at)
             unknown.append(table["source_version"].is_null().to_numpy())
         joined = np.concatenate(todo).astype(np.uint8), np.concatenate(at), np.concatenate(unknown)
-        return cls(listing, ledger, *joined)
+        return cls(listing, ledger, *joined, ledger.mask_keys(joined[1]))
 
     def vanished(self) -> tuple[int, int]:
         """Listed images that have masks: those whose file nothing is known of, and all."""
@@ -78,9 +81,15 @@ class Workload:
 
         Those that failed before come last: where they fail again, all others are done by then.
         """
-        owners = Owners(self.listing.shared_masks, self.ledger.owners)
-        tables = chain(self._chosen(SEGMENT), self._chosen(RETRY))
-        return write_chosen(map(owners.settle, tables), folder / "segment.arrow")
+        names = self.had[np.isin(self.todo, (SEGMENT, RETRY)) & (self.had != NULL)]
+        owners = Owners(
+            self.listing.shared_masks, self.ledger.owners, self.listing.masks, claimed=KeySet([names])
+        )
+        found = chain(self._rows(SEGMENT), self._rows(RETRY))
+        settled = (owners.settle(table, self.had[rows]) for table, rows in found)
+        chosen = write_chosen(settled, folder / "segment.arrow")
+        chosen.full_names = owners.full_names
+        return chosen
 
     def not_done(self, folder: Location) -> Listing:
         """All images that there is something to do for, where the masks are the source."""
@@ -102,9 +111,13 @@ class Workload:
             first += len(table)
 
     def _chosen(self, *what: int) -> Iterator[pa.Table]:
+        return (table for table, _ in self._rows(*what))
+
+    def _rows(self, *what: int) -> Iterator[tuple[pa.Table, Places]]:
+        """What there is this to do for, with its places in the listing."""
         first = 0
         for table in self.listing.tables():
             rows = np.flatnonzero(np.isin(self.todo[first : first + len(table)], what))
-            first += len(table)
             if len(rows):
-                yield table.take(pa.array(rows))
+                yield table.take(pa.array(rows)), first + rows
+            first += len(table)

@@ -165,6 +165,12 @@ class Ledger:
             found[place] = name
         return found
 
+    def mask_keys(self, at: Places) -> Keys:
+        """The names of the masks of some rows, as keys of paths below masks/; NULL for -1 and for none."""
+        names = np.append(self.rows["mask"], NULL)
+        found: Keys = names[at]
+        return found
+
     def masks(self) -> KeySet:
         """The masks that a row names, by their paths below masks/."""
         return KeySet([self.rows["mask"]])

@@ -54,6 +54,12 @@ class RecordedImages(RecordPart):
     scored: int = Field(0, description="Those whose mask lay there, and which were only scored.")
     without_truth: int = Field(0, description="Those for which the source names no ground truth.")
     pruned: int = Field(0, description="Rows removed because the source no longer has their image.")
+    full_names: int = Field(
+        0, description="Masks of this run with their full name, such as a.png.png for a.png beside a.jpg."
+    )
+    passed_over: dict[str, int] = Field(
+        default_factory=dict, description="What lies in the folder and is not listed, by extension or reason."
+    )
 
 
 class RunRecord(RecordPart):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from batchseg.schema import Status
+from batchseg.source.passed_over import HIDDEN, LINKS
 from batchseg.storage.location import Location
 
 FILES = pa.schema(
@@ -25,16 +26,28 @@ FILES = pa.schema(
 
 ROWS_A_TABLE = 8192
 
+Note = Callable[[str, str], None]  # the name of what is passed over, and why
 
-def read_directory(place: Location, root: Location) -> tuple[pa.Table, list[str]]:
+
+def unnoted(name: str, kind: str) -> None:
+    """Where nobody asks what was passed over."""
+
+
+def read_directory(
+    place: Location, root: Location, follow_links: bool = False, note: Note = unnoted
+) -> tuple[pa.Table, list[str]]:
     """The visible files (a table of FILES) and the visible subfolders of one folder, in the order of paths.
 
-    A file that cannot be used carries a status and an error. Links to folders are not followed, for they
-    could lead out of the source or in circles; links to files are, inside `root`.
+    A file that cannot be used carries a status and an error. Unless `follow_links` is set, links to folders
+    are passed over, for they could lead out of the source or in circles, and links to files count inside
+    `root` alone. With it, whoever goes into the folders looks out for circles.
     Raises OSError.
     """
     folders: list[str] = []
-    entries = _local(place.path, root.path, folders) if place.is_local else _remote(place, folders)
+    if place.is_local:
+        entries = _local(place.path, None if follow_links else root.path, folders, note)
+    else:
+        entries = _remote(place, folders, note)
     return _as_table(entries).sort_by("name"), sorted(folders, key=lambda name: f"{name}/")
 
 
@@ -53,37 +66,46 @@ def _as_table(entries: Iterable[tuple[Any, ...]]) -> pa.Table:
     return pa.Table.from_batches(batches, schema=FILES)
 
 
-def _remote(place: Location, folders: list[str]) -> Iterator[tuple[Any, ...]]:
+def _remote(place: Location, folders: list[str], note: Note) -> Iterator[tuple[Any, ...]]:
     for info in place.filesystem.get_file_info(fs.FileSelector(place.path, allow_not_found=True)):
         if info.base_name.startswith("."):
-            continue
-        if info.type == fs.FileType.Directory:
+            note(info.base_name, HIDDEN)
+        elif info.type == fs.FileType.Directory:
             folders.append(info.base_name)
         elif info.type == fs.FileType.File:
             yield info.base_name, info.size or 0, info.mtime_ns or 0, None, None
 
 
-def _local(path: str, root: str, folders: list[str]) -> Iterator[tuple[Any, ...]]:
+def _local(path: str, root: str | None, folders: list[str], note: Note) -> Iterator[tuple[Any, ...]]:
+    """Links lead no further than `root`; None: wherever they lead."""
     with os.scandir(path) as found:
         for item in found:
             if item.name.startswith("."):
-                continue
-            if item.is_dir(follow_symlinks=False):
+                note(readable(item.name), HIDDEN)
+            elif item.is_dir(follow_symlinks=False):
                 folders.append(item.name)
             elif not (item.is_symlink() and os.path.isdir(item.path)):
                 yield _entry(item, root)
+            elif root is None:
+                folders.append(item.name)
+            else:
+                note(readable(item.name), LINKS)
 
 
-def _entry(item: os.DirEntry[str], root: str) -> tuple[Any, ...]:
+def _entry(item: os.DirEntry[str], root: str | None) -> tuple[Any, ...]:
     if readable(item.path) != item.path:
         return _fault(readable(item.name), Status.UNREADABLE, "the file's path is not valid UTF-8; rename it")
     try:
-        inside = not item.is_symlink() or _leads_inside(item.path, root)
+        inside = root is None or not item.is_symlink() or _leads_inside(item.path, root)
         stat = item.stat()
     except OSError as exc:
         return _fault(item.name, *_refusal(exc))
     if not inside:
-        return _fault(item.name, Status.DENIED, "a link that leads out of the source folder")
+        return _fault(
+            item.name,
+            Status.DENIED,
+            "a link that leads out of the source folder; --follow-links follows it",
+        )
     if not item.is_file():
         return _fault(item.name, Status.UNREADABLE, "not a regular file")
     return item.name, stat.st_size, stat.st_mtime_ns, None, None

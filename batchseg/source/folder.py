@@ -5,25 +5,23 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
-from batchseg.config.source import FolderSource
+from batchseg.config.source import IMAGE_SUFFIXES, FolderSource
 from batchseg.errors import SourceError
-from batchseg.source.directory import FILES, ROWS_A_TABLE, read_directory, readable
+from batchseg.source.directory import ROWS_A_TABLE, Note, read_directory, readable, unnoted
 from batchseg.source.globs import matches
 from batchseg.source.listing import LISTING
-from batchseg.storage.keys import KeyIndex, keys
+from batchseg.source.passed_over import LINKS, TWICE, PassedOver
+from batchseg.source.sample import sampled
+from batchseg.source.truths import NO_TRUTH, Truth, Truths
+from batchseg.source.visits import Visits
 from batchseg.storage.location import Location, locate, plain_errors
-from batchseg.storage.versions import version, version_at
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
-Truth = tuple[str | None, str | None]  # where it is, and its version
-
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif")
+from batchseg.storage.versions import version
 
 
 class Folder:
@@ -33,6 +31,9 @@ class Folder:
         source: where, which, and where the truth lies.
         suffixes: endings, in lower case, of the files that count.
         without: folders that hold no images although they may lie below the source, such as the results.
+
+    Attributes:
+        passed_over: what the last listing met and left out, though no glob says so.
 
     Raises:
         SourceError: the folder cannot be listed, or one of `without` is the folder itself.
@@ -55,13 +56,23 @@ class Folder:
         if source.truth:
             self.without.add(seen_from(self.root, source.truth))
         self.whole = tuple(glob for glob in source.exclude if glob.endswith("*"))
-        self.truth_stem = stem or stem_rule(source.truth_suffix)
-        self._truths_in = ("", _Files(FILES.empty_table()))
+        self.passed_over = PassedOver()
+        self.visits = Visits(self.root, {os.path.realpath(path) for path in self.without})
+        self.truths = None
+        if self.truth_root is not None:
+            rule = stem or stem_rule(source.truth_suffix)
+            self.truths = Truths(self.truth_root, self.root, rule, partial(_list_truths, source))
 
     def tables(self) -> Iterator[pa.Table]:
-        """The listing, in tables of bounded size."""
+        """The listing, in tables of bounded size. Raises SourceError."""
+        count = self.source.sample
+        return self._tables() if count is None else sampled(self._tables(), count, self.source.seed)
+
+    def _tables(self) -> Iterator[pa.Table]:
         left = self.source.limit
-        for below, files in self._walk(self.root, ""):
+        self.passed_over = PassedOver()
+        self.visits.begin()
+        for below, files in self._walk(""):
             rows = self._rows(below, self._wanted(below, files))
             if left is not None:
                 rows = rows[:left]
@@ -75,41 +86,63 @@ class Folder:
         """Some paths below the truth folder, to show beside images that match none of them."""
         found: list[str] = []
         if self.truth_root is not None:
-            for below, files in self._walk(self.truth_root, ""):
+            for below, files in Folder(FolderSource(path=str(self.truth_root)))._walk(""):
                 found += [below + name for name in files["name"].slice(0, count).to_pylist()]
                 if len(found) >= count:
                     break
         return found[:count]
 
-    def _walk(self, root: Location, below: str) -> Iterator[tuple[str, pa.Table]]:
-        place = root / below.rstrip("/") if below else root
-        files, folders = _list(place, root)
+    def _walk(self, below: str) -> Iterator[tuple[str, pa.Table]]:
+        place = self.root / below.rstrip("/") if below else self.root
+        files, folders = _list(place, self.root, self.source.follow_links, partial(self._note, below))
         start = 0
         for name in folders:
             # the ids in a folder begin with its name and a slash: `a.jpg` comes before them, `a0.jpg` after
             end = bisect_left(files["name"], f"{name}/", lo=start, key=lambda scalar: str(scalar.as_py()))
             yield from _slices(below, files.slice(start, end - start))
             start = end
-            if not self._passed_over(place / name, f"{below}{name}/"):
-                yield from self._walk(root, f"{below}{name}/")
+            if self._goes_into(place / name, below, name):
+                yield from self._walk(f"{below}{name}/")
         yield from _slices(below, files.slice(start))
 
-    def _passed_over(self, folder: Location, below: str) -> bool:
+    def _goes_into(self, folder: Location, below: str, name: str) -> bool:
         """A glob that matches a folder and ends in `*` leaves out all that lies in it."""
-        return folder.path in self.without or matches(below, self.whole)
+        if folder.path in self.without or matches(f"{below}{name}/", self.whole):
+            return False
+        if not self.source.follow_links or not folder.is_local:
+            return True
+        if self.visits.is_barred(folder.path):
+            return False
+        if self.visits.is_new(folder.path):
+            return True
+        self._note(below, readable(name), TWICE)
+        return False
+
+    def _note(self, below: str, name: str, kind: str) -> None:
+        if kind == LINKS and self.visits.is_barred(f"{self.root.path}/{below}{name}"):
+            return
+        path = readable(below) + name
+        if not matches(path, self.source.exclude) and not matches(f"{path}/", self.whole):
+            self.passed_over.add(path, kind)
+
+    def _is_chosen(self, path: str) -> bool:
+        include, exclude = self.source.include, self.source.exclude
+        return (not include or matches(path, include)) and not matches(path, exclude)
 
     def _wanted(self, below: str, files: pa.Table) -> list[dict[str, Any]]:
-        include, exclude = self.source.include, self.source.exclude
-        return [
-            file
-            for file in files.to_pylist()
-            if file["name"].lower().endswith(self.suffixes)
-            and (not include or matches(below + file["name"], include))
-            and not matches(below + file["name"], exclude)
-        ]
+        wanted = []
+        for file in files.to_pylist():
+            if self._is_chosen(below + file["name"]):
+                if file["name"].lower().endswith(self.suffixes):
+                    wanted.append(file)
+                else:
+                    self.passed_over.add_file(below + file["name"])
+        return wanted
 
     def _rows(self, below: str, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        truths = self._truths(below, [file["name"] for file in files])
+        truths = [NO_TRUTH] * len(files)
+        if self.truths is not None:
+            truths = self.truths.of(below, [file["name"] for file in files])
         return [self._row(below, file, truth) for file, truth in zip(files, truths, strict=True)]
 
     def _row(self, below: str, file: dict[str, Any], truth: Truth) -> dict[str, Any]:
@@ -125,42 +158,6 @@ class Folder:
             "status": file["status"],
             "error": file["error"],
         }
-
-    def _truths(self, below: str, names: list[str]) -> list[Truth]:
-        """The truth of each file, with its version: its stem, changed by the rule, with the first ending
-        that exists. Truth for a part of the images is normal."""
-        if self.truth_root is None or not names:
-            return [(None, None)] * len(names)
-        place = self.truth_root / below.rstrip("/") if below else self.truth_root
-        present = self._files(place)
-        stems = [self.truth_stem(os.path.splitext(name)[0]) for name in names]
-        chosen: list[Truth] = [(None, None)] * len(names)
-        for end in reversed([end for lower in MASK_SUFFIXES for end in (lower, lower.upper())]):
-            at = present.index.find(keys(stem + end for stem in stems))
-            for index in np.flatnonzero(at >= 0):
-                uri = str(place / (stems[index] + end))
-                chosen[index] = (uri, version_at(present.version(at[index]), uri))
-        return chosen
-
-    def _files(self, place: Location) -> _Files:
-        """A folder of truths; one look serves a folder of images in several tables."""
-        if self._truths_in[0] != place.path:
-            files = _list(place, place)[0] if place.is_folder() else FILES.empty_table()
-            self._truths_in = (place.path, _Files(files))
-        return self._truths_in[1]
-
-
-class _Files:
-    """The files of one folder, by name: 32 bytes each."""
-
-    def __init__(self, files: pa.Table) -> None:
-        self.index = KeyIndex(keys(files["name"]))
-        self.sizes, self.times = files["size"].to_numpy(), files["modified_ns"].to_numpy()
-        self.usable = files["status"].is_null().to_numpy()
-
-    def version(self, at: int) -> str | None:
-        """Of one of the files; None where it cannot be used as it is."""
-        return version(int(self.sizes[at]), int(self.times[at])) if self.usable[at] else None
 
 
 def stem_rule(rule: str | None) -> Callable[[str], str]:
@@ -194,16 +191,22 @@ def seen_from(root: Location, path: str) -> str:
     return os.path.normpath(os.path.join(root.path, below))
 
 
-def _list(place: Location, root: Location) -> tuple[pa.Table, list[str]]:
+def _list(
+    place: Location, root: Location, follow_links: bool = False, note: Note = unnoted
+) -> tuple[pa.Table, list[str]]:
     try:
         with plain_errors():
-            return read_directory(place, root)
+            return read_directory(place, root, follow_links, note)
     except PermissionError as exc:
         raise SourceError(
             f"{place}: this folder may not be listed; give it read permission, or exclude it"
         ) from exc
     except OSError as exc:
         raise SourceError(f"{place}: cannot be listed: {exc.strerror or exc}") from exc
+
+
+def _list_truths(source: FolderSource, place: Location) -> tuple[pa.Table, list[str]]:
+    return _list(place, place, source.follow_links)
 
 
 def _slices(below: str, files: pa.Table) -> Iterator[tuple[str, pa.Table]]:

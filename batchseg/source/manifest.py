@@ -1,14 +1,15 @@
 """Images listed in Parquet: one file, a glob, a folder, or a hive-partitioned folder; streamed.
 
-Columns: `image` (URI) or `image_bytes`; optional `id`, `truth` or `truth_bytes`, `version`. Every other
-column is carried into the output. Bytes stay where they are: the listing holds their place in the file.
+Columns: `image` (a URI, or Hugging Face's struct of bytes and path) or `image_bytes`; optional `id`, `truth`
+or `truth_bytes`, `version`. Every other column is carried into the output. Bytes stay where they are: the
+listing holds their place in the file.
 """
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -19,16 +20,49 @@ from batchseg.config.places import WHERE_TO_PUT_THEM, has_credentials, without_c
 from batchseg.config.source import ManifestSource
 from batchseg.errors import SourceError
 from batchseg.schema import Status
-from batchseg.source.listing import LISTING, RESERVED
-from batchseg.source.parquet import as_source_error, open_dataset, parquet_files, unified_schema
-from batchseg.storage.embedded import column_values, place_of
+from batchseg.source.columns import find_columns
+from batchseg.source.listing import LISTING
+from batchseg.source.parquet import as_source_error, open_fragments, parquet_files
+from batchseg.source.sample import sampled
+from batchseg.storage.embedded import address, column_values, place_of
 from batchseg.storage.location import is_uri, locate
 from batchseg.storage.versions import Versions, digest, version_at
 
-CONSUMED = ("image", "image_bytes", "id", "truth", "truth_bytes", "version")
 ROWS_A_TABLE = 8192
+PATHS = {"image": "image path", "truth": "truth path"}  # what they are called in a batch
 
-Digests = dict[str, list[str | None]]  # by column, of the rows of a batch
+Digests = dict[str, list[str | None]]  # by `image` and `truth`, of the rows of a batch
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some rows of a row group: its address, and the place of the first in the group and in the file."""
+
+    place: str
+    first_row: int
+    first_in_file: int
+    columns: pa.RecordBatch
+    digests: Digests
+
+    def __len__(self) -> int:
+        return int(self.columns.num_rows)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where the images or truths of some rows are, [N] each.
+
+    Attributes:
+        names: as the manifest writes them; None where it does not.
+        uris: None where there is none.
+        digests: of bytes that lie in the row, where nothing else tells a changed one.
+        inside: whether bytes lie in the row.
+    """
+
+    names: list[str | None]
+    uris: list[str | None]
+    digests: list[str | None]
+    inside: list[bool]
 
 
 class Manifest:
@@ -39,104 +73,147 @@ class Manifest:
         place = locate(source.path)
         with as_source_error(source.path):
             self.folder = place if place.is_folder() else place.parent
-            self.data = open_dataset(source.path, self.folder, parquet_files(place))
-            self.given = unified_schema(self.data)
-            self.columns = frozenset(self.given.names)
-        self._check_columns()
+            self.fragments, self.given = open_fragments(source.path, self.folder, parquet_files(place))
+            try:
+                self.columns = find_columns(self.given, source.columns, self._has_values)
+            except ValueError as exc:
+                other = "; for the images in the folder say --set source.kind=folder"
+                raise SourceError(
+                    f"{source.path}: {exc}{other if place.path == self.folder.path else ''}"
+                ) from exc
         self.root = locate(source.root) if source.root else self.folder
         self.root_path = f"{self.root.prefix}{self.root.path.rstrip('/')}/"
         self.versions = Versions()
-        self.carried = [name for name in self.given.names if name not in CONSUMED]
-        self.schema = pa.schema([*LISTING, *(_plain(self.given.field(name)) for name in self.carried)])
+        self.carried = [*self.columns.own]
+        own = (self.given.field(name).with_name(carried) for carried, name in self.columns.own.items())
+        self.schema = pa.schema([*LISTING, *map(_plain, own)])
 
     def tables(self) -> Iterator[pa.Table]:
         """The listing, in tables of bounded size, in the manifest's order. Raises SourceError."""
+        count = self.source.sample
+        return self._tables() if count is None else sampled(self._tables(), count, self.source.seed)
+
+    def _tables(self) -> Iterator[pa.Table]:
         left = self.source.limit
         with as_source_error(self.source.path):
-            for place, first_row, batch, digests in self._batches():
-                batch.validate(full=True)  # a damaged file can hold text that is none
-                table = self._listing(place, first_row, batch, digests).slice(0, left)
+            for batch in self._batches():
+                batch.columns.validate(full=True)  # a damaged file can hold text that is none
+                table = self._listing(batch).slice(0, left)
                 yield table
                 left = None if left is None else left - len(table)
                 if left == 0:
                     return
 
-    def _batches(self) -> Iterator[tuple[str, int, pa.RecordBatch, Digests]]:
-        wanted = [name for name in self.given.names if name not in ("image_bytes", "truth_bytes")]
-        for fragment in self.data.get_fragments():
+    def _batches(self) -> Iterator[_Batch]:
+        wanted = self._wanted()
+        for fragment in self.fragments:
+            in_file = 0
             for group in fragment.split_by_row_group():
                 (info,) = group.row_groups
                 row, place = 0, place_of(self._uri(fragment.path), info.id)
                 digests = list(self._digests(place, group))
-                for batch in (
+                for columns in (
                     group.to_batches(self.given, columns=wanted, batch_size=ROWS_A_TABLE, use_threads=False)
                     if wanted
                     else _rows_alone(info.num_rows)
                 ):
-                    yield place, row, batch, {name: list(islice(each, len(batch))) for name, each in digests}
-                    row += len(batch)
+                    told = {name: list(islice(each, len(columns))) for name, each in digests}
+                    yield _Batch(place, row, in_file + row, columns, told)
+                    row += len(columns)
+                in_file += row
+
+    def _wanted(self) -> dict[str, pc.Expression]:
+        """All that is read of the rows: no bytes of images and truths."""
+        wanted = {name: self.columns.text_of(kind) for kind, name in PATHS.items()}
+        wanted |= {
+            name: (self.columns.ours[name],) for name in ("id", "version") if name in self.columns.ours
+        }
+        wanted |= {carried: (name,) for carried, name in self.columns.own.items()}
+        return {name: pc.field(*path) for name, path in wanted.items() if path}
 
     def _digests(self, place: str, group: Any) -> Iterator[tuple[str, Iterator[str | None]]]:
         """Of the bytes in the columns that hold some, where nothing else tells a changed one."""
-        told = set()
-        if "version" in self.columns and not group.to_table(columns=["version"])["version"].null_count:
-            told = {"image_bytes"}
-        for name in ("image_bytes", "truth_bytes"):
-            if name in self.columns and name not in told:
-                yield name, map(digest, column_values(place, name))
+        version = self.columns.ours.get("version")
+        told = version is not None and not group.to_table(self.given, columns=[version])[0].null_count
+        for name in PATHS:
+            column = self.columns.bytes_of(name)
+            # whether a struct holds bytes is not told by a version
+            if column and not (told and name == "image" and len(column) == 1):
+                yield name, map(digest, column_values(place, column))
 
-    def _listing(self, place: str, first_row: int, batch: pa.RecordBatch, digests: Digests) -> pa.Table:
-        count = batch.num_rows
-        rows = range(first_row, first_row + count)
-        inside = [f"{place}:{row}" for row in rows]
-        names = self._texts(batch, "image")
-        self._refuse_nulls("image", names)
-        uris = [self._absolute(name) for name in names] if names else inside
-        truths = self._texts(batch, "truth")
-        if truths:
-            truths = [self._absolute(name) if name else None for name in truths]
-            found = self.versions(truths)
-            truth_versions = [version_at(own, at or "") for at, (_, own) in zip(truths, found, strict=True)]
-        elif "truth_bytes" in self.columns:
-            truth_versions = digests["truth_bytes"]
-            truths = [at if held else None for at, held in zip(inside, truth_versions, strict=True)]
-        else:
-            truths = truth_versions = [None] * count
-        plain = [without_credentials(name) for name in names]
-        ids = self._texts(batch, "id") or plain or [f"{self._number(place)}/{row}" for row in rows]
-        self._refuse_nulls("id", ids)
-        sizes, versions = self._versions(uris, self._texts(batch, "version"), digests)
-        secret = [has_credentials(uri) for uri in uris]  # which must not come into the tables
-        uris = [without_credentials(uri) if hidden else uri for uri, hidden in zip(uris, secret, strict=True)]
-        statuses = [Status.DENIED.value if hidden else None for hidden in secret]
-        errors = [f"its URI holds credentials; {WHERE_TO_PUT_THEM}" if hidden else None for hidden in secret]
-        columns = [ids, uris, truths, truth_versions, versions, sizes, statuses, errors]
+    def _listing(self, batch: _Batch) -> pa.Table:
+        images, truths = self._found("image", batch), self._found("truth", batch)
+        ids = self._ids(batch, images)
+        rows = range(batch.first_row, batch.first_row + len(batch))
+        sizes, versions = self._versions(images, self._texts(batch, "version"))
+        statuses: list[str | None] = [None] * len(batch)
+        errors: list[str | None] = [None] * len(batch)
+        uris = [uri or f"{batch.place}:{row}" for uri, row in zip(images.uris, rows, strict=True)]
+        for row, uri in enumerate(uris):
+            if has_credentials(uri):  # which must not come into the tables
+                uris[row] = without_credentials(uri)
+                statuses[row] = Status.DENIED.value
+                errors[row] = f"its URI holds credentials; {WHERE_TO_PUT_THEM}"
+            elif images.uris[row] is None:
+                statuses[row] = Status.MISSING.value
+                errors[row] = "the manifest names no image in this row, and holds no bytes for it"
+                versions[row] = None
+        columns = [ids, uris, truths.uris, self._truth_versions(truths), versions, sizes, statuses, errors]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)]
-        carried = [batch[name].cast(self.schema.field(name).type) for name in self.carried]
+        carried = [batch.columns[name].cast(self.schema.field(name).type) for name in self.carried]
         return pa.Table.from_arrays(arrays + carried, schema=self.schema)
 
-    def _texts(self, batch: pa.RecordBatch, name: str) -> list[Any]:
-        if name not in batch.schema.names:
+    def _found(self, kind: str, batch: _Batch) -> _Found:
+        """The images or the truths of a batch."""
+        names = self._texts(batch, PATHS[kind]) or [None] * len(batch)
+        uris = [self._absolute(name) if name else None for name in names]
+        column, told = self.columns.bytes_of(kind), batch.digests.get(kind)
+        if column is None:
+            return _Found(names, uris, [None] * len(batch), [False] * len(batch))
+        inside = [True] * len(batch) if told is None else [each is not None for each in told]
+        for row in (row for row, held in enumerate(inside) if held):
+            uris[row] = address(batch.place, batch.first_row + row, column, f"{kind}_bytes")
+        return _Found(names, uris, told or [None] * len(batch), inside)
+
+    def _ids(self, batch: _Batch, images: _Found) -> list[str]:
+        """Of the column, else the image's name, else the place of its row."""
+        if "id" in self.columns.ours:
+            ids = self._texts(batch, "id")
+            if not all(ids):
+                row = batch.first_in_file + next(row for row, text in enumerate(ids) if not text)
+                file = locate(batch.place.rpartition("#")[0]).name
+                raise SourceError(
+                    f"{self.source.path}: column `{self.columns.ours['id']}` has empty values, first in row "
+                    f"{row} of {file} (the first row is 0); every image needs an id"
+                )
+            return ids
+        number = self._number(batch.place)
+        return [
+            without_credentials(name) if name else f"{number}/{batch.first_row + row}"
+            for row, name in enumerate(images.names)
+        ]
+
+    def _texts(self, batch: _Batch, name: str) -> list[Any]:
+        if name not in batch.columns.schema.names:
             return []
-        column = batch[name]
+        column = batch.columns[name]
         if pa.types.is_floating(column.type):  # as pandas writes a column of numbers that lacks some
             column = pc.if_else(pc.is_nan(column), None, column)
         texts: list[Any] = column.cast(pa.string()).to_pylist()
         return texts
 
-    def _versions(
-        self, uris: list[str], given: list[Any], digests: Digests
-    ) -> tuple[list[int | None], list[str | None]]:
-        if "image_bytes" in self.columns:
-            of_bytes = digests.get("image_bytes") or [None] * len(uris)
-            versions = [own or told for own, told in zip(given or of_bytes, of_bytes, strict=True)]
-            return [None] * len(uris), versions
+    def _versions(self, images: _Found, given: list[Any]) -> tuple[list[int | None], list[str | None]]:
+        files = [None if held else uri for uri, held in zip(images.uris, images.inside, strict=True)]
         if given and not self.root.is_local:  # asking a store costs requests
-            return [None] * len(uris), given
-        found = self.versions(uris)
-        known = given or [None] * len(uris)
-        versions = [own or version for own, (_, version) in zip(known, found, strict=True)]
-        return [size for size, _ in found], versions
+            files = [None] * len(files)
+        found = self.versions(files)
+        known = zip(given or [None] * len(files), images.digests, found, strict=True)
+        return [size for size, _ in found], [own or told or version for own, told, (_, version) in known]
+
+    def _truth_versions(self, truths: _Found) -> list[str | None]:
+        files = [None if held else uri for uri, held in zip(truths.uris, truths.inside, strict=True)]
+        found = zip(truths.digests, files, self.versions(files), strict=True)
+        return [told or version_at(own, uri or "") for told, uri, (_, own) in found]
 
     def _absolute(self, name: str) -> str:
         if is_uri(name):
@@ -153,60 +230,22 @@ class Manifest:
         file, _, group = place.rpartition("#")
         return f"{locate(file).path.removeprefix(self.folder.path).lstrip('/')}/{group}"
 
-    def _check_columns(self) -> None:
-        for problem in _problems(self.given):
-            raise SourceError(f"{self.source.path}: {problem}")
-
-    def _refuse_nulls(self, name: str, values: list[Any]) -> None:
-        if not all(values):
-            raise SourceError(f"{self.source.path}: column `{name}` has empty values; every image needs one")
+    def _has_values(self, column: str) -> bool:
+        """Whether a column holds anything but nulls and NaN."""
+        for fragment in self.fragments:
+            for batch in fragment.to_batches(self.given, columns=[column], use_threads=False):
+                values = batch[0]
+                if values.null_count < len(values) and (
+                    not pa.types.is_floating(values.type) or not pc.all(pc.is_nan(values)).as_py()
+                ):
+                    return True
+        return False
 
 
 def _rows_alone(count: int) -> Iterator[pa.RecordBatch]:
     """A manifest of bytes alone still has its rows; without any column a batch would have none."""
     for start in range(0, count, ROWS_A_TABLE):
         yield pa.record_batch([pa.nulls(min(ROWS_A_TABLE, count - start))], names=["nothing"])
-
-
-def _problems(given: pa.Schema) -> Iterator[str]:
-    columns = frozenset(given.names)
-    if not columns & {"image", "image_bytes"}:
-        yield f"no column `image` or `image_bytes`; the columns are: {', '.join(given.names)}"
-    for pair in ({"image", "image_bytes"}, {"truth", "truth_bytes"}):
-        if pair <= columns:
-            yield f"the columns {' and '.join(sorted(pair))} exclude each other; drop one"
-    clash = sorted((columns - set(CONSUMED)) & RESERVED)
-    if clash:
-        yield f"the results have columns of the same name: {', '.join(clash)}; rename them"
-    for name, fits, wanted in _TYPES:
-        if name == "truth" and name in columns and pa.types.is_null(given.field(name).type):
-            continue  # no truth yet
-        if name in columns and not fits(given.field(name).type):
-            yield f"column `{name}` holds {given.field(name).type}; it must hold {wanted}"
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_simple(kind: pa.DataType) -> bool:
-    return not pa.types.is_nested(kind)
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
-
-
-_TYPES = (
-    ("image", _is_text, "paths or URIs as strings"),
-    ("truth", _is_text, "paths or URIs as strings"),
-    ("image_bytes", _is_bytes, "the bytes of image files"),
-    ("truth_bytes", _is_bytes, "the bytes of label files"),
-    ("id", _is_simple, "strings or numbers"),
-    ("version", _is_simple, "strings or numbers"),
-)
 
 
 def _plain(field: pa.Field) -> pa.Field:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from batchseg.config.source import FolderSource, ManifestSource
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
+from batchseg.source.plan import Listing, write_listing
+from batchseg.storage.location import Location
 
 
 def open_source(source: FolderSource | ManifestSource, without: tuple[str, ...] = ()) -> Folder | Manifest:
@@ -13,3 +15,11 @@ def open_source(source: FolderSource | ManifestSource, without: tuple[str, ...] 
     Raises SourceError.
     """
     return Folder(source, without) if isinstance(source, FolderSource) else Manifest(source)
+
+
+def list_source(source: Folder | Manifest, path: Location, mask_name: str) -> Listing:
+    """List it into a file, and keep what was passed over. Raises SourceError."""
+    listing = write_listing(source.tables(), path, mask_name)
+    if isinstance(source, Folder):
+        listing.passed_over = source.passed_over.counts
+    return listing

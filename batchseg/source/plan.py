@@ -49,7 +49,13 @@ class Plan:
 
 @dataclass
 class Listing:
-    """A source, or what remains to be done of it, with what can be known of it only as a whole."""
+    """A source, or what remains to be done of it, with what can be known of it only as a whole.
+
+    Attributes:
+        shared_masks: the names of masks that several images would have, as keys.
+        full_names: how many masks have their full name, because another image has the short one.
+        passed_over: what lies in the source and is not listed, by kind.
+    """
 
     path: Location
     images: int = 0
@@ -59,6 +65,12 @@ class Listing:
         default_factory=dict
     )  # of the source, by what the model's training made of it
     shared_masks: KeySet = field(default_factory=KeySet)
+    full_names: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
+
+    def masks(self) -> KeySet:
+        """The names of the masks that the images would have, as keys."""
+        return KeySet(mask_keys(table) for table in self.tables())
 
     def ids(self) -> KeySet:
         """The ids of all images."""

@@ -36,7 +36,7 @@ class Reader:
             status = Status.DENIED if self.missing is Status.MISSING else self.broken
             raise RowFault(status, "permission denied") from exc
         except (OSError, pa.ArrowException, ValueError, ConfigError) as exc:
-            raise RowFault(self.broken, f"cannot be read: {_reason(exc)}") from exc
+            raise RowFault(self.broken, f"cannot be read: {reason(exc)}") from exc
         if data is None:
             raise RowFault(self.missing, "the manifest holds no bytes for it")
         return data
@@ -52,7 +52,7 @@ class Reader:
             return file.read()
 
 
-def _reason(exc: Exception) -> str:
+def reason(exc: Exception) -> str:
     """What is wrong, where the system says so without the path: the row has that already."""
     cause = (exc.__cause__ or exc) if isinstance(exc, ConfigError) else exc
     return getattr(cause, "strerror", None) or str(cause)

@@ -35,8 +35,8 @@ from batchseg.segmentors.llm.head import alike
 from batchseg.segmentors.llm.lora import require_peft
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
-from batchseg.source.open import open_source
-from batchseg.source.plan import write_chosen, write_listing
+from batchseg.source.open import list_source, open_source
+from batchseg.source.plan import write_chosen
 from batchseg.source.split import SPLIT_FILE
 from batchseg.storage.location import is_uri, locate
 from batchseg.storage.lock import exclusive
@@ -215,7 +215,7 @@ def _rows(
 
 def _parted(config: TrainConfig, source: Folder | Manifest) -> Rows:
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
-        listing = write_listing(source.tables(), locate(folder) / "listing.arrow", "full")
+        listing = list_source(source, locate(folder) / "listing.arrow", "full")
         check_source(source, listing)
         return split_rows(config, listing)
 

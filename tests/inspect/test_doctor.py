@@ -66,7 +66,8 @@ def test_headers_alone_tell_these_faults(scene: Path) -> None:
     (images / "text.jpg").write_text("no image at all")
     save(images / "bomb.png", np.zeros((3000, 3000), np.uint8))
     (images / "link.png").symlink_to(images / "nowhere.png")
-    save(images / "a" / "1.bmp", np.zeros((4, 4), np.uint8))
+    save(images / "a" / "1.bmp", np.zeros((4, 4), np.uint8))  # its short name is also that of a/1.png,
+    save(images / "a" / "1.png.bmp", np.zeros((4, 4), np.uint8))  # and this one's the full name of that
     report = look(images, limits={"max_pixels": 10_000})
     found = {problem.where: problem.kind for problem in report.problems}
     assert found == {
@@ -76,7 +77,7 @@ def test_headers_alone_tell_these_faults(scene: Path) -> None:
         "link.png": "missing",
         "a/1.png": "name_collision",
     }
-    assert sum(report.sizes.formats.values()) == 4
+    assert sum(report.sizes.formats.values()) == 5
     assert look(images, limits={"max_pixels": 10_000}, mask_name="full").counts == {
         "unreadable": 2,
         "too_large": 1,

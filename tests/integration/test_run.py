@@ -154,7 +154,7 @@ def test_prune_removes_what_the_source_no_longer_has(scenes: Path, tmp_path: Pat
         "set_0/2.png", "set_0/4.png", "set_1/1.bmp", "set_1/3.png", "set_1/5.png"
     ]  # fmt: skip
     masks = sorted(path.name for path in (tmp_path / "results" / "masks").rglob("*.png"))
-    assert masks == ["1.png", "2.png", "3.png", "4.png", "5.png"]
+    assert masks == ["1.bmp.png", "2.png", "3.png", "4.png", "5.png"]  # as it came beside 1.png
     counted = duckdb.sql(f"select count(distinct id) from '{tmp_path}/results/pixels/*.parquet'").fetchall()
     assert counted == [(5,)]
     with pytest.raises(batchseg.BatchsegError, match=r"beyond source\.limit"):
@@ -237,7 +237,9 @@ def test_names_that_share_a_mask(tmp_path: Path) -> None:
     for name in ("a.bmp", "a.png", "b.png"):
         Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "images" / name)
     result = batchseg.run(config(tmp_path / "images", tmp_path / "stem"))
-    assert (result.statuses, result.exit_code) == ({"name_collision": 1, "ok": 2}, 3)
+    assert (result.statuses, result.exit_code) == ({"ok": 3}, 0)
+    assert result.record["images"]["full_names"] == 1
+    assert sorted(os.listdir(tmp_path / "stem" / "masks")) == ["a.png", "a.png.png", "b.png"]
     full = config(tmp_path / "images", tmp_path / "full", output={"mask_name": "full"})
     assert batchseg.run(full).statuses == {"ok": 3}
     assert sorted(os.listdir(tmp_path / "full" / "masks")) == ["a.bmp.png", "a.png.png", "b.png.png"]

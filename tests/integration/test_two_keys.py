@@ -189,12 +189,41 @@ def test_a_name_that_another_image_has_is_not_written_over(tmp_path: Path) -> No
     before = mask(tmp_path / "out", "a.png")
     picture(tmp_path / "images" / "a.bmp", 3)
     result = run(tmp_path, source={"include": ["*.bmp"], "truth": None})
-    assert result.exit_code == 3
-    found = rows(tmp_path / "out")
-    assert found["a.bmp"]["status"] == "name_collision"
-    assert "belongs to a.png" in found["a.bmp"]["error"]
+    assert (result.exit_code, result.record["images"]["full_names"]) == (0, 1)
+    found = {name: row["mask"] for name, row in rows(tmp_path / "out").items()}
+    assert found == {"a.bmp": "masks/a.bmp.png", "a.png": "masks/a.png", "b.png": "masks/b.png"}
     assert np.array_equal(mask(tmp_path / "out", "a.png"), before)
     assert verify(str(tmp_path / "out")).ok
+
+
+def test_masks_keep_their_names_from_night_to_night(tmp_path: Path) -> None:
+    """Whoever came first keeps the short name, though another would come first by now."""
+
+    def names() -> dict[str, str]:
+        assert verify(str(tmp_path / "out")).ok
+        return {name: row["mask"] for name, row in rows(tmp_path / "out").items()}
+
+    whole = {"source": {"truth": None}}
+    picture(tmp_path / "images" / "a.png", 1)
+    run(tmp_path, **whole)
+    picture(tmp_path / "images" / "a.bmp", 2)
+    run(tmp_path, **whole)
+    first = {"a.png": "masks/a.png", "a.bmp": "masks/a.bmp.png"}
+    assert names() == first
+    for name in ("a.png", "a.bmp"):  # both change in one night, and a.bmp is listed first
+        picture(tmp_path / "images" / name, 3)
+    run(tmp_path, **whole)
+    assert names() == first
+    run(tmp_path, 64, recompute=True, **whole)
+    assert names() == first
+    (tmp_path / "images" / "a.png").unlink()
+    picture(tmp_path / "images" / "a.bmp", 4)
+    run(tmp_path, 64, prune=True, **whole)
+    assert names() == {"a.bmp": "masks/a.bmp.png"}  # its own, though the short one is free
+    assert mask(tmp_path / "out", "a.bmp.png").any()
+    picture(tmp_path / "images" / "a.jpg", 5)
+    run(tmp_path, 64, **whole)
+    assert names() == {"a.bmp": "masks/a.bmp.png", "a.jpg": "masks/a.png"}
 
 
 def test_masks_of_another_model_whose_truth_failed_are_seen(folder: Path) -> None:

@@ -312,7 +312,7 @@ def test_the_first_known_ending_is_the_truth(tmp_path: Path) -> None:
         "a.jpg": ("a.png", None),
         "b.jpg": ("b.tiff", None),
         "c.jpg": ("c.npy", None),
-        "d.jpg": (None, None),  # a JPEG cannot hold class ids
+        "d.jpg": ("d.jpg", None),  # a JPEG can hardly hold class ids: the last choice
         "e.jpg": ("e.PNG", None),
     }
 

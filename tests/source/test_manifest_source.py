@@ -329,15 +329,12 @@ def test_dictionaries_are_carried_as_their_values(tmp_path: Path) -> None:
             {"image": ["a"], "truth": ["a"], "truth_bytes": [b"a"]},
             r"truth and truth_bytes exclude each other",
         ),
-        ({"image": ["a"], "width": [1], "status": ["x"]}, r"same name: status, width; rename them"),
-        ({"image": ["a"], "size": [1]}, r"same name: size; rename"),
-        ({"image": ["a"], "_pixels": [1]}, r"same name: _pixels; rename"),
         ({"image": [1]}, r"column `image` holds int64; it must hold paths or URIs as strings"),
-        (
-            {"image": [{"bytes": b"x", "path": "y"}]},
-            r"column `image` holds struct<.*it must hold paths or URIs",
-        ),
-        ({"image": ["a"], "truth": [b"x"]}, r"column `truth` holds binary"),
+        ({"image": [{"width": 1, "path": 2}]}, r"column `image` holds struct<.*it must hold paths or URIs"),
+        ({"image": [["a"]]}, r"column `image` holds list<.*it must hold paths or URIs"),
+        ({"image": ["a"], "truth": [b"x"]}, r"column `truth` holds binary.*\{truth_bytes: truth\}"),
+        ({"image": ["a"], "truth": [0.5]}, r"column `truth` holds double"),
+        ({"image": ["a", "b"], "truth": [None, 3]}, r"column `truth` holds int64"),
         ({"image_bytes": ["text"]}, r"column `image_bytes` holds string; it must hold the bytes"),
         ({"image": ["a"], "id": [[1]]}, r"column `id` holds list<.*it must hold strings or numbers"),
     ],
@@ -348,17 +345,17 @@ def test_columns_that_do_not_fit_are_refused(tmp_path: Path, table: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("table", "name"),
+    ("table", "row"),
     [
-        ({"image": ["a", None]}, "image"),
-        ({"image": ["a", ""], "id": ["1", "2"]}, "image"),
-        ({"image": ["a", "b"], "id": ["1", None]}, "id"),
-        ({"image_bytes": [b"", b""], "id": ["", "2"]}, "id"),
+        ({"image": ["a", "b"], "id": ["1", None]}, 1),
+        ({"image_bytes": [b"", b""], "id": ["", "2"]}, 0),
+        ({"image": ["a"] * 5, "id": ["1", "2", "3", "4", None]}, 4),
+        ({"image": ["a"] * 5, "id": [1.0, 2.0, float("nan"), 4.0, None]}, 2),
     ],
 )
-def test_images_without_name_are_refused(tmp_path: Path, table: dict[str, Any], name: str) -> None:
-    with pytest.raises(SourceError, match=rf"column `{name}` has empty values"):
-        listed(save(tmp_path / "x.parquet", table))
+def test_empty_ids_are_refused_and_the_row_is_named(tmp_path: Path, table: dict[str, Any], row: int) -> None:
+    with pytest.raises(SourceError, match=rf"column `id` has empty values, first in row {row} of x\.parquet"):
+        listed(save(tmp_path / "x.parquet", table, row_group_size=2))
 
 
 def test_duplicate_ids_are_refused_and_some_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchseg.source.listing import LISTING
-from batchseg.source.names import Owners, mask_path
+from batchseg.source.names import Owners, mask_of, mask_path
 from batchseg.source.plan import (
     CHUNK_BYTES,
     Listing,
@@ -26,7 +27,7 @@ from batchseg.source.plan import (
     write_plan,
     write_rest,
 )
-from batchseg.storage.keys import Keys, keys
+from batchseg.storage.keys import Keys, KeySet, keys
 from batchseg.storage.location import Location, locate
 
 
@@ -75,7 +76,7 @@ def plan_of(
     masks: dict[str, str] | None = None,
 ) -> Plan:
     listing = listing_of(work, *tables, mask_name=mask_name)
-    owners = Owners(listing.shared_masks, committed(masks or {}))
+    owners = Owners(listing.shared_masks, committed(masks or {}), listing.masks)
     chosen = write_chosen(map(owners.settle, not_done(listing, done)), work / "chosen.arrow")
     return write_plan(chosen, work / "plan.arrow", 100)
 
@@ -204,6 +205,29 @@ def test_the_mask_of_an_id(image_id: str, stem: str | None, full: str | None) ->
     assert (mask_path(image_id, "stem"), mask_path(image_id, "full")) == (stem, full)
 
 
+@pytest.mark.parametrize(
+    ("image_id", "stem"),
+    [
+        ("../images/a.jpg", "images/a.png"),
+        ("../../a.jpg", "a.png"),
+        ("x/../a.jpg", "a.png"),
+        ("a/../../b.jpg", "b.png"),
+        ("/../a.jpg", "a.png"),
+        ("s3://bucket/x/../a.jpg", "bucket/a.png"),
+        ("s3://../a.jpg", "a.png"),
+        ("a/..", None),
+        ("../..", None),
+        ("..\\a.jpg", None),
+    ],
+)
+def test_the_mask_of_a_path_that_goes_up(image_id: str, stem: str | None) -> None:
+    """Where the path is the image's own; an id that somebody gave it is not resolved."""
+    uri = image_id if "://" in image_id else f"/data/list/{image_id}"
+    assert mask_of(image_id, uri, "stem") == stem
+    assert mask_of(image_id, uri, "full") == (stem and f"{stem.removesuffix('.png')}.jpg.png")
+    assert mask_of("../given.jpg", uri, "stem") is None
+
+
 hostile = st.text() | st.lists(
     st.sampled_from(["..", ".", "/", "a", ".jpg", "\\", "\0", "://", "~", "C:", "x" * 200, "ü"]), max_size=9
 ).map("".join)
@@ -211,7 +235,7 @@ hostile = st.text() | st.lists(
 
 @given(hostile, st.sampled_from(["stem", "full"]))
 def test_no_id_leads_out_of_the_masks_folder(image_id: str, mask_name: str) -> None:
-    mask = mask_path(image_id, mask_name)
+    mask = mask_of(image_id, image_id, mask_name)
     if mask is not None:
         path = PurePosixPath(mask)
         assert not path.is_absolute()
@@ -226,7 +250,7 @@ def test_no_id_leads_out_of_the_masks_folder(image_id: str, mask_name: str) -> N
 def test_unsafe_ids_are_denied_and_the_others_go_on(work: Location) -> None:
     plan = plan_of(work, table(["../x.jpg", "a\\b.jpg", "ok.jpg", "y" * 300]))
     assert outcome(plan) == {
-        "../x.jpg": (None, "denied"),
+        "../x.jpg": ("x.png", None),
         "a\\b.jpg": (None, "denied"),
         "ok.jpg": ("ok.png", None),
         "y" * 300: (None, "denied"),
@@ -240,21 +264,68 @@ def test_a_fault_of_the_listing_outranks_an_unsafe_name(work: Location) -> None:
     assert [(row["status"], row["error"]) for row in rows_of(plan)] == [("unreadable", "its fault")]
 
 
-def test_the_first_in_order_keeps_the_mask(work: Location) -> None:
+def test_the_first_in_order_has_the_short_name(work: Location) -> None:
     names = ["a.bmp", "a.jpg", "b.jpg", "c/a.jpg", "a.png"]
     assert outcome(plan_of(work, table(names[:2]), table(names[2:]))) == {
         "a.bmp": ("a.png", None),
-        "a.jpg": ("a.png", "name_collision"),
+        "a.jpg": ("a.jpg.png", None),
         "b.jpg": ("b.png", None),
         "c/a.jpg": ("c/a.png", None),
-        "a.png": ("a.png", "name_collision"),
+        "a.png": ("a.png.png", None),
     }
-    errors = {row["id"]: row["error"] for row in rows_of(plan_of(work, table(names)))}
-    assert errors["a.jpg"] == (
-        "its mask would be a.png, which belongs to a.bmp; --mask-name full keeps both, and --prune takes "
-        "a.bmp away where it is gone"
+
+
+@pytest.mark.parametrize("order", [["a.jpg", "a.png", "a.png.bmp"], ["a.png.bmp", "a.jpg", "a.png"]])
+def test_a_full_name_is_no_other_images_short_one(work: Location, order: list[str]) -> None:
+    plan = plan_of(work, table(order))
+    assert outcome(plan) == {
+        "a.jpg": ("a.png", None),
+        "a.png": ("a.png", "name_collision"),
+        "a.png.bmp": ("a.png.png", None),
+    }
+    (error,) = [row["error"] for row in rows_of(plan) if row["status"]]
+    assert error == (
+        "its mask would be a.png, which belongs to a.jpg, and its full name is taken as well; rename it "
+        "(in a manifest give it another id), and --prune takes away what is gone"
     )
-    assert errors["a.bmp"] is None
+
+
+def test_names_that_are_one_in_full_collide(work: Location) -> None:
+    plan = plan_of(work, table(["../x/a.jpg", "x/a.jpg", "s3://x/a.jpg"]))
+    assert outcome(plan) == {
+        "../x/a.jpg": ("x/a.png", None),
+        "x/a.jpg": ("x/a.jpg.png", None),
+        "s3://x/a.jpg": ("x/a.png", "name_collision"),
+    }
+
+
+letters = st.lists(st.sampled_from("ab./"), min_size=1, max_size=5).map("".join)
+
+
+@given(
+    st.lists(letters.map(lambda name: f"{name}.png") | letters, min_size=1, max_size=8, unique=True),
+    st.data(),
+)
+def test_no_two_images_write_the_same_mask(names: list[str], data: st.DataObject) -> None:
+    """Whatever is committed, and whatever the images had before."""
+    short = {name: mask_path(name, "stem") for name in names}
+    had = {name: data.draw(st.sampled_from([None, short[name], mask_path(name, "full")])) for name in names}
+    had = {name: mask for name, mask in had.items() if mask and [*had.values()].count(mask) == 1}
+    gone = data.draw(st.sampled_from([None, *(mask for mask in short.values() if mask not in had.values())]))
+    with tempfile.TemporaryDirectory() as folder:
+        listing = listing_of(locate(folder), table(names))
+        owners = Owners(
+            listing.shared_masks,
+            committed({gone: "gone.jpg"} if gone else {}),
+            listing.masks,
+            KeySet([keys(had.values())]),
+        )
+        settled = [owners.settle(rows, keys(had.get(name) for name in rows["id"].to_pylist()))
+                   for rows in listing.tables()]  # fmt: skip
+    found = {row["id"]: row["mask"] for rows in settled for row in rows.to_pylist() if not row["status"]}
+    assert len({*found.values()}) == len(found)
+    assert gone is None or gone not in found.values()
+    assert {name: found.get(name) for name in had} == had  # everyone keeps what it has
 
 
 def test_full_names_do_not_collide(work: Location) -> None:
@@ -276,19 +347,20 @@ def test_broken_files_claim_no_mask(work: Location) -> None:
 def test_a_new_image_does_not_take_the_mask_of_one_that_is_done(work: Location) -> None:
     listed = table(["a.bmp", "a.jpg", "a.png"])
     plan = plan_of(work, listed, done=["a.jpg"], masks={"a.png": "a.jpg"})
-    assert outcome(plan) == {"a.bmp": ("a.png", "name_collision"), "a.png": ("a.png", "name_collision")}
-    assert all("belongs to a.jpg" in row["error"] for row in rows_of(plan))
+    assert outcome(plan) == {"a.bmp": ("a.bmp.png", None), "a.png": ("a.png.png", None)}
 
 
 def test_nor_that_of_one_that_is_listed_no_more(work: Location) -> None:
     """Its row stays until it is pruned, and its mask with it."""
     plan = plan_of(work, table(["a.bmp"]), masks={"a.png": "gone/a.jpg"})
-    assert outcome(plan) == {"a.bmp": ("a.png", "name_collision")}
+    assert outcome(plan) == {"a.bmp": ("a.bmp.png", None)}
+    both = {"a.png": "gone/a.jpg", "a.bmp.png": "gone/a.bmp.bmp"}
+    assert outcome(plan_of(work, table(["a.bmp"]), masks=both)) == {"a.bmp": ("a.png", "name_collision")}
 
 
 def test_an_image_keeps_the_mask_that_it_has(work: Location) -> None:
     plan = plan_of(work, table(["a.bmp", "a.jpg"]), masks={"a.png": "a.jpg"})
-    assert outcome(plan) == {"a.bmp": ("a.png", "name_collision"), "a.jpg": ("a.png", None)}
+    assert outcome(plan) == {"a.bmp": ("a.bmp.png", None), "a.jpg": ("a.png", None)}
 
 
 # -- memory

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchseg.cli.show.console import printable
+from batchseg.source.passed_over import counted
 
 if TYPE_CHECKING:
     from batchseg.inspect.doctor import DoctorReport
@@ -34,6 +35,7 @@ def print_doctor(report: DoctorReport) -> None:
     """What there is, how much of it, what the truths hold, and what is wrong."""
     for name, text in (
         *_amounts(report),
+        *_passed_over(report),
         *_pictures(report),
         *_pairing(report),
         *_truths(report.sample),
@@ -71,6 +73,11 @@ def _pictures(report: DoctorReport) -> Iterator[tuple[str, str]]:
         yield "turned", f"{sizes.turned:,} images have an EXIF orientation{beside}"
     if sizes.paged:
         yield "pages", f"{sizes.paged:,} images have more than one page or frame; the first is read"
+
+
+def _passed_over(report: DoctorReport) -> Iterator[tuple[str, str]]:
+    if report.passed_over:
+        yield "passed over", counted(report.passed_over)
 
 
 def _pairing(report: DoctorReport) -> Iterator[tuple[str, str]]:
@@ -111,4 +118,4 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _echo(name: str, text: str) -> None:
-    click.echo(f"{name:<10}{printable(text)}".rstrip())
+    click.echo(f"{name:<9} {printable(text)}".rstrip())

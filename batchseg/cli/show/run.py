@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from batchseg.cli.show.console import console, printable
+from batchseg.source.passed_over import counted
 
 if TYPE_CHECKING:
     from batchseg.results.result import RunResult
@@ -92,8 +93,8 @@ def print_result(result: RunResult) -> None:
         table.add_row("profile", escape(printable(result.record["profile"])))
     for status, fault in sorted(result.faults.items()):
         table.add_row("failed", f"{result.statuses[status]} {status}, first {escape(printable(fault))}")
-    for label, sentence in about_the_source(result):
-        table.add_row(label, sentence)
+    for name, text in about_the_source(result):
+        table.add_row(name, escape(printable(text)))
     for name, value in result.metrics.items():
         if value is not None:
             table.add_row(name, f"{value:.4f}")
@@ -121,8 +122,13 @@ def about_the_source(result: RunResult) -> Iterator[tuple[str, str]]:
         yield "split", known
     if between := result.record["truth_between"]:
         yield "truth", f"{between:,} grey pixels, neither black nor white, were thresholded"
-    if pruned := result.record["images"]["pruned"]:
-        yield "pruned", f"{pruned} that the source does not list"
+    images = result.record["images"]
+    if images["full_names"]:
+        yield "full names", f"of {images['full_names']:,} masks, for another image has the short one"
+    if images["passed_over"]:
+        yield "passed over", counted(images["passed_over"])
+    if images["pruned"]:
+        yield "pruned", f"{images['pruned']} that the source does not list"
 
 
 def what_the_model_knows(result: RunResult) -> str:

@@ -1,0 +1,45 @@
+"""What lies in a source folder and is not listed, by kind: nothing is left out without a word."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+HIDDEN, LINKS, TWICE = "hidden", "links to folders", "folders listed elsewhere"
+BARE, OTHERS = "no extension", "other kinds"
+MOST_KINDS = 20  # a series may number its files by their extensions
+
+
+@dataclass
+class PassedOver:
+    """Names that were passed over.
+
+    Attributes:
+        counts: how many, by extension in lower case, or by another reason.
+        examples: the path of the first of each kind.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, path: str, kind: str) -> None:
+        """One more of this kind."""
+        kind = kind if kind in self.counts or len(self.counts) < MOST_KINDS else OTHERS
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.examples.setdefault(kind, path)
+
+    def add_file(self, path: str) -> None:
+        """A file that no extension of an image tells."""
+        self.add(path, os.path.splitext(path)[1].lower() or BARE)
+
+    def sentence(self) -> str:
+        """All kinds with an example each, and what lists those that can be listed; empty without any."""
+        examples = {kind: f"{kind}, such as {path}" for kind, path in self.examples.items()}
+        return counted({examples[kind]: count for kind, count in self.counts.items()}, LINKS in self.counts)
+
+
+def counted(counts: dict[str, int], links: bool | None = None) -> str:
+    """All kinds in one line, and which option lists more of them; `links`: whether there are some."""
+    parts = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    links = LINKS in counts if links is None else links
+    return f"{parts} (--follow-links follows links)" if links else parts
