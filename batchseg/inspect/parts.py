@@ -17,7 +17,7 @@ from batchseg.errors import OutputError
 from batchseg.inspect.findings import Findings
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.folder import Results
-from batchseg.results.tables import read_part, selected, with_truth_columns
+from batchseg.results.tables import as_today, read_part, selected
 from batchseg.schema import IMAGES, PIXELS, Status
 from batchseg.storage.keys import keys, repeated
 from batchseg.storage.location import Location
@@ -108,7 +108,7 @@ def _tables(results: Results, findings: Findings) -> Iterator[tuple[str, pa.Tabl
 def _read(place: Location, schema: pa.Schema, columns: Sequence[str], findings: Findings) -> pa.Table | None:
     try:
         table = read_part(place)  # every column must be readable
-        return selected(place, with_truth_columns(table), schema, columns)
+        return selected(place, as_today(table), schema, columns)
     except OutputError as exc:
         refuse_if_refused(exc)
         sentence = str(exc).removeprefix(f"{place}: ")

@@ -18,6 +18,7 @@ from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import existing_fingerprint, score_fingerprint
 from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
+from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.ledger import Key
 from batchseg.results.result import RunResult
 from batchseg.source.folder import MASK_SUFFIXES, Folder, stem_rule
@@ -36,6 +37,7 @@ def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunRes
             the label map.
     """
     label_map, results = load_label_map(config.labels), Results(config.output)
+    refuse_unknown_classes(config.gates.minimum, label_map.names, "gates.minimum (--min)")
     mask_labels = label_map if config.mask_ids == "truth" else label_map.of_masks
     key = Key(existing_fingerprint(mask_labels), score_fingerprint(label_map), has_files=False)
     with results.held() as held:

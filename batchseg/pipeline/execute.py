@@ -23,6 +23,7 @@ from batchseg.engine.trace import Trace
 from batchseg.errors import BatchsegError
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.timings import timings
+from batchseg.results.closing import class_rows, worst_images
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Key
@@ -110,7 +111,12 @@ class Execution:
         except BaseException as exc:
             self._leave(exc)
             raise
-        facts = {"precision": self.tally.precision, **total_facts(total, self.task.config.gates, self.tally)}
+        classes = class_rows(total, self.task.label_map)
+        facts = {
+            "precision": self.tally.precision,
+            "worst": worst_images(self.results),
+            **total_facts(total, classes, self.task.config.gates, self.tally),
+        }
         record = self._record("finished", facts)
         self.results.write_record(record)
         return result_of(record, str(self.results.root), self.tally)
@@ -132,6 +138,7 @@ class Execution:
             "segmented": self.tally.segmented,
             "scored": self.tally.scored,
             "without_truth": listing.images - listing.with_truth,
+            "acknowledged": self.held.ledger.acknowledged,
             "pruned": self.task.pruned,
         }
         known = {**self.facts, "images": images, "timings": timings(self.tally, self.placement), **facts}

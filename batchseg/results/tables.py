@@ -68,14 +68,14 @@ def read_columns(place: Location, schema: pa.Schema, columns: Sequence[str]) -> 
 
 def read_images(part: Location, columns: Sequence[str] | None = None) -> pa.Table:
     """A part of `images`, or some of its columns, as today's schema has them. Raises OutputError."""
-    return with_truth_columns(read_part(part)) if columns is None else look_at_images(part, columns)[0]
+    return as_today(read_part(part)) if columns is None else look_at_images(part, columns)[0]
 
 
 def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bool]:
     """Some columns of a part of `images`, and whether it has today's schema. Raises OutputError."""
-    table = _readable(part, [*columns, "status", "has_truth", "truth_status"])
-    of_today = not is_older(table.schema, ("status", "has_truth"))
-    return selected(part, with_truth_columns(table), IMAGES, columns), of_today
+    table = _readable(part, [*columns, "status", "has_truth", "truth_status", "acknowledged"])
+    today = as_today(table)
+    return selected(part, today, IMAGES, columns), today is table
 
 
 def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:
@@ -87,6 +87,17 @@ def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:
             return parquet.read(columns=[name for name in dict.fromkeys(wanted) if name in here])
     except (OSError, pa.ArrowException) as exc:
         raise OutputError(f"{part}: cannot be read: {exc}") from exc
+
+
+def as_today(images: pa.Table) -> pa.Table:
+    """Rows of an earlier batchseg with the columns that were added since; the table itself has them all."""
+    images = with_truth_columns(images)
+    # what is no part of ours stays as it is
+    if "acknowledged" in images.column_names or "truth_status" not in images.column_names:
+        return images
+    ours = sum(name in IMAGES.names for name in images.column_names)
+    column = IMAGES.field("acknowledged")
+    return images.add_column(ours, column, pa.nulls(len(images), column.type))
 
 
 def with_truth_columns(images: pa.Table) -> pa.Table:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from batchseg.inspect.findings import Problem
     from batchseg.inspect.truth_sample import TruthSample
     from batchseg.inspect.verify import VerifyReport
+    from batchseg.results.acknowledge import Acknowledged
 
 
 def print_verify(report: VerifyReport) -> None:
@@ -28,6 +29,13 @@ def print_verify(report: VerifyReport) -> None:
         _echo("repaired", f"{done.rows:,} rows, {done.parts:,} parts and {done.masks:,} masks taken away")
         if report.counts:
             _echo("", "the same `batchseg run` as before computes what is missing")
+
+
+def print_acknowledged(done: Acknowledged) -> None:
+    """What was marked, and how many images are so now."""
+    what = _counted(done.changed) if done.changed else "none"
+    _echo("undone" if done.undo else "new", what)
+    _echo("in all", f"{done.total:,} acknowledged; runs do not try them again until their files change")
 
 
 def print_doctor(report: DoctorReport) -> None:
