@@ -27,7 +27,11 @@ def failed_gates(config: Comparison, found: Differences, drift: Mapping[str, Dri
     """A sentence for every gate that failed, in the order of the configuration."""
     return [
         *(s for name, most in config.max_drop.items() for s in _metric(name, most, found)),
-        *(s for name, most in config.max_class_drop.items() for s in _classes(name, most, found, config.max_class_drop)),
+        *(
+            s
+            for name, most in config.max_class_drop.items()
+            for s in _classes(name, most, found, config.max_class_drop)
+        ),
         *([] if config.max_drift is None else _drift(config.max_drift, drift)),
     ]
 
@@ -67,7 +71,8 @@ def _one_class(figure: str, name: str, most: float, found: Differences) -> Itera
         )
     elif change.old - change.new > most + _SLACK:
         yield (
-            f"{figure} of {name} fell from {change.old:.4f} to {change.new:.4f}; its max_class_drop is {most:g}"
+            f"{figure} of {name} fell from {change.old:.4f} to {change.new:.4f}; "
+            f"its max_class_drop is {most:g}"
         )
 
 

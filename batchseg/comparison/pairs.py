@@ -92,9 +92,7 @@ def _equal(old: pa.Array, new: pa.Array) -> tuple[Places, Places]:
     return places, found.take(pa.array(places)).to_numpy().astype(np.intp)
 
 
-def _by_stem(
-    old_ids: pa.Array, new_ids: pa.Array, old: Places, new: Places
-) -> tuple[Places, Places, int]:
+def _by_stem(old_ids: pa.Array, new_ids: pa.Array, old: Places, new: Places) -> tuple[Places, Places, int]:
     """Pairs among what is in no pair yet, and how many images of either side are ambiguous."""
     stems = [pc.replace_substring_regex(ids, _EXTENSION, r"\1") for ids in (old_ids, new_ids)]
     free = [np.setdiff1d(np.arange(len(ids)), paired) for ids, paired in ((old_ids, old), (new_ids, new))]

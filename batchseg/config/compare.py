@@ -11,7 +11,6 @@ from batchseg.config.base import METRICS, Model, flat_gates, gated_class
 from batchseg.config.places import Place
 from batchseg.config.run import RunConfig
 
-
 CLASS_FIGURES = ("iou", "recall", "precision", "f1")
 
 

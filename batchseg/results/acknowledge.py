@@ -104,7 +104,9 @@ def _refuse_others(held: Held, ids: Sequence[str], undo: bool) -> None:
     rows = held.ledger.values(places, ("status", "truth_status"))
     well = [name for name, kind in zip(ids, kinds(rows), strict=True) if kind == Status.OK]
     if well:
-        raise ConfigError(f"{held.results.root}: nothing is wrong with {_listed(well)}; only a fault is acknowledged")
+        raise ConfigError(
+            f"{held.results.root}: nothing is wrong with {_listed(well)}; only a fault is acknowledged"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -167,8 +167,8 @@ class Ledger:
         meant = table["truth"].is_valid().to_numpy()
         without = rows["truth"] == TRUTHS.index("none")
         scored = segmented & np.where(meant, same, without)
-        # a missing file has no version, and is the same as long as it has none; what the model or the label map
-        # had to do with it is tried again with another one
+        # a missing file has no version, and is the same as long as it has none; what the model or the label
+        # map had to do with it is tried again with another one
         known_image = unchanged & ~rows["ok"] & (of_model | ~rows["by_model"])
         by_labels = rows["truth"] == TRUTHS.index("out_of_range")
         faulty = np.isin(rows["truth"], _FAULTY)

@@ -58,7 +58,9 @@ class OpenedResults:
     @cached_property
     def images(self) -> pa.Table:
         """One row an image; where a run was cut off and has left two, the later one."""
-        tables = [read_images(self._results.images / name).filter(pa.array(rows)) for name, rows in self._kept]
+        tables = [
+            read_images(self._results.images / name).filter(pa.array(rows)) for name, rows in self._kept
+        ]
         if not tables:
             return IMAGES.empty_table()
         return pa.concat_tables(tables, promote_options="permissive")

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from batchseg.errors import OutputError
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.part_names import NOT_OURS, is_part_name
 from batchseg.schema import CLASSES, IMAGES, PIXELS, PRIVATE, Status, TruthStatus
 from batchseg.storage.keys import keys, superseded
 from batchseg.storage.location import Location
@@ -73,9 +74,14 @@ def read_images(part: Location, columns: Sequence[str] | None = None) -> pa.Tabl
 
 def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bool]:
     """Some columns of a part of `images`, and whether it has today's schema. Raises OutputError."""
-    table = _readable(part, [*columns, "status", "has_truth", "truth_status", "acknowledged"])
-    today = as_today(table)
-    return selected(part, today, IMAGES, columns), today is table
+    try:
+        table = _readable(part, [*columns, "status", "has_truth", "truth_status", "acknowledged"])
+        today = as_today(table)
+        return selected(part, today, IMAGES, columns), today is table
+    except OutputError as exc:
+        if is_part_name(part.name):
+            raise
+        raise OutputError(f"{part}: {NOT_OURS} ({str(exc).removeprefix(f'{part}: ')})") from exc.__cause__
 
 
 def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
-from batchseg.images.decode import Size, decode_scaled, whole
+from batchseg.images.decode import Size, decode_scaled, load_jpeg_decoder, whole
 from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.storage.reader import image_reader
+
+_NO_JPEG = (".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # without torch, where nothing else needs it
 
 
 def decode(limits: Limits, enough: Callable[[Size], Size] = whole) -> Stage:
@@ -24,4 +26,12 @@ def decode(limits: Limits, enough: Callable[[Size], Size] = whole) -> Stage:
             )
         item.image_HWC, item.size_hw = decode_scaled(reader.read(item.row["uri"]), limits, enough)
 
-    return for_each("decode", work)
+    timed = for_each("decode", work)
+    return lambda items: timed(map(_ready, items))
+
+
+def _ready(item: Item) -> Item:
+    """What may be a JPEG has its decoder loaded before the time of decoding it is taken."""
+    if item.alive and not item.row["uri"].lower().endswith(_NO_JPEG):
+        load_jpeg_decoder()
+    return item

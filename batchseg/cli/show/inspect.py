@@ -23,6 +23,12 @@ def print_verify(report: VerifyReport) -> None:
     _echo("results", report.results)
     _echo("tables", f"{report.rows:,} images in {report.parts:,} parts")
     _echo("masks", f"{report.masks:,}, {decoded}")
+    if report.overlays:
+        _echo("overlays", f"{report.overlays:,}")
+    if report.acknowledged:
+        _echo("known", f"{report.acknowledged:,} images that failed are acknowledged")
+    if report.interrupted:
+        click.echo(report.interrupted)
     _print_problems(report.counts, report.problems)
     if report.repaired is not None:
         done = report.repaired
