@@ -5,9 +5,8 @@ A row costs 17 bytes for as long as the trial lasts; the tables themselves are r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +19,15 @@ from batchseg.inspect.findings import Findings
 from batchseg.inspect.scores import wrong_metrics
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.folder import Results
-from batchseg.results.part_names import NOT_OURS, is_part_name
-from batchseg.results.tables import as_today, read_part, selected
+from batchseg.results.part_names import NOT_OURS
+from batchseg.results.tables import as_today, is_foreign, read_part, selected
 from batchseg.schema import IMAGES, PIXELS, Status
 from batchseg.storage.keys import keys, repeated, superseded
 from batchseg.storage.location import Location
 
 Rows = NDArray[np.bool_]
 Counts = NDArray[np.int64]
+Kinds = Sequence[tuple[Location, pa.Schema, Sequence[str]]]
 
 OF_IMAGES = (
     "id",
@@ -132,23 +132,12 @@ def _tables(
         yield name, tables[0], tables[1]
 
 
-def _stranger(name: str, kinds: Sequence[Any], present: Sequence[Any]) -> Location | None:
-    """The file of a name that no run gives, where it lies alone or is no table of ours."""
-    if is_part_name(name):
-        return None
-    for (folder, schema, columns), names, other in zip(kinds, present, reversed(present), strict=True):
-        if name in names and (name not in other or not _is_ours(folder / name, schema, columns)):
+def _stranger(name: str, kinds: Kinds, present: Sequence[Collection[str]]) -> Location | None:
+    """The file of this name that is no table of ours, and no run gave it its name."""
+    for (folder, schema, _), names in zip(kinds, present, strict=True):
+        if name in names and is_foreign(folder / name, schema):
             return folder / name
     return None
-
-
-def _is_ours(place: Location, schema: pa.Schema, columns: Sequence[str]) -> bool:
-    try:
-        selected(place, as_today(read_part(place)), schema, columns)
-    except OutputError as exc:
-        refuse_if_refused(exc)
-        return False
-    return True
 
 
 def _read(place: Location, schema: pa.Schema, columns: Sequence[str], findings: Findings) -> pa.Table | None:

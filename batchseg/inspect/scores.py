@@ -73,8 +73,8 @@ def _block(entries: NDArray[np.int64], start: int, images: int, num_classes: int
     def summed(rows: Rows, label: NDArray[np.int64]) -> Figures:
         codes = (image[rows] - start) * num_classes + label[rows]
         # floats hold numbers below 2**53 exactly
-        sums: Figures = np.bincount(codes, weights=count[rows], minlength=images * num_classes)
-        return sums.reshape(images, num_classes)
+        sums = np.bincount(codes, weights=count[rows], minlength=images * num_classes)
+        return sums.astype(np.float64).reshape(images, num_classes)
 
     return ClassSums(
         correct=summed(truth == predicted, truth),

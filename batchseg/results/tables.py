@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from batchseg.errors import OutputError
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.results.part_names import NOT_OURS, is_part_name
+from batchseg.results.part_names import MOVE_IT, is_part_name
 from batchseg.schema import CLASSES, IMAGES, PIXELS, PRIVATE, Status, TruthStatus
 from batchseg.storage.keys import keys, superseded
 from batchseg.storage.location import Location
@@ -72,6 +72,24 @@ def read_images(part: Location, columns: Sequence[str] | None = None) -> pa.Tabl
     return as_today(read_part(part)) if columns is None else look_at_images(part, columns)[0]
 
 
+def is_foreign(place: Location, schema: pa.Schema) -> bool:
+    """Whether a file among the parts has neither the name of one nor the columns. Raises OutputError where it
+    may not be read."""
+    if is_part_name(place.name):
+        return False
+    try:
+        with place.filesystem.open_input_file(place.path) as file:
+            names = pq.read_schema(file).names
+    except OSError as exc:
+        if exc.errno is not None:  # what may not be read may be anything
+            raise OutputError(f"{place}: cannot be read: {exc.strerror or exc}") from exc
+        return True
+    except pa.ArrowException:
+        return True
+    added = ("truth_status", "truth_version", "score_fingerprint", "acknowledged")
+    return not {*schema.names} - {*added} <= {*names}
+
+
 def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bool]:
     """Some columns of a part of `images`, and whether it has today's schema. Raises OutputError."""
     try:
@@ -81,7 +99,7 @@ def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bo
     except OutputError as exc:
         if is_part_name(part.name):
             raise
-        raise OutputError(f"{part}: {NOT_OURS} ({str(exc).removeprefix(f'{part}: ')})") from exc.__cause__
+        raise OutputError(f"{exc}; {MOVE_IT}") from exc.__cause__
 
 
 def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:

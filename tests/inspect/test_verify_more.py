@@ -168,12 +168,11 @@ def test_metrics_of_an_image_are_those_of_its_pixels(scene: Path, metric: str) -
 
 
 def test_a_metric_without_truth_is_wrong(scene: Path) -> None:
-    shutil.rmtree(scene / "results")
-    shutil.rmtree(scene / "truth")
-    (scene / "truth").mkdir()
+    (scene / "truth" / "0.png").unlink()
     batchseg.run(job(scene))
     assert batchseg.verify(str(scene / "results")).counts == {}
-    change(part(scene), "mean_iou", 0, 0.5)
+    rows = pq.read_table(part(scene), partitioning=None)["has_truth"].to_pylist()
+    change(part(scene), "mean_iou", rows.index(False), 0.5)
     assert batchseg.verify(str(scene / "results")).counts == {"metrics": 1}
 
 
@@ -270,7 +269,7 @@ def test_a_file_that_is_not_ours_is_named_and_never_deleted(scene: Path, folder:
     assert "move it to another folder" in report.problems[0].sentence
     with pytest.raises(OutputError, match=r"export.parquet: is no part of these results; move it"):
         batchseg.verify(str(scene / "results"), repair=True)
-    with pytest.raises(OutputError, match=r"export.parquet: is no part of these results; move it"):
+    with pytest.raises(OutputError, match=r"export.parquet: .*move it to another folder"):
         batchseg.run(job(scene))
     assert stranger.read_bytes() == data
     stranger.unlink()
