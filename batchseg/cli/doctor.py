@@ -33,16 +33,12 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
     """
     with reported_errors(debug):
         from batchseg.cli.show.inspect import print_doctor
-        from batchseg.config.doctor import DoctorConfig
+        from batchseg.config.doctor import DoctorConfig, doctor_settings
         from batchseg.config.load import read_config
         from batchseg.inspect.doctor import doctor
 
-        of_source = {
-            name: flags.pop(name) for name in ("truth", "truth_suffix", "include", "exclude", "limit")
-        }
         path, settings = flags.pop("config_path"), flags.pop("settings")
-        segmentor = {"model": flags.pop("model")}
-        nested = {"source": {"path": source, **of_source}, "segmentor": segmentor, **flags}
+        nested = doctor_settings(source, flags)
         report = doctor(read_config(DoctorConfig, path, settings, given(nested)))
         if as_json:
             click.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -23,3 +24,14 @@ class DoctorConfig(Model):
     mask_name: Literal["stem", "full"] = Field("stem", description="As in the run's output.")
     limits: Limits = Limits()
     truths: int = Field(32, ge=0, description="Ground truths to read.")
+
+
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "limit")
+
+
+def doctor_settings(source: str | None, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings from the plain names of the command line's options."""
+    of_source = {name: plain[name] for name in _OF_SOURCE if name in plain}
+    others = {name: value for name, value in plain.items() if name not in (*_OF_SOURCE, "model")}
+    nested = {"source": {"path": source, **of_source}, **others}
+    return {**nested, "segmentor": {"model": plain["model"]}} if "model" in plain else nested

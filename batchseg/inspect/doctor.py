@@ -5,14 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from batchseg.config.base import Limits
-from batchseg.config.doctor import DoctorConfig
+from batchseg.config.doctor import DoctorConfig, doctor_settings
+from batchseg.config.load import read_config
 from batchseg.config.source import FolderSource, Source
-from batchseg.errors import RowFault, SourceError
+from batchseg.errors import ConfigError, RowFault, SourceError
 from batchseg.inspect.findings import Findings, Problem
 from batchseg.inspect.image_sizes import Sizes, read_header
 from batchseg.inspect.preflight import check_source, choose_labels
@@ -65,12 +67,23 @@ class DoctorReport:
         return not self.counts
 
 
-def doctor(config: DoctorConfig) -> DoctorReport:
+def doctor(config: DoctorConfig | str, **plain: Any) -> DoctorReport:
     """Look at every header and at some ground truths; no image is decoded and no model loaded.
 
+        batchseg.doctor("photos/", truth="masks/", labels="cityscapes")
+
+    Args:
+        config: all of it; or the source alone, a folder or a manifest.
+        plain: with a source alone, the options of the command line by name, such as `truth` and `model`.
+
     Raises:
+        ConfigError: the arguments do not hold together.
         BatchsegError: the source cannot be listed, ids repeat, or the label map does not fit the model.
     """
+    if not isinstance(config, DoctorConfig):
+        config = read_config(DoctorConfig, overrides=doctor_settings(config, plain))
+    elif plain:
+        raise ConfigError(f"doctor: {', '.join(plain)}: belongs into the DoctorConfig that was given as well")
     label_map, findings = _labels(config), Findings()
     source = open_source(config.source)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:

@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import batchseg
 from batchseg.cli.group import cli
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.load import validate
-from batchseg.errors import LabelMapError, SourceError
+from batchseg.errors import ConfigError, LabelMapError, SourceError
 from batchseg.inspect.doctor import DoctorReport, doctor
 
 
@@ -214,3 +215,25 @@ def test_the_command(scene: Path) -> None:
     assert (report["ok"], report["counts"]) == (False, {"unreadable": 1})
     assert report["sizes"]["formats"] == {"JPEG": 1, "PNG": 2, "TIFF": 1}
     assert CliRunner().invoke(cli, [*words, "--truths", "-1"]).exit_code == 2
+
+
+def test_plain_arguments_are_the_options_of_the_command(tmp_path: Path) -> None:
+    for folder in ("images", "truth"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.png", "b.png"):
+            Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / folder / name)
+    source = str(tmp_path / "images")
+    report = batchseg.doctor(source, truth=str(tmp_path / "truth"), model="threshold", exclude=["b*"])
+    config = batchseg.read_config(
+        batchseg.DoctorConfig,
+        overrides={
+            "source": {"path": source, "truth": str(tmp_path / "truth"), "exclude": ["b*"]},
+            "segmentor": "threshold",
+        },
+    )
+    assert report == batchseg.doctor(config)
+    assert (report.images, report.with_truth, report.ok) == (1, 1, True)
+    with pytest.raises(ConfigError, match="unknown key"):
+        batchseg.doctor(source, colour="red")
+    with pytest.raises(ConfigError, match="labels: belongs into the DoctorConfig"):
+        batchseg.doctor(config, labels="voc")
