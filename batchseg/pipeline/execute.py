@@ -115,6 +115,7 @@ class Execution:
         facts = {
             "precision": self.tally.precision,
             "worst": worst_images(self.results),
+            "acknowledged": self.held.ledger.acknowledged,
             **total_facts(total, classes, self.task.config.gates, self.tally),
         }
         record = self._record("finished", facts)
@@ -138,7 +139,6 @@ class Execution:
             "segmented": self.tally.segmented,
             "scored": self.tally.scored,
             "without_truth": listing.images - listing.with_truth,
-            "acknowledged": self.held.ledger.acknowledged,
             "pruned": self.task.pruned,
         }
         known = {**self.facts, "images": images, "timings": timings(self.tally, self.placement), **facts}

@@ -53,9 +53,6 @@ class RecordedImages(RecordPart):
     segmented: int = Field(0, description="Those that went through the model in this run.")
     scored: int = Field(0, description="Those whose mask lay there, and which were only scored.")
     without_truth: int = Field(0, description="Those for which the source names no ground truth.")
-    acknowledged: int = Field(
-        0, description="Images of the folder that failed and are not tried again: `batchseg acknowledge`."
-    )
     pruned: int = Field(0, description="Rows removed because the source no longer has their image.")
 
 
@@ -103,6 +100,9 @@ class RunRecord(RecordPart):
     classes: tuple[RecordedClass, ...] = Field((), description="Every class over the whole data set.")
     worst: tuple[RecordedImage, ...] = Field(
         (), description="The images with the lowest mean IoU in the whole results folder, ascending."
+    )
+    acknowledged: int = Field(
+        0, description="Images of the folder that failed and are not tried again: `batchseg acknowledge`."
     )
     truth_pixels: int | None = Field(None, description="Pixels with ground truth in the whole data set.")
     gates: tuple[str, ...] = Field((), description="One sentence for each gate that failed.")

@@ -97,7 +97,7 @@ def result_of(record: dict[str, Any], output: str, tally: Tally) -> RunResult:
         metrics=record["metrics"],
         classes=record["classes"],
         worst=[(image["mean_iou"], image["id"]) for image in record["worst"]],
-        acknowledged=record["images"]["acknowledged"],
+        acknowledged=record["acknowledged"],
         faults=tally.faults,
         elapsed_s=record["timings"]["elapsed_s"],
         images_per_s=record["timings"]["images_per_s"],
