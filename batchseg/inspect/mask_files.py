@@ -14,7 +14,7 @@ from batchseg.images.label_files import decode_labels
 from batchseg.inspect.findings import Findings
 from batchseg.inspect.parts import Part, broken_rows
 from batchseg.results.folder import Results
-from batchseg.results.masks import file_paths, is_mask_name, is_unfinished
+from batchseg.results.masks import file_paths, is_unfinished, may_be_mask
 from batchseg.results.tables import read_part
 from batchseg.storage.keys import KeySet, keys, repeated
 
@@ -31,7 +31,7 @@ def try_presence(results: Results, parts: list[Part], pending: KeySet, findings:
         finished = [path for path in paths if not is_unfinished(path)]
         found.append(keys(finished))
         for index in np.flatnonzero(~wanted.contains(found[-1]) & ~pending.contains(found[-1])):
-            if is_mask_name(finished[index]):
+            if may_be_mask(results.root, finished[index]):
                 findings.add("mask_stray", finished[index], "no row names this mask")
             else:
                 findings.add("foreign", finished[index], "is no mask; move it to another folder")

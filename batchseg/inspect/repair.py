@@ -9,7 +9,7 @@ from batchseg.errors import OutputError
 from batchseg.inspect.parts import Part
 from batchseg.labels.label_map import LabelMap
 from batchseg.results.folder import Results
-from batchseg.results.masks import delete_unnamed, file_paths, is_mask_name
+from batchseg.results.masks import delete_unnamed, file_paths, may_be_mask
 from batchseg.results.part_names import NOT_OURS
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import output_errors
@@ -47,7 +47,7 @@ def repair_parts(
     with output_errors(results.root):
         masks = 0
         for paths in file_paths(results.root, "masks"):
-            ours = [path.partition("/")[2] for path in paths if is_mask_name(path)]
+            ours = [path.partition("/")[2] for path in paths if may_be_mask(results.root, path)]
             masks += delete_unnamed(results.root, ours, ledger.masks())
     if names:
         held.finish(LabelMap.from_names(names))

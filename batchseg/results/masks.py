@@ -62,9 +62,11 @@ def read_names(place: Location) -> list[str]:
         return []
 
 
-def is_mask_name(path: str) -> bool:
-    """Whether a file may be a mask, or one that is being written: others below masks/ are somebody else's."""
-    return path.lower().endswith(SUFFIXES) or is_unfinished(path)
+def may_be_mask(root: Location, path: str) -> bool:
+    """Whether a file below masks/ may be a mask, one that is being written, or a link, behind which nothing is
+    lost where it goes. Others are somebody else's."""
+    linked = root.is_local and os.path.islink((root / path).path)
+    return path.lower().endswith(SUFFIXES) or is_unfinished(path) or linked
 
 
 def is_unfinished(path: str) -> bool:
