@@ -63,8 +63,10 @@ def read_names(place: Location) -> list[str]:
 
 
 def may_be_mask(root: Location, path: str) -> bool:
-    """Whether a file below masks/ may be a mask, one that is being written, or a link, behind which nothing is
-    lost where it goes. Others are somebody else's."""
+    """Whether a file below masks/ may be a mask, or one that is being written; others are somebody else's.
+
+    A link may be deleted, too: what it leads to stays.
+    """
     linked = root.is_local and os.path.islink((root / path).path)
     return path.lower().endswith(SUFFIXES) or is_unfinished(path) or linked
 
