@@ -14,18 +14,23 @@ if TYPE_CHECKING:
     from batchseg.cluster.submit import Cluster, Job, submit
     from batchseg.comparison.compare import CompareReport, compare
     from batchseg.config.compare import CompareConfig, NightConfig
+    from batchseg.config.doctor import DoctorConfig
     from batchseg.config.evaluate import EvaluateConfig
     from batchseg.config.load import load_config, read_config
     from batchseg.config.run import RunConfig
     from batchseg.config.scenes import DigitsConfig
     from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError
+    from batchseg.inspect.doctor import DoctorReport, doctor
+    from batchseg.inspect.verify import VerifyReport, verify
     from batchseg.labels.label_file import load_label_map
     from batchseg.labels.label_map import LabelMap
     from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.pipeline.evaluate import evaluate
     from batchseg.pipeline.night import NightResult, night
     from batchseg.pipeline.run import dry_run, run
+    from batchseg.results.acknowledge import Acknowledged, acknowledge
+    from batchseg.results.opened import OpenedResults, open_results
     from batchseg.results.result import RunResult
     from batchseg.scenes.data_set import make_digits
     from batchseg.schema import Status
@@ -37,18 +42,22 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Acknowledged": "batchseg.results.acknowledge",
     "BatchsegError": "batchseg.errors",
     "Cluster": "batchseg.cluster.submit",
     "CompareConfig": "batchseg.config.compare",
     "CompareReport": "batchseg.comparison.compare",
     "ConfusionMatrix": "batchseg.metrics.confusion",
     "DigitsConfig": "batchseg.config.scenes",
+    "DoctorConfig": "batchseg.config.doctor",
+    "DoctorReport": "batchseg.inspect.doctor",
     "EvaluateConfig": "batchseg.config.evaluate",
     "Job": "batchseg.cluster.submit",
     "LabelMap": "batchseg.labels.label_map",
     "ModelInput": "batchseg.segmentors.base",
     "NightConfig": "batchseg.config.compare",
     "NightResult": "batchseg.pipeline.night",
+    "OpenedResults": "batchseg.results.opened",
     "Prediction": "batchseg.segmentors.base",
     "RunConfig": "batchseg.config.run",
     "RunResult": "batchseg.results.result",
@@ -56,8 +65,11 @@ _HOMES = {
     "Status": "batchseg.schema",
     "TrainConfig": "batchseg.config.train",
     "TrainResult": "batchseg.training.train",
+    "VerifyReport": "batchseg.inspect.verify",
+    "acknowledge": "batchseg.results.acknowledge",
     "bilinear_argmax": "batchseg.segmentors.network.upsample",
     "compare": "batchseg.comparison.compare",
+    "doctor": "batchseg.inspect.doctor",
     "dry_run": "batchseg.pipeline.run",
     "evaluate": "batchseg.pipeline.evaluate",
     "load_config": "batchseg.config.load",
@@ -65,25 +77,31 @@ _HOMES = {
     "load_segmentor": "batchseg.segmentors.registry",
     "make_digits": "batchseg.scenes.data_set",
     "night": "batchseg.pipeline.night",
+    "open_results": "batchseg.results.opened",
     "read_config": "batchseg.config.load",
     "run": "batchseg.pipeline.run",
     "submit": "batchseg.cluster.submit",
     "train": "batchseg.training.train",
+    "verify": "batchseg.inspect.verify",
 }
 
 __all__ = [
+    "Acknowledged",
     "BatchsegError",
     "Cluster",
     "CompareConfig",
     "CompareReport",
     "ConfusionMatrix",
     "DigitsConfig",
+    "DoctorConfig",
+    "DoctorReport",
     "EvaluateConfig",
     "Job",
     "LabelMap",
     "ModelInput",
     "NightConfig",
     "NightResult",
+    "OpenedResults",
     "Prediction",
     "RunConfig",
     "RunResult",
@@ -91,8 +109,11 @@ __all__ = [
     "Status",
     "TrainConfig",
     "TrainResult",
+    "VerifyReport",
+    "acknowledge",
     "bilinear_argmax",
     "compare",
+    "doctor",
     "dry_run",
     "evaluate",
     "load_config",
@@ -100,10 +121,12 @@ __all__ = [
     "load_segmentor",
     "make_digits",
     "night",
+    "open_results",
     "read_config",
     "run",
     "submit",
     "train",
+    "verify",
 ]
 
 

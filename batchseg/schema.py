@@ -8,7 +8,10 @@ import pyarrow as pa
 
 
 class Status(str, Enum):
-    """What became of one image and its mask. Everything but `OK` is tried again by the next run."""
+    """What became of one image and its mask.
+
+    Everything but `OK` is tried again by the next run, unless it is acknowledged.
+    """
 
     OK = "ok"
     UNREADABLE = "unreadable"
@@ -89,6 +92,7 @@ IMAGES = pa.schema(
         _field("truth_status", pa.string(), "of its truth: `ok`, `none`, or what failed; null without mask"),
         _field("truth_version", pa.string(), "what tells a changed truth, as `source_version` does an image"),
         _field("score_fingerprint", pa.string(), "hash of how the label map reads truths; null without one"),
+        _field("acknowledged", _TIME, "since when its fault is known for good, UTC; null: it is not"),
     ]
 )
 

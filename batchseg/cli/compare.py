@@ -21,7 +21,8 @@ _judging = options(
     ),
     click.option(
         "--max-class-drop", multiple=True, metavar="FIGURE=VALUE",
-        help=f"Exit with 4 when it fell further in any class; one of {', '.join(CLASS_FIGURES)}.",
+        help=f"Exit with 4 when it fell further in any class; one of {', '.join(CLASS_FIGURES)}; "
+        "or in one class, such as iou.lesion=0.02.",
     ),
     click.option(
         "--max-drift", type=float, metavar="SHARE",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from batchseg import __version__
+from batchseg.cli.acknowledge import acknowledge_command
 from batchseg.cli.compare import compare_command
 from batchseg.cli.config import config_group
 from batchseg.cli.digits import digits_command
@@ -20,6 +21,7 @@ COMMANDS = (
     evaluate_command,
     doctor_command,
     verify_command,
+    acknowledge_command,
     compare_command,
     train_command,
     digits_command,

@@ -97,7 +97,8 @@ gating = options(
     click.option("--max-failed", metavar="N|P%", help="Exit with 3 when more images than this fail.  [0]"),
     click.option(
         "--min", "minimum", multiple=True, metavar="METRIC=VALUE",
-        help=f"Exit with 4 below this value over the data set; one of {', '.join(METRICS)}.",
+        help=f"Exit with 4 below this value over the data set; one of {', '.join(METRICS)}; or of one class, "
+        "such as iou.lesion=0.6.",
     ),
 )  # fmt: skip
 
@@ -118,7 +119,7 @@ def named_values(option: str, pairs: tuple[str, ...]) -> dict[str, float]:
     """NAME=VALUE, given any number of times. Raises ConfigError."""
     values = {}
     for pair in pairs:
-        name, _, text = pair.partition("=")
+        name, _, text = pair.rpartition("=")  # a class may have = in its name
         try:
             values[name] = float(text)
         except ValueError as exc:

@@ -13,6 +13,7 @@ from batchseg.comparison.pairs import Pairs, Places, unpaired
 from batchseg.comparison.side import Side, notes_on, open_side, refuse_nothing, refuse_other_classes
 from batchseg.comparison.side_rows import SideRows, read_rows
 from batchseg.config.compare import CompareConfig
+from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.result import EXIT_FINISHED, EXIT_GATE_FAILED
 
 
@@ -41,6 +42,9 @@ class CompareReport:
 
     Attributes:
         both: images with a mask on both sides.
+        by_stem: images whose ids differ in their extension alone, as a.png and a.jpg do, and which are
+            taken for the same; no other image of either side has that stem.
+        ambiguous: images that would be such a pair, if not another one had the same stem.
         scored: those with ground truth on both sides; `metrics`, `classes` and `changed` are of these.
         came, gone: images of one side only.
         lost, recovered: images of both sides that were ok and are no longer, and the other way round.
@@ -56,6 +60,8 @@ class CompareReport:
     old: SideReport
     new: SideReport
     both: int
+    by_stem: int
+    ambiguous: int
     scored: int
     came: Named
     gone: Named
@@ -93,10 +99,11 @@ def compare(config: CompareConfig) -> CompareReport:
     """
     old, new = open_side(config.old), open_side(config.new)
     refuse_other_classes(old, new)
+    refuse_unknown_classes(config.max_class_drop, new.classes, "max_class_drop")
     before, after = read_rows(old), read_rows(new)
     for side, rows in ((old, before), (new, after)):
         refuse_nothing(side, len(rows))
-    pairs = Pairs.by_id(before, after)
+    pairs = Pairs.of(before, after)
     segmented, scored = pairs.segmented, pairs.scored
     found = metric_differences(*scored.counts, old.classes, config)
     drift, listed = drifts(pairs, old.classes), config.listed
@@ -104,6 +111,8 @@ def compare(config: CompareConfig) -> CompareReport:
         old=_side(old, before),
         new=_side(new, after),
         both=len(segmented),
+        by_stem=int(pairs.by_stem.sum()),
+        ambiguous=pairs.ambiguous,
         scored=len(scored),
         came=_unpaired(after, pairs.new, listed),
         gone=_unpaired(before, pairs.old, listed),
@@ -128,6 +137,13 @@ def _notes(pairs: Pairs) -> Iterator[str]:
     truths = other_truths(pairs.scored)
     if not len(pairs):
         yield "no image is on both sides: are their ids paths below the same folder?"
+    if pairs.by_stem.any():
+        yield f"paired by stem: {int(pairs.by_stem.sum()):,}; their ids differ in the extension alone"
+    if pairs.ambiguous:
+        yield (
+            f"not paired, because several images have the same stem: {pairs.ambiguous:,}; they count as came "
+            "or gone"
+        )
     if pairs.changed:
         yield f"images of both whose file changed: {pairs.changed:,}"
     if truths:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from batchseg.comparison.differences import Differences
 from batchseg.comparison.drift import GATED, Drift
+from batchseg.config.base import gated_class
 from batchseg.config.compare import Comparison
 
 # which figure of a class shows why a metric of the data set fell
@@ -26,7 +27,11 @@ def failed_gates(config: Comparison, found: Differences, drift: Mapping[str, Dri
     """A sentence for every gate that failed, in the order of the configuration."""
     return [
         *(s for name, most in config.max_drop.items() for s in _metric(name, most, found)),
-        *(s for name, most in config.max_class_drop.items() for s in _classes(name, most, found)),
+        *(
+            s
+            for name, most in config.max_class_drop.items()
+            for s in _classes(name, most, found, config.max_class_drop)
+        ),
         *([] if config.max_drift is None else _drift(config.max_drift, drift)),
     ]
 
@@ -42,13 +47,33 @@ def _metric(name: str, most: float, found: Differences) -> Iterator[str]:
         yield f"{name} fell from {change.old:.4f} to {change.new:.4f}; its max_drop is {most:g}; {blame}"
 
 
-def _classes(figure: str, most: float, found: Differences) -> Iterator[str]:
-    known = [scores for scores in found.classes.values() if scores[figure].difference is not None]
-    fallen = _fallen(figure, found, most)
-    if not known:
+def _classes(gate: str, most: float, found: Differences, own: Collection[str]) -> Iterator[str]:
+    """`own` are the gates of single classes: what one of them judges, the gate of all classes does not."""
+    figure, name = gated_class(gate)
+    if name is not None:
+        yield from _one_class(figure, name, most, found)
+        return
+    judged = {each: scores for each, scores in found.classes.items() if f"{figure}.{each}" not in own}
+    known = [scores for scores in judged.values() if scores[figure].difference is not None]
+    fallen = [each for each in _fallen(figure, found, most) if each[0] in judged]
+    if judged and not known:
         yield f"{figure} of the classes cannot be compared: no image has ground truth on both sides"
     elif fallen:
         yield f"{figure} fell by more than its max_class_drop of {most:g} in {_listed(fallen)}"
+
+
+def _one_class(figure: str, name: str, most: float, found: Differences) -> Iterator[str]:
+    change = found.classes[name][figure]
+    if change.old is None or change.new is None:
+        yield (
+            f"{figure} of {name} cannot be compared: one side has no such figure in the images of both; its "
+            f"max_class_drop is {most:g}"
+        )
+    elif change.old - change.new > most + _SLACK:
+        yield (
+            f"{figure} of {name} fell from {change.old:.4f} to {change.new:.4f}; "
+            f"its max_class_drop is {most:g}"
+        )
 
 
 def _drift(most: float, drift: Mapping[str, Drift]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Images by id: those on both sides, those that came, and those that are gone."""
+"""Images by id or stem: those on both sides, those that came, and those that are gone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from batchseg.comparison.side_rows import SideRows
 from batchseg.comparison.sparse_counts import SparseCounts
 
 Places = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+
+_EXTENSION = r"([^/.][^/]*)\.[^/.]*$"  # as os.path.splitext has it: dots at the beginning are none
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,20 +25,26 @@ class Pairs:
 
     Attributes:
         old, new: where each image stands on its side.
+        by_stem: whether they are a pair because their ids differ in the extension alone.
+        ambiguous: images of either side that share a stem with the other one, and not only with one image.
     """
 
     before: SideRows
     after: SideRows
     old: Places
     new: Places
+    by_stem: Flags
+    ambiguous: int = 0
 
     @classmethod
-    def by_id(cls, before: SideRows, after: SideRows) -> Pairs:
-        found = pc.index_in(before.ids, after.ids)
-        old = np.flatnonzero(found.is_valid())
+    def of(cls, before: SideRows, after: SideRows) -> Pairs:
+        """By id, and what is left by stem: where masks are scored that lie there, a.jpg is called a.png."""
+        old, new = _equal(before.ids, after.ids)
+        more_old, more_new, ambiguous = _by_stem(before.ids, after.ids, old, new)
+        by_stem = np.repeat([False, True], [len(old), len(more_old)])
+        old, new = np.concatenate([old, more_old]), np.concatenate([new, more_new])
         order = np.asarray(pc.sort_indices(before.ids.take(pa.array(old))), np.intp)
-        old = old[order]
-        return cls(before, after, old, found.take(pa.array(old)).to_numpy().astype(np.intp))
+        return cls(before, after, old[order], new[order], by_stem[order], ambiguous)
 
     def __len__(self) -> int:
         return len(self.old)
@@ -67,11 +76,45 @@ class Pairs:
 
     @property
     def changed(self) -> int:
-        """How many are another version of the image."""
-        return int(np.count_nonzero(self.before.versions[self.old] != self.after.versions[self.new]))
+        """How many are another version of the image; a mask and its image have no version in common."""
+        same_file = self._where(~self.by_stem)
+        old, new = self.before.versions[same_file.old], self.after.versions[same_file.new]
+        return int(np.count_nonzero(old != new))
 
     def _where(self, wanted: NDArray[np.bool_]) -> Pairs:
-        return Pairs(self.before, self.after, self.old[wanted], self.new[wanted])
+        return Pairs(self.before, self.after, self.old[wanted], self.new[wanted], self.by_stem[wanted])
+
+
+def _equal(old: pa.Array, new: pa.Array) -> tuple[Places, Places]:
+    """Where equal names stand on both sides."""
+    found = pc.index_in(old, new)
+    places = np.flatnonzero(found.is_valid())
+    return places, found.take(pa.array(places)).to_numpy().astype(np.intp)
+
+
+def _by_stem(old_ids: pa.Array, new_ids: pa.Array, old: Places, new: Places) -> tuple[Places, Places, int]:
+    """Pairs among what is in no pair yet, and how many images of either side are ambiguous."""
+    stems = [pc.replace_substring_regex(ids, _EXTENSION, r"\1") for ids in (old_ids, new_ids)]
+    free = [np.setdiff1d(np.arange(len(ids)), paired) for ids, paired in ((old_ids, old), (new_ids, new))]
+    left = [names.take(pa.array(places)) for names, places in zip(stems, free, strict=True)]
+    shared = [np.asarray(pc.is_in(left[side], left[1 - side])) for side in (0, 1)]
+    single = [_once(names) for names in stems]
+    sure = [
+        shared[side]
+        & np.asarray(pc.is_in(left[side], single[0]))
+        & np.asarray(pc.is_in(left[side], single[1]))
+        for side in (0, 1)
+    ]
+    chosen = [places[rows] for places, rows in zip(free, sure, strict=True)]
+    at = _equal(*(names.take(pa.array(places)) for names, places in zip(stems, chosen, strict=True)))
+    ambiguous = sum(int(np.count_nonzero(shared[side] & ~sure[side])) for side in (0, 1))
+    return chosen[0][at[0]], chosen[1][at[1]], ambiguous
+
+
+def _once(names: pa.Array) -> pa.Array:
+    """The names that occur once."""
+    counted = names.value_counts()
+    return counted.field("values").filter(pc.equal(counted.field("counts"), 1))
 
 
 def unpaired(side: SideRows, paired: Places) -> Places:

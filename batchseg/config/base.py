@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     field_validator,
@@ -35,6 +36,27 @@ METRICS = (
     "precision_macro",
     "mean_iou",
 )
+
+
+# of one class, as the table `classes` has them
+GATED_FIGURES = ("iou", "precision", "recall", "f1", "dice")
+
+
+def gated_class(gate: str) -> tuple[str, str | None]:
+    """FIGURE.CLASS in two, where the class may have dots and blanks in its name; else METRIC and None."""
+    figure, dot, name = gate.partition(".")
+    return (figure, name) if dot and name and figure in GATED_FIGURES else (gate, None)
+
+
+def flat_gates(value: Any) -> Any:
+    """`{iou: {lesion: 0.6}}`, as --set makes of iou.lesion=0.6, likewise as `{iou.lesion: 0.6}`."""
+    if not isinstance(value, dict):
+        return value
+    flat = {}
+    for key, item in value.items():
+        below = flat_gates(item) if isinstance(item, dict) else None
+        flat.update({key: item} if below is None else {f"{key}.{name}": each for name, each in below.items()})
+    return flat
 
 
 class Model(BaseModel):
@@ -71,8 +93,9 @@ class Gates(Model):
     max_failed: str = Field(
         "0", pattern=FAILED_RULE, description="Failed images allowed: a number, or a percentage."
     )
-    minimum: dict[str, float] = Field(
-        default_factory=dict, description="METRIC: lowest value over the data set."
+    minimum: Annotated[dict[str, float], BeforeValidator(flat_gates)] = Field(
+        default_factory=dict,
+        description="METRIC, or FIGURE.CLASS such as iou.lesion: lowest value over the data set.",
     )
 
     @field_validator("max_failed", mode="before")
@@ -84,8 +107,11 @@ class Gates(Model):
     @classmethod
     def _known(cls, minimum: dict[str, float]) -> dict[str, float]:
         for name, value in minimum.items():
-            if name not in METRICS:
-                raise ValueError(f"unknown metric {name!r}; available: {', '.join(METRICS)}")
+            if name not in METRICS and gated_class(name)[1] is None:
+                raise ValueError(
+                    f"unknown metric {name!r}; available: {', '.join(METRICS)}, and for one class "
+                    f"{', '.join(f'{figure}.CLASS' for figure in GATED_FIGURES)}"
+                )
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} lies in 0 .. 1, so {value:g} decides nothing")
         return minimum

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from batchseg.config.base import METRICS, Model
+from batchseg.config.base import METRICS, Model, flat_gates, gated_class
 from batchseg.config.places import Place
 from batchseg.config.run import RunConfig
 
@@ -31,8 +31,10 @@ class Comparison(Model):
     max_drop: dict[str, float] = Field(
         default_factory=dict, description="METRIC: how far it may fall over the images of both."
     )
-    max_class_drop: dict[str, float] = Field(
-        default_factory=dict, description="iou, recall, precision or f1: how far it may fall in any class."
+    max_class_drop: Annotated[dict[str, float], BeforeValidator(flat_gates)] = Field(
+        default_factory=dict,
+        description="iou, recall, precision or f1: how far it may fall in any class; or in one, such as "
+        "iou.lesion, which then has its own limit.",
     )
     max_drift: float | None = Field(
         None, ge=0, le=1, description="Share of the predicted area that may change its class."
@@ -46,7 +48,8 @@ class Comparison(Model):
     @field_validator("max_class_drop")
     @classmethod
     def _known_figures(cls, drops: dict[str, float]) -> dict[str, float]:
-        return _checked(drops, CLASS_FIGURES)
+        _checked({gated_class(name)[0]: drop for name, drop in drops.items()}, CLASS_FIGURES)
+        return drops
 
 
 class CompareConfig(Comparison):

@@ -159,6 +159,11 @@ def _jpeg_pixels(
     return pixels_HWC
 
 
+def load_jpeg_decoder() -> None:
+    """Import what decodes JPEGs: seconds, which the first image would pay."""
+    import torchvision.io  # noqa: F401
+
+
 def _by_torchvision(picture: ImageFile, data: bytes | memoryview) -> NDArray[np.uint8]:
     """Up to twice as fast as Pillow; not so its decode_png, which damaged data crashes for good."""
     import torch

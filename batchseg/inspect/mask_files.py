@@ -14,29 +14,35 @@ from batchseg.images.label_files import decode_labels
 from batchseg.inspect.findings import Findings
 from batchseg.inspect.parts import Part, broken_rows
 from batchseg.results.folder import Results
-from batchseg.results.masks import is_unfinished, mask_paths
+from batchseg.results.masks import file_paths, is_unfinished, may_be_mask
 from batchseg.results.tables import read_part
 from batchseg.storage.keys import KeySet, keys, repeated
 
 Histogram = dict[int | None, int]
 
 
-def try_presence(results: Results, parts: list[Part], findings: Findings) -> int:
-    """Rows and masks match one to one; how many masks there are. Opens no mask."""
+def try_presence(results: Results, parts: list[Part], pending: KeySet, findings: Findings) -> int:
+    """Rows and masks match one to one; how many masks there are. Opens no mask.
+
+    `pending` are masks that a run may have written before it was cut off; the next one finds them.
+    """
     wanted, found = KeySet(part.masks for part in parts), []
-    for paths in mask_paths(results.root):
+    for paths in file_paths(results.root, "masks"):
         finished = [path for path in paths if not is_unfinished(path)]
         found.append(keys(finished))
-        for index in np.flatnonzero(~wanted.contains(found[-1])):
-            findings.add("mask_stray", finished[index], "no row names this mask")
+        for index in np.flatnonzero(~wanted.contains(found[-1]) & ~pending.contains(found[-1])):
+            if may_be_mask(results.root, finished[index]):
+                findings.add("mask_stray", finished[index], "no row names this mask")
+            else:
+                findings.add("foreign", finished[index], "is no mask; move it to another folder")
     present = KeySet(found)
-    shared = repeated(part.masks[part.named & ~part.broken] for part in parts)
+    shared = repeated(part.masks[part.named & ~part.broken & ~part.superseded] for part in parts)
     for part in parts:
         for kind, rows, sentence in (
             ("mask_missing", part.named & ~present.contains(part.masks), "its mask {} is not there"),
             ("mask_shared", part.named & shared.contains(part.masks), "its mask {} is another image's, too"),
         ):
-            rows &= ~part.broken
+            rows &= ~part.broken & ~part.superseded
             for image_id, mask in broken_rows(results, part, rows, "id", "mask"):
                 findings.add(kind, image_id, sentence.format(mask))
             part.broken |= rows
@@ -47,7 +53,7 @@ def try_contents(results: Results, parts: list[Part], num_classes: int | None, f
     """Decode the mask of every row that is not broken yet; how many were decoded. Raises OutputError."""
     decoded = 0
     for part in parts:
-        rows = np.flatnonzero(part.named & ~part.broken) if not part.lost else ()
+        rows = np.flatnonzero(part.named & ~part.broken & ~part.superseded) if not part.lost else ()
         if not len(rows):
             continue
         table = read_part(results.images / part.name, ["id", "mask", "width", "height"])

@@ -5,7 +5,7 @@ A row costs 17 bytes for as long as the trial lasts; the tables themselves are r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,17 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from batchseg.config.base import METRICS
 from batchseg.errors import OutputError
 from batchseg.inspect.findings import Findings
+from batchseg.inspect.scores import wrong_metrics
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.folder import Results
-from batchseg.results.tables import read_part, selected, with_truth_columns
+from batchseg.results.part_names import NOT_OURS
+from batchseg.results.tables import as_today, is_foreign, read_part, selected
 from batchseg.schema import IMAGES, PIXELS, Status
-from batchseg.storage.keys import keys, repeated
+from batchseg.storage.keys import keys, repeated, superseded
 from batchseg.storage.location import Location
 
 Rows = NDArray[np.bool_]
 Counts = NDArray[np.int64]
+Kinds = Sequence[tuple[Location, pa.Schema, Sequence[str]]]
 
 OF_IMAGES = (
     "id",
@@ -35,6 +39,8 @@ OF_IMAGES = (
     "has_truth",
     "truth_pixels",
     "model",
+    "acknowledged",
+    *METRICS,
 )
 NO_MASK = int(keys([None])[0])
 
@@ -46,14 +52,20 @@ class Part:
     Attributes:
         ids, masks: the keys of each row's id and of its mask's path, `NO_MASK` where it has none.
         broken: the rows whose image must be computed again.
+        superseded: the rows that a later part replaces, as long as the run that wrote it is not through.
+        acknowledged: how many rows have a fault that is known for good.
         lost: the part as a whole cannot be used.
+        foreign: the file of that name that is no table of ours, if it is none.
     """
 
     name: str
     ids: Counts = field(default_factory=lambda: np.empty(0, np.int64))
     masks: Counts = field(default_factory=lambda: np.empty(0, np.int64))
     broken: Rows = field(default_factory=lambda: np.empty(0, bool))
+    superseded: Rows = field(default_factory=lambda: np.empty(0, bool))
+    acknowledged: int = 0
     lost: bool = False
+    foreign: Location | None = None
 
     @property
     def named(self) -> Rows:
@@ -63,19 +75,25 @@ class Part:
 
 
 def try_parts(
-    results: Results, num_classes: int | None, findings: Findings
+    results: Results, num_classes: int | None, cut_off: bool, findings: Findings
 ) -> tuple[list[Part], ConfusionMatrix | None]:
-    """Every part, and the sum of their pixels where the number of classes is known. Raises OutputError."""
+    """Every part, and the sum of their pixels where the number of classes is known. Raises OutputError.
+
+    Where a run was `cut_off`, rows that it has replaced and not yet dropped are no fault.
+    """
     total = None if num_classes is None else ConfusionMatrix.zeros(num_classes)
     parts = []
-    for name, images, pixels in _tables(results, findings):
+    for name, images, pixels in _tables(results, cut_off, findings):
+        if isinstance(images, Location):
+            parts.append(Part(name, lost=True, foreign=images))
+            continue
         if images is None or pixels is None:
             parts.append(Part(name, lost=True))
             continue
         parts.append(_try_part(name, images, pixels, num_classes, findings))
         if total is not None:
             total += _sum(pixels, total.num_classes)
-    _try_ids(results, parts, findings)
+    _try_ids(results, parts, cut_off, findings)
     return parts, total
 
 
@@ -92,10 +110,19 @@ def refuse_if_refused(exc: OutputError) -> None:
         raise exc
 
 
-def _tables(results: Results, findings: Findings) -> Iterator[tuple[str, pa.Table | None, pa.Table | None]]:
+def _tables(
+    results: Results, cut_off: bool, findings: Findings
+) -> Iterator[tuple[str, pa.Table | Location | None, pa.Table | None]]:
+    """Each part's two tables, None for one that cannot be used; or the place of a file that is not ours."""
     kinds = ((results.images, IMAGES, OF_IMAGES), (results.pixels, PIXELS, PIXELS.names))
     present = [{part.name for part in folder.files(".parquet")} for folder, _, _ in kinds]
     for name in sorted(present[0] | present[1]):
+        if stranger := _stranger(name, kinds, present):
+            findings.add("foreign", f"{stranger.parent.name}/{name}", NOT_OURS)
+            yield name, stranger, None
+            continue
+        if cut_off and name not in present[0]:  # the pixels of a commit that did not come to its end
+            continue
         tables: list[pa.Table | None] = []
         for (folder, schema, columns), names, other in zip(kinds, present, reversed(present), strict=True):
             if name not in names:
@@ -105,10 +132,18 @@ def _tables(results: Results, findings: Findings) -> Iterator[tuple[str, pa.Tabl
         yield name, tables[0], tables[1]
 
 
+def _stranger(name: str, kinds: Kinds, present: Sequence[Collection[str]]) -> Location | None:
+    """The file of this name that is no table of ours, and no run gave it its name."""
+    for (folder, schema, _), names in zip(kinds, present, strict=True):
+        if name in names and is_foreign(folder / name, schema):
+            return folder / name
+    return None
+
+
 def _read(place: Location, schema: pa.Schema, columns: Sequence[str], findings: Findings) -> pa.Table | None:
     try:
         table = read_part(place)  # every column must be readable
-        return selected(place, with_truth_columns(table), schema, columns)
+        return selected(place, as_today(table), schema, columns)
     except OutputError as exc:
         refuse_if_refused(exc)
         sentence = str(exc).removeprefix(f"{place}: ")
@@ -120,7 +155,9 @@ def _try_part(
     name: str, images: pa.Table, pixels: pa.Table, num_classes: int | None, findings: Findings
 ) -> Part:
     ids = images["id"].to_pylist()
-    part = Part(name, keys(ids), keys(images["mask"].to_pylist()), np.zeros(len(ids), bool))
+    nothing = np.zeros(len(ids), bool)
+    part = Part(name, keys(ids), keys(images["mask"].to_pylist()), nothing, nothing.copy())
+    part.acknowledged = len(ids) - images["acknowledged"].null_count
     for kind, rows, sentence in (*_of_rows(images, part.named), *_of_counts(images, pixels, num_classes)):
         for index in np.flatnonzero(rows & ~part.broken):
             findings.add(kind, ids[index], sentence)
@@ -147,11 +184,11 @@ def _of_counts(
     images: pa.Table, pixels: pa.Table, num_classes: int | None
 ) -> Iterator[tuple[str, Rows, str]]:
     """What a row and its pixels show."""
-    wrong = pc.less(pixels["pixels"], 1)
+    odd = pc.less(pixels["pixels"], 1)
     for column in ("truth", "predicted") if num_classes is not None else ():
         unknown = pc.or_(pc.less(pixels[column], 0), pc.greater_equal(pixels[column], num_classes))
-        wrong = pc.or_(wrong, pc.fill_null(unknown, False))
-    strange = pc.is_in(images["id"], pixels["id"].filter(wrong).combine_chunks()).to_numpy()
+        odd = pc.or_(odd, pc.fill_null(unknown, False))
+    strange = pc.is_in(images["id"], pixels["id"].filter(odd).combine_chunks()).to_numpy()
     yield "counts", strange, "its pixels have class ids or numbers that cannot be"
     area = np.where(_alive(images), _area(images), 0)
     yield "counts", _pixels_of(images["id"], pixels) != area, "its pixels do not add up to width x height"
@@ -159,6 +196,9 @@ def _of_counts(
     stated = np.where(has_truth, pc.fill_null(images["truth_pixels"], -1).to_numpy(), 0)
     counted = _pixels_of(images["id"], pixels.filter(pixels["truth"].is_valid()))
     yield "counts", counted != stated, "its pixels with truth do not add up to truth_pixels"
+    if num_classes is not None:
+        for name, wrong in wrong_metrics(images, pixels, num_classes):
+            yield "metrics", wrong, f"its {name} is not what its pixels give"
 
 
 def _alive(images: pa.Table) -> Rows:
@@ -192,10 +232,13 @@ def _sum(pixels: pa.Table, num_classes: int) -> ConfusionMatrix:
     )
 
 
-def _try_ids(results: Results, parts: list[Part], findings: Findings) -> None:
-    twice = repeated([part.ids for part in parts])
+def _try_ids(results: Results, parts: list[Part], cut_off: bool, findings: Findings) -> None:
+    if cut_off:
+        for part, rows in zip(parts, superseded(part.ids for part in parts), strict=True):
+            part.superseded = rows
+    twice = repeated(part.ids[~part.superseded] if cut_off else part.ids for part in parts)
     for part in parts:
-        rows = twice.contains(part.ids)
+        rows = twice.contains(part.ids) & ~part.superseded
         for (image_id,) in broken_rows(results, part, rows, "id"):
             findings.add("id", image_id, "has more than one row")
         part.broken |= rows

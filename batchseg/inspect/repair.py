@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from batchseg.errors import OutputError
 from batchseg.inspect.parts import Part
 from batchseg.labels.label_map import LabelMap
 from batchseg.results.folder import Results
-from batchseg.results.masks import delete_unnamed, mask_paths
+from batchseg.results.masks import delete_unnamed, file_paths, may_be_mask
+from batchseg.results.part_names import NOT_OURS
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import output_errors
 from batchseg.storage.lock import Lock
@@ -28,8 +30,11 @@ def repair_parts(
 ) -> Repaired:
     """Drop lost parts and broken rows, then masks that no row names, then sum up the classes anew.
 
-    Raises OutputError.
+    Raises OutputError; where a file is not ours, before anything is changed.
     """
+    for part in parts:
+        if part.foreign:
+            raise OutputError(f"{part.foreign}: {NOT_OURS}; then repair again, nothing was changed")
     lost = [part for part in parts if part.lost]
     broken = KeySet(part.ids[part.broken] for part in parts if not part.lost)
     with output_errors(results.root):
@@ -41,8 +46,9 @@ def repair_parts(
     rows = ledger.drop(broken.contains(ledger.rows["id"]))
     with output_errors(results.root):
         masks = 0
-        for paths in mask_paths(results.root):
-            masks += delete_unnamed(results.root, [path.partition("/")[2] for path in paths], ledger.masks())
+        for paths in file_paths(results.root, "masks"):
+            ours = [path.partition("/")[2] for path in paths if may_be_mask(results.root, path)]
+            masks += delete_unnamed(results.root, ours, ledger.masks())
     if names:
         held.finish(LabelMap.from_names(names))
     return Repaired(rows + sum(len(part.ids) for part in lost), len(lost), masks)

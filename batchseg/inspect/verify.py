@@ -9,8 +9,11 @@ from typing import Any
 from batchseg.errors import OutputError
 from batchseg.inspect.findings import Findings, Problem
 from batchseg.inspect.mask_files import try_contents, try_presence
-from batchseg.inspect.parts import refuse_if_refused, try_parts
+from batchseg.inspect.overlays import try_overlays
+from batchseg.inspect.parts import Part, refuse_if_refused, try_parts
 from batchseg.inspect.repair import Repaired, repair_parts
+from batchseg.inspect.scores import wrong_totals
+from batchseg.inspect.unfinished import cut_off, how_far
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.classes import class_names
@@ -31,6 +34,9 @@ class VerifyReport:
         rows: images in the tables.
         masks: mask files.
         decoded: masks whose pixels were held against the tables; 0 with `quick`.
+        overlays: overlay files, where the last run made some; opened unless `quick`.
+        acknowledged: rows whose fault is known for good.
+        interrupted: one sentence where a run was cut off or is at work: what it left is no problem.
         counts: problems by kind, all of them.
         problems: the first of each kind.
         repaired: what was taken away for the next run to compute again; None where nothing was asked for.
@@ -41,6 +47,9 @@ class VerifyReport:
     rows: int
     masks: int
     decoded: int
+    overlays: int
+    acknowledged: int
+    interrupted: str | None
     counts: dict[str, int]
     problems: list[Problem]
     repaired: Repaired | None = None
@@ -58,11 +67,11 @@ def verify(results: str, quick: bool = False, repair: bool = False) -> VerifyRep
         results: the folder that `run` or `evaluate` wrote.
         quick: leave out the masks' pixels; their presence is checked all the same.
         repair: drop the rows of broken images, their pixels and masks, and masks without a row, so that
-            the next run computes those images again.
+            the next run computes those images again. What is not ours is never deleted.
 
     Raises:
         OutputError: there are no results, they cannot be read, or (with `repair`) they cannot be written or
-            a run is at work on them.
+            a run is at work on them, or a file among the tables is not ours.
     """
     folder = Results(results)
     folder.refuse_strangers()
@@ -79,17 +88,48 @@ def _verify(folder: Results, quick: bool, lock: Lock | None) -> VerifyReport:
     findings = Findings()
     record = folder.record()
     names = class_names(folder, record)
-    parts, total = try_parts(folder, len(names) if names else None, findings)
+    left = cut_off(folder, record)
+    parts, total = try_parts(folder, len(names) if names else None, left is not None, findings)
     rows = len(KeySet(part.ids for part in parts))
-    masks = try_presence(folder, parts, findings)
-    _try_record(record, rows, findings)
+    masks = try_presence(folder, parts, left.masks if left else KeySet(), findings)
+    interrupted = how_far(folder, record, parts) if left and not _failed(record) else None
+    if interrupted is None:
+        _try_record(record, rows, findings)
+    if left is None:
+        _try_totals(record, parts, total, findings)
+        _try_classes(folder, names, total, findings)
     if (folder.root / LOG).exists():
         findings.add("unfinished", LOG, "a change of the tables was cut off; the next run completes it")
-    _try_classes(folder, names, total, findings)
     decoded = 0 if quick else try_contents(folder, parts, len(names) if names else None, findings)
+    overlays = try_overlays(folder, record, parts, findings, quick)
     repaired = repair_parts(folder, parts, names, lock) if lock else None
-    counts = dict(findings.counts)
-    return VerifyReport(str(folder.root), len(parts), rows, masks, decoded, counts, findings.listed, repaired)
+    return VerifyReport(
+        results=str(folder.root),
+        parts=len(parts),
+        rows=rows,
+        masks=masks,
+        decoded=decoded,
+        overlays=overlays,
+        acknowledged=sum(part.acknowledged for part in parts),
+        interrupted=interrupted,
+        counts=dict(findings.counts),
+        problems=findings.listed,
+        repaired=repaired,
+    )
+
+
+def _failed(record: dict[str, Any] | None) -> bool:
+    return (record or {}).get("status") == "failed"
+
+
+def _try_totals(
+    record: dict[str, Any] | None, parts: list[Part], total: ConfusionMatrix | None, findings: Findings
+) -> None:
+    """What the record says of the whole data set, where no image is broken that it counted."""
+    whole = not any(part.lost or part.broken.any() for part in parts)
+    if record is not None and record.get("status") == "finished" and whole and total is not None:
+        for sentence in wrong_totals(record, total):
+            findings.add("record", "run.json", sentence)
 
 
 def _try_classes(

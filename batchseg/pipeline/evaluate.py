@@ -22,6 +22,7 @@ from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import existing_fingerprint, score_fingerprint
 from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
+from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.ledger import Key
 from batchseg.results.result import RunResult
 from batchseg.source.folder import Folder, stem_rule
@@ -43,6 +44,7 @@ def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunRes
             the label map.
     """
     label_map, results = load_label_map(config.labels), Results(config.output)
+    refuse_unknown_classes(config.gates.minimum, label_map.names, "gates.minimum (--min)")
     mask_labels = label_map if config.mask_ids == "truth" else label_map.of_masks
     with results.held() as held:
         if any(not name.startswith("masks-") for name in held.ledger.fingerprints()):

@@ -25,6 +25,7 @@ from batchseg.inspect.guards import Doubt, doubts_of_total, settle
 from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.pipeline.timings import timings
+from batchseg.results.closing import class_rows, worst_images
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Key
@@ -122,7 +123,13 @@ class Execution:
             self._leave(exc)
             raise
         self._doubt(total)
-        facts = {"precision": self.tally.precision, **total_facts(total, self.task.config.gates, self.tally)}
+        classes = class_rows(total, self.task.reading.label_map)
+        facts = {
+            "precision": self.tally.precision,
+            "worst": worst_images(self.results),
+            "acknowledged": self.held.ledger.acknowledged,
+            **total_facts(total, classes, self.task.config.gates, self.tally),
+        }
         record = self._record("finished", facts)
         self.results.write_record(record)
         return result_of(record, str(self.results.root), self.tally)

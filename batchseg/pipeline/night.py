@@ -136,6 +136,8 @@ def _figures(result: RunResult, compared: CompareReport | None) -> Iterator[str]
     if result.without_truth and result.metrics["mean_iou"] is not None:
         yield f"{result.without_truth:,} without truth"
     yield f"{result.failed:,} failed"
+    if result.acknowledged:
+        yield f"{result.acknowledged:,} acknowledged"
     mean_iou = result.metrics["mean_iou"]
     change = compared.metrics["mean_iou"].difference if compared else None
     if mean_iou is not None:

@@ -28,6 +28,7 @@ from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.split import take_split
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
 from batchseg.results.folder import Held, Results
+from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.ledger import Key, Ledger, Rows
 from batchseg.results.result import RunResult
 from batchseg.segmentors.base import Checkpoint, Resizer
@@ -61,6 +62,7 @@ def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
         KeyboardInterrupt: likewise.
     """
     model, results = OpenedModel.open(config), Results(config.output.path)
+    refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
     with results.held(model.renamed) as held:
         found = survey(config, model, results.work)
         refuse_mixture(results, held.ledger, found, config)
@@ -194,6 +196,7 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
 def dry_run(config: RunConfig) -> dict[str, Any]:
     """Resolve everything and count the images, without Ray, the model's weights or a results folder."""
     model, results = OpenedModel.open(config), Results(config.output.path)
+    refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
     results.refuse_foreign()
     ledger = results.ledger(model.renamed)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:

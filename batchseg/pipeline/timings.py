@@ -12,14 +12,16 @@ from batchseg.results.tally import Tally
 def timings(tally: Tally, placement: Placement | None) -> dict[str, Any]:
     """Seconds since Ray's start, and rates; None where there was too little to tell, or nothing to place.
 
+    `startup_s` is when the first image was begun, and `images_per_s` is counted from there.
     `steady_images_per_s` and `actor_utilisation` are of the time between the first and the last tenth of the
     images; `stage_s` is of all workers together.
     """
-    steady = tally.steady()
+    steady, rate = tally.steady(), tally.images_per_s
     return {
         "elapsed_s": round(tally.elapsed_s, 3),
+        "startup_s": round(tally.startup_s, 3) if tally.first_row_s is not None else None,
         "first_row_s": tally.first_row_s and round(tally.first_row_s, 3),
-        "images_per_s": round(tally.done / tally.elapsed_s, 3) if tally.done else None,
+        "images_per_s": rate and round(rate, 3),
         "steady_images_per_s": round(steady.images / steady.elapsed_s, 3) if steady else None,
         "actor_utilisation": round(utilisation(steady.seconds, steady.elapsed_s, placement), 3)
         if steady and placement

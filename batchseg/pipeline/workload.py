@@ -44,7 +44,8 @@ class Workload:
         for table in listing.tables():
             verdict = ledger.judge(table, key)
             there = np.where(verdict.scored, DONE, SCORE)
-            todo.append(np.where(verdict.segmented, there, np.where(verdict.failed, RETRY, SEGMENT)))
+            what = np.where(verdict.segmented, there, np.where(verdict.failed, RETRY, SEGMENT))
+            todo.append(np.where(verdict.acknowledged, DONE, what))
             at.append(verdict.at)
             unknown.append(table["source_version"].is_null().to_numpy())
         joined = np.concatenate(todo).astype(np.uint8), np.concatenate(at), np.concatenate(unknown)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow.compute as pc
 
 from batchseg.results.rewrite import replace_parts
-from batchseg.results.tables import read_part, with_fingerprints, with_truth_columns
+from batchseg.results.tables import as_today, read_part, with_fingerprints
 from batchseg.storage.location import Location
 
 
@@ -17,7 +17,7 @@ def carry_on(root: Location, parts: Sequence[str], renamed: Mapping[str, str]) -
     Raises OSError, and OutputError where a part cannot be read.
     """
     for name in parts:
-        images = with_fingerprints(with_truth_columns(read_part(root / "images" / name)), renamed)
+        images = with_fingerprints(as_today(read_part(root / "images" / name)), renamed)
         pixels = read_part(root / "pixels" / name)
         pixels = pixels.filter(pc.is_in(pixels["id"], images["id"].combine_chunks()))
         replace_parts(root, [name], [(name, (images, pixels))])

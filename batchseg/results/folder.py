@@ -23,9 +23,11 @@ from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.carry_on import carry_on
 from batchseg.results.ledger import Ledger
 from batchseg.results.masks import delete_unnamed, read_names
+from batchseg.results.part_names import NOT_OURS
 from batchseg.results.record import parse_record
 from batchseg.results.rewrite import KINDS, finish_rewrite
-from batchseg.results.tables import as_tables, classes_table, read_part, unique, write_table
+from batchseg.results.tables import as_tables, classes_table, is_foreign, read_part, unique, write_table
+from batchseg.schema import PIXELS
 from batchseg.storage.location import TEMPORARY, locate, output_errors
 from batchseg.storage.lock import Lock, check, exclusive
 
@@ -91,6 +93,13 @@ class Results:
         except (FileNotFoundError, ValueError):
             return None
 
+    def finished(self, run_id: str) -> bool:
+        """Whether the record of a run says that it came to its end."""
+        try:
+            return bool(parse_record((self.runs / f"{run_id}.json").read())["status"] == "finished")
+        except (FileNotFoundError, ValueError):
+            return False
+
     def last_run(self) -> str:
         """What the last run called its last part or its record; empty where there was none."""
         found = (*self.images.files(".parquet"), *self.runs.files(".json"))
@@ -124,6 +133,9 @@ class Results:
             committed = {part.name for part in self.images.files(".parquet")}
             counted = {part.name for part in self.pixels.files(".parquet")}
             orphans = [self.pixels / name for name in counted - committed]
+            for stranger in orphans:
+                if is_foreign(stranger, PIXELS):
+                    raise OutputError(f"{stranger}: {NOT_OURS}")
             halves = [
                 file for folder in folders for file in folder.files() if file.name.startswith(TEMPORARY)
             ]

@@ -24,6 +24,7 @@ from batchseg.results.merge import merge_parts, mergeable
 from batchseg.results.rewrite import replace_parts
 from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows, place_keys
 from batchseg.results.tables import look_at_images, read_images, read_part, with_fingerprints
+from batchseg.schema import TRUTH_FAULTS
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
 from batchseg.storage.location import Location, output_errors
 from batchseg.storage.lock import Lock, check
@@ -45,6 +46,7 @@ KEPT = (
     "low_confidence_fraction",
     "segment_s",
 )
+_FAULTY = [TRUTHS.index(status) for status in TRUTH_FAULTS]
 GOING = "going.arrow"  # masks whose rows are being dropped
 
 
@@ -72,12 +74,14 @@ class Verdict:
         segmented: its mask is there, of this version of the image and of this model.
         scored: so is its score, of this version of the truth; where no truth is meant, there is none.
         failed: there is a row, and it says that the image failed.
+        acknowledged: it failed, or its truth did, and neither is tried again until the file changes.
     """
 
     at: Places
     segmented: Rows
     scored: Rows
     failed: Rows
+    acknowledged: Rows
 
 
 class Ledger:
@@ -130,6 +134,15 @@ class Ledger:
         others: Rows = scored & (self.rows["score"] != self.names.get(score, -1))
         return others
 
+    @property
+    def acknowledged(self) -> int:
+        """How many images failed and are not tried again."""
+        return int(np.count_nonzero(self.rows["acknowledged"]))
+
+    def find(self, ids: Iterable[str]) -> Places:
+        """The row of each id, or -1."""
+        return self._by_id.find(keys(ids))
+
     def unlisted(self, ids: KeySet) -> Rows:
         """The rows whose image is not among these."""
         return ~ids.contains(self.rows["id"])
@@ -139,21 +152,29 @@ class Ledger:
         at = self._by_id.find(keys(table["id"]))
         nothing = np.zeros(len(table), bool)
         if not len(self):
-            return Verdict(at, nothing, nothing, nothing)
+            return Verdict(at, nothing, nothing, nothing, nothing)
         rows = self.rows[np.where(at >= 0, at, 0)]
         # a file of an unknown version may be any other by now
         versions, truths = keys(table["source_version"]), keys(table["truth_version"])
-        segmented = (at >= 0) & rows["ok"] & (rows["version"] == versions) & (versions != NULL)
-        segmented &= rows["place"] == place_keys(table)
-        segmented &= rows["model"] == self.names.get(key.mask, -1)
+        unchanged = (at >= 0) & (rows["version"] == versions) & (rows["place"] == place_keys(table))
+        of_model = rows["model"] == self.names.get(key.mask, -1)
+        segmented = unchanged & rows["ok"] & (versions != NULL) & of_model
         if key.has_files:
             segmented &= rows["mask"] != NULL
-        same = (rows["truth"] == TRUTHS.index("ok")) & (rows["truth_version"] == truths) & (truths != NULL)
-        same &= rows["score"] == self.names.get(key.score, -1)
+        same_truth = rows["truth_version"] == truths
+        of_labels = rows["score"] == self.names.get(key.score, -1)
+        same = (rows["truth"] == TRUTHS.index("ok")) & same_truth & (truths != NULL) & of_labels
         meant = table["truth"].is_valid().to_numpy()
         without = rows["truth"] == TRUTHS.index("none")
         scored = segmented & np.where(meant, same, without)
-        return Verdict(at, segmented, scored, (at >= 0) & ~rows["ok"])
+        # a missing file has no version, and is the same as long as it has none; what the model or the label
+        # map had to do with it is tried again with another one
+        known_image = unchanged & ~rows["ok"] & (of_model | ~rows["by_model"])
+        by_labels = rows["truth"] == TRUTHS.index("out_of_range")
+        faulty = np.isin(rows["truth"], _FAULTY)
+        known_truth = segmented & meant & faulty & same_truth & (of_labels | ~by_labels)
+        acknowledged = rows["acknowledged"] & (known_image | known_truth)
+        return Verdict(at, segmented, scored, (at >= 0) & ~rows["ok"], acknowledged)
 
     def owners(self, masks: Keys) -> list[str | None]:
         """The id of the image that each mask belongs to, or None; by the keys of paths below masks/."""
@@ -215,6 +236,12 @@ class Ledger:
         before = sum(length for name, length in self.parts.items() if name != part)
         self._set(np.concatenate([self.rows[:before], encode_rows(images, self.names)]))
         self.parts[part] = len(images)
+
+    def acknowledge(self, marked: Mapping[str, Rows], known: bool) -> None:
+        """Know of faults that were acknowledged just now, or are no longer; rows by part."""
+        for part, start, stop in self._extents():
+            if part in marked:
+                self.rows["acknowledged"][start:stop][marked[part]] = known
 
     def merge(self) -> None:
         """Make one part of small ones that lie side by side. Raises OutputError."""

@@ -17,14 +17,16 @@ from batchseg.storage.location import TEMPORARY, Location
 
 FOLDERS = ("masks", "overlays")  # an overlay has the name of its mask
 FILES_A_STEP = 8192
+SUFFIXES = (".png", ".tif", ".tiff")  # of masks
 
 
-def mask_paths(root: Location) -> Iterator[list[str]]:
-    """The files below masks/, by their paths relative to the results folder, some thousand at a time.
+def file_paths(root: Location, folder: str) -> Iterator[list[str]]:
+    """The files below masks/ or overlays/, by their paths relative to the results folder, some thousand at a
+    time.
 
     A link is a name like any other file's: what it leads to is somebody else's.
     """
-    place = root / "masks"
+    place = root / folder
     found = _local(place.path) if place.is_local else _remote(place)
     below = len(root.path.rstrip("/")) + 1
     while some := [path[below:] for path in islice(found, FILES_A_STEP)]:
@@ -58,6 +60,15 @@ def read_names(place: Location) -> list[str]:
             ]
     except (OSError, pa.ArrowException, KeyError):
         return []
+
+
+def may_be_mask(root: Location, path: str) -> bool:
+    """Whether a file below masks/ may be a mask, or one that is being written; others are somebody else's.
+
+    A link may be deleted, too: what it leads to stays.
+    """
+    linked = root.is_local and os.path.islink((root / path).path)
+    return path.lower().endswith(SUFFIXES) or is_unfinished(path) or linked
 
 
 def is_unfinished(path: str) -> bool:

@@ -62,6 +62,28 @@ class RecordedImages(RecordPart):
     )
 
 
+class RecordedClass(RecordPart):
+    """One class over the whole data set; figures are null where the table `classes` has null."""
+
+    class_id: int = Field(description="Pixel value in the masks.")
+    class_name: str = Field(description="Name from the label map.")
+    iou: float | None = Field(None, description="Intersection over union.")
+    precision: float | None = Field(None, description="Of what was predicted as the class.")
+    recall: float | None = Field(None, description="Of what is the class.")
+    f1: float | None = Field(None, description="Harmonic mean of both.")
+    dice: float | None = Field(None, description="Equals f1.")
+    support: int = Field(0, description="Pixels of the class in the truth.")
+    predicted_pixels: int = Field(0, description="Pixels predicted as the class.")
+
+
+class RecordedImage(RecordPart):
+    """One image, and how well it was segmented."""
+
+    id: str = Field(description="As in the tables.")
+    mean_iou: float | None = Field(None, description="Over the classes in its truth or prediction.")
+    status: str = Field("ok", description="What became of it.")
+
+
 class RunRecord(RecordPart):
     """What run.json and runs/ID.json hold. `batchseg config schema record` prints its JSON schema."""
 
@@ -86,6 +108,13 @@ class RunRecord(RecordPart):
     timings: dict[str, Any] = Field(default_factory=dict, description="Seconds, and images a second.")
     precision: str | None = Field(None, description="What the model computed in.")
     metrics: dict[str, float | None] = Field(default_factory=dict, description="Over the whole data set.")
+    classes: tuple[RecordedClass, ...] = Field((), description="Every class over the whole data set.")
+    worst: tuple[RecordedImage, ...] = Field(
+        (), description="The images with the lowest mean IoU in the whole results folder, ascending."
+    )
+    acknowledged: int = Field(
+        0, description="Images of the folder that failed and are not tried again: `batchseg acknowledge`."
+    )
     truth_pixels: int | None = Field(None, description="Pixels with ground truth in the whole data set.")
     truth_between: int | None = Field(
         None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from batchseg.config.base import Gates
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.gates import unmet
 from batchseg.results.tally import Tally
 
 EXIT_FINISHED, EXIT_TOO_MANY_FAILED, EXIT_GATE_FAILED = 0, 3, 4
@@ -25,7 +27,9 @@ class RunResult:
         without_truth: images for which the source names no ground truth.
         metrics: of the whole data set (all committed images, earlier runs included), by name; None
             without ground truth.
-        worst: (mean IoU, id) of the images of this run with the lowest mean IoU, ascending.
+        classes: the rows of the table `classes`, of the whole data set likewise.
+        worst: (mean IoU, id) of the images with the lowest mean IoU in the whole results folder, ascending.
+        acknowledged: images of the folder that failed, and are not tried again because of `acknowledge`.
         faults: by status, the id and the error of the first image of this run that has it.
         gates: one sentence for each gate that failed.
         warnings: what is likely to be wrong with the figures: by guard, one sentence.
@@ -41,7 +45,9 @@ class RunResult:
     without_truth: int
     statuses: dict[str, int]
     metrics: dict[str, float | None]
+    classes: list[dict[str, Any]]
     worst: list[tuple[float, str]]
+    acknowledged: int
     faults: dict[str, str]
     elapsed_s: float
     images_per_s: float | None
@@ -61,18 +67,19 @@ class RunResult:
         return self.computed - self.statuses.get("ok", 0)
 
 
-def judge(gates: Gates, tally: Tally, metrics: dict[str, float | None]) -> tuple[int, list[str]]:
-    """The exit code of a finished run, and a sentence for every gate that failed."""
+def judge(
+    gates: Gates,
+    tally: Tally,
+    metrics: dict[str, float | None],
+    classes: Sequence[Mapping[str, Any]] = (),
+) -> tuple[int, list[str]]:
+    """The exit code of a finished run, and a sentence for every gate that failed; `classes` are the rows of
+    that table."""
     sentences = []
     if not gates.allows(tally.failed, tally.total):
         sentences.append(f"{tally.failed} of {tally.total} images failed; max_failed is {gates.max_failed}")
     code = EXIT_TOO_MANY_FAILED if sentences else EXIT_FINISHED
-    for name, lowest in gates.minimum.items():
-        value = metrics[name]
-        if value is None:
-            sentences.append(f"{name} is unknown without ground truth; its minimum is {lowest}")
-        elif value < lowest:
-            sentences.append(f"{name} is {value:.4f}; its minimum is {lowest}")
+    sentences += unmet(gates, metrics, classes)
     if code == EXIT_FINISHED and sentences:
         code = EXIT_GATE_FAILED
     return code, sentences
@@ -90,7 +97,9 @@ def result_of(record: dict[str, Any], output: str, tally: Tally) -> RunResult:
         without_truth=record["images"]["without_truth"],
         statuses=record["computed"],
         metrics=record["metrics"],
-        worst=tally.worst,
+        classes=record["classes"],
+        worst=[(image["mean_iou"], image["id"]) for image in record["worst"]],
+        acknowledged=record["acknowledged"],
         faults=tally.faults,
         elapsed_s=record["timings"]["elapsed_s"],
         images_per_s=record["timings"]["images_per_s"],
@@ -101,8 +110,16 @@ def result_of(record: dict[str, Any], output: str, tally: Tally) -> RunResult:
     )
 
 
-def total_facts(total: ConfusionMatrix, gates: Gates, tally: Tally) -> dict[str, Any]:
-    """Metrics over the data set, and the verdict on them."""
+def total_facts(
+    total: ConfusionMatrix, classes: Sequence[Mapping[str, Any]], gates: Gates, tally: Tally
+) -> dict[str, Any]:
+    """Metrics over the data set, its classes, and the verdict on them."""
     metrics = total.summary()
-    code, sentences = judge(gates, tally, metrics)
-    return {"metrics": metrics, "truth_pixels": total.truth_pixels, "gates": sentences, "exit_code": code}
+    code, sentences = judge(gates, tally, metrics, classes)
+    return {
+        "metrics": metrics,
+        "classes": classes,
+        "truth_pixels": total.truth_pixels,
+        "gates": sentences,
+        "exit_code": code,
+    }

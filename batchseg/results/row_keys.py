@@ -22,8 +22,10 @@ READ = (
     "truth_status",
     "truth_version",
     "score_fingerprint",
+    "acknowledged",
 )
-# what the keys need of a row: keys of texts, numbers of fingerprints, and the place in TruthStatus
+# what the keys need of a row: keys of texts, numbers of fingerprints, the place in TruthStatus, and whether
+# its fault is acknowledged and whether it was the model's
 ROW = np.dtype(
     [
         ("id", np.int64),
@@ -35,6 +37,8 @@ ROW = np.dtype(
         ("score", np.int32),
         ("ok", np.bool_),
         ("truth", np.uint8),
+        ("acknowledged", np.bool_),
+        ("by_model", np.bool_),
     ]
 )
 TRUTHS = [None, *(status.value for status in TruthStatus)]
@@ -50,6 +54,8 @@ def encode_rows(images: pa.Table, names: dict[str | None, int]) -> NDArray[np.vo
     rows["model"] = _numbers(images["fingerprint"], names)
     rows["score"] = _numbers(images["score_fingerprint"], names)
     rows["ok"] = pc.equal(images["status"], Status.OK.value).to_numpy()
+    rows["acknowledged"] = images["acknowledged"].is_valid().to_numpy()
+    rows["by_model"] = pc.equal(images["status"], Status.MODEL_FAILED.value).to_numpy()
     truths = pc.index_in(images["truth_status"], pa.array(TRUTHS, pa.string()))
     rows["truth"] = pc.fill_null(truths, 0).to_numpy()
     return rows

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from batchseg.errors import OutputError
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.part_names import MOVE_IT, is_part_name
 from batchseg.schema import CLASSES, IMAGES, PIXELS, PRIVATE, Status, TruthStatus
 from batchseg.storage.keys import keys, superseded
 from batchseg.storage.location import Location
@@ -68,14 +69,37 @@ def read_columns(place: Location, schema: pa.Schema, columns: Sequence[str]) -> 
 
 def read_images(part: Location, columns: Sequence[str] | None = None) -> pa.Table:
     """A part of `images`, or some of its columns, as today's schema has them. Raises OutputError."""
-    return with_truth_columns(read_part(part)) if columns is None else look_at_images(part, columns)[0]
+    return as_today(read_part(part)) if columns is None else look_at_images(part, columns)[0]
+
+
+def is_foreign(place: Location, schema: pa.Schema) -> bool:
+    """Whether a file among the parts has neither the name of one nor the columns. Raises OutputError where it
+    may not be read."""
+    if is_part_name(place.name):
+        return False
+    try:
+        with place.filesystem.open_input_file(place.path) as file:
+            names = pq.read_schema(file).names
+    except OSError as exc:
+        if exc.errno is not None:  # what may not be read may be anything
+            raise OutputError(f"{place}: cannot be read: {exc.strerror or exc}") from exc
+        return True
+    except pa.ArrowException:
+        return True
+    added = ("truth_status", "truth_version", "score_fingerprint", "acknowledged")
+    return not {*schema.names} - {*added} <= {*names}
 
 
 def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bool]:
     """Some columns of a part of `images`, and whether it has today's schema. Raises OutputError."""
-    table = _readable(part, [*columns, "status", "has_truth", "truth_status"])
-    of_today = not is_older(table.schema, ("status", "has_truth"))
-    return selected(part, with_truth_columns(table), IMAGES, columns), of_today
+    try:
+        table = _readable(part, [*columns, "status", "has_truth", "truth_status", "acknowledged"])
+        today = as_today(table)
+        return selected(part, today, IMAGES, columns), today is table
+    except OutputError as exc:
+        if is_part_name(part.name):
+            raise
+        raise OutputError(f"{exc}; {MOVE_IT}") from exc.__cause__
 
 
 def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:
@@ -87,6 +111,17 @@ def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:
             return parquet.read(columns=[name for name in dict.fromkeys(wanted) if name in here])
     except (OSError, pa.ArrowException) as exc:
         raise OutputError(f"{part}: cannot be read: {exc}") from exc
+
+
+def as_today(images: pa.Table) -> pa.Table:
+    """Rows of an earlier batchseg with the columns that were added since; the table itself has them all."""
+    images = with_truth_columns(images)
+    # what is no part of ours stays as it is
+    if "acknowledged" in images.column_names or "truth_status" not in images.column_names:
+        return images
+    ours = sum(name in IMAGES.names for name in images.column_names)
+    column = IMAGES.field("acknowledged")
+    return images.add_column(ours, column, pa.nulls(len(images), column.type))
 
 
 def with_truth_columns(images: pa.Table) -> pa.Table:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import re
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -14,9 +13,10 @@ import pyarrow.compute as pc
 from batchseg.errors import BatchsegError
 from batchseg.schema import TRUTH_FAULTS, Status, TruthStatus
 
-WORST = 5
 TO_TELL = 6  # parts within the steady state: a single one may be many images that came at once
 _NUMBER = re.compile(r"\d+")
+WINDOW_S = 60.0  # of which the rate is told: what an image costs now, not what it cost at the start
+SAMPLE_S = 1.0
 EDGE = 0.1  # of the images at either end: there models load, or not every worker has something left to do
 
 
@@ -54,6 +54,10 @@ class Tally:
         warnings: what is likely to be wrong, one sentence by the name of each guard.
         between: pixels of truths that a threshold decided although they are neither black nor white.
         outcomes: what became of images, with the cause of a failure; two of them at most are kept.
+        first_row_s: when the first rows came in, in seconds since the start.
+        startup_s: when the first image was begun: before that Ray started and models were loaded.
+        last_row_s: when the last rows came in.
+        recent: how many images were done when, over the last minute.
     """
 
     total: int
@@ -63,9 +67,11 @@ class Tally:
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     precision: str | None = None
-    worst: list[tuple[float, str]] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     first_row_s: float | None = None
+    startup_s: float = 0.0
+    last_row_s: float = 0.0
+    recent: deque[tuple[float, int]] = field(default_factory=deque)
     segmented: int = 0
     scored: int = 0
     outcomes: set[str] = field(default_factory=set)
@@ -87,8 +93,11 @@ class Tally:
         return monotonic() - self.started
 
     def add(self, rows: pa.Table) -> None:
+        now_s = self.elapsed_s
         if self.first_row_s is None:
-            self.first_row_s = self.elapsed_s
+            self.first_row_s = now_s
+            self.startup_s = max(0.0, now_s - _spent_s(rows))
+            self.recent.append((self.startup_s, 0))
         found = kinds(rows)
         self.statuses.update(found)
         self._keep_faults(rows, found)
@@ -100,13 +109,37 @@ class Tally:
         self._mark()
         if (between := pc.sum(rows["_between"]).as_py()) is not None:
             self.between = (self.between or 0) + between
+        self._look_back(now_s)
         known = rows["_precision"].drop_null()
         if self.precision is None and len(known):
             self.precision = known[0].as_py()
-        for score, name in zip(rows["mean_iou"].to_pylist(), rows["id"].to_pylist(), strict=True):
-            if score is not None:
-                self.worst.append((score, name))
-        self.worst = heapq.nsmallest(WORST, self.worst)
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Since the first image was begun, so that no start-up is in it; None before there are any."""
+        return _rate(self.done, self.last_row_s - self.startup_s)
+
+    @property
+    def recent_images_per_s(self) -> float | None:
+        """Over the last minute, for as long as a run is at work."""
+        if not self.recent:
+            return None
+        since_s, before = self.recent[0]
+        return _rate(self.done - before, self.last_row_s - since_s)
+
+    @property
+    def left_s(self) -> float | None:
+        """How long the rest takes at that rate."""
+        rate = self.recent_images_per_s
+        return None if rate is None else (self.total - self.done) / rate
+
+    def _look_back(self, now_s: float) -> None:
+        self.last_row_s = now_s
+        if now_s - self.recent[-1][0] >= SAMPLE_S:
+            self.recent.append((now_s, self.done))
+        # the one before the window is its beginning: rows may come more seldom than once a minute
+        while len(self.recent) > 1 and self.recent[1][0] <= now_s - WINDOW_S:
+            self.recent.popleft()
 
     def stop_if_all_fail_alike(self) -> None:
         """Raises BatchsegError where so many images failed, all of one cause, and none did not."""
@@ -146,3 +179,12 @@ class Tally:
         return Stretch(
             last.elapsed_s - first.elapsed_s, last.images - first.images, last.seconds - first.seconds
         )
+
+
+def _spent_s(rows: pa.Table) -> float:
+    """Seconds that one worker spent on rows that came together."""
+    return float(sum(seconds for spent in rows["_seconds"].to_pylist() for _, seconds in spent or ()))
+
+
+def _rate(images: int, seconds: float) -> float | None:
+    return images / seconds if images and seconds > 0 else None

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
-from batchseg.images.decode import Size, decode_scaled, whole
+from batchseg.images.decode import Size, decode_scaled, load_jpeg_decoder, whole
 from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.storage.reader import image_reader
+
+_NO_JPEG = (".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # without torch, where nothing else needs it
 
 
 def decode(
@@ -28,4 +30,12 @@ def decode(
         decoded = decode_scaled(reader.read(item.row["uri"]), limits, enough, how)
         item.image_HWC, item.size_hw, item.orientation = decoded
 
-    return for_each("decode", work)
+    timed = for_each("decode", work)
+    return lambda items: timed(map(_ready, items))
+
+
+def _ready(item: Item) -> Item:
+    """What may be a JPEG has its decoder loaded before the time of decoding it is taken."""
+    if item.alive and not item.row["uri"].lower().endswith(_NO_JPEG):
+        load_jpeg_decoder()
+    return item

@@ -90,6 +90,17 @@ def exclusive(root: Location) -> Iterator[Lock]:
             place.delete()
 
 
+def is_held_by_another(root: Location) -> bool:
+    """Whether a lock lies here whose process may live; one that this process holds is no other's.
+
+    Raises OSError, and OutputError where the file is no lock.
+    """
+    holder = _read(root / ".lock")
+    if holder is None or (holder["host"], holder["pid"]) == (platform.node(), os.getpid()):
+        return False
+    return bool(holder["host"] != platform.node() or _process_exists(holder["pid"]))
+
+
 def _owner() -> dict[str, Any]:
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"host": platform.node(), "pid": os.getpid(), "started_at": started, "token": secrets.token_hex(8)}

@@ -252,7 +252,6 @@ DAMAGE = [
     (delete_record, {"record": 1}),
     (garble_record, {"record": 1}),
     (foreign_record, {"record": 1}),
-    (interrupted, {"record": 1}),
 ]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from batchseg.engine.placement import Placement
 from batchseg.pipeline.timings import timings
+from batchseg.results import tally as tallies
 from batchseg.results.tally import Stretch, Tally
 from batchseg.stages.write import row_schema
 
@@ -58,3 +59,60 @@ def test_too_few_parts_have_no_steady_state() -> None:
     told = timings(tally, TWO_ACTORS)
     assert (told["steady_images_per_s"], told["actor_utilisation"]) == (None, None)
     assert told["images_per_s"] > 0
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(tallies, "monotonic", clock)
+    return clock
+
+
+def come_in(tally: Tally, clock: Clock, after_s: float, images: int, image_s: float) -> None:
+    clock.now += after_s
+    row = {"id": "x", "status": "ok", "_seconds": [("decode", image_s / 4), ("segment", 3 * image_s / 4)]}
+    tally.add(pa.Table.from_pylist([row] * images, schema=SCHEMA))
+
+
+def test_start_up_is_not_counted_into_images_a_second(clock: Clock) -> None:
+    """Two workers of which each takes a second an image, and 40 s until the first image is begun."""
+    tally = Tally(16, started=clock.now)
+    come_in(tally, clock, 44.0, 4, 1.0)
+    come_in(tally, clock, 0.0, 4, 1.0)
+    come_in(tally, clock, 4.0, 4, 1.0)
+    come_in(tally, clock, 0.0, 4, 1.0)
+    clock.now += 30.0  # nor is what comes behind the last image
+    told = timings(tally, TWO_ACTORS)
+    assert (told["startup_s"], told["first_row_s"], told["images_per_s"]) == (40.0, 44.0, 2.0)
+
+
+def test_the_estimate_is_of_what_an_image_costs_now(clock: Clock) -> None:
+    tally = Tally(10_000, started=clock.now)
+    assert (tally.recent_images_per_s, tally.left_s) == (None, None)
+    come_in(tally, clock, 100.0, 1, 10.0)
+    assert tally.left_s == pytest.approx(9_999 * 10.0)
+    for _ in range(60):  # slow at first: ten seconds an image
+        come_in(tally, clock, 10.0, 1, 10.0)
+    for _ in range(100):  # then ten images a second, for longer than the window
+        come_in(tally, clock, 1.0, 10, 0.1)
+    assert tally.recent_images_per_s == pytest.approx(10.0)
+    assert tally.left_s == pytest.approx((10_000 - 1061) / 10)
+    assert len(tally.recent) <= 62
+
+
+def test_rows_that_come_more_seldom_than_the_window_is_long_have_a_rate(clock: Clock) -> None:
+    tally = Tally(100, started=clock.now)
+    for _ in range(5):
+        come_in(tally, clock, 200.0, 2, 100.0)
+    assert tally.recent_images_per_s == pytest.approx(0.01)
+    assert tally.left_s == pytest.approx(9000.0)

@@ -15,7 +15,7 @@ from batchseg.results.folder import Results
 from batchseg.results.ledger import Key
 from batchseg.schema import IMAGES
 
-SINCE = ("truth_status", "truth_version", "score_fingerprint")
+SINCE = ("truth_status", "truth_version", "score_fingerprint", "acknowledged")
 RENAMED = {"old": "new"}
 
 

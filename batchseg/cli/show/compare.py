@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batchseg.cli.show.console import open_console, printable
+from batchseg.cli.show.lines import print_lines
 
 if TYPE_CHECKING:
     from batchseg.comparison.compare import CompareReport, Named
@@ -37,7 +38,7 @@ def print_compare(report: CompareReport) -> None:
     )
     for table in tables:
         if table.row_count:
-            console.print(table)
+            print_lines(console, table)
             console.print()
 
 

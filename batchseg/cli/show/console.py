@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-LOG_WIDTH = 200
+LOG_WIDTH = 100
 
 
 def open_console(stderr: bool = False) -> Console:
-    """Wide where there is no terminal to ask: in a log, lines that are broken cannot be searched."""
+    """As wide as its terminal; where there is none to ask, as wide as a log is read."""
     opened = Console(stderr=stderr, highlight=False)
     if not opened.is_terminal and "COLUMNS" not in os.environ:
         opened.width = LOG_WIDTH

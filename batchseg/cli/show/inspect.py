@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from batchseg.inspect.findings import Problem
     from batchseg.inspect.truth_sample import TruthSample
     from batchseg.inspect.verify import VerifyReport
+    from batchseg.results.acknowledge import Acknowledged
 
 
 def print_verify(report: VerifyReport) -> None:
@@ -23,12 +24,25 @@ def print_verify(report: VerifyReport) -> None:
     _echo("results", report.results)
     _echo("tables", f"{report.rows:,} images in {report.parts:,} parts")
     _echo("masks", f"{report.masks:,}, {decoded}")
+    if report.overlays:
+        _echo("overlays", f"{report.overlays:,}")
+    if report.acknowledged:
+        _echo("known", f"{report.acknowledged:,} images that failed are acknowledged")
+    if report.interrupted:
+        click.echo(report.interrupted)
     _print_problems(report.counts, report.problems)
     if report.repaired is not None:
         done = report.repaired
         _echo("repaired", f"{done.rows:,} rows, {done.parts:,} parts and {done.masks:,} masks taken away")
         if report.counts:
             _echo("", "the same `batchseg run` as before computes what is missing")
+
+
+def print_acknowledged(done: Acknowledged) -> None:
+    """What was marked, and how many images are so now."""
+    what = _counted(done.changed) if done.changed else "none"
+    _echo("undone" if done.undo else "new", what)
+    _echo("in all", f"{done.total:,} acknowledged; runs do not try them again until their files change")
 
 
 def print_doctor(report: DoctorReport) -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from batchseg.cli.show.compare import Row, print_compare, text_table
 from batchseg.cli.show.console import open_console, printable
+from batchseg.cli.show.lines import print_lines
 from batchseg.cli.show.run import print_result
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def print_night(result: NightResult) -> None:
     if result.compared:
         print_compare(result.compared)
     console = open_console()
-    console.print(text_table(("", ""), _paths(result)))
+    print_lines(console, text_table(("", ""), _paths(result)))
     console.print(Text(printable(result.summary)), soft_wrap=True)
 
 

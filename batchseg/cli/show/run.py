@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from batchseg.cli.show.console import console, printable
+from batchseg.cli.show.lines import WIDTH, columns, fact
 from batchseg.source.passed_over import counted
 
 if TYPE_CHECKING:
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from batchseg.results.tally import Tally
 
 LOG_EVERY_S = 30.0
+INDENT = len("recall_weighted") + 2
+CLASSES = 20
+FIGURES = {"iou": "IoU", "precision": "precision", "recall": "recall", "f1": "F1"}
 
 
 class Progress:
@@ -33,15 +35,17 @@ class Progress:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[failed]}"),
             console=console,
             disable=hidden or not console.is_terminal,
         )
-        self.task = self.bar.add_task("starting", total=None, rate="", failed="")
+        self.task = self.bar.add_task("starting", total=None, rate="", left="", failed="")
 
     def __call__(self, tally: Tally) -> None:
-        rate = f"{tally.done / tally.elapsed_s:.1f}/s" if tally.done else "loading the model"
+        recent = tally.recent_images_per_s
+        rate = f"{recent:.1f}/s" if recent else ("" if tally.done else "loading the model")
+        left = f"{duration(tally.left_s)} left" if tally.left_s is not None else ""
         failed = f"{tally.failed} failed" if tally.failed else ""
         self.bar.update(
             self.task,
@@ -49,12 +53,13 @@ class Progress:
             completed=tally.done,
             total=tally.total,
             rate=rate,
+            left=left,
             failed=failed,
         )
         if not self.hidden:
             self.warn(tally.warnings)
         if self.bar.disable and not self.hidden:
-            self._log(tally, rate, failed)
+            self._log(tally, rate, left, failed)
 
     def warn(self, warnings: dict[str, str]) -> None:
         """Each as soon as it is known, for a run may take the night."""
@@ -62,12 +67,11 @@ class Progress:
             self.warned.add(guard)
             console.print(warning(guard, warnings[guard]), markup=False, highlight=False, soft_wrap=True)
 
-    def _log(self, tally: Tally, rate: str, failed: str) -> None:
+    def _log(self, tally: Tally, rate: str, left: str, failed: str) -> None:
         if self.logged is None:
             console.print(f"{self.doing} {tally.total} images")
         elif monotonic() - self.logged >= LOG_EVERY_S:
-            left_s = (tally.total - tally.done) * tally.elapsed_s / max(1, tally.done)
-            parts = [f"{tally.done} / {tally.total}", rate, f"{left_s:.0f} s left", failed]
+            parts = [f"{tally.done} / {tally.total}", rate, left, failed]
             console.print("  ".join(part for part in parts if part))
         else:
             return
@@ -79,29 +83,74 @@ def warning(guard: str, sentence: str) -> str:
     return f"warning: {printable(sentence)} (--accept {guard} says that this is meant)"
 
 
+def duration(seconds: float) -> str:
+    """As one reads it: 42 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def print_result(result: RunResult) -> None:
-    """The closing table: totals, metrics, the worst images, and where everything lies."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")  # a path that is cut short is of no use
+    """The closing table: totals, metrics, classes, the worst images, and where everything lies."""
+    width = min(WIDTH, console.width)
+    for line in closing_lines(result, width):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def closing_lines(result: RunResult, width: int = WIDTH) -> Iterator[str]:
+    """The lines of the closing table, each at most so wide."""
+    for name, text in _facts(result):
+        yield from fact(name, text, INDENT, width)
+    yield from _classes(result, width)
+    if result.worst:
+        rows = [
+            (image["id"], f"{image['mean_iou']:.4f}", image["status"]) for image in result.record["worst"]
+        ]
+        yield from columns(("worst images", "mean IoU", "status"), rows, 0, width)
+    yield from fact("results", result.output, INDENT, width)
+
+
+def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
     rate = f", {result.images_per_s:.1f} images/s" if result.images_per_s else ""
-    table.add_row("images", f"{result.computed:,} in {result.elapsed_s:.1f} s{rate}")
-    table.add_row("", ", ".join(what_was_done(result)))
+    yield "images", f"{result.computed:,} in {result.elapsed_s:.1f} s{rate}"
+    yield "", ", ".join(what_was_done(result))
     if time := where_time_went(result):
-        table.add_row("time", time)
+        yield "time", time
     if result.record.get("profile"):
-        table.add_row("profile", escape(printable(result.record["profile"])))
+        yield "profile", result.record["profile"]
     for status, fault in sorted(result.faults.items()):
-        table.add_row("failed", f"{result.statuses[status]} {status}, first {escape(printable(fault))}")
-    for name, text in about_the_source(result):
-        table.add_row(name, escape(printable(text)))
+        yield "failed", f"{result.statuses[status]} {status}, first {fault}"
+    if result.acknowledged:
+        yield (
+            "acknowledged",
+            f"{result.acknowledged:,} that failed, and are not tried again until they change",
+        )
+    yield from about_the_source(result)
     for name, value in result.metrics.items():
         if value is not None:
-            table.add_row(name, f"{value:.4f}")
-    for index, (score, name) in enumerate(result.worst):
-        table.add_row("worst (mean IoU)" if index == 0 else "", f"{score:.4f}  {escape(printable(name))}")
-    table.add_row("results", escape(printable(result.output)))
-    console.print(table)
+            yield name, f"{value:.4f}"
+
+
+def _classes(result: RunResult, width: int) -> Iterator[str]:
+    """The classes that occur, the worst first; the others of many are counted."""
+    known = sorted(
+        (row for row in result.classes if row["iou"] is not None),
+        key=lambda row: (row["iou"], row["class_id"]),
+    )
+    if not known:
+        return
+    heads = ("class", *(FIGURES.values()), "support")
+    shown = [
+        (row["class_name"], *(_figure(row[name]) for name in FIGURES), f"{row['support']:,}")
+        for row in known[:CLASSES]
+    ]
+    yield from columns(heads, shown, 0, width)
+    if len(known) > CLASSES:
+        yield f"and {len(known) - CLASSES} more with a higher IoU; classes.parquet has all"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def what_was_done(result: RunResult) -> Iterator[str]:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from batchseg.cli.show.console import console
+from batchseg.cli.show.lines import print_lines
 
 if TYPE_CHECKING:
     from batchseg.training.train import TrainResult
@@ -98,4 +99,4 @@ def print_trained(result: TrainResult) -> None:
         table.add_row("left out", f"{len(result.faults)} images that could not be used")
     table.add_row("history", escape(result.history))
     table.add_row("model", escape(result.model))
-    console.print(table)
+    print_lines(console, table)
