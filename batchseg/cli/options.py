@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
+from batchseg.cli.interrupts import INTERRUPTED, interrupts
 from batchseg.config.base import METRICS
 from batchseg.config.places import without_secrets
 from batchseg.errors import BatchsegError, ConfigError
 
-INTERRUPTED = 130
+GOES_ON = "interrupted; what was finished is committed, and the same command goes on from there"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -81,20 +82,24 @@ def named_values(option: str, pairs: tuple[str, ...]) -> dict[str, float]:
 
 
 @contextmanager
-def reported_errors(debug: bool) -> Iterator[None]:
-    """One sentence and an exit code for every error; a traceback only with --debug."""
+def reported_errors(debug: bool, interrupted: str = "interrupted") -> Iterator[None]:
+    """One sentence and an exit code for every error; a traceback only with --debug.
+
+    `interrupted` is said of an interrupt that has no sentence of its own.
+    """
     try:
         yield
-    except KeyboardInterrupt:
-        click.echo(
-            "interrupted; what was finished is committed, and the same command goes on from there", err=True
-        )
+    except KeyboardInterrupt as exc:
+        click.echo(str(exc) or interrupted, err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException:
         raise
     except Exception as exc:
         if debug:
             raise
+        if interrupts.heard:  # an interrupt within Ray may come out as an error of its own
+            click.echo(interrupted, err=True)
+            sys.exit(INTERRUPTED)
         click.echo(f"batchseg: {without_secrets(_sentence(exc))}", err=True)
         sys.exit(exc.exit_code if isinstance(exc, BatchsegError) else 1)
 

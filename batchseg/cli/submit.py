@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchseg.cli.options import INTERRUPTED, given, options, reported_errors, reporting
+from batchseg.cli.interrupts import INTERRUPTED, interrupts
+from batchseg.cli.options import given, options, reported_errors, reporting
 from batchseg.config.load import load_config
 from batchseg.config.run import RunConfig
 from batchseg.errors import ConfigError
@@ -87,8 +87,6 @@ def _look(action: str, job_id: str, flags: dict[str, Any]) -> None:
 
 
 def _follow(cluster: Cluster, job: Job, flags: dict[str, Any]) -> None:
-    # a scheduler ends a command with SIGTERM: the same choice as after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     to_stderr = flags["as_json"]
 
     def show(text: str) -> None:
@@ -106,6 +104,7 @@ def _follow(cluster: Cluster, job: Job, flags: dict[str, Any]) -> None:
 
 def _decision(on_interrupt: str) -> Callable[[str], bool]:
     def stop(job_id: str) -> bool:
+        interrupts.forget()  # while the job is stopped, or somebody is asked, another one counts anew
         if on_interrupt != "ask":
             return on_interrupt == "stop"
         if not sys.stdin.isatty():

@@ -57,7 +57,7 @@ def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunRes
             label_map=label_map,
             listing=listing,
             pruned=int(gone.sum()),
-            passes=(Pass(work.not_done(results.work), hardware, stages),),
+            passes=(Pass(work.not_done(results.work), hardware, stages, "scoring"),),
         )
         return execute(task, held, on_progress)
 

@@ -82,10 +82,14 @@ def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pru
                 work.to_segment(folder),
                 config.segmentor,
                 partial(segmenting, config, model.checkpoint, after),
+                "segmenting",
                 profile=config.profile,
             ),
             Pass(
-                work.to_score(folder), SegmentorConfig(device="cpu"), partial(scoring, config, model, results)
+                work.to_score(folder),
+                SegmentorConfig(device="cpu"),
+                partial(scoring, config, model, results),
+                "scoring",
             ),
         ),
     )

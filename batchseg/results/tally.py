@@ -47,6 +47,7 @@ class Tally:
     Attributes:
         total: images that the run segments or scores.
         stop_after: so many images at the beginning that all fail alike end the run; 0: never.
+        work: what is done, to how many images: segmenting, scoring.
         fresh: rows of the plan, from its first on, that are counted for it: not what failed before.
         segmented: images that went through the model.
         scored: images whose mask lay there already.
@@ -56,6 +57,7 @@ class Tally:
     total: int
     stop_after: int = 0
     fresh: int | None = None
+    work: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=monotonic)
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
@@ -63,6 +65,7 @@ class Tally:
     worst: list[tuple[float, str]] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     first_row_s: float | None = None
+    first_rows: int = 0
     segmented: int = 0
     scored: int = 0
     outcomes: set[str] = field(default_factory=set)
@@ -81,9 +84,16 @@ class Tally:
     def elapsed_s(self) -> float:
         return monotonic() - self.started
 
+    @property
+    def images_per_s(self) -> float | None:
+        """Since the first images came, which were waited for longer; None until others have."""
+        if self.first_row_s is None or self.done <= self.first_rows:
+            return None
+        return (self.done - self.first_rows) / max(self.elapsed_s - self.first_row_s, 1e-9)
+
     def add(self, rows: pa.Table) -> None:
         if self.first_row_s is None:
-            self.first_row_s = self.elapsed_s
+            self.first_row_s, self.first_rows = self.elapsed_s, len(rows)
         found = kinds(rows)
         self.statuses.update(found)
         self._keep_faults(rows, found)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -18,6 +20,8 @@ from PIL import Image
 from processes import runs
 
 from batchseg.cli.group import cli
+
+PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 pytestmark = [pytest.mark.usefixtures("ray_session")]
 
@@ -192,19 +196,25 @@ def test_interrupted_run_commits_and_resumes(tmp_path: Path, stop: signal.Signal
     words += ["--set", f"segmentor.options.gate={gate}", "--set", "segmentor.options.images=25"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.getcwd()])}
     os.mkfifo(gate)
-    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(words, env=environment, **PIPES) as process:
         try:
             while not list(tmp_path.glob("out/images/*.parquet")):  # the first rows are committed at once
                 assert runs(process), process.communicate()
             process.send_signal(stop)
-            _, errors = process.communicate(timeout=120)
+            output, errors = process.communicate(timeout=120)
         finally:
             process.kill()
     assert process.returncode == 130, errors
-    assert "what was finished is committed" in errors
-    assert "Traceback" not in errors
+    said = re.fullmatch(
+        r"segmenting 40 images\n"
+        r"interrupted: (\d+) of 40 images are committed; (?:up to \d+ that were|what was) under way (?:are|is) computed again; the same command goes on\n",
+        errors,
+    )
+    assert said, errors
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "interrupted"
+    assert output == ""
     finished = json.loads((tmp_path / "out" / "run.json").read_text())["computed"].get("ok", 0)
+    assert int(said[1]) == finished
     gate.unlink()  # no gate blocks nobody, and a plain file would count among the files of the model
     again = subprocess.run(
         [*words, "--json"], env=environment, capture_output=True, text=True, timeout=120, check=False

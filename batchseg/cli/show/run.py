@@ -11,7 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from batchseg.cli.interrupts import interrupts
 from batchseg.cli.show.console import console, printable
+from batchseg.results.progress import ProgressLine, first_line
 
 if TYPE_CHECKING:
     from batchseg.results.result import RunResult
@@ -23,8 +25,8 @@ LOG_EVERY_S = 30.0
 class Progress:
     """A callback for `run` and `evaluate`: draws how far it is while its `bar` is entered."""
 
-    def __init__(self, hidden: bool = False, doing: str = "segmenting") -> None:
-        self.hidden, self.doing = hidden, doing
+    def __init__(self, hidden: bool = False) -> None:
+        self.hidden = hidden
         self.logged: float | None = None
         self.bar = Bar(
             TextColumn("{task.description}"),
@@ -39,26 +41,29 @@ class Progress:
         self.task = self.bar.add_task("starting", total=None, rate="", failed="")
 
     def __call__(self, tally: Tally) -> None:
-        rate = f"{tally.done / tally.elapsed_s:.1f}/s" if tally.done else "loading the model"
+        if interrupts.heard:  # which may have come where Python drops exceptions, such as in a finaliser
+            raise KeyboardInterrupt
+        speed = tally.images_per_s
+        rate = "starting" if not tally.done else f"{speed:.1f}/s" if speed else ""
         failed = f"{tally.failed} failed" if tally.failed else ""
         self.bar.update(
             self.task,
-            description=self.doing,
+            description=" and ".join(tally.work),
             completed=tally.done,
             total=tally.total,
             rate=rate,
             failed=failed,
         )
         if self.bar.disable and not self.hidden:
-            self._log(tally, rate, failed)
+            self._log(tally)
 
-    def _log(self, tally: Tally, rate: str, failed: str) -> None:
+    def _log(self, tally: Tally) -> None:
         if self.logged is None:
-            console.print(f"{self.doing} {tally.total} images")
+            console.print(first_line(tally.work))
         elif monotonic() - self.logged >= LOG_EVERY_S:
-            left_s = (tally.total - tally.done) * tally.elapsed_s / max(1, tally.done)
-            parts = [f"{tally.done} / {tally.total}", rate, f"{left_s:.0f} s left", failed]
-            console.print("  ".join(part for part in parts if part))
+            speed = tally.images_per_s
+            left_s = (tally.total - tally.done) / speed if speed else None
+            console.print(str(ProgressLine(tally.done, tally.total, speed, left_s, tally.failed)))
         else:
             return
         self.logged = monotonic()
