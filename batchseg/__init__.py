@@ -1,5 +1,6 @@
 """batchseg: segment a folder of images, tonight and every night.
 
+    result = batchseg.run("photos/", model="./my-segformer", output="results/", truth="masks/")
     result = batchseg.run(batchseg.load_config("job.yaml"))
 
 The names below are loaded when they are first used, so that `import batchseg` costs next to nothing.
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
     from batchseg.cluster.submit import Cluster, Job, submit
     from batchseg.comparison.compare import CompareReport, compare
     from batchseg.config.compare import CompareConfig, NightConfig
+    from batchseg.config.doctor import DoctorConfig
     from batchseg.config.evaluate import EvaluateConfig
     from batchseg.config.load import load_config, read_config
     from batchseg.config.run import RunConfig
     from batchseg.config.scenes import DigitsConfig
     from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError
+    from batchseg.inspect.doctor import DoctorReport, doctor
     from batchseg.labels.label_file import load_label_map
     from batchseg.labels.label_map import LabelMap
     from batchseg.metrics.confusion import ConfusionMatrix
@@ -43,6 +46,8 @@ _HOMES = {
     "CompareReport": "batchseg.comparison.compare",
     "ConfusionMatrix": "batchseg.metrics.confusion",
     "DigitsConfig": "batchseg.config.scenes",
+    "DoctorConfig": "batchseg.config.doctor",
+    "DoctorReport": "batchseg.inspect.doctor",
     "EvaluateConfig": "batchseg.config.evaluate",
     "Job": "batchseg.cluster.submit",
     "LabelMap": "batchseg.labels.label_map",
@@ -58,6 +63,7 @@ _HOMES = {
     "TrainResult": "batchseg.training.train",
     "bilinear_argmax": "batchseg.segmentors.network.upsample",
     "compare": "batchseg.comparison.compare",
+    "doctor": "batchseg.inspect.doctor",
     "dry_run": "batchseg.pipeline.run",
     "evaluate": "batchseg.pipeline.evaluate",
     "load_config": "batchseg.config.load",
@@ -78,6 +84,8 @@ __all__ = [
     "CompareReport",
     "ConfusionMatrix",
     "DigitsConfig",
+    "DoctorConfig",
+    "DoctorReport",
     "EvaluateConfig",
     "Job",
     "LabelMap",
@@ -93,6 +101,7 @@ __all__ = [
     "TrainResult",
     "bilinear_argmax",
     "compare",
+    "doctor",
     "dry_run",
     "evaluate",
     "load_config",

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from batchseg.config.places import Address
+from batchseg.config.suggest import did_you_mean
 
 SUFFIX_RULE = r"^[^=]*=[^=]*$"
 
@@ -85,7 +86,8 @@ class Gates(Model):
     def _known(cls, minimum: dict[str, float]) -> dict[str, float]:
         for name, value in minimum.items():
             if name not in METRICS:
-                raise ValueError(f"unknown metric {name!r}; available: {', '.join(METRICS)}")
+                meant = did_you_mean(name, METRICS)
+                raise ValueError(f"unknown metric {name!r}{meant}; available: {', '.join(METRICS)}")
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} lies in 0 .. 1, so {value:g} decides nothing")
         return minimum

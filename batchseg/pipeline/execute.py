@@ -26,6 +26,7 @@ from batchseg.pipeline.timings import timings
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Key
+from batchseg.results.progress import INTERRUPTED_LINE
 from batchseg.results.record import new_run_id, run_record
 from batchseg.results.result import RunResult, result_of, total_facts
 from batchseg.results.tally import Tally
@@ -127,7 +128,7 @@ class Execution:
         begun = Journal(str(self.results.work)).begun(WHOLE)
         again = f"up to {begun:,} that were under way are" if begun else "what was under way is"
         return (
-            f"interrupted: {committed:,} of {listed:,} images are committed; {again} computed again; "
+            f"{INTERRUPTED_LINE}{committed:,} of {listed:,} images are committed; {again} computed again; "
             "the same command goes on"
         )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import NetworkConfig, SegmentorConfig
@@ -41,17 +42,33 @@ VANISHED = 3  # of fewer images that are gone nothing is concluded
 COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
-def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
+def run(
+    source: RunConfig | Plain,
+    on_progress: OnProgress = ignore,
+    *,
+    model: Plain | Mapping[str, Any] | None = None,
+    output: Plain | Mapping[str, Any] | None = None,
+    truth: Plain | None = None,
+    labels: Plain | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> RunResult:
     """Segment every image of the source that has no mask yet, and score every mask that has no score.
 
     Args:
-        config: the whole job.
+        source: the whole job; or the folder or manifest of the images, as SOURCE of the command line, whose
+            options the others are.
         on_progress: called in this process whenever rows have come in.
+        settings: any other setting, nested as in a configuration file.
 
     Raises:
         BatchsegError: the job as a whole cannot be done; what was finished is committed.
         KeyboardInterrupt: likewise.
     """
+    given = {"model": model, "output": output, "truth": truth, "labels": labels}
+    return _run(from_arguments(RunConfig, ("source", source), given, settings), on_progress)
+
+
+def _run(config: RunConfig, on_progress: OnProgress) -> RunResult:
     model, results = OpenedModel.open(config), Results(config.output.path)
     with results.held(model.renamed) as held:
         listing = survey(config, model, results.work)

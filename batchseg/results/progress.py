@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from math import isnan
 
+INTERRUPTED_LINE = "interrupted: "  # how the line of a run begins that says what is committed
 _LINE = re.compile(
     r"^([\d,]+) / ([\d,]+)(?:  ([\d,.]+)/s)?(?:  ([\d,]+) s left)?(?:  ([\d,]+) failed)?$", re.M
 )
