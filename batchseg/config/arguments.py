@@ -50,7 +50,7 @@ def from_arguments(
                 "model_copy(update=...) makes another one"
             )
         return value
-    if not isinstance(value, Plain):
+    if not isinstance(value, str | os.PathLike):
         raise ConfigError(f"`{name}` must be a path, a URI or a {kind.__name__}, not {type(value).__name__}")
     nested: dict[str, Any] = dict(settings or {})
     for key, item in {name: value, **values}.items():

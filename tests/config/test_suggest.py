@@ -59,7 +59,7 @@ def test_what_is_missing_says_what_gives_it(kind: Any, missing: dict[str, str]) 
 
 
 def test_a_source_without_a_path() -> None:
-    with pytest.raises(ConfigError, match="source.path: is required; give the argument SOURCE"):
+    with pytest.raises(ConfigError, match=r"source\.path: is required; give the argument SOURCE"):
         batchseg.load_config(overrides={**JOB, "source": {"truth": "masks"}})
 
 
