@@ -1,5 +1,6 @@
 """batchseg: segment a folder of images, tonight and every night.
 
+    result = batchseg.run("photos/", model="./my-segformer", output="results/", truth="masks/")
     result = batchseg.run(batchseg.load_config("job.yaml"))
 
 The names below are loaded when they are first used, so that `import batchseg` costs next to nothing.

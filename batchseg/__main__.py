@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from batchseg.cli.group import cli
+from typing import TYPE_CHECKING
+
+from batchseg.cli.start import start
+
+if TYPE_CHECKING:
+    import click
 
 
 def main() -> None:
-    cli.main(prog_name="batchseg")
+    start(_load)
+
+
+def _load() -> click.Command:
+    from batchseg.cli.group import cli
+
+    return cli
 
 
 if __name__ == "__main__":

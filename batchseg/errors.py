@@ -8,6 +8,8 @@ BatchsegError                 one sentence for the user; the command line prints
 ├── OutputError               the results folder cannot be written, or holds another run's results
 ├── ClusterError              a Ray cluster does not answer, does not let us in, or refuses a job
 └── RowFault                  one image failed; it becomes that row's status and never ends a job
+
+Interrupted                   Ctrl-C or SIGTERM during a run; a KeyboardInterrupt, no BatchsegError
 """
 
 from __future__ import annotations
@@ -55,6 +57,10 @@ class OutputError(BatchsegError):
 
 class ClusterError(BatchsegError):
     """A Ray cluster that does not answer, does not let us in, or refuses a job."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted; the sentence says what is committed and what is computed again."""
 
 
 class RowFault(BatchsegError):

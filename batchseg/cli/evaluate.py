@@ -8,6 +8,7 @@ import click
 
 from batchseg.cli.job import follow
 from batchseg.cli.options import (
+    GOES_ON,
     choosing,
     follow_links,
     from_file,
@@ -46,7 +47,7 @@ def evaluate_command(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str
 
     A file of --config may name both, and has all other settings, such as limits and ray.
     """
-    with reported_errors(debug):
+    with reported_errors(debug, GOES_ON):
         path, settings = flags.pop("config_path"), flags.pop("settings")
         gates = {"max_failed": flags.pop("max_failed"), "minimum": named_values("--min", minimum)}
         read = truth_settings(flags)
@@ -55,4 +56,4 @@ def evaluate_command(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str
         config = read_config(EvaluateConfig, path, settings, given(nested))
         from batchseg.pipeline.evaluate import evaluate
 
-        follow(lambda on_progress: evaluate(config, on_progress), as_json, quiet, debug, doing="scoring")
+        follow(lambda on_progress: evaluate(config, on_progress), as_json, quiet, debug)

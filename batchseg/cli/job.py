@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -112,15 +111,11 @@ _OF_SOURCE = (
 _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")
 
 
-def follow(
-    start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool, doing: str = "segmenting"
-) -> None:
-    from batchseg.cli.show.console import native_stderr
+def follow(start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool) -> None:
     from batchseg.cli.show.run import Progress, print_result
+    from batchseg.engine.quiet import native_stderr
 
-    # a scheduler ends a job with SIGTERM: what is finished is committed, as after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    progress = Progress(hidden=quiet or as_json, doing=doing)
+    progress = Progress(hidden=quiet or as_json)
     with native_stderr(hidden=not debug), progress.bar:
         result = start(progress)
     if as_json:

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
+from batchseg.cli.interrupts import INTERRUPTED, interrupts
 from batchseg.config.base import METRICS
 from batchseg.config.places import without_secrets
 from batchseg.config.truth import GUARDS
 from batchseg.errors import BatchsegError, ConfigError
 
-INTERRUPTED = 130
 GOES_ON = "interrupted; what was finished is committed, and the same command goes on from there"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -136,18 +136,24 @@ def named_columns(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 @contextmanager
-def reported_errors(debug: bool) -> Iterator[None]:
-    """One sentence and an exit code for every error; a traceback only with --debug."""
+def reported_errors(debug: bool, interrupted: str = "interrupted") -> Iterator[None]:
+    """One sentence and an exit code for every error; a traceback only with --debug.
+
+    `interrupted` is said of an interrupt that has no sentence of its own.
+    """
     try:
         yield
     except KeyboardInterrupt as exc:
-        click.echo(str(exc) or GOES_ON, err=True)
+        click.echo(str(exc) or interrupted, err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException:
         raise
     except Exception as exc:
         if debug:
             raise
+        if interrupts.heard:  # an interrupt within Ray may come out as an error of its own
+            click.echo(interrupted, err=True)
+            sys.exit(INTERRUPTED)
         click.echo(f"batchseg: {without_secrets(_sentence(exc))}", err=True)
         sys.exit(exc.exit_code if isinstance(exc, BatchsegError) else 1)
 

@@ -9,7 +9,7 @@ import click
 import yaml
 
 from batchseg.cli.job import follow, run_config, running
-from batchseg.cli.options import reported_errors, reporting
+from batchseg.cli.options import GOES_ON, reported_errors, reporting
 
 
 @click.command("run")
@@ -27,7 +27,7 @@ def run_command(
     Exit codes: 0 finished, 1 failed, 2 wrong usage, 3 too many images failed, 4 a quality gate failed,
     130 interrupted.
     """
-    with reported_errors(debug):
+    with reported_errors(debug, GOES_ON):
         config = run_config(source, flags)
         from batchseg.pipeline.run import dry_run as resolve
         from batchseg.pipeline.run import run

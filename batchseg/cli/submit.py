@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchseg.cli.options import INTERRUPTED, given, options, reported_errors, reporting
+from batchseg.cli.interrupts import INTERRUPTED, interrupts
+from batchseg.cli.options import given, options, reported_errors, reporting
 from batchseg.config.load import load_config
 from batchseg.config.run import RunConfig
 from batchseg.errors import ConfigError
@@ -35,28 +37,37 @@ _starting = options(
 )
 
 _looking = options(
-    click.option("--status", "action", flag_value="status", help="Say how the job ID is."),
-    click.option("--logs", "action", flag_value="logs", help="Follow the job ID from its beginning."),
-    click.option("--stop", "action", flag_value="stop", help="End the job ID; it commits what it has."),
+    click.option("--status", "action", flag_value="status", help="Say how the job is, and how far."),
+    click.option("--logs", "action", flag_value="logs", help="Follow the job from its beginning."),
+    click.option(
+        "--stop", "action", flag_value="stop", help="End the job and wait for it; it commits what it has."
+    ),
+    click.option("--list", "action", flag_value="list", help="List the cluster's jobs of batchseg."),
 )
 
 
 @click.command("submit")
-@click.argument("config_or_id", metavar="CONFIG|ID")
+@click.argument("config_or_id", metavar="CONFIG|ID", required=False)
 @_starting
 @_looking
 @reporting
-def submit_command(config_or_id: str, action: str | None, debug: bool, **flags: Any) -> None:
+def submit_command(config_or_id: str | None, action: str | None, debug: bool, **flags: Any) -> None:
     """Run the job of a CONFIG file on a Ray cluster and show its log.
 
-    The same command again follows a job that is still running, and resumes one that has died.
+    The same command again follows a job that is still running, and resumes one that has died. What looks at
+    a job takes its ID, its name for the last of that name, or the CONFIG that it was submitted with.
 
     Exit codes: those of `batchseg run`, as the job ends with them.
     """
     with reported_errors(debug):
-        if action:
+        if action == "list":
+            _list(config_or_id, flags)
+        elif config_or_id is None:
+            raise ConfigError("submit needs a CONFIG file, or the ID of a job to look at")
+        elif action:
             _look(action, config_or_id, flags)
-        _start(config_or_id, flags)
+        else:
+            _start(config_or_id, flags)
 
 
 def _start(path: str, flags: dict[str, Any]) -> None:
@@ -73,22 +84,47 @@ def _start(path: str, flags: dict[str, Any]) -> None:
     _follow(cluster, job, flags)
 
 
-def _look(action: str, job_id: str, flags: dict[str, Any]) -> None:
-    from batchseg.cluster.submit import Cluster
-
-    if not flags["address"]:
-        raise ConfigError(f"--{action} needs the cluster's job server: give --address http://HEAD:8265")
-    cluster = Cluster(flags["address"])
+def _look(action: str, config_or_id: str, flags: dict[str, Any]) -> None:
+    cluster, job_id = _cluster_and_id(action, config_or_id, flags)
+    if action == "stop" and not flags["quiet"]:
+        click.echo(f"{job_id} is told to stop", err=True)
     job = cluster.stop(job_id) if action == "stop" else cluster.status(job_id)
     if action == "logs":
         _follow(cluster, job, flags)
     _report(job, flags)
-    sys.exit(0)
+
+
+def _list(config: str | None, flags: dict[str, Any]) -> None:
+    cluster, _ = _cluster_and_id("list", config, flags)
+    jobs = cluster.jobs()
+    if flags["as_json"]:
+        click.echo(json.dumps([asdict(job) for job in jobs], indent=2))
+        return
+    for job in jobs:
+        started = f"{datetime.fromtimestamp(job.started):%Y-%m-%d %H:%M:%S}" if job.started else "not started"
+        click.echo(f"{job.id}  {job.status}  {started}  {job.said or job.progress or ''}".rstrip())
+    if not jobs and not flags["quiet"]:
+        click.echo("the cluster knows no job of batchseg", err=True)
+
+
+def _cluster_and_id(action: str, config_or_id: str | None, flags: dict[str, Any]) -> tuple[Cluster, str]:
+    """What a file says, or the command line."""
+    from batchseg.cluster.submit import Cluster, default_name, job_server
+
+    if config_or_id is not None and (
+        os.path.isfile(config_or_id) or config_or_id.endswith((".yaml", ".yml"))
+    ):
+        config = load_config(config_or_id, flags["settings"], given({"ray": _of_ray(flags)}))
+        return Cluster(job_server(config, flags["address"])), config.ray.job.name or default_name(config)
+    if not flags["address"]:
+        raise ConfigError(
+            f"--{action} needs the cluster's job server: give --address http://HEAD:8265, or the CONFIG file "
+            "that names it"
+        )
+    return Cluster(flags["address"]), config_or_id or ""
 
 
 def _follow(cluster: Cluster, job: Job, flags: dict[str, Any]) -> None:
-    # a scheduler ends a command with SIGTERM: the same choice as after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     to_stderr = flags["as_json"]
 
     def show(text: str) -> None:
@@ -106,6 +142,7 @@ def _follow(cluster: Cluster, job: Job, flags: dict[str, Any]) -> None:
 
 def _decision(on_interrupt: str) -> Callable[[str], bool]:
     def stop(job_id: str) -> bool:
+        interrupts.forget()  # while the job is stopped, or somebody is asked, another one counts anew
         if on_interrupt != "ask":
             return on_interrupt == "stop"
         if not sys.stdin.isatty():
@@ -132,6 +169,8 @@ def _report(job: Job, flags: dict[str, Any]) -> None:
     elif not flags["quiet"]:
         code = "" if job.exit_code is None else f", exit code {job.exit_code}"
         click.echo(f"{job.id}: {job.status}{code}{': ' if job.message else ''}{job.message}", err=True)
+        if further := job.said or job.progress:
+            click.echo(str(further), err=True)
 
 
 def _of_ray(flags: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
 from typing import Any
 
 import click
 
-from batchseg.cli.options import finding, given, named_columns, pairing, reported_errors, reporting
+from batchseg.cli.options import (
+    GOES_ON,
+    finding,
+    given,
+    named_columns,
+    pairing,
+    reported_errors,
+    reporting,
+)
 from batchseg.config.load import read_config
 from batchseg.config.train import TrainConfig
 
@@ -35,13 +42,12 @@ def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, *
 
     OUTPUT/model is then a model for `batchseg run`. A stopped training goes on with the same command.
     """
-    with reported_errors(debug):
+    with reported_errors(debug, GOES_ON):
         config = _train_config(source, flags)
-        from batchseg.cli.show.console import native_stderr
         from batchseg.cli.show.train import TrainProgress, print_trained
+        from batchseg.engine.quiet import native_stderr
         from batchseg.training.train import train
 
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         progress = TrainProgress(hidden=quiet or as_json)
         with native_stderr(hidden=not debug), progress.bar:
             result = train(config, progress)

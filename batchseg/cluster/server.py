@@ -68,6 +68,11 @@ class Server:
         with self._asking():
             self._client.stop_job(job_id)
 
+    def whole_log(self, job_id: str) -> str:
+        """What the job has printed so far."""
+        with self._asking():
+            return str(self._client.get_job_logs(job_id))
+
     def log(self, job_id: str) -> Iterator[str]:
         """The job's log from its beginning, as it grows; it may end early, where a connection breaks."""
         chunks: queue.SimpleQueue[str | None] = queue.SimpleQueue()

@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 from batchseg.cluster.baggage import JOB_FILE, as_seen_everywhere, pack_job
 from batchseg.cluster.server import Server
 from batchseg.config.run import RunConfig
 from batchseg.errors import ClusterError, ConfigError
+from batchseg.results.progress import INTERRUPTED_LINE, ProgressLine, read_progress
 
 INTERRUPTED = 130
 ENTRYPOINT = f"exec python -m batchseg run --config {JOB_FILE}"
 STOP_S = "30"  # Ray's own patience, 3 s, may not last until what is finished is committed
+STOPPED_S = 60.0  # what a job may take to end once it is told; Ray kills it after STOP_S
 RECONNECT_S = 1.0
 ATTEMPTS = 5
+COMPLETE = (0, 3, 4)  # exit codes of a run that came to its end
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 OnLog = Callable[[str], None]
@@ -34,12 +38,18 @@ class Job:
         exit_code: that of `batchseg run`; 130 where it was stopped, 1 where it failed without one, and None
             until it has ended.
         message: Ray's own words on the status.
+        started: when, in seconds since 1970; None until then.
+        progress: how far it is, as its log says every half minute; None where that says nothing yet.
+        said: what the job itself said when it was interrupted: how much is committed.
     """
 
     id: str
     status: str
     exit_code: int | None
     message: str
+    started: float | None = None
+    progress: ProgressLine | None = None
+    said: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -81,12 +91,45 @@ class Cluster:
         raise ClusterError(f"{name}: others submit under the same name; try again")
 
     def status(self, job_id: str) -> Job:
-        return _job(self.server.job(job_id))
+        """How a job is, and how far; a NAME stands for the last of NAME-1, NAME-2 and so on."""
+        return self._looked_at(self.server.job(self._full_id(job_id)))
 
-    def stop(self, job_id: str) -> Job:
-        """Ask the job to end; what it has finished is committed."""
+    def jobs(self) -> list[Job]:
+        """All jobs that were submitted by this program and the cluster still knows, the oldest first."""
+        ours = [job for job in self.server.jobs() if "batchseg" in (job.metadata or {})]
+        return [self._looked_at(job) for job in sorted(ours, key=lambda job: job.start_time or inf)]
+
+    def stop(self, job_id: str, wait_s: float = STOPPED_S) -> Job:
+        """Ask the job to end, and wait until it has; what it has finished is committed.
+
+        Raises ClusterError where it has not ended in time.
+        """
+        job_id = self._full_id(job_id)
         self.server.stop(job_id)
-        return self.status(job_id)
+        until = monotonic() + wait_s
+        while not (job := self.status(job_id)).ended:
+            if monotonic() >= until:
+                raise ClusterError(f"{job_id}: was told to stop, but still runs after {wait_s:g} s")
+            sleep(RECONNECT_S)
+        return job
+
+    def _full_id(self, name: str) -> str:
+        jobs = self.server.jobs()
+        numbered = _numbered(jobs, name)
+        if not numbered or any(job.submission_id == name for job in jobs):
+            return name
+        return f"{name}-{max(numbered)}"
+
+    def _looked_at(self, details: Any) -> Job:
+        job = _job(details)
+        if job.status == "PENDING":
+            return job
+        log = self.server.whole_log(job.id)
+        told = [line for line in log.splitlines() if line.startswith(INTERRUPTED_LINE)]
+        progress = read_progress(log)
+        if progress is not None and job.exit_code in COMPLETE:
+            progress = ProgressLine(progress.total, progress.total)
+        return replace(job, progress=progress, said=told[-1] if told else None)
 
     def follow(self, job_id: str, on_log: OnLog, on_interrupt: Callable[[str], bool] = leave) -> Job:
         """Hand on the job's log, from its beginning, until it has ended.
@@ -108,7 +151,7 @@ class Cluster:
             except KeyboardInterrupt:
                 if not on_interrupt(job_id):
                     raise
-                self.stop(job_id)
+                self.server.stop(job_id)
 
 
 def submit(
@@ -174,7 +217,8 @@ def _known(details: Any, digest: str) -> Job:
 
 def _job(details: Any) -> Job:
     status, message = str(details.status.value), (details.message or "").partition(", last available")[0]
-    return Job(details.submission_id, status, _exit_code(status, details.driver_exit_code), message)
+    started = details.start_time / 1000 if details.start_time else None
+    return Job(details.submission_id, status, _exit_code(status, details.driver_exit_code), message, started)
 
 
 def _exit_code(status: str, code: int | None) -> int | None:

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from batchseg.config.places import Address
+from batchseg.config.suggest import did_you_mean
 
 SUFFIX_RULE = r"^[^=]*=[^=]*$"
 
@@ -108,9 +109,10 @@ class Gates(Model):
     def _known(cls, minimum: dict[str, float]) -> dict[str, float]:
         for name, value in minimum.items():
             if name not in METRICS and gated_class(name)[1] is None:
+                classes = ", ".join(f"{figure}.CLASS" for figure in GATED_FIGURES)
                 raise ValueError(
-                    f"unknown metric {name!r}; available: {', '.join(METRICS)}, and for one class "
-                    f"{', '.join(f'{figure}.CLASS' for figure in GATED_FIGURES)}"
+                    f"unknown metric {name!r}{did_you_mean(name, METRICS)}; available: {', '.join(METRICS)}, "
+                    f"and for one class {classes}"
                 )
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} lies in 0 .. 1, so {value:g} decides nothing")

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from batchseg.config.base import METRICS, Model, flat_gates, gated_class
 from batchseg.config.places import Place
 from batchseg.config.run import RunConfig
+from batchseg.config.suggest import did_you_mean
 
 CLASS_FIGURES = ("iou", "recall", "precision", "f1")
 
@@ -78,7 +79,8 @@ class NightConfig(RunConfig):
 def _checked(drops: dict[str, float], known: Sequence[str]) -> dict[str, float]:
     for name, value in drops.items():
         if name not in known:
-            raise ValueError(f"unknown figure {name!r}; available: {', '.join(known)}")
+            meant = did_you_mean(name, known)
+            raise ValueError(f"unknown figure {name!r}{meant}; available: {', '.join(known)}")
         if not 0 <= value <= 1:
             raise ValueError(f"{name} lies in 0 .. 1, so a drop of {value:g} decides nothing")
     return drops

@@ -13,6 +13,7 @@ from batchseg.config.places import SecretGivenError, redacted, without_credentia
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import AnySegmentor
 from batchseg.config.strict_yaml import load_yaml
+from batchseg.config.suggest import likely_key
 from batchseg.errors import ConfigError
 
 Config = TypeVar("Config", bound=Model)
@@ -55,7 +56,9 @@ def validate(kind: type[Config], data: Mapping[str, Any], origin: str) -> Config
     try:
         return kind.model_validate(data)
     except ValidationError as exc:
-        problems = "\n".join(f"  {_place(error['loc'])}: {_sentence(error)}" for error in exc.errors())
+        problems = "\n".join(
+            f"  {_place(error['loc'])}: {_sentence(error)}{_advice(kind, error)}" for error in exc.errors()
+        )
         raise ConfigError(f"{origin} does not hold together:\n{problems}") from exc
 
 
@@ -138,6 +141,30 @@ _TAGS = {
     "segmentor": _SEGMENTORS,
     "model": ("name", "new"),
     "validation": ("share", "globs"),
+}
+
+
+def _advice(kind: type[Model], error: Any) -> str:
+    """What was probably meant, or what gives it on the command line."""
+    if error["type"] == "extra_forbidden":
+        return likely_key(kind, error["loc"]) if _sentence(error) == _CLEARER["extra_forbidden"] else ""
+    given = _GIVEN_BY.get(_place(error["loc"])) if error["type"] == "missing" else None
+    return f"; give {given}" if given else ""
+
+
+_GIVEN_BY = {
+    "source": "the argument SOURCE",
+    "source.path": "the argument SOURCE",
+    "masks": "the argument MASKS",
+    "truth": "the argument TRUTH",
+    "segmentor": "--model",
+    "segmentor.model": "--model",
+    "model": "--model",
+    "output": "--output",
+    "output.path": "--output",
+    "labels": "--labels",
+    "old": "the argument OLD",
+    "new": "the argument NEW",
 }
 
 

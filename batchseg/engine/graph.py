@@ -7,6 +7,8 @@
 On a CPU the model shares its process with its neighbours, so that pixels never leave it. With a GPU the
 stages around the model are tasks of their own and keep the device fed; between them items travel in groups
 of at most 64 MiB (or one image), so that what is under way is bounded in bytes, whatever the images' sizes.
+It is bounded in time as well: what a task or a call has not begun when its time is up passes the stages that
+are left untouched, and is computed by another plan, in smaller chunks.
 An actor with a GPU has two groups in hand: one is unpacked, uploaded and packed while the other is computed.
 """
 
@@ -16,15 +18,14 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
-from math import inf
+from itertools import chain, islice
 from threading import Lock
 from time import monotonic
 from typing import Any
 
 import pyarrow as pa
 
-from batchseg.engine.journal import Journal
+from batchseg.engine.journal import Journal, Through
 from batchseg.engine.placement import Placement
 from batchseg.engine.trace import Trace
 from batchseg.source.plan import Plan
@@ -35,7 +36,11 @@ ROWS_A_TABLE = 16
 GROUP_BYTES = 64 * 2**20
 GROUPS_IN_HAND = 2
 KEPT_IN_ACTORS = True  # what a model loads is worth an actor, which takes a second to start
+WHOLE = "all"  # the name of the work that has all stages in one process
 CHUNK_S = 15.0  # what a kill may cost, and how long slow images show no progress
+GROUP_S = (
+    30.0  # the same on a GPU, where two groups share a model, and what it leaves over was decoded in vain
+)
 
 Make = Callable[[], list[Stage]]
 
@@ -68,7 +73,8 @@ def build(
     arrow = {"batch_format": "pyarrow", "zero_copy_batch": True, "label_selector": placement.selector}
     read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
     parts = tuple(make for make in (stages.before, stages.model, stages.after) if make)
-    whole = Work("all", parts, read, rows, journal, trace, budget_s=CHUNK_S)
+    size = placement.batch_size
+    whole = Work(WHOLE, parts, read, rows, journal, CHUNK_S, size, trace)
     if stages.model is None or not KEPT_IN_ACTORS:
         return chunks.map_batches(run_in_task, fn_args=(whole, stamp.run_id), batch_size=1, **arrow)
     if placement.device == "cpu":
@@ -80,9 +86,9 @@ def build(
             num_cpus=placement.actor_cpus,
             **arrow,
         )
-    inputs_a_group = 4 * placement.batch_size  # inputs of one shape make a batch, and shapes may be mixed
-    before = Work("before", (stages.before,), read, partial(pack, inputs_a_group), journal)
-    model = Work("model", (stages.model,), unpack, partial(pack, ROWS_A_TABLE), journal, trace)
+    inputs_a_group = 4 * size  # inputs of one shape make a batch, and shapes may be mixed
+    before = Work("before", (stages.before,), read, partial(pack, inputs_a_group), journal, GROUP_S, size)
+    model = Work("model", (stages.model,), unpack, partial(pack, ROWS_A_TABLE), journal, GROUP_S, size, trace)
     after = Work("after", (stages.after,), unpack, rows, journal)
     inputs = chunks.map_batches(run_in_task, fn_args=(before, stamp.run_id), batch_size=1, **arrow)
     label_maps = inputs.map_batches(
@@ -113,7 +119,9 @@ class Work:
     """Some stages, and how items enter and leave them.
 
     Attributes:
-        budget_s: seconds after which a chunk begins no further images; they are left over for another plan.
+        budget_s: seconds after which a batch of work begins no further images; they are left over for
+            another plan. None: any.
+        first: images of the first round, while nobody knows how long they take.
     """
 
     name: str
@@ -121,8 +129,9 @@ class Work:
     enter: Callable[[pa.Table], Iterator[Item]]
     leave: Callable[[Iterator[Item]], Iterator[pa.Table]]
     journal: Journal
-    trace: Trace | None = None
     budget_s: float | None = None
+    first: int = 1
+    trace: Trace | None = None
 
 
 class Worker:
@@ -131,6 +140,7 @@ class Worker:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.making = Lock()
+        self.image_s: float | None = None  # of the last round
 
     @cached_property
     def stages(self) -> list[Stage]:
@@ -139,43 +149,60 @@ class Worker:
         return [stage for make in self.work.parts for stage in make()]
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        items = list(self.work.enter(batch))
-        trace, paced = self.work.trace, Paced(self.work.budget_s)
-        through = trace.around(self.through) if trace and trace.wants(items) else self.through
-        done = self.work.journal.carry(self.work.name, items, lambda some: through(paced(some)))
-        yield from self.work.leave(done)
-        if paced.left:
-            yield from self.work.leave(iter(paced.left))
+        given = list(self.work.enter(batch))
+        items, left = ([item for item in given if item.left_over is over] for over in (False, True))
+        done = self.work.journal.carry(self.work.name, items, self._pace(items, left)) if items else ()
+        yield from self.work.leave(chain(done, left))
+
+    def _pace(self, items: list[Item], left: list[Item]) -> Through:
+        trace, budget_s = self.work.trace, self.work.budget_s
+        if trace and trace.wants(items):
+            return trace.around(self.through)
+        return self.through if budget_s is None else partial(self.in_time, budget_s, left)
+
+    def in_time(self, budget_s: float, left: list[Item], items: Iterator[Item]) -> Iterator[Item]:
+        """Send items through in rounds until time is up, and add to `left` what was not begun.
+
+        Stages may hold items back, such as inputs of many shapes until each has a batch, but not beyond
+        their round. A round has as many items as the time that is left seems to be good for.
+        """
+        self.make()  # the time that takes is not the images'
+        clock = Clock(budget_s)
+        while clock.left_s > 0 or not clock.begun:
+            before = clock.begun, clock.left_s
+            count = self.work.first if self.image_s is None else int(clock.left_s / max(self.image_s, 1e-6))
+            yield from self.through(clock.begin(islice(items, max(self.work.first, count))))
+            if clock.begun == before[0]:
+                return
+            self.image_s = (before[1] - clock.left_s) / (clock.begun - before[0])
+        left += [item.leave_over() for item in items]
+
+    def make(self) -> list[Stage]:
+        with self.making:
+            return self.stages
 
     def through(self, items: Iterator[Item]) -> Iterator[Item]:
-        with self.making:
-            stages = self.stages
-        for stage in stages:
+        for stage in self.make():
             items = stage(items)
         return items
 
 
-class Paced:
-    """Lets items through until time is up, and marks the others as left over.
+class Clock:
+    """Lets items through until time is up, the first one in any case, so that every batch of work gets on."""
 
-    Attributes:
-        left: the items that were not begun.
-    """
+    def __init__(self, budget_s: float) -> None:
+        self.until, self.begun = monotonic() + budget_s, 0
 
-    def __init__(self, budget_s: float | None) -> None:
-        self.until = monotonic() + budget_s if budget_s is not None else inf
-        self.left: list[Item] = []
+    @property
+    def left_s(self) -> float:
+        return self.until - monotonic()
 
-    def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
-        begun = False
+    def begin(self, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:
-            # the first one always goes, so that every chunk gets on
-            if begun and monotonic() >= self.until:
-                item.left_over = True
-                self.left.append(item)
-                continue
-            begun = True
+            self.begun += 1
             yield item
+            if self.left_s <= 0:
+                return
 
 
 _kept: dict[tuple[str, bytes], Worker] = {}

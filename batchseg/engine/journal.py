@@ -36,13 +36,18 @@ class Journal:
 
     def carry(self, part: str, items: list[Item], through: Through) -> Iterator[Item]:
         """Send the items of a batch through the stages, however often that has killed the process before."""
-        note = Note(locate(self.folder) / f"{part}-{_digest(items)}.json")
+        note = Note(locate(self.folder) / f"{part}-{len(items)}-{_digest(items)}.json")
         if note.begin():
             yield from through(iter(items))
         else:
             for item in items:
                 yield from self._carefully(note, item, through)
         note.end()
+
+    def begun(self, part: str) -> int:
+        """Images of the batches that are under way in such a part; a batch may hold more than it begins."""
+        names = (file.name.split("-") for file in locate(self.folder).files(".json"))
+        return sum(int(count) for name, count, _ in names if name == part)
 
     def _carefully(self, note: Note, item: Item, through: Through) -> Iterator[Item]:
         name = item.row["id"]

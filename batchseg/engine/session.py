@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from batchseg.config.places import SecretGivenError, refuse_in_address
+from batchseg.engine.quiet import is_quiet, native_stderr
 from batchseg.errors import ConfigError
 
 ANSWER_S = 5.0
@@ -36,6 +37,11 @@ def ray_session(address: str | None) -> Iterator[None]:
     A cluster is named by `address` or by RAY_ADDRESS; none is ever joined by chance.
     Raises ConfigError where none answers there.
     """
+    with native_stderr():
+        yield from _session(address)
+
+
+def _session(address: str | None) -> Iterator[None]:
     ray = _quiet_import()
     if ray.is_initialized():
         with _quiet():
@@ -44,6 +50,16 @@ def ray_session(address: str | None) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
         _check_answers(address)
+    with _without_reports():
+        try:
+            _init(ray, address)
+            with _quiet():
+                yield
+        finally:
+            ray.shutdown()
+
+
+def _init(ray: Any, address: str | None) -> None:
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
@@ -56,13 +72,15 @@ def ray_session(address: str | None) -> Iterator[None]:
         # the reason is in Ray's own log alone, but something has answered just now
         advice = f"; where it asks for a token, {SET_THE_TOKEN}" if "Failed to connect" in str(exc) else ""
         raise ConfigError(f"ray.address {address}: no Ray cluster can be used there: {exc}{advice}") from exc
+    except SystemExit as exc:  # what Ray's own handler makes of a SIGTERM
+        raise KeyboardInterrupt from exc
+    finally:
+        _restore(on_terminate)
+
+
+def _restore(on_terminate: Any) -> None:
     if callable(on_terminate) and current_thread() is main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # ray.init puts one of its own in its place
-    try:
-        with _quiet():
-            yield
-    finally:
-        ray.shutdown()
 
 
 def _check_answers(address: str) -> None:
@@ -145,6 +163,19 @@ def _quiet_import() -> Any:
         import ray
         import ray.data
     return ray
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Ray prints what goes wrong in a cluster, as when actors end within a task: `(raylet) ...`."""
+    from ray._private import worker
+
+    before = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = before and not is_quiet()  # as Ray's own debugger does
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.base import Limits
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.source import FolderSource, ImageReading, Source
@@ -75,12 +77,29 @@ class DoctorReport:
         return not self.counts
 
 
-def doctor(config: DoctorConfig) -> DoctorReport:
+def doctor(
+    source: DoctorConfig | Plain,
+    *,
+    model: Plain | Mapping[str, Any] | None = None,
+    truth: Plain | None = None,
+    labels: Plain | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> DoctorReport:
     """Look at every header, at a few images and at some ground truths; no model is loaded.
+
+    Args:
+        source: all that is to be looked at; or the folder or manifest of the images, as SOURCE of the command
+            line, whose options the others are.
+        settings: any other setting, nested as in a configuration file.
 
     Raises:
         BatchsegError: the source cannot be listed, ids repeat, or the label map does not fit the model.
     """
+    given = {"model": model, "truth": truth, "labels": labels}
+    return _doctor(from_arguments(DoctorConfig, ("source", source), given, settings))
+
+
+def _doctor(config: DoctorConfig) -> DoctorReport:
     label_map, findings = _labels(config), Findings()
     source = open_source(config.source)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:

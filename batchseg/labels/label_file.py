@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from batchseg.config.base import Model
 from batchseg.config.strict_yaml import load_yaml
+from batchseg.config.suggest import did_you_mean, likely_key
 from batchseg.errors import LabelMapError
 from batchseg.labels.label_map import IGNORE_INDEX, Colour, LabelMap, default_colours
 
@@ -57,6 +58,7 @@ def _read(name_or_path: str) -> _LabelFile:
     except FileNotFoundError as exc:
         raise LabelMapError(
             f"no label map {name_or_path!r}: no such file, and the built-in ones are {', '.join(names)}"
+            f"{did_you_mean(name_or_path, names)}"
         ) from exc
     except ValidationError as exc:
         raise LabelMapError(f"{name_or_path} is not a label map:\n{_problems(exc)}") from exc
@@ -179,5 +181,8 @@ def _problems(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
-        lines.append(f"  {where}: {problem['msg'].removeprefix('Value error, ')}")
+        sentence = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            sentence = f"unknown key{likely_key(_LabelFile, problem['loc'])}"
+        lines.append(f"  {where}: {sentence}")
     return "\n".join(lines)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
+from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.segmentor import SegmentorConfig
 from batchseg.config.source import FolderSource, ImageReading
@@ -36,13 +38,32 @@ from batchseg.stages.score import score
 _AS_STORED = ImageReading(as_stored=True)  # masks play the part of the images
 
 
-def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunResult:
+def evaluate(
+    masks: EvaluateConfig | Plain,
+    on_progress: OnProgress = ignore,
+    *,
+    truth: Plain | None = None,
+    output: Plain | None = None,
+    labels: Plain | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> RunResult:
     """Score the masks of a folder that have no score yet against their ground truth.
+
+    Args:
+        masks: the whole job; or the folder of the masks, as MASKS of the command line, whose options the
+            others are.
+        on_progress: called in this process whenever rows have come in.
+        settings: any other setting, nested as in a configuration file.
 
     Raises:
         BatchsegError: the job as a whole cannot be done, such as when most masks hold ids that are not in
             the label map.
     """
+    given = {"truth": truth, "output": output, "labels": labels}
+    return _evaluate(from_arguments(EvaluateConfig, ("masks", masks), given, settings, {}), on_progress)
+
+
+def _evaluate(config: EvaluateConfig, on_progress: OnProgress) -> RunResult:
     label_map, results = load_label_map(config.labels), Results(config.output)
     refuse_unknown_classes(config.gates.minimum, label_map.names, "gates.minimum (--min)")
     mask_labels = label_map if config.mask_ids == "truth" else label_map.of_masks
@@ -68,7 +89,7 @@ def evaluate(config: EvaluateConfig, on_progress: OnProgress = ignore) -> RunRes
             doubts=[*doubts, *more],
             listing=listing,
             pruned=int(gone.sum()),
-            passes=(Pass(work.not_done(results.work), hardware, stages),),
+            passes=(Pass(work.not_done(results.work), hardware, stages, "scoring"),),
         )
         return execute(task, held, on_progress)
 

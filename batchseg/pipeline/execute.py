@@ -13,14 +13,14 @@ from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import SegmentorConfig
 from batchseg.engine.drive import drive
-from batchseg.engine.graph import CHUNK_S, Stages, build
+from batchseg.engine.graph import CHUNK_S, WHOLE, Stages, build
 from batchseg.engine.journal import Journal
 from batchseg.engine.nodes import usable_nodes
 from batchseg.engine.placement import Placement, place
 from batchseg.engine.session import ray_session
 from batchseg.engine.telemetry import Telemetry
 from batchseg.engine.trace import Trace
-from batchseg.errors import BatchsegError
+from batchseg.errors import BatchsegError, Interrupted
 from batchseg.inspect.guards import Doubt, doubts_of_total, settle
 from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
@@ -29,6 +29,7 @@ from batchseg.results.closing import class_rows, worst_images
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Key
+from batchseg.results.progress import INTERRUPTED_LINE
 from batchseg.results.record import new_run_id, run_record
 from batchseg.results.result import RunResult, result_of, total_facts
 from batchseg.results.tally import Tally
@@ -49,6 +50,7 @@ class Pass:
     chosen: Listing
     hardware: SegmentorConfig
     stages: Callable[[Placement], Stages]
+    doing: str
     profile: bool = False
 
 
@@ -97,6 +99,7 @@ class Execution:
         self.run_id = new_run_id(self.results.last_run())
         self.tally = Tally(task.images, task.config.limits.stop_after_failures, task.fresh)
         self.tally.warnings = {doubt.guard: doubt.sentence for doubt in task.doubts}
+        self.tally.work = {each.doing: each.chosen.images for each in task.passes if each.chosen.images}
         self.commits = Commits(held, self.run_id, self.tally)
         self.placement: Placement | None = None  # of the last pass
         self.facts: dict[str, Any] = {
@@ -119,6 +122,10 @@ class Execution:
                     self._go_through(each, first)
                 first += each.chosen.images
             total = self.held.finish(self.task.reading.label_map)
+        except KeyboardInterrupt as exc:
+            interrupted = Interrupted(self._what_is_left())
+            self._leave(interrupted)
+            raise interrupted from exc
         except BaseException as exc:
             self._leave(exc)
             raise
@@ -141,6 +148,16 @@ class Execution:
             [*doubts_of_total(total, pixels, images, self.task.reading.label_map)], self.task.config.accept
         )
         self.tally.warnings |= {doubt.guard: doubt.sentence for doubt in doubts}
+
+    def _what_is_left(self) -> str:
+        listed = self.task.listing.images
+        committed = listed - self.task.images + self.tally.done
+        begun = Journal(str(self.results.work)).begun(WHOLE)
+        again = f"up to {begun:,} that were under way are" if begun else "what was under way is"
+        return (
+            f"{INTERRUPTED_LINE}{committed:,} of {listed:,} images are committed; {again} computed again; "
+            "the same command goes on"
+        )
 
     def _leave(self, exc: BaseException) -> None:
         """What was finished is committed; the next run goes on from there."""
@@ -186,14 +203,14 @@ class Execution:
         stages = each.stages(placement)
         with Telemetry(placement, str(self.results.root)) as telemetry:
             self._drive(plan, stages, placement, telemetry, trace)
-            while left := self.commits.left_over:
-                self.commits.left_over = []
+            before = -1
+            while len(left := self.commits.untold(first, first + each.chosen.images)):
+                if self.tally.done == before:
+                    raise BatchsegError(f"Ray lost {len(left):,} rows; the same command computes them again")
+                before = self.tally.done
                 place_of_rest = self.results.work / f"rest-{self.tally.done}.arrow"
                 rest = write_rest(plan, left, place_of_rest, self._rows_in_time(placement))
                 self._drive(rest, stages, placement, telemetry)
-        missing = int((~self.commits.told[first : first + each.chosen.images]).sum())
-        if missing:
-            raise BatchsegError(f"Ray lost {missing:,} rows; the same command computes these images again")
 
     def _drive(
         self,

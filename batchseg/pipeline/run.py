@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import NetworkConfig, SegmentorConfig
@@ -50,17 +51,33 @@ _OF_PIXELS = ("source.scale", "source.orientation")
 COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
-def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
+def run(
+    source: RunConfig | Plain,
+    on_progress: OnProgress = ignore,
+    *,
+    model: Plain | Mapping[str, Any] | None = None,
+    output: Plain | Mapping[str, Any] | None = None,
+    truth: Plain | None = None,
+    labels: Plain | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> RunResult:
     """Segment every image of the source that has no mask yet, and score every mask that has no score.
 
     Args:
-        config: the whole job.
+        source: the whole job; or the folder or manifest of the images, as SOURCE of the command line, whose
+            options the others are.
         on_progress: called in this process whenever rows have come in.
+        settings: any other setting, nested as in a configuration file.
 
     Raises:
         BatchsegError: the job as a whole cannot be done; what was finished is committed.
         KeyboardInterrupt: likewise.
     """
+    given = {"model": model, "output": output, "truth": truth, "labels": labels}
+    return _run(from_arguments(RunConfig, ("source", source), given, settings), on_progress)
+
+
+def _run(config: RunConfig, on_progress: OnProgress) -> RunResult:
     model, results = OpenedModel.open(config), Results(config.output.path)
     refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
     with results.held(model.renamed) as held:
@@ -93,12 +110,14 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
                 work.to_segment(folder),
                 config.segmentor,
                 partial(segmenting, config, found.model.checkpoint, after),
+                "segmenting",
                 profile=config.profile,
             ),
             Pass(
                 work.to_score(folder),
                 SegmentorConfig(device="cpu"),
                 partial(scoring, config, found.reading, results),
+                "scoring",
             ),
         ),
     )

@@ -9,12 +9,14 @@ from time import monotonic
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from batchseg.results.folder import Held
 from batchseg.results.tally import Tally, kinds
 
 COMMIT_S = 5.0
-COMMIT_SHARE = 0.01  # a kill loses at most this share of the run, and a long run writes few parts
+COMMIT_SHARE = 0.01  # a kill loses at most this share of the run, and a long run writes fewer parts
+COMMIT_MOST_S = 30.0
 COMMIT_ROWS = 4096
 
 
@@ -23,7 +25,6 @@ class Commits:
 
     Attributes:
         told: whether each row of the plan has come in: a worker that Ray started anew tells of images twice.
-        left_over: the numbers of rows whose worker ran out of time before them.
     """
 
     def __init__(self, held: Held, run_id: str, tally: Tally) -> None:
@@ -31,20 +32,22 @@ class Commits:
         self.waiting: list[pa.Table] = []
         self.committed: Counter[str] = Counter()  # rows by what became of them
         self.told = np.zeros(tally.total, bool)
-        self.left_over: list[int] = []
         self.last = -inf  # the first rows are committed at once: what cannot be written shows early
         self.count = 0
 
     def take(self, rows: pa.Table) -> None:
         """Hold rows, and commit what waits when it is time. Raises BatchsegError where all fail alike."""
-        left = rows["_left_over"]
-        self.left_over += rows.filter(left)["_row"].to_pylist()
-        rows = self._new(rows.filter(pc.invert(left)))
+        rows = self._new(rows.filter(pc.invert(rows["_left_over"])))
         if len(rows):
             self.waiting.append(rows)
             self.tally.add(rows)
             self.commit_if_due()
             self.tally.stop_if_all_fail_alike()
+
+    def untold(self, first: int, end: int) -> NDArray[np.intp]:
+        """The numbers of the rows from `first` to `end` that have not come in: their worker ran out of time
+        before them, or Ray lost them."""
+        return first + np.flatnonzero(~self.told[first:end])
 
     def _new(self, rows: pa.Table) -> pa.Table:
         numbers, first = np.unique(rows["_row"].to_numpy(), return_index=True)
@@ -63,7 +66,7 @@ class Commits:
             self.tally.statuses = self.committed.copy()
 
     def commit_if_due(self) -> None:
-        due = max(COMMIT_S, COMMIT_SHARE * self.tally.elapsed_s)
+        due = min(max(COMMIT_S, COMMIT_SHARE * self.tally.elapsed_s), COMMIT_MOST_S)
         if monotonic() - self.last >= due or sum(map(len, self.waiting)) >= COMMIT_ROWS:
             self.commit()
 

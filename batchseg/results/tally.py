@@ -48,6 +48,7 @@ class Tally:
     Attributes:
         total: images that the run segments or scores.
         stop_after: so many images at the beginning that all fail alike end the run; 0: never.
+        work: what is done, to how many images: segmenting, scoring.
         fresh: rows of the plan, from its first on, that are counted for it: not what failed before.
         segmented: images that went through the model.
         scored: images whose mask lay there already.
@@ -63,6 +64,7 @@ class Tally:
     total: int
     stop_after: int = 0
     fresh: int | None = None
+    work: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=monotonic)
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)

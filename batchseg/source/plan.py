@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from batchseg.errors import SourceError
 from batchseg.source.listing import LISTING
@@ -122,7 +123,7 @@ def write_plan(chosen: Listing, path: Location, chunk_rows: int, first: int = 0)
     return _write_chunks(_numbered(chosen.tables(), first), path, chunk_rows)
 
 
-def write_rest(plan: Plan, rows: Sequence[int], path: Location, chunk_rows: int) -> Plan:
+def write_rest(plan: Plan, rows: Sequence[int] | NDArray[np.intp], path: Location, chunk_rows: int) -> Plan:
     """The rows of a plan that are left over, by their numbers, in chunks of another size."""
     wanted = pa.array(rows, pa.int64())
     tables = (plan.read(chunk) for chunk in range(plan.chunks))

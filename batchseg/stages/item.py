@@ -65,6 +65,11 @@ class Item:
         """False once the image has failed."""
         return self.fault is None
 
+    def leave_over(self) -> Item:
+        """For another plan, which begins it anew."""
+        self.left_over, self.image_HWC, self.model_input, self.prediction = True, None, None, None
+        return self
+
     @property
     def nbytes(self) -> int:
         """The size of its pixels."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
+import yaml
 from ray_nodes import Nodes, environment, free_port, ray_nodes
 from result_tables import mask_files, tables
 from submitting import IMAGES, MODELS, gated_job, job_file, masks, open_gate, start, submit, wait_for, words
@@ -34,6 +37,7 @@ def test_the_same_tables_as_a_local_run(nodes: Nodes, scenes: Path, tmp_path: Pa
     assert mask_files(tmp_path / "out") == mask_files(tmp_path / "local" / "out")
     looked = submit(nodes, "--status", "same-1", "--json")
     assert json.loads(looked.stdout)["exit_code"] == 0
+    assert json.loads(looked.stdout)["progress"]["done"] == IMAGES
 
 
 def test_exit_codes_arrive(nodes: Nodes, scenes: Path, tmp_path: Path) -> None:
@@ -87,7 +91,7 @@ def test_a_stopped_job_is_resumed_by_the_same_command(nodes: Nodes, gated: Path,
             output, errors = first.communicate(timeout=120)
         finally:
             first.kill()
-    assert (first.returncode, "what was finished is committed" in output) == (130, True), output + errors
+    assert (first.returncode, "of 60 images are committed" in output) == (130, True), output + errors
     before = json.loads((tmp_path / "out" / "run.json").read_text())["computed"]["ok"]
     open_gate(tmp_path)
     again = submit(nodes, *more, folder=tmp_path)
@@ -97,6 +101,31 @@ def test_a_stopped_job_is_resumed_by_the_same_command(nodes: Nodes, gated: Path,
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["images"]["done_before"] == before > 0
     assert record["computed"] == {"ok": IMAGES - before}
+
+
+def test_a_job_is_looked_at_listed_and_stopped_by_its_file(nodes: Nodes, gated: Path, tmp_path: Path) -> None:
+    job = yaml.safe_load(gated.read_text())
+    gated.write_text(yaml.safe_dump({**job, "ray": {"address": nodes.address, "job": {"name": "seen"}}}))
+    assert submit(nodes, gated, "--no-wait").returncode == 0
+
+    def look(*more: object) -> subprocess.CompletedProcess[str]:
+        env = {**environment(), **nodes.token}
+        return subprocess.run(words(*more), env=env, capture_output=True, text=True, timeout=240, check=False)
+
+    deadline = monotonic() + 240
+    while "0 / 60" not in (status := look("--status", gated)).stderr or not any(
+        tmp_path.glob("out/images/*.parquet")
+    ):
+        assert monotonic() < deadline, status
+    assert status.stderr.startswith("seen-1: RUNNING")
+    listed = look("--list", "--address", nodes.address)
+    (line,) = (line for line in listed.stdout.splitlines() if line.startswith("seen-1  "))
+    assert re.fullmatch(r"seen-1  RUNNING  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  0 / 60", line), listed
+    stopped = look("--stop", gated)
+    count = json.loads((tmp_path / "out" / "run.json").read_text())["computed"]["ok"]
+    assert "seen-1: STOPPED, exit code 130" in stopped.stderr
+    assert f"interrupted: {count} of 60 images are committed" in stopped.stderr
+    assert f"{count} of 60" in look("--status", "seen", "--address", nodes.address).stderr
 
 
 def test_a_killed_driver_is_resumed_by_the_same_command(nodes: Nodes, gated: Path, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -18,6 +20,8 @@ from PIL import Image
 from processes import runs
 
 from batchseg.cli.group import cli
+
+PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 pytestmark = [pytest.mark.usefixtures("ray_session")]
 
@@ -111,7 +115,7 @@ def test_failed_images_and_gates_have_codes_of_their_own(photos: Path, tmp_path:
         (["PHOTOS", "--model", "no/such-folder/at-all"], 1, "no/such-folder/at-all"),
         (["PHOTOS", "--model", "no_such_module:Class"], 1, "cannot import no_such_module"),
         (["PHOTOS", "--model", "threshold", "--include", "*.tif"], 1, "no images"),
-        (["PHOTOS"], 2, "segmentor: is required"),
+        (["PHOTOS"], 2, "segmentor: is required; give --model"),
         (["PHOTOS", "--model", "threshold", "--set", "segmentor.size=3"], 2, "segmentor.size: unknown key"),
         (["PHOTOS", "--model", "threshold", "--batch-size", "0"], 2, "segmentor.batch_size"),
         (["PHOTOS", "--model", "threshold", "--labels", "moon"], 2, "ade20k, cityscapes"),
@@ -179,7 +183,7 @@ def test_evaluate_from_a_file(photos: Path, tmp_path: Path) -> None:
 def test_evaluate_without_its_folders() -> None:
     result = command("evaluate", "--labels", "voc")
     assert result.exit_code == 2
-    assert all(f"  {key}: is required\n" in result.stderr for key in ("masks", "truth", "output"))
+    assert all(f"  {key}: is required; give " in result.stderr for key in ("masks", "truth", "output"))
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
@@ -194,19 +198,25 @@ def test_interrupted_run_commits_and_resumes(tmp_path: Path, stop: signal.Signal
     words += ["--set", f"segmentor.options.gate={gate}", "--set", "segmentor.options.images=25"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.getcwd()])}
     os.mkfifo(gate)
-    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(words, env=environment, **PIPES) as process:
         try:
             while not list(tmp_path.glob("out/images/*.parquet")):  # the first rows are committed at once
                 assert runs(process), process.communicate()
             process.send_signal(stop)
-            _, errors = process.communicate(timeout=120)
+            output, errors = process.communicate(timeout=120)
         finally:
             process.kill()
     assert process.returncode == 130, errors
-    assert "what was finished is committed" in errors
-    assert "Traceback" not in errors
+    said = re.fullmatch(
+        r"segmenting 40 images\ninterrupted: (\d+) of 40 images are committed; "
+        r"(up to \d+ that were|what was) under way (are|is) computed again; the same command goes on\n",
+        errors,
+    )
+    assert said, errors
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "interrupted"
+    assert output == ""
     finished = json.loads((tmp_path / "out" / "run.json").read_text())["computed"].get("ok", 0)
+    assert int(said[1]) == finished
     gate.unlink()  # no gate blocks nobody, and a plain file would count among the files of the model
     again = subprocess.run(
         [*words, "--json"], env=environment, capture_output=True, text=True, timeout=120, check=False

@@ -13,6 +13,7 @@ from crontab import CronTab
 
 from batchseg.config.compare import NightConfig
 from batchseg.config.load import read_config
+from jobs.nightly import nightly
 
 ROOT = Path(__file__).parent.parent.parent
 JOBS = ROOT / "jobs"
@@ -32,8 +33,7 @@ def check_command(words: list[str]) -> None:
     assert python.removeprefix(f"{HOME}/") == ".venv/bin/python"
     assert (ROOT / script).is_file()
     assert config.endswith(".yaml")
-    text = (ROOT / script).read_text(encoding="utf-8")
-    assert all(f'"{flag}"' in text for flag in flags)
+    nightly.make_context("nightly", [config, *flags])
 
 
 def test_crontab() -> None:

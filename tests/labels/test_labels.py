@@ -251,7 +251,7 @@ classes:
             ("", "the file: must be a mapping with the key `classes`"),
             ("[a, b]", "the file: must be a mapping with the key `classes`"),
             ("classes: []", "classes: "),
-            ("classes: [a]\nignore: 3", "ignore: Extra inputs are not permitted"),
+            ("classes: [a]\nignore: 3", "ignore: unknown key"),
             ("classes: [a, {name: b, color: [1, 2, 3]}]", "classes.1.color: "),
             ("classes: [a, no]", "classes.1: must be a name, in quotes"),
             ("classes: [{name: a, colour: red}]", r"classes.0.colour.0: must be \[r, g, b\] or '#rrggbb'"),

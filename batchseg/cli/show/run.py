@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from batchseg.cli.interrupts import interrupts
 from batchseg.cli.show.console import console, printable
 from batchseg.cli.show.lines import WIDTH, columns, fact
+from batchseg.results.progress import ProgressLine, first_line
 from batchseg.source.passed_over import counted
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ FIGURES = {"iou": "IoU", "precision": "precision", "recall": "recall", "f1": "F1
 class Progress:
     """A callback for `run` and `evaluate`: draws how far it is while its `bar` is entered."""
 
-    def __init__(self, hidden: bool = False, doing: str = "segmenting") -> None:
-        self.hidden, self.doing = hidden, doing
+    def __init__(self, hidden: bool = False) -> None:
+        self.hidden = hidden
         self.logged: float | None = None
         self.warned: set[str] = set()
         self.bar = Bar(
@@ -43,13 +45,15 @@ class Progress:
         self.task = self.bar.add_task("starting", total=None, rate="", left="", failed="")
 
     def __call__(self, tally: Tally) -> None:
+        if interrupts.heard:  # which may have come where Python drops exceptions, such as in a finaliser
+            raise KeyboardInterrupt
         recent = tally.recent_images_per_s
-        rate = f"{recent:.1f}/s" if recent else ("" if tally.done else "loading the model")
+        rate = f"{recent:.1f}/s" if recent else ("" if tally.done else "starting")
         left = f"{duration(tally.left_s)} left" if tally.left_s is not None else ""
         failed = f"{tally.failed} failed" if tally.failed else ""
         self.bar.update(
             self.task,
-            description=self.doing,
+            description=" and ".join(tally.work),
             completed=tally.done,
             total=tally.total,
             rate=rate,
@@ -59,7 +63,7 @@ class Progress:
         if not self.hidden:
             self.warn(tally.warnings)
         if self.bar.disable and not self.hidden:
-            self._log(tally, rate, left, failed)
+            self._log(tally)
 
     def warn(self, warnings: dict[str, str]) -> None:
         """Each as soon as it is known, for a run may take the night."""
@@ -67,12 +71,12 @@ class Progress:
             self.warned.add(guard)
             console.print(warning(guard, warnings[guard]), markup=False, highlight=False, soft_wrap=True)
 
-    def _log(self, tally: Tally, rate: str, left: str, failed: str) -> None:
+    def _log(self, tally: Tally) -> None:
         if self.logged is None:
-            console.print(f"{self.doing} {tally.total} images")
+            console.print(first_line(tally.work))
         elif monotonic() - self.logged >= LOG_EVERY_S:
-            parts = [f"{tally.done} / {tally.total}", rate, left, failed]
-            console.print("  ".join(part for part in parts if part))
+            told = (tally.done, tally.total, tally.recent_images_per_s, tally.left_s, tally.failed)
+            console.print(str(ProgressLine(*told)))
         else:
             return
         self.logged = monotonic()
