@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from batchseg.config.compare import CompareConfig, NightConfig
     from batchseg.config.evaluate import EvaluateConfig
     from batchseg.config.load import load_config, read_config
+    from batchseg.config.overlay import OverlayConfig, Overlays
     from batchseg.config.run import RunConfig
     from batchseg.config.scenes import DigitsConfig
     from batchseg.config.train import TrainConfig
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from batchseg.labels.label_file import load_label_map
     from batchseg.labels.label_map import LabelMap
     from batchseg.metrics.confusion import ConfusionMatrix
+    from batchseg.pipeline.drawing import OverlayReport
     from batchseg.pipeline.evaluate import evaluate
     from batchseg.pipeline.night import NightResult, night
+    from batchseg.pipeline.overlay import overlay
     from batchseg.pipeline.run import dry_run, run
     from batchseg.results.result import RunResult
     from batchseg.scenes.data_set import make_digits
@@ -49,6 +52,9 @@ _HOMES = {
     "ModelInput": "batchseg.segmentors.base",
     "NightConfig": "batchseg.config.compare",
     "NightResult": "batchseg.pipeline.night",
+    "OverlayConfig": "batchseg.config.overlay",
+    "OverlayReport": "batchseg.pipeline.drawing",
+    "Overlays": "batchseg.config.overlay",
     "Prediction": "batchseg.segmentors.base",
     "RunConfig": "batchseg.config.run",
     "RunResult": "batchseg.results.result",
@@ -65,6 +71,7 @@ _HOMES = {
     "load_segmentor": "batchseg.segmentors.registry",
     "make_digits": "batchseg.scenes.data_set",
     "night": "batchseg.pipeline.night",
+    "overlay": "batchseg.pipeline.overlay",
     "read_config": "batchseg.config.load",
     "run": "batchseg.pipeline.run",
     "submit": "batchseg.cluster.submit",
@@ -84,6 +91,9 @@ __all__ = [
     "ModelInput",
     "NightConfig",
     "NightResult",
+    "OverlayConfig",
+    "OverlayReport",
+    "Overlays",
     "Prediction",
     "RunConfig",
     "RunResult",
@@ -100,6 +110,7 @@ __all__ = [
     "load_segmentor",
     "make_digits",
     "night",
+    "overlay",
     "read_config",
     "run",
     "submit",

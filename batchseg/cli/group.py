@@ -10,6 +10,7 @@ from batchseg.cli.config import config_group
 from batchseg.cli.digits import digits_command
 from batchseg.cli.doctor import doctor_command
 from batchseg.cli.evaluate import evaluate_command
+from batchseg.cli.overlay import overlay_command
 from batchseg.cli.run import run_command
 from batchseg.cli.submit import submit_command
 from batchseg.cli.train import train_command
@@ -20,6 +21,7 @@ COMMANDS = (
     evaluate_command,
     doctor_command,
     verify_command,
+    overlay_command,
     compare_command,
     train_command,
     digits_command,

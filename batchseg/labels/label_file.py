@@ -113,11 +113,12 @@ class _LabelFile(Model, strict=True):
 
     def label_map(self) -> LabelMap:
         names = tuple(entry.name for entry in self.classes)
-        defaults = default_colours(names)
-        colours = tuple(
-            (entry.colour[0], entry.colour[1], entry.colour[2]) if entry.colour else default
-            for entry, default in zip(self.classes, defaults, strict=True)
-        )
+        given = [
+            (entry.colour[0], entry.colour[1], entry.colour[2]) if entry.colour else None
+            for entry in self.classes
+        ]
+        defaults = default_colours(names, {colour for colour in given if colour})
+        colours = tuple(own or default for own, default in zip(given, defaults, strict=True))
         return LabelMap(names, colours, self.ignore_index, self._remap())
 
     def _remap(self) -> dict[int, int] | None:

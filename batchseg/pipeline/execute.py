@@ -55,6 +55,7 @@ class Task:
 
     Attributes:
         fresh: images, from the first on, that did not fail before; None for all.
+        overlays: draws those that are chosen once all is committed, and says what for the record.
     """
 
     config: RunConfig | EvaluateConfig
@@ -65,6 +66,7 @@ class Task:
     passes: Sequence[Pass]
     pruned: int = 0
     fresh: int | None = None
+    overlays: Callable[[Held], dict[str, Any]] | None = None
 
     @property
     def images(self) -> int:
@@ -78,7 +80,7 @@ def execute(task: Task, held: Held, on_progress: OnProgress) -> RunResult:
     Raises BatchsegError and KeyboardInterrupt; what was finished is committed and the record says so.
     """
     # Ray would take seconds to start and to stop
-    with ray_session(task.config.ray.address) if task.images else nullcontext():
+    with ray_session(task.config.ray.address) if task.images or task.overlays else nullcontext():
         return Execution(task, held, on_progress).run()
 
 
@@ -106,6 +108,8 @@ class Execution:
                 if each.chosen.images:
                     self._go_through(each, first)
                 first += each.chosen.images
+            if self.task.overlays:
+                self.facts["overlays"] = self.task.overlays(self.held)
             total = self.held.finish(self.task.label_map)
         except BaseException as exc:
             self._leave(exc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,9 @@ from batchseg.engine.placement import Placement
 from batchseg.errors import OutputError
 from batchseg.images.decode import Size, whole
 from batchseg.inspect.preflight import check_source, check_truth
+from batchseg.labels.label_map import LabelMap
+from batchseg.pipeline.choice import Choice
+from batchseg.pipeline.drawing import draw_overlays
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
@@ -29,11 +33,12 @@ from batchseg.source.open import open_source
 from batchseg.source.plan import Listing, write_listing
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
+from batchseg.stages.overlay import write_overlay
 from batchseg.stages.prepare import prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
 from batchseg.stages.segment import Segment
-from batchseg.stages.write import write_mask, write_overlay
+from batchseg.stages.write import write_mask
 from batchseg.storage.location import Location, locate
 from batchseg.storage.lock import Lock
 
@@ -77,6 +82,7 @@ def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pru
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
         fresh=work.fresh,
+        overlays=some_overlays(config, model.label_map, work.listing),
         passes=(
             Pass(
                 work.to_segment(folder),
@@ -147,8 +153,24 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
 def score_and_write(config: RunConfig, model: OpenedModel, results: str, lock: Lock | None) -> list[Stage]:
     """From a label map to counts and files."""
     root, label_map = locate(results), model.label_map
-    extra = [write_overlay(root, label_map, config.limits)] if config.output.overlays else []
-    return [score(label_map, config.limits), write_mask(root, label_map, lock), *extra]
+    stages = [score(label_map, config.limits), write_mask(root, label_map, lock)]
+    wanted = config.output.pictures
+    if wanted and wanted.count is None:
+        stages.append(write_overlay(root, label_map, config.limits, wanted))
+    return stages
+
+
+def some_overlays(
+    config: RunConfig, label_map: LabelMap, listing: Listing
+) -> Callable[[Held], dict[str, Any]] | None:
+    """Draw the worst images or a sample, once all are there; None where that is not wanted."""
+    wanted = config.output.pictures
+    if wanted is None or wanted.count is None:
+        return None
+    choice, head = Choice(wanted, config.output.mask_name), config.ray.exclude_head
+    return lambda held: asdict(
+        draw_overlays(held, choice, label_map, config.limits, listing.tables, exclude_head=head)
+    )
 
 
 def survey(config: RunConfig, model: OpenedModel, work: Location) -> Listing:
