@@ -10,10 +10,15 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from batchseg.images.overlay import WHITE, Drawing, Pixels, hatch_void, mark
+from batchseg.images.overlay import WHITE, Drawing, Pixels, Where, hatch_void, mark
 
 _NARROWEST = 160  # pixels that text needs, however small the picture
 _INK, _PAPER, _FRAME = (32, 32, 32), WHITE, (128, 128, 128)
+# letters that are more than a letter with an accent
+_SPELLINGS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE"}
+    | {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
+)
 _TEXT = 1 / 46  # height of the text, of a panel's longer side
 
 
@@ -36,13 +41,19 @@ def class_entry(drawing: Drawing, index: int) -> Entry:
 
 
 def void_entry(text: str) -> Entry:
-    return Entry(text, lambda field_HWC: hatch_void(field_HWC, np.ones(field_HWC.shape[:2], bool)))
+    """What is hatched, over grey."""
+    return _patterned(text, hatch_void)
 
 
 def mark_entry(text: str) -> Entry:
+    """What is marked, over grey."""
+    return _patterned(text, mark)
+
+
+def _patterned(text: str, draw: Callable[[Pixels, Where], None]) -> Entry:
     def fill(field_HWC: Pixels) -> None:
         field_HWC[:] = _FRAME
-        mark(field_HWC, np.ones(field_HWC.shape[:2], bool))
+        draw(field_HWC, np.ones(field_HWC.shape[:2], bool))
 
     return Entry(text, fill)
 
@@ -55,7 +66,8 @@ def legible(name: str, index: int) -> str:
 
 def in_ascii(text: str) -> str:
     """Accents left out, and ? for every other letter that Pillow's built-in font lacks."""
-    letters = (char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    spelt = unicodedata.normalize("NFKD", text.translate(_SPELLINGS))
+    letters = (char for char in spelt if not unicodedata.combining(char))
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in letters)
 
 
@@ -64,7 +76,7 @@ def compose(panels: Sequence[tuple[str, Pixels]], entries: Sequence[Entry], note
 
     The first panel lies at the left edge, and at the top edge where there are no titles.
     """
-    font = _font(max(11, min(28, round(max(panels[0][1].shape) * _TEXT))))
+    font = _font(max(12, min(28, round(max(panels[0][1].shape) * _TEXT))))
     line = round(1.5 * font.size)
     gap = line // 3 if len(panels) > 1 else 0
     width = max(_NARROWEST, sum(pixels.shape[1] for _, pixels in panels) + gap * (len(panels) - 1))

@@ -20,7 +20,7 @@ LabelIds = NDArray[np.unsignedinteger[Any]]
 Where = NDArray[np.bool_]
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
-VOID_STRIPES = (190, 190, 190)
+LIGHT_GREY, DARK_GREY = (200, 200, 200), (70, 70, 70)
 _LINE = 1 / 800  # width of a rim, of the longer side
 _STRIPE = 1 / 90  # from one stripe to the next, of the longer side
 _BRIGHT = 140  # grey levels from which black stands out more than white
@@ -132,18 +132,19 @@ def borders(labels_HW: LabelIds, width: int) -> Where:
 
 def _near(where_HW: Where, width: int) -> Where:
     """Pixels at most `width` above, below, left or right of these."""
-    found_HW = where_HW.copy()
+    found_HW: Where = where_HW.copy()
     for axis in (0, 1):
-        where, found = np.moveaxis(where_HW, axis, 0), np.moveaxis(found_HW, axis, 0)
-        for step in range(1, min(width, len(where) - 1) + 1):
-            found[step:] |= where[:-step]
-            found[:-step] |= where[step:]
+        near, found = np.moveaxis(where_HW, axis, 0), np.moveaxis(found_HW, axis, 0)
+        for step in range(1, min(width, len(near) - 1) + 1):
+            found[step:] |= near[:-step]
+            found[:-step] |= near[step:]
     return found_HW
 
 
 def hatch_void(pixels_HWC: Pixels, where_HW: Where) -> None:
-    """Grey stripes, rising to the right, where there is no class."""
-    pixels_HWC[where_HW & stripes(where_HW.shape, rising=True)] = VOID_STRIPES
+    """Stripes in light and dark grey, rising to the right, where there is no class."""
+    pixels_HWC[where_HW & stripes(where_HW.shape, rising=True)] = LIGHT_GREY
+    pixels_HWC[where_HW & stripes(where_HW.shape, rising=True, after=True)] = DARK_GREY
 
 
 def mark(pixels_HWC: Pixels, where_HW: Where) -> None:

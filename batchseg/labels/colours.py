@@ -1,9 +1,9 @@
 """The colours of classes that were given none: far apart for the eye, and the same every time.
 
 The first seven are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), and the next five were chosen
-so that dichromats tell all twelve apart. Each further one is, of a grid of 17 steps a channel, the one that is
-farthest in OKLab from black, from the colour of void and from all before it (greedy maximin); up to the
-40th greyish ones were left out. `tests/labels/test_colours.py` holds the distances.
+so that dichromats tell all twelve apart. Each further one is, of a grid of 17 steps a channel, the one
+that is farthest in OKLab from black, from the colour of void and from all before it (greedy maximin); up to
+the 40th greyish ones were left out. `tests/labels/test_colours.py` holds the distances.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def truths_of(rows: list[pa.Table], listed: Iterable[pa.Table]) -> list[list[str
 def _by_score(rows: pa.Table) -> pa.Array:
     """Places from the worst on: mean IoU where there is truth, then the least confident."""
     order = [(name, "ascending") for name in ("mean_iou", "confidence_mean", "id")]
-    return pc.sort_indices(rows, sort_keys=order, null_placement="at_end")
+    return pc.sort_indices(rows, sort_keys=order)  # nulls come last
 
 
 def _by_chance(rows: pa.Table) -> pa.Array:

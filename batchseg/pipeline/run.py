@@ -113,7 +113,7 @@ def scoring(config: RunConfig, model: OpenedModel, results: Location, placement:
     return Stages(
         before=partial(as_list, restore, results, model.label_map, config.limits),
         model=None,
-        after=partial(as_list, score, model.label_map, config.limits),
+        after=partial(score_again, config, model, results),
     )
 
 
@@ -153,11 +153,23 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
 def score_and_write(config: RunConfig, model: OpenedModel, results: str, lock: Lock | None) -> list[Stage]:
     """From a label map to counts and files."""
     root, label_map = locate(results), model.label_map
-    stages = [score(label_map, config.limits), write_mask(root, label_map, lock)]
+    mask = write_mask(root, label_map, lock)
+    return [score(label_map, config.limits), mask, *_overlays(config, label_map, root)]
+
+
+def score_again(config: RunConfig, model: OpenedModel, root: Location) -> list[Stage]:
+    """From a label map that lies there to counts, and a new picture where that shows the truth."""
     wanted = config.output.pictures
-    if wanted and wanted.count is None:
-        stages.append(write_overlay(root, label_map, config.limits, wanted))
-    return stages
+    pictures = _overlays(config, model.label_map, root) if wanted and wanted.kind == "triptych" else []
+    return [score(model.label_map, config.limits), *pictures]
+
+
+def _overlays(config: RunConfig, label_map: LabelMap, root: Location) -> list[Stage]:
+    """Every overlay as its image is finished; a choice of them waits for the end."""
+    wanted = config.output.pictures
+    if wanted is None or wanted.count is not None:
+        return []
+    return [write_overlay(root, label_map, config.limits, wanted)]
 
 
 def some_overlays(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +57,12 @@ def mask_path(image_id: str, mask_name: str) -> str | None:
         len(part.encode()) > MAX_NAME_BYTES for part in parts
     )
     return None if too_long else path
+
+
+def mask_names(ids: Iterable[str]) -> list[str]:
+    """What the masks of these images may be called, whichever way a run names them."""
+    paths = (mask_path(image_id, how) for image_id in ids for how in ("stem", "full"))
+    return [path for path in paths if path is not None]
 
 
 def mark(

@@ -66,7 +66,8 @@ class Painter:
 
     def draw(self, item: Item) -> Drawn:
         """Write the overlay of an item, if it is to have one. Raises OutputError."""
-        mask = item.row["mask"]
+        # a mask that lies there may bear another name than this run would give it
+        mask = item.kept["mask"].removeprefix("masks/") if item.kept else item.row["mask"]
         if mask is None or (item.fault and (self.overlays.kind != "triptych" or item.prediction)):
             return Drawn(False)
         if item.fault and item.fault.status in _NOT_SHOWN:
