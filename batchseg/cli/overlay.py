@@ -45,10 +45,10 @@ def overlay_command(as_json: bool, quiet: bool, debug: bool, address: str | None
         path, settings = flags.pop("config_path"), flags.pop("settings")
         config = read_config(OverlayConfig, path, settings, given({**flags, "ray": {"address": address}}))
         from batchseg.cli.show.console import native_stderr
-        from batchseg.cli.show.overlay import Drawing, print_overlays
+        from batchseg.cli.show.overlay import OverlayProgress, print_overlays
         from batchseg.pipeline.overlay import overlay
 
-        drawn = Drawing(hidden=quiet or as_json)
+        drawn = OverlayProgress(hidden=quiet or as_json)
         with native_stderr(hidden=not debug), drawn.bar:
             report = overlay(config, drawn)
         if as_json:

@@ -71,7 +71,7 @@ def in_ascii(text: str) -> str:
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in letters)
 
 
-def compose(panels: Sequence[tuple[str, Pixels]], entries: Sequence[Entry], notes: Sequence[str]) -> Pixels:
+def lay_out(panels: Sequence[tuple[str, Pixels]], entries: Sequence[Entry], notes: Sequence[str]) -> Pixels:
     """One picture: the panels, each with its title if it has one, and below them entries and notes.
 
     The first panel lies at the left edge, and at the top edge where there are no titles.

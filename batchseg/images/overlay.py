@@ -61,7 +61,7 @@ class Drawing:
         return np.where(grey[:, np.newaxis] > _BRIGHT, BLACK, WHITE).astype(np.uint8)
 
 
-def fit(size_hw: tuple[int, int], longest: int) -> tuple[int, int]:
+def size_within(size_hw: tuple[int, int], longest: int) -> tuple[int, int]:
     """Height and width with a longer side of at most `longest`, in the same proportion."""
     scale = min(1.0, longest / max(size_hw))
     height, width = (max(1, round(side * scale)) for side in size_hw)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from batchseg.images.legend import Entry, class_entry, compose, mark_entry, void_entry
+from batchseg.images.legend import Entry, class_entry, lay_out, mark_entry, void_entry
 from batchseg.images.overlay import Drawing, LabelIds, Pixels, blend, draw_contours, hatch_void, mark
 
 _NO_IMAGE = 112  # grey, in place of an image that cannot be read
@@ -40,11 +40,11 @@ def draw_picture(
         assert labels_HW is not None
         image_HWC, opacity = np.full((*labels_HW.shape, 3), _NO_IMAGE, np.uint8), 1.0
     if labels_HW is None:
-        return compose([("", image_HWC)], [], subject.notes)
+        return lay_out([("", image_HWC)], [], subject.notes)
     opacity = 0.0 if kind == "contour" else opacity
     prediction_HWC = _painted(image_HWC, labels_HW, drawing, opacity)
     if kind != "triptych":
-        return compose([("", prediction_HWC)], _entries(drawing, labels_HW), subject.notes)
+        return lay_out([("", prediction_HWC)], _entries(drawing, labels_HW), subject.notes)
     panels = [] if subject.image_HWC is None else [("image", image_HWC)]
     entries = _entries(drawing, labels_HW, truth_HW)
     if truth_HW is not None:
@@ -53,7 +53,7 @@ def draw_picture(
         if differs_HW.any():
             mark(prediction_HWC, differs_HW)
             entries.append(mark_entry("differs from the truth"))
-    return compose([*panels, ("prediction", prediction_HWC)], entries, subject.notes)
+    return lay_out([*panels, ("prediction", prediction_HWC)], entries, subject.notes)
 
 
 def _painted(image_HWC: Pixels, labels_HW: LabelIds, drawing: Drawing, opacity: float) -> Pixels:

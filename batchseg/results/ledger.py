@@ -24,7 +24,7 @@ from batchseg.results.merge import merge_parts, mergeable
 from batchseg.results.rewrite import replace_parts
 from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows, place_keys
 from batchseg.results.tables import look_at_images, read_images, read_part, with_fingerprints
-from batchseg.source.names import mask_names
+from batchseg.source.names import possible_masks
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
 from batchseg.storage.location import Location, output_errors
 from batchseg.storage.lock import Lock, check
@@ -194,13 +194,13 @@ class Ledger:
         failed = self._failed(rows)
         with output_errors(self.root):
             # for whoever goes on, should we die in between
-            write_names(self.root / ".work" / GOING, [*gone, *mask_names(failed)])
+            write_names(self.root / ".work" / GOING, [*gone, *possible_masks(failed)])
             for part, start, stop in self._extents():
                 if rows[start:stop].any():
                     self._rewrite(part, ~rows[start:stop])
             self._forget(rows)
             left = [name for name, at in zip(failed, self._by_id.find(keys(failed)), strict=True) if at < 0]
-            delete_unnamed(self.root, [*gone, *mask_names(left)], self.masks())
+            delete_unnamed(self.root, [*gone, *possible_masks(left)], self.masks())
         return int(rows.sum())
 
     def drop_superseded(self) -> int:

@@ -59,7 +59,7 @@ def mask_path(image_id: str, mask_name: str) -> str | None:
     return None if too_long else path
 
 
-def mask_names(ids: Iterable[str]) -> list[str]:
+def possible_masks(ids: Iterable[str]) -> list[str]:
     """What the masks of these images may be called, whichever way a run names them."""
     paths = (mask_path(image_id, how) for image_id in ids for how in ("stem", "full"))
     return [path for path in paths if path is not None]

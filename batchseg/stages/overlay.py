@@ -15,7 +15,7 @@ from batchseg.errors import RowFault
 from batchseg.images.decode import Size, decode_scaled
 from batchseg.images.encode import encode_picture
 from batchseg.images.label_files import decode_labels
-from batchseg.images.overlay import Drawing, LabelIds, Pixels, fit, nearest, resized
+from batchseg.images.overlay import Drawing, LabelIds, Pixels, nearest, resized, size_within
 from batchseg.images.picture import Subject, draw_picture
 from batchseg.labels.label_map import LabelMap, is_background
 from batchseg.schema import Status
@@ -82,7 +82,11 @@ class Painter:
             notes, image_HWC = [f"The image cannot be shown: {fault}."], None
         if item.fault:
             notes.append(f"{item.fault.status.value}: {item.fault}")
-        size = image_HWC.shape[:2] if image_HWC is not None else fit(_size(labels_HW), self.overlays.longest)
+        size = (
+            image_HWC.shape[:2]
+            if image_HWC is not None
+            else size_within(_size(labels_HW), self.overlays.longest)
+        )
         truth_HW = self._truth(item, labels_HW, notes)
         subject = Subject(image_HWC, _scaled(labels_HW, size), _scaled(truth_HW, size), notes)
         picture_HWC = draw_picture(subject, self.drawing, self.overlays.kind, self.overlays.opacity)
@@ -97,7 +101,7 @@ class Painter:
         longest = self.overlays.longest
 
         def enough(size_hw: Size) -> Size:
-            return fit(size_hw, longest)
+            return size_within(size_hw, longest)
 
         image_HWC, size_hw = decode_scaled(self.images.read(item.row["uri"]), self.limits, enough)
         if labels_HW is not None and labels_HW.shape != size_hw:

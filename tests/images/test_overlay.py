@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from batchseg.images.legend import class_entry, compose, legible
-from batchseg.images.overlay import Drawing, blend, borders, draw_contours, fit, nearest, resized
+from batchseg.images.legend import class_entry, lay_out, legible
+from batchseg.images.overlay import Drawing, blend, borders, draw_contours, nearest, resized, size_within
 from batchseg.images.picture import Subject, draw_picture
 
 COLOURS = ((0, 0, 0), (230, 159, 0), (0, 114, 178), (90, 90, 90))
@@ -130,7 +130,7 @@ def text_of(name, size):
 def test_the_legend_has_the_names(name):
     drawing = Drawing((name,), (COLOURS[1],), frozenset())
 
-    picture = compose([("", np.zeros((40, 300, 3), np.uint8))], [class_entry(drawing, 0)], [])
+    picture = lay_out([("", np.zeros((40, 300, 3), np.uint8))], [class_entry(drawing, 0)], [])
 
     ink = 255 - picture[40:, :, 0].astype(int)
     letters = text_of(name, 12)  # the font's size in pictures this small
@@ -149,7 +149,7 @@ def test_a_legend_wraps_at_the_width_of_the_picture():
     )
     entries = [class_entry(drawing, index) for index in range(40)]
 
-    narrow, wide = (compose([("", np.zeros((40, w, 3), np.uint8))], entries, []) for w in (200, 900))
+    narrow, wide = (lay_out([("", np.zeros((40, w, 3), np.uint8))], entries, []) for w in (200, 900))
 
     assert (narrow.shape[1], wide.shape[1]) == (200, 900)
     assert narrow.shape[0] > wide.shape[0] > 40
@@ -159,7 +159,7 @@ def test_a_legend_wraps_at_the_width_of_the_picture():
 def test_any_name_can_be_drawn_within_the_width(name):
     drawing = Drawing((name,), (COLOURS[1],), frozenset())
 
-    picture = compose([("", np.zeros((40, 60, 3), np.uint8))], [class_entry(drawing, 0)], [name])
+    picture = lay_out([("", np.zeros((40, 60, 3), np.uint8))], [class_entry(drawing, 0)], [name])
 
     assert picture.shape[1] == 160
     assert (picture[40:, -1] == 255).all()  # nothing runs over the edge
@@ -233,7 +233,7 @@ def test_more_classes_than_a_byte_holds():
     ],
 )
 def test_pictures_are_scaled_down_and_never_up(size, longest, expected):
-    assert fit(size, longest) == expected
+    assert size_within(size, longest) == expected
 
 
 def test_labels_are_scaled_by_the_nearest_and_images_by_the_mean():

@@ -310,12 +310,12 @@ def test_killed_at_any_step_of_a_drop_every_row_is_whole_or_gone(tmp_path: Path)
         assert assert_whole(results) == set(WHOLE) - set(GOING)
 
     # the names of the masks; of two parts two tables, log, two moves, and the log's end; of one that goes
-    # log, two files and the log's end; masks and overlays
-    assert every_kill(work, after) == 1 + 2 * 6 + 4 + 2 * len(GOING)
+    # log, two files and the log's end; masks, and no overlays where there is no folder of them
+    assert every_kill(work, after) == 1 + 2 * 6 + 4 + len(GOING)
 
 
 def test_killed_again_while_it_is_mended_every_row_is_whole_or_gone(tmp_path: Path) -> None:
-    for first in (0, 1, 4, 6, 9, 13, 18, 22):
+    for first in (0, 1, 4, 6, 9, 13, 18, 20):
         opened: dict[int, Held] = {}
 
         def work(step: int, first: int = first, opened: dict[int, Held] = opened):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from batchseg.pipeline.drawing import OverlayReport
 
 
-class Drawing:
+class OverlayProgress:
     """A callback for `overlay`: draws how far it is while its `bar` is entered."""
 
     def __init__(self, hidden: bool = False) -> None:
