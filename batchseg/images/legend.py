@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from batchseg.images.overlay import WHITE, Drawing, Pixels, Where, hatch_void, mark
+from batchseg.images.overlay import WHITE, Drawing, Pixels, Where, hatch_void, mark_differences
 
 _NARROWEST = 160  # pixels that text needs, however small the picture
 _INK, _PAPER, _FRAME = (32, 32, 32), WHITE, (128, 128, 128)
@@ -47,7 +47,7 @@ def void_entry(text: str) -> Entry:
 
 def mark_entry(text: str) -> Entry:
     """What is marked, over grey."""
-    return _patterned(text, mark)
+    return _patterned(text, mark_differences)
 
 
 def _patterned(text: str, draw: Callable[[Pixels, Where], None]) -> Entry:

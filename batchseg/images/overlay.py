@@ -147,7 +147,7 @@ def hatch_void(pixels_HWC: Pixels, where_HW: Where) -> None:
     pixels_HWC[where_HW & stripes(where_HW.shape, rising=True, after=True)] = DARK_GREY
 
 
-def mark(pixels_HWC: Pixels, where_HW: Where) -> None:
+def mark_differences(pixels_HWC: Pixels, where_HW: Where) -> None:
     """Stripes in black and white, falling to the right: no class has such a pattern."""
     pixels_HWC[where_HW & stripes(where_HW.shape, rising=False)] = WHITE
     pixels_HWC[where_HW & stripes(where_HW.shape, rising=False, after=True)] = BLACK

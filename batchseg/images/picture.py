@@ -9,7 +9,15 @@ from typing import Literal
 import numpy as np
 
 from batchseg.images.legend import Entry, class_entry, lay_out, mark_entry, void_entry
-from batchseg.images.overlay import Drawing, LabelIds, Pixels, blend, draw_contours, hatch_void, mark
+from batchseg.images.overlay import (
+    Drawing,
+    LabelIds,
+    Pixels,
+    blend,
+    draw_contours,
+    hatch_void,
+    mark_differences,
+)
 
 _NO_IMAGE = 112  # grey, in place of an image that cannot be read
 
@@ -51,7 +59,7 @@ def draw_picture(
         panels.append(("truth", _painted(image_HWC, truth_HW, drawing, opacity)))
         differs_HW = (labels_HW != truth_HW) & (truth_HW != drawing.void)
         if differs_HW.any():
-            mark(prediction_HWC, differs_HW)
+            mark_differences(prediction_HWC, differs_HW)
             entries.append(mark_entry("differs from the truth"))
     return lay_out([*panels, ("prediction", prediction_HWC)], entries, subject.notes)
 

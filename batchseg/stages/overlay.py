@@ -98,19 +98,17 @@ class Painter:
 
     def _image(self, item: Item, labels_HW: LabelIds | None) -> Pixels:
         """At the size of the picture. Raises RowFault, also where it is not the image of the mask."""
-        longest = self.overlays.longest
-
-        def enough(size_hw: Size) -> Size:
-            return size_within(size_hw, longest)
-
-        image_HWC, size_hw = decode_scaled(self.images.read(item.row["uri"]), self.limits, enough)
+        image_HWC, size_hw = decode_scaled(self.images.read(item.row["uri"]), self.limits, self._smaller)
         if labels_HW is not None and labels_HW.shape != size_hw:
             raise RowFault(
                 Status.UNREADABLE,
                 f"it is {size_hw[1]} x {size_hw[0]} pixels by now, its mask "
                 f"{labels_HW.shape[1]} x {labels_HW.shape[0]}",
             )
-        return resized(image_HWC, enough(size_hw))
+        return resized(image_HWC, self._smaller(size_hw))
+
+    def _smaller(self, size_hw: Size) -> Size:
+        return size_within(size_hw, self.overlays.longest)
 
     def _truth(self, item: Item, labels_HW: LabelIds | None, notes: list[str]) -> LabelIds | None:
         uri = item.row.get("truth")
@@ -133,9 +131,9 @@ class Painter:
                 (self.root / other).delete()
 
 
-def _size(labels_HW: LabelIds | None) -> Size:
-    assert labels_HW is not None
-    height, width = labels_HW.shape
+def _size(pixels: LabelIds | Pixels | None) -> Size:
+    assert pixels is not None
+    height, width = pixels.shape[:2]
     return height, width
 
 
