@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batchseg.config.doctor import DoctorConfig
     from batchseg.config.evaluate import EvaluateConfig
     from batchseg.config.load import load_config, read_config
+    from batchseg.config.overlay import OverlayConfig, Overlays
     from batchseg.config.run import RunConfig
     from batchseg.config.scenes import DigitsConfig
     from batchseg.config.train import TrainConfig
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from batchseg.labels.label_file import load_label_map
     from batchseg.labels.label_map import LabelMap
     from batchseg.metrics.confusion import ConfusionMatrix
+    from batchseg.pipeline.drawing import OverlayReport
     from batchseg.pipeline.evaluate import evaluate
     from batchseg.pipeline.night import NightResult, night
+    from batchseg.pipeline.overlay import overlay
     from batchseg.pipeline.run import dry_run, run
     from batchseg.results.acknowledge import Acknowledged, acknowledge
     from batchseg.results.opened import OpenedResults, open_results
@@ -59,6 +62,9 @@ _HOMES = {
     "NightConfig": "batchseg.config.compare",
     "NightResult": "batchseg.pipeline.night",
     "OpenedResults": "batchseg.results.opened",
+    "OverlayConfig": "batchseg.config.overlay",
+    "OverlayReport": "batchseg.pipeline.drawing",
+    "Overlays": "batchseg.config.overlay",
     "Prediction": "batchseg.segmentors.base",
     "RunConfig": "batchseg.config.run",
     "RunResult": "batchseg.results.result",
@@ -79,6 +85,7 @@ _HOMES = {
     "make_digits": "batchseg.scenes.data_set",
     "night": "batchseg.pipeline.night",
     "open_results": "batchseg.results.opened",
+    "overlay": "batchseg.pipeline.overlay",
     "read_config": "batchseg.config.load",
     "run": "batchseg.pipeline.run",
     "submit": "batchseg.cluster.submit",
@@ -103,6 +110,9 @@ __all__ = [
     "NightConfig",
     "NightResult",
     "OpenedResults",
+    "OverlayConfig",
+    "OverlayReport",
+    "Overlays",
     "Prediction",
     "RunConfig",
     "RunResult",
@@ -123,6 +133,7 @@ __all__ = [
     "make_digits",
     "night",
     "open_results",
+    "overlay",
     "read_config",
     "run",
     "submit",

@@ -12,6 +12,7 @@ from batchseg.cli.digits import digits_command
 from batchseg.cli.doctor import doctor_command
 from batchseg.cli.evaluate import evaluate_command
 from batchseg.cli.night import night_command
+from batchseg.cli.overlay import overlay_command
 from batchseg.cli.run import run_command
 from batchseg.cli.submit import submit_command
 from batchseg.cli.train import train_command
@@ -23,6 +24,7 @@ COMMANDS = (
     doctor_command,
     verify_command,
     acknowledge_command,
+    overlay_command,
     compare_command,
     night_command,
     train_command,

@@ -28,6 +28,9 @@ CLASS_RULE = r"^[\w.]+:\w+$"
 JOB_NAME_RULE = r"^[\w.-]+$"
 
 
+WHICH_RULE = r"^(all|(worst|sample) [1-9]\d{0,8})$"
+
+
 METRICS = (
     "accuracy",
     "recall_weighted",

@@ -8,7 +8,14 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from batchseg.config.base import CLASS_RULE, FAILED_RULE, JOB_NAME_RULE, SUFFIX_RULE, Model
+from batchseg.config.base import (
+    CLASS_RULE,
+    FAILED_RULE,
+    JOB_NAME_RULE,
+    SUFFIX_RULE,
+    WHICH_RULE,
+    Model,
+)
 from batchseg.config.places import SecretGivenError, redacted, without_credentials
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import AnySegmentor
@@ -84,6 +91,8 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         if isinstance(value, Mapping):
             merged[key] = merge(_beneath(key, old, value), value)
+        elif value is True and isinstance(old, Mapping):
+            continue  # `--overlays` switches on what a file says more about
         else:
             merged[key] = value
     return merged
@@ -129,7 +138,7 @@ def _nested(setting: str) -> dict[str, Any]:
 
 def _place(location: tuple[int | str, ...]) -> str:
     """`source.folder.path` -> `source.path`: the tag of a union is no key of the file."""
-    parts = [str(part) for part in location]
+    parts = [str(part) for part in location if not str(part).startswith("(")]
     if len(parts) > 1 and parts[1] in _TAGS.get(parts[0], ()):
         del parts[1]
     return ".".join(parts) or "(top level)"
@@ -200,6 +209,7 @@ _CLEARER = {
     SUFFIX_RULE: "must be FROM=TO, such as _image=_label",
     FAILED_RULE: "must be a number of images or a percentage, such as 5 or 0.5%",
     CLASS_RULE: "must be module:Class",
+    WHICH_RULE: "must be all, worst N or sample N, such as worst 50",
     JOB_NAME_RULE: "must be of letters, digits, and . _ -",
 }
 

@@ -10,6 +10,7 @@ from batchseg.config.base import Model
 from batchseg.config.compare import CompareConfig, NightConfig
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.evaluate import EvaluateConfig
+from batchseg.config.overlay import OverlayConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.scenes import DigitsConfig
 from batchseg.config.train import TrainConfig
@@ -20,6 +21,7 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg evaluate": EvaluateConfig,
     "batchseg doctor": DoctorConfig,
     "batchseg compare": CompareConfig,
+    "batchseg overlay": OverlayConfig,
     "batchseg train": TrainConfig,
     "batchseg digits": DigitsConfig,
 }

@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from batchseg.config.base import Gates, Limits, Model, RayConfig
+from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, infer_segmentor
 from batchseg.config.source import Source, infer_source
@@ -25,7 +26,16 @@ class Output(Model):
         "stem",
         description="stem: a.jpg -> a.png; full: a.jpg -> a.jpg.png, where names differ only in extension.",
     )
-    overlays: bool = Field(False, description="Also write overlays/: the image with its mask in colour.")
+    overlays: OverlaySetting = Field(
+        False, description="Also write overlays/, the images with their masks in colour; true: as by default."
+    )
+
+    @property
+    def pictures(self) -> Overlays | None:
+        """What overlays there shall be; None for none."""
+        if isinstance(self.overlays, Overlays):
+            return self.overlays
+        return Overlays() if self.overlays else None
 
 
 def infer_output(value: Any) -> Any:

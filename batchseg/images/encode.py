@@ -1,11 +1,11 @@
-"""Masks as files and pictures: label maps to PNG, and in colour over their image."""
+"""Arrays to encoded bytes: label maps as masks, and pictures to look at."""
 
 from __future__ import annotations
 
 import io
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,19 +42,15 @@ def encode_png(labels_HW: LabelIds, colours: Sequence[Colour], ignore_index: int
     return file.getvalue()
 
 
-def overlay(
-    image_HWC: NDArray[np.uint8], labels_HW: LabelIds, colours: Sequence[Colour], opacity: float = 0.5
-) -> NDArray[np.uint8]:
-    """The image, uint8 RGB [H, W, 3], with each class in its colour over it; void shows the image alone.
-
-    Raises:
-        ValueError: the image and the label map differ in size.
-    """
-    palette = np.array([*colours, _VOID_COLOUR], np.uint8)
-    painted = Image.fromarray(palette.take(labels_HW, axis=0))
-    blended_HWC = np.array(Image.blend(Image.fromarray(image_HWC), painted, opacity))
-    np.copyto(blended_HWC, image_HWC, where=(labels_HW == len(colours))[..., np.newaxis])
-    return blended_HWC
+def encode_picture(pixels_HWC: NDArray[np.uint8], kind: Literal["jpeg", "png"]) -> bytes:
+    """RGB as a file to be looked at: PNG without loss, or JPEG with colours in full resolution."""
+    file = io.BytesIO()
+    picture = Image.fromarray(pixels_HWC)
+    if kind == "png":
+        picture.save(file, "PNG", compress_level=1)
+    else:  # thin lines in colour lose their colour where it is stored at half the resolution
+        picture.save(file, "JPEG", quality=88, subsampling=0)
+    return file.getvalue()
 
 
 def _palette(colours: Sequence[Colour]) -> bytes:

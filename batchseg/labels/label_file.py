@@ -13,7 +13,8 @@ from batchseg.config.base import Model
 from batchseg.config.strict_yaml import load_yaml
 from batchseg.config.suggest import did_you_mean, likely_key
 from batchseg.errors import LabelMapError
-from batchseg.labels.label_map import IGNORE_INDEX, Colour, LabelMap, default_colours
+from batchseg.labels.colours import Colour
+from batchseg.labels.label_map import IGNORE_INDEX, LabelMap, default_colours
 
 BUILT_IN = Path(__file__).parent / "builtin"
 
@@ -127,21 +128,10 @@ class _LabelFile(Model, strict=True):
 
     def label_map(self) -> LabelMap:
         names = tuple(entry.name for entry in self.classes)
-        return LabelMap(names, self._drawn(names), self.ignore_index, self._remap(), self._read_colours())
-
-    def _drawn(self, names: tuple[str, ...]) -> tuple[Colour, ...]:
-        """A class without a colour of its own gets the default one, or the next that no other class has."""
-        own = [_rgb(entry.colour[0]) if entry.colour else None for entry in self.classes]
-        taken = {colour for colour in own if colour}
-        free = iter(default_colours((*names, *names)))
-        spare = (colour for colour in free if colour not in taken)
-        defaults = default_colours(names)
-        drawn: list[Colour] = []
-        for colour, default in zip(own, defaults, strict=True):
-            if colour is None:
-                colour = default if default not in taken else next(c for c in spare if c not in defaults)
-            drawn.append(colour)
-        return tuple(drawn)
+        given = [_rgb(entry.colour[0]) if entry.colour else None for entry in self.classes]
+        defaults = default_colours(names, {colour for colour in given if colour})
+        colours = tuple(own or default for own, default in zip(given, defaults, strict=True))
+        return LabelMap(names, colours, self.ignore_index, self._remap(), self._read_colours())
 
     def _read_colours(self) -> dict[Colour, int]:
         pairs = [(_rgb(colour), self.ignore_index) for colour in self.ignored_colours]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.errors import LabelMapError, RowFault
-
-Colour = tuple[int, int, int]
-
+from batchseg.labels.colours import BLACK, Colour, distinct_colours
 
 Ids = NDArray[np.unsignedinteger[Any]]
 
@@ -235,18 +233,11 @@ def _repeated(values: Sequence[Any]) -> list[Any]:
     return [value for value, times in Counter(values).items() if times > 1]
 
 
-def default_colours(names: Sequence[str]) -> tuple[Colour, ...]:
-    """The colour map of PASCAL VOC, which has no two colours alike; only a background gets its black."""
-    first = 0 if names and is_background(names[0]) else 1
-    return tuple(_voc_colour(index) for index in range(first, first + len(names)))
-
-
-def _voc_colour(index: int) -> Colour:
-    """Bits 0, 3, 6 ... of the index, from the top of the red byte down; 1, 4 ... green; 2, 5 ... blue."""
-    red, green, blue = (
-        sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)
-    )
-    return red, green, blue
+def default_colours(names: Sequence[str], taken: Collection[Colour] = ()) -> tuple[Colour, ...]:
+    """A colour for each class, no two alike and none of those `taken`; a background is black."""
+    background = next((name for name in names if is_background(name)), None) if BLACK not in taken else None
+    others = distinct_colours(taken)
+    return tuple(BLACK if name == background else next(others) for name in names)
 
 
 def _pack(colours: NDArray[np.uint8]) -> NDArray[np.intp]:

@@ -65,6 +65,16 @@ class Reading:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All but the label map, in plain values."""
+        return {
+            "rgb": self.rgb,
+            "palette": self.palette,
+            "grey": self.grey,
+            "threshold": self.threshold,
+        }
+
+    @property
     def sentence(self) -> str:
         """What is done, for a person."""
         if self.threshold is not None:

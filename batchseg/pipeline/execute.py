@@ -62,6 +62,7 @@ class Task:
         reading: how ground truths are read.
         doubts: what is likely to be wrong with the source.
         fresh: images, from the first on, that did not fail before; None for all.
+        overlays: draws those that are chosen once all is committed, and says what for the record.
     """
 
     config: RunConfig | EvaluateConfig
@@ -73,6 +74,7 @@ class Task:
     doubts: Sequence[Doubt] = ()
     pruned: int = 0
     fresh: int | None = None
+    overlays: Callable[[Held], dict[str, Any]] | None = None
 
     @property
     def images(self) -> int:
@@ -86,7 +88,7 @@ def execute(task: Task, held: Held, on_progress: OnProgress) -> RunResult:
     Raises BatchsegError and KeyboardInterrupt; what was finished is committed and the record says so.
     """
     # Ray would take seconds to start and to stop
-    with ray_session(task.config.ray.address) if task.images else nullcontext():
+    with ray_session(task.config.ray.address) if task.images or task.overlays else nullcontext():
         return Execution(task, held, on_progress).run()
 
 
@@ -110,6 +112,7 @@ class Execution:
             },
             "score_fingerprint": task.key.score,
             "truth_read": task.reading.sentence if task.listing.with_truth else None,
+            "truth_reading": task.reading.settings if task.listing.with_truth else None,
             "placement": None,
         }
 
@@ -121,6 +124,8 @@ class Execution:
                 if each.chosen.images:
                     self._go_through(each, first)
                 first += each.chosen.images
+            if self.task.overlays:
+                self.facts["overlays"] = self.task.overlays(self.held)
             total = self.held.finish(self.task.reading.label_map)
         except KeyboardInterrupt as exc:
             interrupted = Interrupted(self._what_is_left())

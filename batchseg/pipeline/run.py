@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,8 @@ from batchseg.inspect.guards import Doubt
 from batchseg.inspect.preflight import check_source, look_at_source
 from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.reading import Reading
+from batchseg.pipeline.choice import Choice
+from batchseg.pipeline.drawing import draw_overlays
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import score_fingerprint
 from batchseg.pipeline.model import OpenedModel
@@ -38,11 +40,12 @@ from batchseg.source.open import list_source, open_source
 from batchseg.source.plan import Listing
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
+from batchseg.stages.overlay import Sight, write_overlay
 from batchseg.stages.prepare import prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
 from batchseg.stages.segment import Segment
-from batchseg.stages.write import write_mask, write_overlay
+from batchseg.stages.write import write_mask
 from batchseg.storage.location import Location, locate
 from batchseg.storage.lock import Lock
 
@@ -105,6 +108,7 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
         fresh=work.fresh,
+        overlays=some_overlays(config, found.reading, work.listing),
         passes=(
             Pass(
                 work.to_segment(folder),
@@ -139,7 +143,7 @@ def scoring(config: RunConfig, reading: Reading, results: Location, placement: P
     return Stages(
         before=partial(as_list, restore, results, reading.label_map, config.limits),
         model=None,
-        after=partial(as_list, score, reading, config.limits),
+        after=partial(score_again, config, reading, results),
     )
 
 
@@ -178,10 +182,38 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
 
 def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
     """From a label map to counts and files."""
-    root, label_map = locate(results), reading.label_map
-    images = ImageReading.of(config.source)
-    extra = [write_overlay(root, label_map, config.limits, images)] if config.output.overlays else []
-    return [score(reading, config.limits), write_mask(root, label_map, lock), *extra]
+    root = locate(results)
+    mask = write_mask(root, reading.label_map, lock)
+    return [score(reading, config.limits), mask, *_overlays(config, reading, root)]
+
+
+def score_again(config: RunConfig, reading: Reading, root: Location) -> list[Stage]:
+    """From a label map that lies there to counts, and a new picture where that shows the truth."""
+    wanted = config.output.pictures
+    pictures = _overlays(config, reading, root) if wanted and wanted.kind == "triptych" else []
+    return [score(reading, config.limits), *pictures]
+
+
+def _overlays(config: RunConfig, reading: Reading, root: Location) -> list[Stage]:
+    """Every overlay as its image is finished; a choice of them waits for the end."""
+    wanted = config.output.pictures
+    if wanted is None or wanted.count is not None:
+        return []
+    return [write_overlay(root, Sight(reading, ImageReading.of(config.source)), config.limits, wanted)]
+
+
+def some_overlays(
+    config: RunConfig, reading: Reading, listing: Listing
+) -> Callable[[Held], dict[str, Any]] | None:
+    """Draw the worst images or a sample, once all are there; None where that is not wanted."""
+    wanted = config.output.pictures
+    if wanted is None or wanted.count is None:
+        return None
+    choice, head = Choice(wanted, config.output.mask_name), config.ray.exclude_head
+    sight = Sight(reading, ImageReading.of(config.source))
+    return lambda held: asdict(
+        draw_overlays(held, choice, sight, config.limits, listing.tables, exclude_head=head)
+    )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from batchseg.results.rewrite import replace_parts
 from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows, place_keys
 from batchseg.results.tables import look_at_images, read_images, read_part, with_fingerprints
 from batchseg.schema import TRUTH_FAULTS
+from batchseg.source.names import possible_masks
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
 from batchseg.storage.location import Location, output_errors
 from batchseg.storage.lock import Lock, check
@@ -217,13 +218,16 @@ class Ledger:
             return 0
         check(self.lock)
         gone = self._mask_names(rows)
+        failed = self._failed(rows)
         with output_errors(self.root):
-            write_names(self.root / ".work" / GOING, gone)  # for whoever goes on, should we die in between
+            # for whoever goes on, should we die in between
+            write_names(self.root / ".work" / GOING, [*gone, *possible_masks(failed)])
             for part, start, stop in self._extents():
                 if rows[start:stop].any():
                     self._rewrite(part, ~rows[start:stop])
             self._forget(rows)
-            delete_unnamed(self.root, gone, self.masks())
+            left = [name for name, at in zip(failed, self._by_id.find(keys(failed)), strict=True) if at < 0]
+            delete_unnamed(self.root, [*gone, *possible_masks(left)], self.masks())
         return int(rows.sum())
 
     def drop_superseded(self) -> int:
@@ -268,6 +272,14 @@ class Ledger:
             return []
         names: list[str] = below_masks(self.values(places, ["mask"])["mask"]).to_pylist()
         return names
+
+    def _failed(self, rows: Rows) -> list[str]:
+        """The ids of images without a mask, which may have an overlay all the same."""
+        places = np.flatnonzero(rows & ~self.rows["ok"])
+        if not len(places) or not (self.root / "overlays").is_folder():
+            return []
+        ids: list[str] = self.values(places, ["id"])["id"].to_pylist()
+        return ids
 
     def _rewrite(self, part: str, kept: Rows) -> None:
         if not kept.any():

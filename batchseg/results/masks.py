@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
+from batchseg.config.overlay import overlay_names
 from batchseg.storage.keys import KeySet, keys
 from batchseg.storage.location import TEMPORARY, Location
 
-FOLDERS = ("masks", "overlays")  # an overlay has the name of its mask
+FOLDERS = ("masks", "overlays")
 FILES_A_STEP = 8192
 SUFFIXES = (".png", ".tif", ".tiff")  # of masks
 
@@ -84,9 +85,11 @@ def delete_unnamed(root: Location, masks: Iterable[str], named: KeySet) -> int:
     wanted = sorted({mask for mask in masks if mask})
     unnamed = [wanted[index] for index in np.flatnonzero(~named.contains(keys(wanted)))]
     deletable = [mask for mask in unnamed if all(_is_inside(root / folder, mask) for folder in FOLDERS)]
+    has_overlays = bool(deletable) and (root / "overlays").is_folder()
     for mask in deletable:
-        for folder in FOLDERS:
-            (root / folder / mask).delete()
+        (root / "masks" / mask).delete()
+        for name in overlay_names(mask) if has_overlays else ():
+            (root / "overlays" / name).delete()
     return len(deletable)
 
 

@@ -125,6 +125,9 @@ class RunRecord(RecordPart):
         default_factory=dict, description="What is likely to be wrong: by guard, one sentence."
     )
     truth_read: str | None = Field(None, description="How ground truths are read, in words.")
+    truth_reading: dict[str, Any] | None = Field(
+        None, description="The same for programs: what RGB, palette and grey files hold, and the threshold."
+    )
     gates: tuple[str, ...] = Field((), description="One sentence for each gate that failed.")
     exit_code: int | None = Field(None, description="Of a run that finished.")
     error: str | None = Field(None, description="Why it did not finish.")

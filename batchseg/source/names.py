@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -75,6 +75,12 @@ def mask_path(image_id: str, mask_name: str) -> str | None:
         len(part.encode()) > MAX_NAME_BYTES for part in parts
     )
     return None if too_long else path
+
+
+def possible_masks(ids: Iterable[str]) -> list[str]:
+    """What the masks of these images may be called, whichever way a run names them."""
+    paths = (mask_path(image_id, how) for image_id in ids for how in ("stem", "full"))
+    return [path for path in paths if path is not None]
 
 
 def mark(

@@ -7,25 +7,17 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from io import BytesIO
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from PIL import Image
 
-from batchseg.config.base import Limits
-from batchseg.config.source import ImageReading
 from batchseg.errors import OutputError, RowFault
-from batchseg.images.decode import decode_image
-from batchseg.images.encode import encode_png, overlay
+from batchseg.images.encode import encode_png
 from batchseg.labels.label_map import LabelMap
 from batchseg.schema import IMAGES, PRIVATE, Status
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.storage.location import Location
 from batchseg.storage.lock import Lock
-from batchseg.storage.reader import image_reader
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,7 @@ def row_schema(carried: pa.Schema) -> pa.Schema:
 
 def write_mask(results: Location, label_map: LabelMap, lock: Lock | None = None) -> Stage:
     """Write every prediction as a palette PNG below masks/, for as long as the folder's lock is ours."""
-    write = _writer(results / "masks")
+    write = writer(results / "masks", "mask")
 
     def work(item: Item) -> None:
         assert item.prediction is not None
@@ -56,19 +48,6 @@ def write_mask(results: Location, label_map: LabelMap, lock: Lock | None = None)
         )
 
     return for_each("write", work)
-
-
-def write_overlay(results: Location, label_map: LabelMap, limits: Limits, reading: ImageReading) -> Stage:
-    """Write every image with its mask in colour below overlays/. Decodes again, for the image was freed."""
-    write = _writer(results / "overlays")
-    reader = image_reader()
-
-    def work(item: Item) -> None:
-        assert item.prediction is not None
-        image_HWC = decode_image(reader.read(item.row["uri"]), limits, reading)
-        write(item.row["mask"], _encode_rgb(overlay(image_HWC, item.prediction.labels_HW, label_map.colours)))
-
-    return for_each("overlay", work)
 
 
 def to_table(items: Iterable[Item], schema: pa.Schema, stamp: Stamp) -> pa.Table:
@@ -134,17 +113,15 @@ def _sparse(item: Item) -> list[dict[str, int | None]]:
     ]
 
 
-def _encode_rgb(image_HWC: NDArray[np.uint8]) -> bytes:
-    file = BytesIO()
-    Image.fromarray(image_HWC).save(file, "PNG", compress_level=1)
-    return file.getvalue()
-
-
 # a name that stands for a folder, or a file where a folder should be; a full disk is neither
 _TAKEN = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 
-def _writer(root: Location) -> Callable[[str, bytes], None]:
+def writer(root: Location, noun: str) -> Callable[[str, bytes], None]:
+    """Writes files by their paths below a folder, and makes the folders on the way.
+
+    It raises RowFault where the name is taken by something else, and OutputError for all other trouble.
+    """
     made: set[str] = set()
 
     def write(below: str, data: bytes) -> None:
@@ -158,7 +135,7 @@ def _writer(root: Location) -> Callable[[str, bytes], None]:
             if exc.errno in _TAKEN or os.path.isdir(target.path):
                 # a folder called a.png beside an image a.jpg: rare, and only this image's trouble
                 raise RowFault(
-                    Status.NAME_COLLISION, f"its mask {below} is taken by a folder or a file"
+                    Status.NAME_COLLISION, f"its {noun} {below} is taken by a folder or a file"
                 ) from exc
             raise OutputError(f"{target}: cannot be written: {exc.strerror or exc}") from exc
 

@@ -3,14 +3,12 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from batchseg.images.encode import encode_png, overlay
-from batchseg.labels.label_file import load_label_map
+from batchseg.images.encode import encode_png
 from batchseg.labels.label_map import LabelMap
 
 
@@ -83,28 +81,3 @@ def test_a_label_map_is_left_as_it_was():
     encode_png(labels, LabelMap.from_names(names(2)).colours, 255)
 
     assert labels.tolist() == [[0, 1, 2]]
-
-
-@pytest.mark.parametrize("opacity", [0.0, 0.3, 0.5, 1.0])
-def test_an_overlay_mixes_image_and_colours_and_leaves_void_alone(opacity):
-    rng = np.random.default_rng(0)
-    label_map = load_label_map("cityscapes")
-    labels = rng.integers(0, 20, (31, 17)).astype(np.uint8)
-    image = rng.integers(0, 256, (31, 17, 3)).astype(np.uint8)
-    before = image.copy()
-
-    picture = overlay(image, labels, label_map.colours, opacity)
-
-    colours = np.array([*label_map.colours, (0, 0, 0)], float)[labels]
-    mixed = np.where((labels == 19)[..., None], image, (1 - opacity) * image + opacity * colours)
-    assert picture.dtype == np.uint8
-    assert np.abs(picture - mixed).max() <= 1
-    np.testing.assert_array_equal(picture[labels == 19], image[labels == 19])
-    np.testing.assert_array_equal(image, before)
-
-
-def test_an_overlay_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="do not match"):
-        overlay(
-            np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8), LabelMap.from_names(names(2)).colours
-        )

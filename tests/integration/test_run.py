@@ -226,12 +226,6 @@ def test_gates_set_the_exit_code(scenes: Path, tmp_path: Path) -> None:
     assert result.gates[0].startswith("accuracy is 0.8")
 
 
-def test_overlays_are_the_image_with_its_mask(scenes: Path, tmp_path: Path) -> None:
-    batchseg.run(config(scenes / "images", tmp_path / "results", output={"overlays": True}))
-    overlay = Image.fromarray(np.asarray(Image.open(tmp_path / "results/overlays/set_0/0.png")))
-    assert (overlay.mode, overlay.size) == ("RGB", (30, 20))
-
-
 def test_names_that_share_a_mask(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for name in ("a.bmp", "a.png", "b.png"):

@@ -234,14 +234,29 @@ def test_dropping_follows_no_link_out_of_the_masks(held: Held, tmp_path: Path, t
     assert (tmp_path / target / "a.png").read_text() == "precious"
 
 
-def test_overlays_go_with_their_masks(held: Held, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_overlays_go_with_their_masks(held: Held, tmp_path: Path, name: str) -> None:
     make_masks(held.results, "a")
-    overlay = tmp_path / "results" / "overlays" / "a.png"
+    overlay = tmp_path / "results" / "overlays" / name
     overlay.parent.mkdir()
     overlay.write_bytes(b"")
     held.commit("1.parquet", table(row("a")))
     held.ledger.drop(rows_of(held.ledger, "a"))
     assert not overlay.exists()
+
+
+@pytest.mark.parametrize(("kept", "left"), [((), []), (("b.png",), ["b.jpg"])])
+def test_overlays_of_what_failed_go_with_its_row_unless_they_are_another_image_s(
+    held: Held, tmp_path: Path, kept: tuple[str, ...], left: list[str]
+) -> None:
+    folder = tmp_path / "results" / "overlays"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "b.tif.png"):
+        (folder / name).write_bytes(b"")
+    others = [row(name, mask="masks/b.png") for name in kept]
+    held.commit("1.parquet", table(failed("a.tif"), failed("b.tif"), *others))
+    held.ledger.drop(rows_of(held.ledger, "a.tif", "b.tif"))
+    assert sorted(path.name for path in folder.iterdir()) == left
 
 
 # -- killed while rows go
@@ -295,12 +310,12 @@ def test_killed_at_any_step_of_a_drop_every_row_is_whole_or_gone(tmp_path: Path)
         assert assert_whole(results) == set(WHOLE) - set(GOING)
 
     # the names of the masks; of two parts two tables, log, two moves, and the log's end; of one that goes
-    # log, two files and the log's end; masks and overlays
-    assert every_kill(work, after) == 1 + 2 * 6 + 4 + 2 * len(GOING)
+    # log, two files and the log's end; masks, and no overlays where there is no folder of them
+    assert every_kill(work, after) == 1 + 2 * 6 + 4 + len(GOING)
 
 
 def test_killed_again_while_it_is_mended_every_row_is_whole_or_gone(tmp_path: Path) -> None:
-    for first in (0, 1, 4, 6, 9, 13, 18, 22):
+    for first in (0, 1, 4, 6, 9, 13, 18, 20):
         opened: dict[int, Held] = {}
 
         def work(step: int, first: int = first, opened: dict[int, Held] = opened):

@@ -1,0 +1,118 @@
+"""Which images of a results folder get an overlay: one pass over the rows, with a bounded number in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchseg.config.overlay import Overlays
+from batchseg.errors import ConfigError
+from batchseg.results.folder import Results
+from batchseg.results.masks import below_masks
+from batchseg.results.tables import read_images
+from batchseg.schema import Status
+from batchseg.source.names import mask_path
+from batchseg.storage.keys import KeyIndex, keys
+
+COLUMNS = ("id", "uri", "status", "error", "mask", "width", "height", "mean_iou", "confidence_mean")
+NAMED = 5
+_KEPT = pa.struct([("mask", pa.string()), ("height", pa.int32()), ("width", pa.int32())])
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which overlays are drawn.
+
+    Attributes:
+        ids: these images alone; empty for those that `overlays.which` says.
+        mask_name: how the run names its masks: the overlay of an image without one has its name as well.
+    """
+
+    overlays: Overlays
+    mask_name: str
+    ids: tuple[str, ...] = ()
+
+    def rows(self, results: Results) -> Iterator[pa.Table]:
+        """COLUMNS of the chosen images. Raises ConfigError where an id has no row, and OutputError."""
+        parts = (read_images(part, COLUMNS) for part in results.images.files(".parquet"))
+        if self.ids:
+            yield from self._named(parts)
+            return
+        shown = (part.filter(self._shown(part)) for part in parts)
+        if self.overlays.count is None:
+            yield from shown
+            return
+        rank = _by_chance if self.overlays.which.startswith("sample") else _by_score
+        first: list[pa.Table] = []
+        for part in shown:
+            both = pa.concat_tables([*first, part])
+            first = [both.take(rank(both)[: self.overlays.count])]
+        yield from first
+
+    def _shown(self, part: pa.Table) -> pa.ChunkedArray:
+        """Images that have masks and, in triptychs, those that failed; but what failed has no score."""
+        segmented = pc.and_(pc.equal(part["status"], Status.OK.value), pc.is_valid(part["mask"]))
+        if self.overlays.kind != "triptych" or self.overlays.which.startswith("worst"):
+            return segmented
+        return pc.or_(segmented, pc.not_equal(part["status"], Status.OK.value))
+
+    def _named(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        missing = dict.fromkeys(self.ids)
+        for part in parts:
+            chosen = part.filter(pc.is_in(part["id"], pa.array(self.ids)))
+            for name in chosen["id"].to_pylist():
+                missing.pop(name, None)
+            yield chosen
+        if missing:
+            more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+            raise ConfigError(f"the results have no image {', '.join(list(missing)[:NAMED])}{more}")
+
+    def plan(self, rows: pa.Table, truths: list[str | None]) -> pa.Table:
+        """What a worker needs to know of each image."""
+        failed = pc.not_equal(rows["status"], Status.OK.value).combine_chunks()
+        names = below_masks(rows["mask"]).combine_chunks()
+        if pc.any(failed).as_py():
+            own = pa.array([mask_path(name, self.mask_name) for name in rows["id"].to_pylist()], pa.string())
+            names = pc.if_else(failed, own, names)
+        kept = [rows[field.name].combine_chunks() for field in _KEPT]
+        columns = {
+            "id": rows["id"],
+            "uri": rows["uri"],
+            "truth": pa.array(truths, pa.string()),
+            "size": pa.nulls(len(rows), pa.int64()),
+            "status": pc.if_else(failed, rows["status"], None),
+            "error": pc.if_else(failed, rows["error"], None),
+            "mask": names,
+            "_kept": pa.StructArray.from_arrays(kept, fields=list(_KEPT), mask=failed),
+        }
+        return pa.table(columns)
+
+
+def truths_of(rows: list[pa.Table], listed: Iterable[pa.Table]) -> list[list[str | None]]:
+    """Where the truth of each image lies, by a pass over the source. Raises SourceError."""
+    index = KeyIndex(np.concatenate([keys(table["id"]) for table in rows]))
+    found: list[str | None] = [None] * sum(len(table) for table in rows)
+    for table in listed:
+        at = index.find(keys(table["id"]))
+        here = np.flatnonzero(at >= 0)
+        truths = table["truth"].take(pa.array(here)).to_pylist()
+        for place, truth in zip(at[here].tolist(), truths, strict=True):
+            found[place] = truth
+    ends = np.cumsum([len(table) for table in rows]).tolist()
+    return [found[end - len(table) : end] for table, end in zip(rows, ends, strict=True)]
+
+
+def _by_score(rows: pa.Table) -> pa.Array:
+    """Places from the worst on: mean IoU where there is truth, then the least confident."""
+    order = [(name, "ascending") for name in ("mean_iou", "confidence_mean", "id")]
+    return pc.sort_indices(rows, sort_keys=order)  # nulls come last
+
+
+def _by_chance(rows: pa.Table) -> pa.Array:
+    """Places in an order that follows from the ids alone, and is like chance."""
+    return pa.array(np.argsort(keys(rows["id"]).astype(np.uint64) * _SPREAD, kind="stable"))

@@ -1,0 +1,166 @@
+"""Overlay: an image with its mask, and its truth where asked for -> a picture below overlays/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+from pyarrow import fs
+
+from batchseg.config.base import Limits
+from batchseg.config.overlay import Overlays, overlay_names
+from batchseg.config.source import ImageReading
+from batchseg.errors import RowFault
+from batchseg.images.decode import Size, decode_scaled
+from batchseg.images.encode import encode_picture
+from batchseg.images.label_files import decode_labels
+from batchseg.images.overlay import Drawing, LabelIds, Pixels, nearest, resized, size_within
+from batchseg.images.picture import Subject, draw_picture
+from batchseg.labels.label_map import is_background
+from batchseg.labels.reading import Reading
+from batchseg.schema import Status
+from batchseg.segmentors.base import Prediction
+from batchseg.stages.item import Item, Stage, named
+from batchseg.stages.score import check_truth_size, read_truth
+from batchseg.stages.write import writer
+from batchseg.storage.location import Location
+from batchseg.storage.reader import Reader, image_reader, truth_reader
+
+# nothing to be shown: the file is not to be opened, or its name belongs to another image
+_NOT_SHOWN = (Status.TOO_LARGE, Status.NAME_COLLISION)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How what is shown is read: the label files, and with them the label map, and the images."""
+
+    truths: Reading
+    images: ImageReading
+
+
+def write_overlay(results: Location, sight: Sight, limits: Limits, overlays: Overlays) -> Stage:
+    """Draw every image that has a mask and, in triptychs, those that failed; no overlay fails an image."""
+    painter = Painter(results, sight, limits, overlays)
+
+    def stage(items: Iterator[Item]) -> Iterator[Item]:
+        for item in items:
+            start = perf_counter()
+            with named("overlay"):
+                painter.draw(item)
+            if item.alive:
+                item.seconds["overlay"] = perf_counter() - start
+            yield item
+
+    return stage
+
+
+class Drawn(NamedTuple):
+    """Whether there is an overlay now, and what is lacking, in a sentence."""
+
+    written: bool
+    problem: str | None = None
+
+
+class Painter:
+    """Draws and writes overlays. Images are scaled down first: JPEGs as they are decoded, others after."""
+
+    def __init__(self, results: Location, sight: Sight, limits: Limits, overlays: Overlays) -> None:
+        self.sight, self.limits, self.overlays = sight, limits, overlays
+        label_map = self.label_map = sight.truths.label_map
+        self.results, self.root = results, results / "overlays"
+        self.write = writer(self.root, "overlay")
+        self.images, self.truths = image_reader(), truth_reader()
+        plain = (index for index, name in enumerate(label_map.names) if is_background(name))
+        self.drawing = Drawing(label_map.names, label_map.colours, frozenset(plain))
+
+    def draw(self, item: Item) -> Drawn:
+        """Write the overlay of an item, if it is to have one. Raises OutputError."""
+        # a mask that lies there may bear another name than this run would give it
+        mask = item.kept["mask"].removeprefix("masks/") if item.kept else item.row["mask"]
+        if mask is None or (item.fault and (self.overlays.kind != "triptych" or item.prediction)):
+            return Drawn(False)
+        if item.fault and item.fault.status in _NOT_SHOWN:
+            return Drawn(False, f"is not opened: {item.fault}")
+        labels_HW = item.prediction.labels_HW if item.prediction else None
+        notes = []
+        try:
+            image_HWC = self._image(item, labels_HW)
+        except RowFault as fault:
+            if labels_HW is None:
+                return Drawn(False, f"has no mask, and its image cannot be shown: {fault}")
+            notes, image_HWC = [f"The image cannot be shown: {fault}."], None
+        if item.fault:
+            notes.append(f"{item.fault.status.value}: {item.fault}")
+        size = (
+            image_HWC.shape[:2]
+            if image_HWC is not None
+            else size_within(_size(labels_HW), self.overlays.longest)
+        )
+        truth_HW = self._truth(item, labels_HW, notes)
+        subject = Subject(image_HWC, _scaled(labels_HW, size), _scaled(truth_HW, size), notes)
+        picture_HWC = draw_picture(subject, self.drawing, self.overlays.kind, self.overlays.opacity)
+        try:
+            self._save(mask, picture_HWC)
+        except RowFault as fault:
+            return Drawn(False, str(fault))
+        return Drawn(True, " ".join(notes) if item.alive and notes else None)
+
+    def _image(self, item: Item, labels_HW: LabelIds | None) -> Pixels:
+        """At the size of the picture. Raises RowFault, also where it is not the image of the mask."""
+        data = self.images.read(item.row["uri"])
+        image_HWC, size_hw, _ = decode_scaled(data, self.limits, self._smaller, self.sight.images)
+        if labels_HW is not None and labels_HW.shape != size_hw:
+            raise RowFault(
+                Status.UNREADABLE,
+                f"it is {size_hw[1]} x {size_hw[0]} pixels by now, its mask "
+                f"{labels_HW.shape[1]} x {labels_HW.shape[0]}",
+            )
+        return resized(image_HWC, self._smaller(size_hw))
+
+    def _smaller(self, size_hw: Size) -> Size:
+        return size_within(size_hw, self.overlays.longest)
+
+    def _truth(self, item: Item, labels_HW: LabelIds | None, notes: list[str]) -> LabelIds | None:
+        uri = item.row.get("truth")
+        if self.overlays.kind != "triptych" or labels_HW is None or uri is None:
+            return None
+        try:
+            truth_HW = read_truth(self.truths, self.sight.truths, self.limits, uri).ids_HW
+            check_truth_size(truth_HW.shape, labels_HW.shape)
+        except RowFault as fault:
+            notes.append(f"The truth cannot be shown: {fault}.")
+            return None
+        return truth_HW
+
+    def _save(self, mask: str, picture_HWC: Pixels) -> None:
+        """Write the file; what there is in another format shows what was."""
+        name = self.overlays.name_of(mask)
+        self.write(name, encode_picture(picture_HWC, self.overlays.format))
+        for other in overlay_names(mask):
+            if other != name and (self.root / other).info().type == fs.FileType.File:
+                (self.root / other).delete()
+
+
+def _size(pixels: LabelIds | Pixels | None) -> Size:
+    assert pixels is not None
+    height, width = pixels.shape[:2]
+    return height, width
+
+
+def _scaled(labels_HW: LabelIds | None, size_hw: Size) -> LabelIds | None:
+    return None if labels_HW is None else nearest(labels_HW, size_hw)
+
+
+def read_prediction(reader: Reader, uri: str, size_hw: Size, num_classes: int) -> Prediction:
+    """A mask that lies there; whatever is no class stands for void. Raises RowFault."""
+    # the run that wrote it may have had a higher limit than today's
+    limits = Limits(max_pixels=max(Limits().max_pixels, size_hw[0] * size_hw[1]))
+    ids_HW = decode_labels(reader.read(uri), limits).values
+    if ids_HW.shape != size_hw:
+        shape = " x ".join(map(str, ids_HW.shape[1::-1]))
+        raise RowFault(Status.UNREADABLE, f"it is {shape} pixels, not {size_hw[1]} x {size_hw[0]}")
+    kind = np.min_scalar_type(num_classes)
+    return Prediction(np.minimum(ids_HW, num_classes).astype(kind, copy=False))
