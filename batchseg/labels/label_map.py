@@ -92,13 +92,19 @@ class LabelMap:
 
     @cached_property
     def mask_fingerprint(self) -> str:
-        """SHA-256, in hex, of everything here that changes a mask file: not how truths are read."""
-        return _digest(self.names, self.colours, self.ignore_index, None)
+        """SHA-256, in hex, of everything here that changes the pixels of a mask: no names, no colours."""
+        return _digest(self.num_classes, self.ignore_index)
 
     @cached_property
     def truth_fingerprint(self) -> str:
         """SHA-256, in hex, of everything here that changes what a ground truth is read as."""
         return _digest(self.num_classes, self.colours, self.ignore_index, self._remap_list)
+
+    @cached_property
+    def drawn_fingerprint(self) -> str:
+        """SHA-256, in hex, that also covers names and colours: what rows bear whose mask was computed before
+        a palette could be rewritten."""
+        return _digest(self.names, self.colours, self.ignore_index, None)
 
     @cached_property
     def single_fingerprint(self) -> str:

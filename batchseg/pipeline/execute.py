@@ -64,6 +64,7 @@ class Task:
     listing: Listing
     passes: Sequence[Pass]
     pruned: int = 0
+    repainted: int = 0
     fresh: int | None = None
 
     @property
@@ -133,6 +134,7 @@ class Execution:
             "scored": self.tally.scored,
             "without_truth": listing.images - listing.with_truth,
             "pruned": self.task.pruned,
+            "repainted": self.task.repainted,
         }
         known = {**self.facts, "images": images, "timings": timings(self.tally, self.placement), **facts}
         return run_record(self.run_id, status, self.task.config, self.tally, known)

@@ -24,9 +24,14 @@ def score_fingerprint(label_map: LabelMap) -> str:
     return _digest([label_map.truth_fingerprint])
 
 
-def single_fingerprint(checkpoint: Checkpoint, label_map: LabelMap, precision: str) -> str:
-    """What stood for both in results folders of batchseg 0.1, which are carried on."""
-    return _digest([checkpoint.fingerprint, label_map.single_fingerprint, precision])
+def earlier_fingerprints(checkpoint: Checkpoint, label_map: LabelMap, precision: str) -> list[str]:
+    """What `mask_fingerprint` was in results folders of earlier versions, which are carried on.
+
+    Of batchseg 0.1, which had one fingerprint for masks and scores, and of the versions after it, in which a
+    mask's fingerprint covered the names and colours of the classes.
+    """
+    earlier = (label_map.single_fingerprint, label_map.drawn_fingerprint)
+    return [_digest([checkpoint.fingerprint, each, precision]) for each in earlier]
 
 
 def existing_fingerprint(label_map: LabelMap) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from batchseg.config.run import RunConfig
 from batchseg.inspect.preflight import choose_labels
 from batchseg.labels.label_map import LabelMap
-from batchseg.pipeline.fingerprints import mask_fingerprint, score_fingerprint, single_fingerprint
+from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint, score_fingerprint
 from batchseg.results.ledger import Key
 from batchseg.segmentors.base import Checkpoint
 from batchseg.segmentors.registry import open_checkpoint
@@ -18,7 +18,7 @@ class OpenedModel:
     """The checkpoint, the label map it is run with, and the keys of both.
 
     Attributes:
-        renamed: the fingerprint that rows of batchseg 0.1 bear for this model, to that of today.
+        renamed: the fingerprints that rows of earlier versions bear for this model, to that of today.
     """
 
     name: str
@@ -35,4 +35,5 @@ class OpenedModel:
         facts = (checkpoint, label_map, config.segmentor.precision)
         key = Key(mask_fingerprint(*facts), score_fingerprint(label_map))
         name = getattr(config.segmentor, "model", config.segmentor.kind)
-        return cls(name, checkpoint, label_map, key, {single_fingerprint(*facts): key.mask})
+        renamed = dict.fromkeys(earlier_fingerprints(*facts), key.mask)
+        return cls(name, checkpoint, label_map, key, renamed)

@@ -22,6 +22,7 @@ from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger, Rows
+from batchseg.results.palettes import repaint
 from batchseg.results.result import RunResult
 from batchseg.segmentors.base import Checkpoint, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
@@ -67,6 +68,7 @@ def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pru
     """Drop what will be replaced, and lay out the rest of the work."""
     replaced = work.replaced()
     work.drop(replaced if pruned is None else replaced | pruned)
+    repainted = repaint(held, model.label_map)
     folder, results = held.results.work, held.results.root
     after = partial(score_and_write, config, model, str(results), held.lock)
     return Task(
@@ -76,6 +78,7 @@ def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pru
         label_map=model.label_map,
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
+        repainted=repainted,
         fresh=work.fresh,
         passes=(
             Pass(
@@ -247,4 +250,4 @@ def _changes(results: Results, config: RunConfig) -> str:
         for part in ("segmentor", "labels")
         for key, old, new in config_differences(before.get(part), now.get(part), part)
     ]
-    return "; ".join(changes) or "the weights changed, or names, colours or ignore_index of the label map"
+    return "; ".join(changes) or "the weights or ignore_index of the label map changed"

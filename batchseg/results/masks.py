@@ -72,15 +72,16 @@ def delete_unnamed(root: Location, masks: Iterable[str], named: KeySet) -> int:
     """
     wanted = sorted({mask for mask in masks if mask})
     unnamed = [wanted[index] for index in np.flatnonzero(~named.contains(keys(wanted)))]
-    deletable = [mask for mask in unnamed if all(_is_inside(root / folder, mask) for folder in FOLDERS)]
+    deletable = [mask for mask in unnamed if all(is_inside(root / folder, mask) for folder in FOLDERS)]
     for mask in deletable:
         for folder in FOLDERS:
             (root / folder / mask).delete()
     return len(deletable)
 
 
-def _is_inside(folder: Location, below: str) -> bool:
-    """A damaged table may name any file, and a folder on the way may be a link to somewhere else."""
+def is_inside(folder: Location, below: str) -> bool:
+    """Whether a path that a row names stays below the folder: a damaged table may name any file, and a
+    folder on the way may be a link to somewhere else."""
     if any(part in ("", ".", "..") for part in below.split("/")):
         return False
     if not folder.is_local:

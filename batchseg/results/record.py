@@ -54,6 +54,7 @@ class RecordedImages(RecordPart):
     scored: int = Field(0, description="Those whose mask lay there, and which were only scored.")
     without_truth: int = Field(0, description="Those for which the source names no ground truth.")
     pruned: int = Field(0, description="Rows removed because the source no longer has their image.")
+    repainted: int = Field(0, description="Masks whose palette was rewritten: the classes' colours changed.")
 
 
 class RunRecord(RecordPart):

@@ -309,7 +309,7 @@ class TestLabelMap:
         copy = pickle.loads(pickle.dumps(label_map))
 
         assert copy == label_map
-        for name in ("mask_fingerprint", "truth_fingerprint", "single_fingerprint"):
+        for name in ("mask_fingerprint", "truth_fingerprint", "drawn_fingerprint", "single_fingerprint"):
             assert getattr(copy, name) == getattr(load_label_map("ade20k"), name)
 
     def test_one_fingerprint_tells_every_part_and_no_order_of_truth_ids(self):
@@ -327,9 +327,9 @@ class TestLabelMap:
     @pytest.mark.parametrize(
         ("other", "masks", "truths"),
         [
-            (LabelMap(("b", "a")), True, False),  # names are in no truth
+            (LabelMap(("b", "a")), False, False),  # names are in no mask and in no truth
             (LabelMap(("a", "b", "c")), True, True),
-            (LabelMap(("a", "b"), ((0, 0, 0), (1, 1, 1))), True, True),  # a truth may be drawn in colours
+            (LabelMap(("a", "b"), ((0, 0, 0), (1, 1, 1))), False, True),  # a truth may be drawn in colours
             (LabelMap(("a", "b"), ignore_index=254), True, True),
             (LabelMap(("a", "b"), remap={0: 0, 5: 1}), False, True),
             (LabelMap(("a", "b"), remap={0: 0, 1: 1}), False, True),

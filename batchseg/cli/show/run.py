@@ -78,8 +78,8 @@ def print_result(result: RunResult) -> None:
         table.add_row("profile", escape(printable(result.record["profile"])))
     for status, fault in sorted(result.faults.items()):
         table.add_row("failed", f"{result.statuses[status]} {status}, first {escape(printable(fault))}")
-    if pruned := result.record["images"]["pruned"]:
-        table.add_row("pruned", f"{pruned} that the source does not list")
+    for name, text in what_was_changed(result):
+        table.add_row(name, text)
     for name, value in result.metrics.items():
         if value is not None:
             table.add_row(name, f"{value:.4f}")
@@ -99,6 +99,15 @@ def what_was_done(result: RunResult) -> Iterator[str]:
     ):
         if count or what == "segmented":
             yield f"{count:,} {what}"
+
+
+def what_was_changed(result: RunResult) -> Iterator[tuple[str, str]]:
+    """What was done to rows and masks of earlier runs."""
+    images = result.record["images"]
+    if images["pruned"]:
+        yield "pruned", f"{images['pruned']} that the source does not list"
+    if images["repainted"]:
+        yield "palettes", f"of {images['repainted']:,} masks rewritten; overlays keep the old colours"
 
 
 def where_time_went(result: RunResult) -> str:
