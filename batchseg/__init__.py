@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.pipeline.evaluate import evaluate
     from batchseg.pipeline.night import NightResult, night
+    from batchseg.pipeline.promote import Promotion, drop_candidate, promote
     from batchseg.pipeline.run import dry_run, run
+    from batchseg.pipeline.trial import TrialResult
     from batchseg.results.result import RunResult
     from batchseg.scenes.data_set import make_digits
     from batchseg.schema import Status
@@ -50,14 +52,17 @@ _HOMES = {
     "NightConfig": "batchseg.config.compare",
     "NightResult": "batchseg.pipeline.night",
     "Prediction": "batchseg.segmentors.base",
+    "Promotion": "batchseg.pipeline.promote",
     "RunConfig": "batchseg.config.run",
     "RunResult": "batchseg.results.result",
     "Segmentor": "batchseg.segmentors.base",
     "Status": "batchseg.schema",
     "TrainConfig": "batchseg.config.train",
     "TrainResult": "batchseg.training.train",
+    "TrialResult": "batchseg.pipeline.trial",
     "bilinear_argmax": "batchseg.segmentors.network.upsample",
     "compare": "batchseg.comparison.compare",
+    "drop_candidate": "batchseg.pipeline.promote",
     "dry_run": "batchseg.pipeline.run",
     "evaluate": "batchseg.pipeline.evaluate",
     "load_config": "batchseg.config.load",
@@ -65,6 +70,7 @@ _HOMES = {
     "load_segmentor": "batchseg.segmentors.registry",
     "make_digits": "batchseg.scenes.data_set",
     "night": "batchseg.pipeline.night",
+    "promote": "batchseg.pipeline.promote",
     "read_config": "batchseg.config.load",
     "run": "batchseg.pipeline.run",
     "submit": "batchseg.cluster.submit",
@@ -85,14 +91,17 @@ __all__ = [
     "NightConfig",
     "NightResult",
     "Prediction",
+    "Promotion",
     "RunConfig",
     "RunResult",
     "Segmentor",
     "Status",
     "TrainConfig",
     "TrainResult",
+    "TrialResult",
     "bilinear_argmax",
     "compare",
+    "drop_candidate",
     "dry_run",
     "evaluate",
     "load_config",
@@ -100,6 +109,7 @@ __all__ = [
     "load_segmentor",
     "make_digits",
     "night",
+    "promote",
     "read_config",
     "run",
     "submit",

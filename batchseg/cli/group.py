@@ -10,6 +10,7 @@ from batchseg.cli.config import config_group
 from batchseg.cli.digits import digits_command
 from batchseg.cli.doctor import doctor_command
 from batchseg.cli.evaluate import evaluate_command
+from batchseg.cli.promote import promote_command
 from batchseg.cli.run import run_command
 from batchseg.cli.submit import submit_command
 from batchseg.cli.train import train_command
@@ -21,6 +22,7 @@ COMMANDS = (
     doctor_command,
     verify_command,
     compare_command,
+    promote_command,
     train_command,
     digits_command,
     submit_command,

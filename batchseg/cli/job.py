@@ -44,6 +44,12 @@ running = options(
     click.option(
         "--recompute", is_flag=True, default=None, help="Compute again what another model computed."
     ),
+    click.option(
+        "--candidate",
+        is_flag=True,
+        default=None,
+        help="Compute beside the good results, in candidate/, and compare; see `batchseg promote`.",
+    ),
     click.option("--profile", is_flag=True, default=None, help="Write a trace of some images to profiles/."),
     click.option("--prune", is_flag=True, default=None, help="Remove what the source no longer has."),
     gating,
@@ -63,6 +69,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "ray": {"address": flags["address"]},
         "labels": flags["labels"],
         "recompute": flags["recompute"],
+        "candidate": flags["candidate"],
         "prune": flags["prune"],
         "profile": flags["profile"],
     }
@@ -76,8 +83,15 @@ _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classe
 
 
 def follow(
-    start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool, doing: str = "segmenting"
+    start: Callable[[Any], Any],
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    *,
+    doing: str = "segmenting",
+    show: Callable[[Any], None] | None = None,
 ) -> None:
+    """Run a job under a progress bar, print its result (or `show` does), and exit with its code."""
     from batchseg.cli.show.console import native_stderr
     from batchseg.cli.show.run import Progress, print_result
 
@@ -89,7 +103,7 @@ def follow(
     if as_json:
         click.echo(json.dumps(result.record, indent=2))
     elif not quiet:
-        print_result(result)
+        (show or print_result)(result)
     for sentence in result.gates:
         click.echo(f"batchseg: {sentence}", err=True)
     sys.exit(result.exit_code)

@@ -13,9 +13,13 @@ from batchseg.inspect.parts import refuse_if_refused, try_parts
 from batchseg.inspect.repair import Repaired, repair_parts
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.candidate import CandidateState, candidate_state
 from batchseg.results.classes import class_names
 from batchseg.results.folder import Results
-from batchseg.results.rewrite import LOG, finish_rewrite
+from batchseg.results.promotion import LOG as PROMOTION_LOG
+from batchseg.results.promotion import finish_promotion
+from batchseg.results.rewrite import LOG as REWRITE_LOG
+from batchseg.results.rewrite import finish_rewrite
 from batchseg.results.tables import classes_table, read_columns
 from batchseg.schema import CLASSES
 from batchseg.storage.keys import KeySet
@@ -34,6 +38,7 @@ class VerifyReport:
         counts: problems by kind, all of them.
         problems: the first of each kind.
         repaired: what was taken away for the next run to compute again; None where nothing was asked for.
+        candidate: what lies in candidate/, which is a results folder of its own and was not verified.
     """
 
     results: str
@@ -44,6 +49,7 @@ class VerifyReport:
     counts: dict[str, int]
     problems: list[Problem]
     repaired: Repaired | None = None
+    candidate: CandidateState | None = None
 
     @property
     def ok(self) -> bool:
@@ -71,6 +77,7 @@ def verify(results: str, quick: bool = False, repair: bool = False) -> VerifyRep
     with exclusive(folder.root) if repair else nullcontext() as lock:
         if lock:  # what a killed run left half moved is no damage
             with output_errors(folder.root):
+                finish_promotion(folder.root, lock)
                 finish_rewrite(folder.root)
         return _verify(folder, quick, lock)
 
@@ -83,13 +90,24 @@ def _verify(folder: Results, quick: bool, lock: Lock | None) -> VerifyReport:
     rows = len(KeySet(part.ids for part in parts))
     masks = try_presence(folder, parts, findings)
     _try_record(record, rows, findings)
-    if (folder.root / LOG).exists():
-        findings.add("unfinished", LOG, "a change of the tables was cut off; the next run completes it")
+    for log, what in ((REWRITE_LOG, "a change of the tables"), (PROMOTION_LOG, "a promotion")):
+        if (folder.root / log).exists():
+            findings.add("unfinished", log, f"{what} was cut off; the next run completes it")
     _try_classes(folder, names, total, findings)
     decoded = 0 if quick else try_contents(folder, parts, len(names) if names else None, findings)
     repaired = repair_parts(folder, parts, names, lock) if lock else None
     counts = dict(findings.counts)
-    return VerifyReport(str(folder.root), len(parts), rows, masks, decoded, counts, findings.listed, repaired)
+    return VerifyReport(
+        str(folder.root),
+        len(parts),
+        rows,
+        masks,
+        decoded,
+        counts,
+        findings.listed,
+        repaired,
+        candidate_state(folder),
+    )
 
 
 def _try_classes(

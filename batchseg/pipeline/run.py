@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from batchseg.config.compare import Comparison, NightConfig
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import NetworkConfig, SegmentorConfig
@@ -19,7 +20,9 @@ from batchseg.images.decode import Size, whole
 from batchseg.inspect.preflight import check_source, check_truth
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.model import OpenedModel
+from batchseg.pipeline.trial import judge_candidate
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
+from batchseg.results.candidate import candidate_of, held_candidate, refuse_nothing_good
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger, Rows
 from batchseg.results.palettes import repaint
@@ -45,6 +48,9 @@ COMPILING_S = 600.0  # what a network may take for it at a new shape
 def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
     """Segment every image of the source that has no mask yet, and score every mask that has no score.
 
+    With `config.candidate` it does so in candidate/ in the results folder, and then compares: the result is
+    a `TrialResult`, and the results beside it are as they were.
+
     Args:
         config: the whole job.
         on_progress: called in this process whenever rows have come in.
@@ -54,14 +60,24 @@ def run(config: RunConfig, on_progress: OnProgress = ignore) -> RunResult:
         KeyboardInterrupt: likewise.
     """
     model, results = OpenedModel.open(config), Results(config.output.path)
-    with results.held(model.renamed) as held:
-        listing = survey(config, model, results.work)
-        refuse_mixture(results, held.ledger, model, config, listing)
-        work = Workload.of(listing, held.ledger, model.key)
-        if not config.recompute:
-            refuse_vanished(results, work)
-        pruned = unlisted(held.ledger, listing) if config.prune else None
-        return execute(_task(config, model, held, work, pruned), held, on_progress)
+    if not config.candidate:
+        with results.held(model.renamed) as held:
+            return _run(config, model, held, on_progress)
+    settings = config.night if isinstance(config, NightConfig) else Comparison()
+    with held_candidate(results, model.key.mask, model.renamed, config.recompute) as held:
+        result = _run(config, model, held, on_progress)
+        return judge_candidate(result, held, results, settings, may_lose=config.prune)
+
+
+def _run(config: RunConfig, model: OpenedModel, held: Held, on_progress: OnProgress) -> RunResult:
+    results = held.results
+    listing = survey(config, model, results.work)
+    refuse_mixture(results, held.ledger, model, config, listing)
+    work = Workload.of(listing, held.ledger, model.key)
+    if not config.recompute:
+        refuse_vanished(results, work)
+    pruned = unlisted(held.ledger, listing) if config.prune else None
+    return execute(_task(config, model, held, work, pruned), held, on_progress)
 
 
 def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pruned: Rows | None) -> Task:
@@ -167,6 +183,9 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     """Resolve everything and count the images, without Ray, the model's weights or a results folder."""
     model, results = OpenedModel.open(config), Results(config.output.path)
     results.refuse_foreign()
+    if config.candidate:
+        refuse_nothing_good(results)
+        results = candidate_of(results)
     ledger = results.ledger(model.renamed)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = survey(config, model, locate(folder))

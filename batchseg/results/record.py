@@ -81,6 +81,9 @@ class RunRecord(RecordPart):
     exit_code: int | None = Field(None, description="Of a run that finished.")
     error: str | None = Field(None, description="Why it did not finish.")
     profile: str | None = Field(None, description="Where its trace lies.")
+    candidate: dict[str, Any] | None = Field(
+        None, description="Of a run beside good results: their folder, the comparison, its bytes on the disk."
+    )
     night: dict[str, Any] | None = Field(None, description="What a night adds: its verdict and comparison.")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchseg.cli.show.candidate import candidate_line
 from batchseg.cli.show.console import printable
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def print_verify(report: VerifyReport) -> None:
     _echo("results", report.results)
     _echo("tables", f"{report.rows:,} images in {report.parts:,} parts")
     _echo("masks", f"{report.masks:,}, {decoded}")
+    if report.candidate is not None:
+        _echo("candidate", candidate_line(report.candidate))
     _print_problems(report.counts, report.problems)
     if report.repaired is not None:
         done = report.repaired
