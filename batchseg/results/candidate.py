@@ -72,7 +72,7 @@ def obstacle_in(record: dict[str, Any] | None) -> str | None:
 def refuse_nothing_good(results: Results) -> None:
     """Raises OutputError where there are no results that a candidate could be held against."""
     results.refuse_misplaced()
-    if not results.images.is_folder():
+    if not results.are_there:
         raise OutputError(
             f"{results.root}: holds no results that a candidate could be held against; run it without "
             "--candidate (in a file candidate: false)"

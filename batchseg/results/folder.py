@@ -25,6 +25,7 @@ from batchseg.results.carry_on import carry_on
 from batchseg.results.ledger import Ledger
 from batchseg.results.masks import delete_unnamed, read_names
 from batchseg.results.promotion import CANDIDATE, finish_promotion
+from batchseg.results.promotion import LOG as PROMOTION_LOG
 from batchseg.results.record import parse_record
 from batchseg.results.rewrite import KINDS, finish_rewrite
 from batchseg.results.tables import as_tables, classes_table, read_part, unique, write_table
@@ -59,10 +60,15 @@ class Results:
                     f"{place}: is a link, and nothing here follows one; move the whole results folder instead"
                 )
 
+    @property
+    def are_there(self) -> bool:
+        """Whether there are results, be it that they are on their way from the candidate's folder."""
+        return self.images.is_folder() or (self.root / PROMOTION_LOG).exists()
+
     def refuse_strangers(self) -> None:
         """Raises OutputError where there are no results to look at."""
         self.refuse_misplaced()
-        if not self.images.is_folder():
+        if not self.are_there:
             raise OutputError(f"{self.root}: holds no results of batchseg: it has no folder images/")
 
     def refuse_foreign(self) -> None:
@@ -120,9 +126,9 @@ class Results:
         # runs/ is what tells results from a data set, so it is there before what a data set may have too
         folders = (self.root, self.runs, self.images, self.pixels)
         with output_errors(self.root):
+            finish_promotion(self.root, lock)  # before there is a folder where one is to come
             for folder in folders:
                 folder.make_folder()
-            finish_promotion(self.root, lock)
             finish_rewrite(self.root)
             committed = {part.name for part in self.images.files(".parquet")}
             counted = {part.name for part in self.pixels.files(".parquet")}
