@@ -10,10 +10,10 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import fs
 
 from batchseg.storage.keys import KeySet, keys
 from batchseg.storage.location import TEMPORARY, Location
+from batchseg.storage.tree import files_below
 
 FOLDERS = ("masks", "overlays")  # an overlay has the name of its mask
 FILES_A_STEP = 8192
@@ -24,10 +24,8 @@ def mask_paths(root: Location) -> Iterator[list[str]]:
 
     A link is a name like any other file's: what it leads to is somebody else's.
     """
-    place = root / "masks"
-    found = _local(place.path) if place.is_local else _remote(place)
-    below = len(root.path.rstrip("/")) + 1
-    while some := [path[below:] for path in islice(found, FILES_A_STEP)]:
+    found = (f"masks/{path}" for path, _ in files_below(root / "masks"))
+    while some := list(islice(found, FILES_A_STEP)):
         yield some
 
 
@@ -89,25 +87,3 @@ def is_inside(folder: Location, below: str) -> bool:
     # the results folder itself may be reached through a link; nothing below it may
     real = os.path.join(os.path.realpath(folder.parent.path), folder.name)
     return f"{os.path.realpath(os.path.dirname((folder / below).path))}/".startswith(f"{real}/")
-
-
-def _local(top: str) -> Iterator[str]:
-    waiting = [] if os.path.islink(top) or not os.path.isdir(top) else [top]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    yield entry.path
-
-
-def _remote(place: Location) -> Iterator[str]:
-    waiting = [place.path]
-    while waiting:
-        selector = fs.FileSelector(waiting.pop(), allow_not_found=True)
-        for item in place.filesystem.get_file_info(selector):
-            if item.type == fs.FileType.Directory:
-                waiting.append(item.path)
-            elif item.type == fs.FileType.File:
-                yield item.path

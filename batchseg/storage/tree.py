@@ -11,7 +11,10 @@ from batchseg.storage.location import Location, plain_errors
 
 
 def files_below(place: Location) -> Iterator[tuple[str, int]]:
-    """Path below the folder, and size in bytes, of each file; a link is a file. Raises OSError."""
+    """Path below the folder, and size in bytes, of each file; a link is a file.
+
+    A file that goes while it is looked for is left out: a run may be at work. Raises OSError.
+    """
     yield from _local(place.path, "") if place.is_local else _remote(place)
 
 
@@ -23,7 +26,11 @@ def _local(top: str, below: str) -> Iterator[tuple[str, int]]:
             if entry.is_dir(follow_symlinks=False):
                 yield from _local(top, f"{below}{entry.name}/")
             else:
-                yield f"{below}{entry.name}", entry.stat(follow_symlinks=False).st_size
+                try:
+                    size = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:
+                    continue
+                yield f"{below}{entry.name}", size
 
 
 def _remote(place: Location) -> Iterator[tuple[str, int]]:

@@ -308,7 +308,11 @@ def test_a_better_model_is_promoted_and_is_the_next_reference(tmp_path: Path, ni
     assert kept(tmp_path) == sorted([first, stored["run_id"]])
     assert verify(str(tmp_path / "results")).ok
     again = night(*tried(GOOD), "--summary")
-    assert (again.exit_code, spoken(again.stdout)["new"], spoken(again.stdout)["change"]) == (0, "0", "+0.0000")
+    assert (again.exit_code, spoken(again.stdout)["new"], spoken(again.stdout)["change"]) == (
+        0,
+        "0",
+        "+0.0000",
+    )
     assert record(tmp_path)["night"]["promoted"] is None
 
 
