@@ -15,7 +15,7 @@ from pyarrow import fs
 from batchseg.errors import OutputError
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger, Rows
-from batchseg.results.promotion import CANDIDATE
+from batchseg.results.promotion import CANDIDATE, promotion_log
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import output_errors
 from batchseg.storage.tree import files_below
@@ -44,12 +44,14 @@ def candidate_of(results: Results) -> Results:
 
 
 def candidate_state(results: Results) -> CandidateState | None:
-    """None where there is no candidate. Looks at every file's size."""
+    """None where there is no candidate, or nothing in its folder yet. Looks at every file's size."""
     candidate = candidate_of(results)
     if not candidate.runs.is_folder():
         return None
+    sizes = [size for path, size in files_below(candidate.root) if path != ".lock"]
+    if not sizes:
+        return None
     record = candidate.record()
-    sizes = [size for _, size in files_below(candidate.root)]
     run_id, model = (record["run_id"], record["model"]["name"]) if record else (None, None)
     return CandidateState(run_id, model, obstacle_in(record), len(sizes), sum(sizes))
 
@@ -72,7 +74,7 @@ def obstacle_in(record: dict[str, Any] | None) -> str | None:
 def refuse_nothing_good(results: Results) -> None:
     """Raises OutputError where there are no results that a candidate could be held against."""
     results.refuse_misplaced()
-    if not results.are_there:
+    if not results.are_there or not (results.images.files(".parquet") or promotion_log(results.root)):
         raise OutputError(
             f"{results.root}: holds no results that a candidate could be held against; run it without "
             "--candidate (in a file candidate: false)"

@@ -13,7 +13,7 @@ from PIL import Image
 
 import batchseg
 from batchseg.cli.group import cli
-from batchseg.errors import OutputError
+from batchseg.errors import BatchsegError, OutputError
 from batchseg.inspect.verify import verify
 from batchseg.results.folder import Held
 
@@ -210,6 +210,10 @@ def test_where_there_is_nothing_to_try(scene: Path) -> None:
     config = batchseg.load_config(overrides=settings(scene, GOOD, candidate=True))
     with pytest.raises(OutputError, match="holds no results that a candidate could be held against"):
         batchseg.dry_run(config)
+    with pytest.raises(BatchsegError):  # a run that does nothing leaves no results, but a folder
+        run(scene, GOOD, source={"path": str(scene / "images"), "include": ["*.tif"]})
+    with pytest.raises(OutputError, match="holds no results that a candidate could be held against"):
+        run(scene, GOOD, candidate=True)
     run(scene, GOOD)
     with pytest.raises(OutputError, match="holds the masks of this model already"):
         run(scene, GOOD, candidate=True)
