@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from batchseg.pipeline.evaluate import evaluate
     from batchseg.pipeline.night import NightResult, night
     from batchseg.pipeline.overlay import overlay
+    from batchseg.pipeline.promote import Promotion, drop_candidate, promote
     from batchseg.pipeline.run import dry_run, run
+    from batchseg.pipeline.trial import TrialResult
     from batchseg.results.acknowledge import Acknowledged, acknowledge
     from batchseg.results.opened import OpenedResults, open_results
     from batchseg.results.result import RunResult
@@ -66,17 +68,20 @@ _HOMES = {
     "OverlayReport": "batchseg.pipeline.drawing",
     "Overlays": "batchseg.config.overlay",
     "Prediction": "batchseg.segmentors.base",
+    "Promotion": "batchseg.pipeline.promote",
     "RunConfig": "batchseg.config.run",
     "RunResult": "batchseg.results.result",
     "Segmentor": "batchseg.segmentors.base",
     "Status": "batchseg.schema",
     "TrainConfig": "batchseg.config.train",
     "TrainResult": "batchseg.training.train",
+    "TrialResult": "batchseg.pipeline.trial",
     "VerifyReport": "batchseg.inspect.verify",
     "acknowledge": "batchseg.results.acknowledge",
     "bilinear_argmax": "batchseg.segmentors.network.upsample",
     "compare": "batchseg.comparison.compare",
     "doctor": "batchseg.inspect.doctor",
+    "drop_candidate": "batchseg.pipeline.promote",
     "dry_run": "batchseg.pipeline.run",
     "evaluate": "batchseg.pipeline.evaluate",
     "load_config": "batchseg.config.load",
@@ -86,6 +91,7 @@ _HOMES = {
     "night": "batchseg.pipeline.night",
     "open_results": "batchseg.results.opened",
     "overlay": "batchseg.pipeline.overlay",
+    "promote": "batchseg.pipeline.promote",
     "read_config": "batchseg.config.load",
     "run": "batchseg.pipeline.run",
     "submit": "batchseg.cluster.submit",
@@ -114,17 +120,20 @@ __all__ = [
     "OverlayReport",
     "Overlays",
     "Prediction",
+    "Promotion",
     "RunConfig",
     "RunResult",
     "Segmentor",
     "Status",
     "TrainConfig",
     "TrainResult",
+    "TrialResult",
     "VerifyReport",
     "acknowledge",
     "bilinear_argmax",
     "compare",
     "doctor",
+    "drop_candidate",
     "dry_run",
     "evaluate",
     "load_config",
@@ -134,6 +143,7 @@ __all__ = [
     "night",
     "open_results",
     "overlay",
+    "promote",
     "read_config",
     "run",
     "submit",

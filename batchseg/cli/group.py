@@ -13,6 +13,7 @@ from batchseg.cli.doctor import doctor_command
 from batchseg.cli.evaluate import evaluate_command
 from batchseg.cli.night import night_command
 from batchseg.cli.overlay import overlay_command
+from batchseg.cli.promote import promote_command
 from batchseg.cli.run import run_command
 from batchseg.cli.submit import submit_command
 from batchseg.cli.train import train_command
@@ -27,6 +28,7 @@ COMMANDS = (
     overlay_command,
     compare_command,
     night_command,
+    promote_command,
     train_command,
     digits_command,
     submit_command,

@@ -64,6 +64,12 @@ running = options(
     click.option(
         "--recompute", is_flag=True, default=None, help="Compute again what another model computed."
     ),
+    click.option(
+        "--candidate",
+        is_flag=True,
+        default=None,
+        help="Compute beside the good results, in candidate/, and compare; see `batchseg promote`.",
+    ),
     click.option("--profile", is_flag=True, default=None, help="Write a trace of some images to profiles/."),
     click.option("--prune", is_flag=True, default=None, help="Remove what the source no longer has."),
     gating,
@@ -89,6 +95,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         **truth_settings(flags),
         "split": flags["split"],
         "recompute": flags["recompute"],
+        "candidate": flags["candidate"],
         "prune": flags["prune"],
         "profile": flags["profile"],
     }
@@ -111,7 +118,15 @@ _OF_SOURCE = (
 _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")
 
 
-def follow(start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool) -> None:
+def follow(
+    start: Callable[[Any], Any],
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    *,
+    show: Callable[[Any], None] | None = None,
+) -> None:
+    """Run a job under a progress bar, print its result (or `show` does), and exit with its code."""
     from batchseg.cli.show.run import Progress, print_result
     from batchseg.engine.quiet import native_stderr
 
@@ -121,8 +136,8 @@ def follow(start: Callable[[Any], Any], as_json: bool, quiet: bool, debug: bool)
     if as_json:
         click.echo(json.dumps(result.record, indent=2))
     elif not quiet:
-        print_result(result)
-        progress.warn(result.warnings)
+        (show or print_result)(result)
+        progress.warn(result.record["warnings"])
     for sentence in result.gates:
         click.echo(f"batchseg: {sentence}", err=True)
     sys.exit(result.exit_code)

@@ -35,7 +35,10 @@ def run_command(
         if dry_run:
             _print_data(resolve(config), as_json)
         else:
-            follow(lambda on_progress: run(config, on_progress), as_json, quiet, debug)
+            from batchseg.cli.show.candidate import print_trial
+
+            show = print_trial if config.candidate else None
+            follow(lambda on_progress: run(config, on_progress), as_json, quiet, debug, show=show)
 
 
 def _print_data(data: dict[str, Any], as_json: bool) -> None:

@@ -10,7 +10,14 @@ from batchseg.comparison.differences import Difference, metric_differences
 from batchseg.comparison.drift import GATED, Drift, drifts
 from batchseg.comparison.drops import failed_gates
 from batchseg.comparison.pairs import Pairs, Places, unpaired
-from batchseg.comparison.side import Side, notes_on, open_side, refuse_nothing, refuse_other_classes
+from batchseg.comparison.side import (
+    Side,
+    notes_on,
+    open_side,
+    refuse_nothing,
+    refuse_other_classes,
+    renamed_classes,
+)
 from batchseg.comparison.side_rows import SideRows, read_rows
 from batchseg.config.compare import CompareConfig
 from batchseg.results.gates import refuse_unknown_classes
@@ -105,8 +112,8 @@ def compare(config: CompareConfig) -> CompareReport:
         refuse_nothing(side, len(rows))
     pairs = Pairs.of(before, after)
     segmented, scored = pairs.segmented, pairs.scored
-    found = metric_differences(*scored.counts, old.classes, config)
-    drift, listed = drifts(pairs, old.classes), config.listed
+    found = metric_differences(*scored.counts, new.classes, config)
+    drift, listed = drifts(pairs, new.classes), config.listed
     return CompareReport(
         old=_side(old, before),
         new=_side(new, after),
@@ -125,6 +132,7 @@ def compare(config: CompareConfig) -> CompareReport:
         moved=moved_most(segmented, listed),
         drift=drift,
         notes=[
+            *(f"class {before!r} is called {after!r} now" for before, after in renamed_classes(old, new)),
             *notes_on(old, len(before), len(before.models)),
             *notes_on(new, len(after), len(after.models)),
             *_notes(pairs),

@@ -28,6 +28,12 @@ class Side:
     classes: tuple[str, ...]
 
     @property
+    def model(self) -> str | None:
+        """The fingerprint of the model that its record names; None where masks were scored that lay there."""
+        facts = (self.record or {}).get("model", {})
+        return facts.get("fingerprint") if facts.get("name") else None
+
+    @property
     def claimed(self) -> int | None:
         """The rows which the record says its run computed; None where all rows are meant."""
         computed: dict[str, int] = (self.record or {}).get("computed", {})
@@ -54,7 +60,7 @@ def open_side(path: str) -> Side:
 
 def refuse_other_classes(old: Side, new: Side) -> None:
     """Raises LabelMapError where a class id does not mean the same on both sides."""
-    if old.classes == new.classes:
+    if old.classes == new.classes or renamed_classes(old, new):
         return
     if len(old.classes) != len(new.classes):
         found = f"{len(old.classes)} in {old.name}, {len(new.classes)} in {new.name}"
@@ -63,6 +69,16 @@ def refuse_other_classes(old: Side, new: Side) -> None:
         index, (before, now) = next((index, pair) for index, pair in pairs if pair[0] != pair[1])
         found = f"class {index} is {before!r} in {old.name} and {now!r} in {new.name}"
     raise LabelMapError(f"the classes differ ({found}), so the results cannot be compared")
+
+
+def renamed_classes(old: Side, new: Side) -> list[tuple[str, str]]:
+    """The names of classes, old and new, that changed between two results of one model; else none.
+
+    Its fingerprint covers neither names nor colours, so a class id means the same on both sides.
+    """
+    if not old.model or old.model != new.model or len(old.classes) != len(new.classes):
+        return []
+    return [pair for pair in zip(old.classes, new.classes, strict=True) if pair[0] != pair[1]]
 
 
 def notes_on(side: Side, rows: int, fingerprints: int) -> Iterator[str]:

@@ -71,7 +71,11 @@ class Night(Comparison):
 
 
 class NightConfig(RunConfig):
-    """A run, and what a night needs besides."""
+    """A run, and what a night needs besides.
+
+    With `candidate` a model that changed is tried beside the good results. It is promoted where the gates of
+    the run and of the night pass.
+    """
 
     night: Night = Night()
 

@@ -65,6 +65,11 @@ class RunConfig(Model):
         None, description="The split.parquet of a training. Null: the one in the model's folder."
     )
     recompute: bool = Field(False, description="Compute again what another model or setting computed.")
+    candidate: bool = Field(
+        False,
+        description="Compute another model's masks beside the good ones, in candidate/ in the results, and "
+        "compare them; `batchseg promote` then puts them in place.",
+    )
     prune: bool = Field(False, description="Remove rows and masks of images that the source no longer has.")
     profile: bool = Field(
         False, description="Write a trace of some images in one actor to profiles/ in the results."

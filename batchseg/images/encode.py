@@ -14,7 +14,7 @@ from PIL import Image
 Colour = tuple[int, int, int]
 LabelIds = NDArray[np.unsignedinteger[Any]]
 
-_PALETTE_SIZE = 256
+PALETTE_SIZE = 256
 # what PASCAL VOC draws its void in; black would look like the background
 _VOID_COLOUR = (224, 224, 192)
 
@@ -29,13 +29,13 @@ def encode_png(labels_HW: LabelIds, colours: Sequence[Colour], ignore_index: int
         labels_HW: class ids 0 .. C-1, and C for void.
         colours: RGB of each of the C classes.
     """
-    narrow = ignore_index < _PALETTE_SIZE
+    narrow = ignore_index < PALETTE_SIZE
     pixel_type = np.uint8 if narrow else np.uint16
     pixels_HW = labels_HW.astype(pixel_type)
     pixels_HW[labels_HW == len(colours)] = ignore_index
     picture = Image.fromarray(pixels_HW)
     if narrow:
-        picture.putpalette(_palette(colours))
+        picture.putpalette(png_palette(colours))
     file = io.BytesIO()
     # label maps are runs: matching runs alone is faster than level 1, and the file smaller
     picture.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
@@ -53,8 +53,9 @@ def encode_picture(pixels_HWC: NDArray[np.uint8], kind: Literal["jpeg", "png"]) 
     return file.getvalue()
 
 
-def _palette(colours: Sequence[Colour]) -> bytes:
+def png_palette(colours: Sequence[Colour]) -> bytes:
+    """256 RGB entries: the classes' colours, and that of void for all values beyond them."""
     # always of full length: Pillow packs pixels into 4 bits or less under a short one, and 255 is lost
-    palette = np.full((_PALETTE_SIZE, 3), _VOID_COLOUR, np.uint8)
+    palette = np.full((PALETTE_SIZE, 3), _VOID_COLOUR, np.uint8)
     palette[: len(colours)] = colours
     return palette.tobytes()

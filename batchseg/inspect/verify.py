@@ -16,9 +16,13 @@ from batchseg.inspect.scores import wrong_totals
 from batchseg.inspect.unfinished import cut_off, how_far
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.candidate import CandidateState, candidate_state
 from batchseg.results.classes import class_names
 from batchseg.results.folder import Results
-from batchseg.results.rewrite import LOG, finish_rewrite
+from batchseg.results.promotion import LOG as PROMOTION_LOG
+from batchseg.results.promotion import finish_promotion
+from batchseg.results.rewrite import LOG as REWRITE_LOG
+from batchseg.results.rewrite import finish_rewrite
 from batchseg.results.tables import classes_table, read_columns
 from batchseg.schema import CLASSES
 from batchseg.storage.keys import KeySet
@@ -40,6 +44,7 @@ class VerifyReport:
         counts: problems by kind, all of them.
         problems: the first of each kind.
         repaired: what was taken away for the next run to compute again; None where nothing was asked for.
+        candidate: what lies in candidate/, which is a results folder of its own and was not verified.
     """
 
     results: str
@@ -53,6 +58,7 @@ class VerifyReport:
     counts: dict[str, int]
     problems: list[Problem]
     repaired: Repaired | None = None
+    candidate: CandidateState | None = None
 
     @property
     def ok(self) -> bool:
@@ -80,6 +86,7 @@ def verify(results: str, quick: bool = False, repair: bool = False) -> VerifyRep
     with exclusive(folder.root) if repair else nullcontext() as lock:
         if lock:  # what a killed run left half moved is no damage
             with output_errors(folder.root):
+                finish_promotion(folder.root, lock)
                 finish_rewrite(folder.root)
         return _verify(folder, quick, lock)
 
@@ -98,8 +105,9 @@ def _verify(folder: Results, quick: bool, lock: Lock | None) -> VerifyReport:
     if left is None:
         _try_totals(record, parts, total, findings)
         _try_classes(folder, names, total, findings)
-    if (folder.root / LOG).exists():
-        findings.add("unfinished", LOG, "a change of the tables was cut off; the next run completes it")
+    for log, what in ((REWRITE_LOG, "a change of the tables"), (PROMOTION_LOG, "a promotion")):
+        if (folder.root / log).exists():
+            findings.add("unfinished", log, f"{what} was cut off; the next run completes it")
     decoded = 0 if quick else try_contents(folder, parts, len(names) if names else None, findings)
     overlays = try_overlays(folder, record, parts, findings, quick)
     repaired = repair_parts(folder, parts, names, lock) if lock else None
@@ -115,6 +123,7 @@ def _verify(folder: Results, quick: bool, lock: Lock | None) -> VerifyReport:
         counts=dict(findings.counts),
         problems=findings.listed,
         repaired=repaired,
+        candidate=candidate_state(folder),
     )
 
 

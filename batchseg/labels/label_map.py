@@ -100,7 +100,13 @@ class LabelMap:
 
     @cached_property
     def mask_fingerprint(self) -> str:
-        """SHA-256, in hex, of everything here that changes a mask file: not how truths are read."""
+        """SHA-256, in hex, of everything here that changes the pixels of a mask: no names, no colours."""
+        return _digest(self.num_classes, self.ignore_index)
+
+    @cached_property
+    def drawn_fingerprint(self) -> str:
+        """SHA-256, in hex, that also covers names and colours: what rows bear whose mask was computed before
+        a palette could be rewritten."""
         return _digest(self.names, self.colours, self.ignore_index, None)
 
     @cached_property

@@ -73,6 +73,7 @@ class Task:
     passes: Sequence[Pass]
     doubts: Sequence[Doubt] = ()
     pruned: int = 0
+    repainted: int = 0
     fresh: int | None = None
     overlays: Callable[[Held], dict[str, Any]] | None = None
 
@@ -184,6 +185,7 @@ class Execution:
             "pruned": self.task.pruned,
             "full_names": sum(each.chosen.full_names for each in self.task.passes),
             "passed_over": listing.passed_over,
+            "repainted": self.task.repainted,
         }
         known = {
             **self.facts,

@@ -28,11 +28,16 @@ def score_fingerprint(reading: Reading) -> str:
     return _digest([reading.fingerprint])
 
 
-def single_fingerprint(
+def earlier_fingerprints(
     checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: ImageReading
-) -> str:
-    """What stood for both in results folders of batchseg 0.1, which are carried on."""
-    return _digest([checkpoint.fingerprint, label_map.single_fingerprint, precision, *reading.altering])
+) -> list[str]:
+    """What `mask_fingerprint` was in results folders of earlier versions, which are carried on.
+
+    Of batchseg 0.1, which had one fingerprint for masks and scores, and of the versions after it, in which a
+    mask's fingerprint covered the names and colours of the classes.
+    """
+    earlier = (label_map.single_fingerprint, label_map.drawn_fingerprint)
+    return [_digest([checkpoint.fingerprint, each, precision, *reading.altering]) for each in earlier]
 
 
 def existing_fingerprint(reading: Reading) -> str:

@@ -8,7 +8,7 @@ from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
 from batchseg.inspect.preflight import choose_labels
 from batchseg.labels.label_map import LabelMap
-from batchseg.pipeline.fingerprints import mask_fingerprint, single_fingerprint
+from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
 from batchseg.segmentors.base import Checkpoint
 from batchseg.segmentors.registry import open_checkpoint
 
@@ -19,7 +19,7 @@ class OpenedModel:
 
     Attributes:
         fingerprint: of both, and of every setting that changes a mask.
-        renamed: the fingerprint that rows of batchseg 0.1 bear for this model, to that of today.
+        renamed: the fingerprints that rows of earlier versions bear for this model, to that of today.
     """
 
     name: str
@@ -36,4 +36,5 @@ class OpenedModel:
         facts = (checkpoint, label_map, config.segmentor.precision, ImageReading.of(config.source))
         mask = mask_fingerprint(*facts)
         name = getattr(config.segmentor, "model", config.segmentor.kind)
-        return cls(name, checkpoint, label_map, mask, {single_fingerprint(*facts): mask})
+        renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
+        return cls(name, checkpoint, label_map, mask, renamed)

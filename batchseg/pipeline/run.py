@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from batchseg.config.arguments import Plain, from_arguments
+from batchseg.config.compare import Comparison, NightConfig
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import NetworkConfig, SegmentorConfig
@@ -29,10 +30,13 @@ from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import score_fingerprint
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.split import take_split
+from batchseg.pipeline.trial import judge_candidate
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
+from batchseg.results.candidate import candidate_of, held_candidate, refuse_nothing_good
 from batchseg.results.folder import Held, Results
 from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.ledger import Key, Ledger, Rows
+from batchseg.results.palettes import repaint
 from batchseg.results.result import RunResult
 from batchseg.segmentors.base import Checkpoint, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
@@ -66,6 +70,9 @@ def run(
 ) -> RunResult:
     """Segment every image of the source that has no mask yet, and score every mask that has no score.
 
+    With `config.candidate` it does so in candidate/ in the results folder, and then compares: the result is
+    a `TrialResult`, and the results beside it are as they were.
+
     Args:
         source: the whole job; or the folder or manifest of the images, as SOURCE of the command line, whose
             options the others are.
@@ -83,20 +90,31 @@ def run(
 def _run(config: RunConfig, on_progress: OnProgress) -> RunResult:
     model, results = OpenedModel.open(config), Results(config.output.path)
     refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
-    with results.held(model.renamed) as held:
-        found = survey(config, model, results.work)
-        refuse_mixture(results, held.ledger, found, config)
-        work = Workload.of(found.listing, held.ledger, found.key)
-        if not config.recompute:
-            refuse_vanished(results, work)
-        pruned = unlisted(held.ledger, found.listing) if config.prune else None
-        return execute(_task(config, found, held, work, pruned), held, on_progress)
+    if not config.candidate:
+        with results.held(model.renamed) as held:
+            return _run_in(held, config, model, on_progress)
+    settings = config.night if isinstance(config, NightConfig) else Comparison()
+    with held_candidate(results, model.fingerprint, model.renamed, config.recompute) as held:
+        result = _run_in(held, config, model, on_progress)
+        return judge_candidate(result, held, results, settings, may_lose=config.prune)
+
+
+def _run_in(held: Held, config: RunConfig, model: OpenedModel, on_progress: OnProgress) -> RunResult:
+    results = held.results
+    found = survey(config, model, results.work)
+    refuse_mixture(results, held.ledger, found, config)
+    work = Workload.of(found.listing, held.ledger, found.key)
+    if not config.recompute:
+        refuse_vanished(results, work)
+    pruned = unlisted(held.ledger, found.listing) if config.prune else None
+    return execute(_task(config, found, held, work, pruned), held, on_progress)
 
 
 def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: Rows | None) -> Task:
     """Drop what will be replaced, and lay out the rest of the work."""
     replaced = work.replaced()
     work.drop(replaced if pruned is None else replaced | pruned)
+    repainted = repaint(held, found.reading.label_map)
     folder, results = held.results.work, held.results.root
     after = partial(score_and_write, config, found.reading, str(results), held.lock)
     return Task(
@@ -107,6 +125,7 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
         doubts=found.doubts,
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
+        repainted=repainted,
         fresh=work.fresh,
         overlays=some_overlays(config, found.reading, work.listing),
         passes=(
@@ -249,6 +268,9 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     model, results = OpenedModel.open(config), Results(config.output.path)
     refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
     results.refuse_foreign()
+    if config.candidate:
+        refuse_nothing_good(results)
+        results = candidate_of(results)
     ledger = results.ledger(model.renamed)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         found = survey(config, model, locate(folder))
@@ -343,4 +365,4 @@ def _changes(results: Results, config: RunConfig) -> str:
         for key, old, new in config_differences(before.get(part), now.get(part), part)
         if part != "source" or key in _OF_PIXELS
     ]
-    return "; ".join(changes) or "the weights changed, or names, colours or ignore_index of the label map"
+    return "; ".join(changes) or "the weights or ignore_index of the label map changed"

@@ -3,6 +3,7 @@
 pixels/PART.parquet, then images/PART.parquet    the second is the commit; PART sorts by time
 classes.parquet                                  the sum of pixels/
 runs/RUN.json and run.json                       the record of a run, written last
+candidate/                                       another model's results, which may take the place of these
 .work/                                           what is under way; gone when a run has finished
 """
 
@@ -24,6 +25,8 @@ from batchseg.results.carry_on import carry_on
 from batchseg.results.ledger import Ledger
 from batchseg.results.masks import delete_unnamed, read_names
 from batchseg.results.part_names import NOT_OURS
+from batchseg.results.promotion import CANDIDATE, finish_promotion
+from batchseg.results.promotion import LOG as PROMOTION_LOG
 from batchseg.results.record import parse_record
 from batchseg.results.rewrite import KINDS, finish_rewrite
 from batchseg.results.tables import as_tables, classes_table, is_foreign, read_part, unique, write_table
@@ -33,7 +36,7 @@ from batchseg.storage.lock import Lock, check, exclusive
 
 # what a run or an evaluation writes, and a data set may have too
 WRITTEN = ("images", "pixels", "masks", "overlays", ".work", "classes.parquet", "run.json")
-FOLDERS = ("images", "pixels", "runs", "masks", "overlays", "nights", "profiles", ".work")
+FOLDERS = ("images", "pixels", "runs", "masks", "overlays", "nights", "profiles", CANDIDATE, ".work")
 OF_TRAINING = ("train.json", "history.parquet")
 
 
@@ -53,16 +56,21 @@ class Results:
             place = self.root / name
             if place.exists() and not place.is_folder():
                 raise OutputError(f"{place}: is a file, but results have a folder of this name; remove it")
-        masks = self.root / "masks"
-        if masks.is_local and os.path.islink(masks.path):
-            raise OutputError(
-                f"{masks}: is a link, and nothing here follows one; move the whole results folder instead"
-            )
+        for place in (self.root / "masks", self.root / CANDIDATE):
+            if place.is_local and os.path.islink(place.path):
+                raise OutputError(
+                    f"{place}: is a link, and nothing here follows one; move the whole results folder instead"
+                )
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there are results, be it that they are on their way from the candidate's folder."""
+        return self.images.is_folder() or (self.root / PROMOTION_LOG).exists()
 
     def refuse_strangers(self) -> None:
         """Raises OutputError where there are no results to look at."""
         self.refuse_misplaced()
-        if not self.images.is_folder():
+        if not self.are_there:
             raise OutputError(f"{self.root}: holds no results of batchseg: it has no folder images/")
 
     def refuse_foreign(self) -> None:
@@ -127,6 +135,7 @@ class Results:
         # runs/ is what tells results from a data set, so it is there before what a data set may have too
         folders = (self.root, self.runs, self.images, self.pixels)
         with output_errors(self.root):
+            finish_promotion(self.root, lock)  # before there is a folder where one is to come
             for folder in folders:
                 folder.make_folder()
             finish_rewrite(self.root)

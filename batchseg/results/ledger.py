@@ -197,6 +197,12 @@ class Ledger:
         """The masks that a row names, by their paths below masks/."""
         return KeySet([self.rows["mask"]])
 
+    def mask_names(self) -> Iterator[str]:
+        """The same as paths below masks/, read again part by part."""
+        for part in self.parts:
+            masks = below_masks(read_images(self.root / "images" / part, ["mask"])["mask"])
+            yield from masks.drop_null().to_pylist()
+
     def values(self, places: Places, columns: Iterable[str]) -> pa.Table:
         """Some columns of some rows, in the order of `places`, read again: the ledger keeps no text."""
         order = np.argsort(places, kind="stable")

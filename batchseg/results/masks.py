@@ -10,11 +10,11 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import fs
 
 from batchseg.config.overlay import overlay_names
 from batchseg.storage.keys import KeySet, keys
 from batchseg.storage.location import TEMPORARY, Location
+from batchseg.storage.tree import files_below
 
 FOLDERS = ("masks", "overlays")
 FILES_A_STEP = 8192
@@ -27,10 +27,8 @@ def file_paths(root: Location, folder: str) -> Iterator[list[str]]:
 
     A link is a name like any other file's: what it leads to is somebody else's.
     """
-    place = root / folder
-    found = _local(place.path) if place.is_local else _remote(place)
-    below = len(root.path.rstrip("/")) + 1
-    while some := [path[below:] for path in islice(found, FILES_A_STEP)]:
+    found = (f"{folder}/{path}" for path, _ in files_below(root / folder))
+    while some := list(islice(found, FILES_A_STEP)):
         yield some
 
 
@@ -84,7 +82,7 @@ def delete_unnamed(root: Location, masks: Iterable[str], named: KeySet) -> int:
     """
     wanted = sorted({mask for mask in masks if mask})
     unnamed = [wanted[index] for index in np.flatnonzero(~named.contains(keys(wanted)))]
-    deletable = [mask for mask in unnamed if all(_is_inside(root / folder, mask) for folder in FOLDERS)]
+    deletable = [mask for mask in unnamed if all(is_inside(root / folder, mask) for folder in FOLDERS)]
     has_overlays = bool(deletable) and (root / "overlays").is_folder()
     for mask in deletable:
         (root / "masks" / mask).delete()
@@ -93,8 +91,9 @@ def delete_unnamed(root: Location, masks: Iterable[str], named: KeySet) -> int:
     return len(deletable)
 
 
-def _is_inside(folder: Location, below: str) -> bool:
-    """A damaged table may name any file, and a folder on the way may be a link to somewhere else."""
+def is_inside(folder: Location, below: str) -> bool:
+    """Whether a path that a row names stays below the folder: a damaged table may name any file, and a
+    folder on the way may be a link to somewhere else."""
     if any(part in ("", ".", "..") for part in below.split("/")):
         return False
     if not folder.is_local:
@@ -102,25 +101,3 @@ def _is_inside(folder: Location, below: str) -> bool:
     # the results folder itself may be reached through a link; nothing below it may
     real = os.path.join(os.path.realpath(folder.parent.path), folder.name)
     return f"{os.path.realpath(os.path.dirname((folder / below).path))}/".startswith(f"{real}/")
-
-
-def _local(top: str) -> Iterator[str]:
-    waiting = [] if os.path.islink(top) or not os.path.isdir(top) else [top]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    yield entry.path
-
-
-def _remote(place: Location) -> Iterator[str]:
-    waiting = [place.path]
-    while waiting:
-        selector = fs.FileSelector(waiting.pop(), allow_not_found=True)
-        for item in place.filesystem.get_file_info(selector):
-            if item.type == fs.FileType.Directory:
-                waiting.append(item.path)
-            elif item.type == fs.FileType.File:
-                yield item.path

@@ -54,6 +54,7 @@ class RecordedImages(RecordPart):
     scored: int = Field(0, description="Those whose mask lay there, and which were only scored.")
     without_truth: int = Field(0, description="Those for which the source names no ground truth.")
     pruned: int = Field(0, description="Rows removed because the source no longer has their image.")
+    repainted: int = Field(0, description="Masks whose palette was rewritten: the classes' colours changed.")
     full_names: int = Field(
         0, description="Masks of this run with their full name, such as a.png.png for a.png beside a.jpg."
     )
@@ -132,6 +133,9 @@ class RunRecord(RecordPart):
     exit_code: int | None = Field(None, description="Of a run that finished.")
     error: str | None = Field(None, description="Why it did not finish.")
     profile: str | None = Field(None, description="Where its trace lies.")
+    candidate: dict[str, Any] | None = Field(
+        None, description="Of a run beside good results: their folder, the comparison, its bytes on the disk."
+    )
     night: dict[str, Any] | None = Field(None, description="What a night adds: its verdict and comparison.")
 
 

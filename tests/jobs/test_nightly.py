@@ -252,3 +252,98 @@ def test_wrong_settings(tmp_path: Path, night: Any, night_settings: dict[str, An
     write_config(tmp_path, **night_settings)
     result = night()
     assert (result.exit_code, sentence in result.stderr, result.stdout) == (2, True, "")
+
+
+def tried(grey: int) -> list[str]:
+    return ["--set", "candidate=true", "--set", f"segmentor.levels=[{grey}]"]
+
+
+def good_files(folder: Path) -> dict[str, bytes]:
+    root = folder / "results"
+    found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {name: data for name, data in found.items() if not name.startswith("candidate/")}
+
+
+def candidate_record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results" / "candidate" / "run.json").read_text())
+
+
+def test_a_worse_model_is_tried_beside_the_good_results_and_every_night_says_so(
+    tmp_path: Path, night: Any
+) -> None:
+    write_config(tmp_path)
+    draw(tmp_path, *range(4))
+    assert night("--set", "candidate=true").exit_code == 0  # there is nothing yet to try it against
+    before = good_files(tmp_path)
+    for new in ("4", "0"):
+        worse = night(*tried(WORSE), "--summary")
+        said = spoken(worse.stdout)
+        assert (worse.exit_code, said["new"]) == (4, new)
+        assert "mean_iou fell from 1.0000" in worse.stdout
+        assert f"the good results in {tmp_path / 'results'} were not touched" in worse.stdout
+        assert f"`batchseg promote {tmp_path / 'results'} --drop`" in worse.stdout
+        assert good_files(tmp_path) == before
+        facts = candidate_record(tmp_path)["night"]
+        assert (facts["promoted"], facts["kept"], facts["exit_code"]) == (False, None, 4)
+    draw(tmp_path, 4)  # goes to the candidate alone, until somebody decides
+    assert spoken(night(*tried(WORSE), "--summary").stdout)["new"] == "1"
+    assert good_files(tmp_path) == before
+    back = night("--set", "candidate=true", "--summary")
+    assert (back.exit_code, spoken(back.stdout)["new"]) == (0, "1")
+    assert (tmp_path / "results" / "candidate").exists()
+
+
+def test_a_better_model_is_promoted_and_is_the_next_reference(tmp_path: Path, night: Any) -> None:
+    write_config(tmp_path)
+    draw(tmp_path, *range(4))
+    assert night(*tried(WORSE)).exit_code == 0
+    first = record(tmp_path)["run_id"]
+    better = night(*tried(GOOD), "--summary")
+    assert better.exit_code == 0, better.output
+    assert "4 segmented, 0 failed, mean IoU 1.0000 (+" in better.stdout
+    assert better.stdout.endswith("threshold was promoted\n")
+    assert not (tmp_path / "results" / "candidate").exists()
+    stored = record(tmp_path)
+    assert (stored["night"]["promoted"], stored["night"]["reference"]) == (True, str(tmp_path / "results"))
+    assert kept(tmp_path) == sorted([first, stored["run_id"]])
+    assert verify(str(tmp_path / "results")).ok
+    again = night(*tried(GOOD), "--summary")
+    assert (again.exit_code, spoken(again.stdout)["new"], spoken(again.stdout)["change"]) == (
+        0,
+        "0",
+        "+0.0000",
+    )
+    assert record(tmp_path)["night"]["promoted"] is None
+
+
+def test_the_next_model_replaces_a_failed_candidate(tmp_path: Path, night: Any) -> None:
+    write_config(tmp_path)
+    draw(tmp_path, *range(3))
+    night()
+    assert night(*tried(WORSE)).exit_code == 4
+    other = night(*tried(200), "--summary")
+    assert (other.exit_code, spoken(other.stdout)["new"]) == (4, "3")
+    assert candidate_record(tmp_path)["config"]["segmentor"]["levels"] == [200]
+
+
+def test_a_candidate_with_failed_images_is_no_better(tmp_path: Path, night: Any) -> None:
+    write_config(tmp_path)
+    draw(tmp_path, *range(3))
+    night()
+    before = good_files(tmp_path)
+    (tmp_path / "images" / "bad.png").write_bytes(b"no image")
+    result = night(*tried(GOOD + 1), "--set", "night.max_drop={}")
+    assert result.exit_code == 3
+    assert "1 of 4 images failed" in result.stdout
+    assert good_files(tmp_path) == before
+
+
+def test_classes_that_were_renamed_are_still_compared(tmp_path: Path, night: Any) -> None:
+    write_config(tmp_path)
+    draw(tmp_path, *range(3))
+    night()
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("classes: [shade, light]\n")
+    renamed = night("--set", f"labels={labels}", "--summary")
+    assert (renamed.exit_code, spoken(renamed.stdout)["new"]) == (0, "0")
+    assert record(tmp_path)["night"]["compared"]["notes"][0] == "class 'dark' is called 'shade' now"

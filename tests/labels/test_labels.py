@@ -319,7 +319,7 @@ class TestLabelMap:
         copy = pickle.loads(pickle.dumps(label_map))
 
         assert copy == label_map
-        for name in ("mask_fingerprint", "single_fingerprint"):
+        for name in ("mask_fingerprint", "drawn_fingerprint", "single_fingerprint"):
             assert getattr(copy, name) == getattr(load_label_map("ade20k"), name)
         assert Reading(copy).fingerprint == Reading(load_label_map("ade20k")).fingerprint
 
@@ -338,9 +338,9 @@ class TestLabelMap:
     @pytest.mark.parametrize(
         ("other", "masks", "truths"),
         [
-            (LabelMap(("b", "a")), True, False),  # names are in no truth
+            (LabelMap(("b", "a")), False, False),  # names are in no mask and in no truth
             (LabelMap(("a", "b", "c")), True, True),
-            (LabelMap(("a", "b"), ((0, 0, 0), (1, 1, 1))), True, False),  # read as ids
+            (LabelMap(("a", "b"), ((0, 0, 0), (1, 1, 1))), False, False),  # drawn otherwise, read as ids
             (LabelMap(("a", "b"), ignore_index=254), True, True),
             (LabelMap(("a", "b"), remap={0: 0, 5: 1}), False, True),
             (LabelMap(("a", "b"), remap={0: 0, 1: 1}), False, True),

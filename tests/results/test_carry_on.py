@@ -152,3 +152,17 @@ def test_what_lacks_columns_of_then_is_not_rewritten(tmp_path: Path, column: str
     with pytest.raises(Exception, match=r"images/3\.parquet: is no table of batchseg"):
         results.open(renamed=RENAMED)
     assert Path(place).read_bytes() == before
+
+
+def test_rows_of_several_earlier_versions_end_with_one_fingerprint(tmp_path: Path) -> None:
+    """Of 0.1, which had one key, and of the versions after it, whose mask key covered names and colours."""
+    results = older(tmp_path / "results")
+    held = results.open()
+    held.commit("4.parquet", table(row("between", fingerprint="drawn")))
+    make_masks(results, "between")
+    renamed = {**RENAMED, "drawn": "new"}
+    for ledger in (results.ledger(renamed), results.open(renamed=renamed).ledger, results.ledger()):
+        assert ledger.fingerprints() == {"new", "of another model"}
+        verdict = ledger.judge(listing(("between", "v1", "t1")), Key("new", "score"))
+        assert (verdict.segmented.tolist(), verdict.scored.tolist()) == ([True], [True])
+    assert masks(results) == {*set(EXPECTED) - {"failed"}, "between"}

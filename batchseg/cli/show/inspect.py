@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchseg.cli.show.candidate import candidate_line
 from batchseg.cli.show.console import printable
 from batchseg.source.passed_over import counted
 
@@ -30,6 +31,8 @@ def print_verify(report: VerifyReport) -> None:
         _echo("known", f"{report.acknowledged:,} images that failed are acknowledged")
     if report.interrupted:
         click.echo(report.interrupted)
+    if report.candidate is not None:
+        _echo("candidate", candidate_line(report.candidate))
     _print_problems(report.counts, report.problems)
     if report.repaired is not None:
         done = report.repaired

@@ -182,6 +182,8 @@ def about_the_source(result: RunResult) -> Iterator[tuple[str, str]]:
         yield "passed over", counted(images["passed_over"])
     if images["pruned"]:
         yield "pruned", f"{images['pruned']} that the source does not list"
+    if images["repainted"]:
+        yield "palettes", f"of {images['repainted']:,} masks rewritten; overlays keep the old colours"
 
 
 def what_the_model_knows(result: RunResult) -> str:

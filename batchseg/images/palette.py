@@ -1,0 +1,53 @@
+"""The palette of a PNG replaced, without touching its pixels."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+INDEXED = 3  # IHDR's colour type of pixels that point into a palette
+HEADER_BYTES = 1024  # hold IHDR and 256 entries, unless somebody put other chunks in between
+
+_DEPTH_AT, _KIND_AT = 24, 25
+_AROUND = 12  # a chunk's length, its type and its CRC, 4 bytes each
+
+
+def repainted(png: bytes, palette: bytes) -> bytes | None:
+    """The same PNG with this palette; None where it has it already, or where its pixels point into none.
+
+    Args:
+        png: a whole file, or its first `HEADER_BYTES` where only None or not is asked.
+        palette: RGB, 3 bytes an entry; as many as the file's pixels can point at are used.
+
+    Raises:
+        ValueError: this is no PNG, or one without the palette that it should have.
+    """
+    if len(png) <= _KIND_AT or not png.startswith(SIGNATURE) or png[12:16] != b"IHDR":
+        raise ValueError("it is no PNG")
+    if png[_KIND_AT] != INDEXED:
+        return None
+    wanted = _chunk(b"PLTE", palette[: 3 * 2 ** png[_DEPTH_AT]])
+    for start, end, kind in _chunks(png):
+        if kind == b"PLTE":
+            return None if png[start:end] == wanted else png[:start] + wanted + png[end:]
+        if kind == b"IDAT":
+            break
+    raise ValueError("it has no palette")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _chunks(png: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Start, end and type of each chunk that is whole."""
+    start = len(SIGNATURE)
+    while start + _AROUND <= len(png):
+        (length,) = struct.unpack_from(">I", png, start)
+        end = start + _AROUND + length
+        if end > len(png):
+            return
+        yield start, end, png[start + 4 : start + 8]
+        start = end
