@@ -130,6 +130,7 @@ PRIVATE = pa.schema(
         ("_precision", pa.string()),
         ("_row", pa.int64()),
         ("_left_over", pa.bool_()),
+        ("_traceback", pa.string()),
     ]
 )
 

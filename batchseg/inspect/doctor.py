@@ -49,6 +49,7 @@ class DoctorReport:
         unmatched: None where all of the truth folder need not have an image; it is no problem in itself.
         counts: problems by kind, all of them: the status a run would record, or `source`.
         problems: the first of each kind.
+        notes: what should be known of the model, and is no problem.
     """
 
     source: str
@@ -59,6 +60,7 @@ class DoctorReport:
     unmatched: Unmatched | None
     counts: dict[str, int]
     problems: list[Problem]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -71,7 +73,7 @@ def doctor(config: DoctorConfig) -> DoctorReport:
     Raises:
         BatchsegError: the source cannot be listed, ids repeat, or the label map does not fit the model.
     """
-    label_map, findings = _labels(config), Findings()
+    (label_map, notes), findings = _labels(config), Findings()
     source = open_source(config.source)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = write_listing(source.tables(), locate(folder) / "listing.arrow", config.mask_name)
@@ -91,13 +93,16 @@ def doctor(config: DoctorConfig) -> DoctorReport:
         unmatched=unmatched,
         counts=dict(findings.counts),
         problems=findings.listed,
+        notes=notes if listing.with_truth else (),
     )
 
 
-def _labels(config: DoctorConfig) -> LabelMap | None:
-    if config.segmentor is not None:
-        return choose_labels(config.labels, open_checkpoint(config.segmentor))
-    return load_label_map(config.labels) if config.labels is not None else None
+def _labels(config: DoctorConfig) -> tuple[LabelMap | None, tuple[str, ...]]:
+    """The label map, and what the model has to say of it where it is its own."""
+    if config.segmentor is None:
+        return (load_label_map(config.labels) if config.labels is not None else None), ()
+    checkpoint = open_checkpoint(config.segmentor)
+    return choose_labels(config.labels, checkpoint), checkpoint.notes if config.labels is None else ()
 
 
 def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes:

@@ -55,6 +55,7 @@ class Task:
 
     Attributes:
         fresh: images, from the first on, that did not fail before; None for all.
+        notes: what whoever started the run should know from the first.
     """
 
     config: RunConfig | EvaluateConfig
@@ -65,6 +66,7 @@ class Task:
     passes: Sequence[Pass]
     pruned: int = 0
     fresh: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def images(self) -> int:
@@ -90,12 +92,14 @@ class Execution:
         self.results: Results = held.results
         self.run_id = new_run_id(self.results.last_run())
         self.tally = Tally(task.images, task.config.limits.stop_after_failures, task.fresh)
+        self.tally.notes = task.notes
         self.commits = Commits(held, self.run_id, self.tally)
         self.placement: Placement | None = None  # of the last pass
         self.facts: dict[str, Any] = {
             "model": {"name": task.model, "fingerprint": task.key.mask, "classes": task.label_map.names},
             "score_fingerprint": task.key.score,
             "placement": None,
+            "notes": list(task.notes),
         }
 
     def run(self) -> RunResult:

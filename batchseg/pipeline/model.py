@@ -18,6 +18,7 @@ class OpenedModel:
     """The checkpoint, the label map it is run with, and the keys of both.
 
     Attributes:
+        notes: how its own label map reads truths; none where another label map is given.
         renamed: the fingerprint that rows of batchseg 0.1 bear for this model, to that of today.
     """
 
@@ -26,6 +27,7 @@ class OpenedModel:
     label_map: LabelMap
     key: Key
     renamed: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:
@@ -35,4 +37,5 @@ class OpenedModel:
         facts = (checkpoint, label_map, config.segmentor.precision)
         key = Key(mask_fingerprint(*facts), score_fingerprint(label_map))
         name = getattr(config.segmentor, "model", config.segmentor.kind)
-        return cls(name, checkpoint, label_map, key, {single_fingerprint(*facts): key.mask})
+        notes = checkpoint.notes if config.labels is None else ()
+        return cls(name, checkpoint, label_map, key, {single_fingerprint(*facts): key.mask}, notes)

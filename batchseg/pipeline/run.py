@@ -23,7 +23,7 @@ from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger, Rows
 from batchseg.results.result import RunResult
-from batchseg.segmentors.base import Checkpoint, Resizer
+from batchseg.segmentors.base import Checkpoint, Preparer, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.open import open_source
 from batchseg.source.plan import Listing, write_listing
@@ -77,6 +77,7 @@ def _task(config: RunConfig, model: OpenedModel, held: Held, work: Workload, pru
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
         fresh=work.fresh,
+        notes=model.notes if work.listing.with_truth else (),
         passes=(
             Pass(
                 work.to_segment(folder),
@@ -128,7 +129,7 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
         keep_freed_memory()
     compiled = isinstance(config.segmentor, NetworkConfig) and config.segmentor.compile
     resolved = resolve_precision(config.segmentor.precision, placement.device)
-    segmentor = checkpoint.load(placement.device, resolved)
+    segmentor = checkpoint.load(placement.device, resolved, placement.threads)
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
     if torch is not None and placement.device == "cpu":
         torch.set_num_threads(placement.threads)
@@ -140,8 +141,14 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
             timeout_s=config.limits.segment_timeout_s,
             largest_batch=placement.largest_batch,
             first_call_s=COMPILING_S if compiled else 0.0,
+            pad=network and placement.fixed_batches and _reads_one_size(checkpoint.preparer()),
         )
     ]
+
+
+def _reads_one_size(preparer: Preparer) -> bool:
+    """Whether all images go into the model at one size: else batches of each size would have to be filled."""
+    return isinstance(preparer, Resizer) and preparer.input_hw((512, 1024)) == preparer.input_hw((1024, 512))
 
 
 def score_and_write(config: RunConfig, model: OpenedModel, results: str, lock: Lock | None) -> list[Stage]:
@@ -181,6 +188,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
             "to_prune": pruned,
         },
         "model": {"name": model.name, "fingerprint": model.key.mask, "classes": model.label_map.names},
+        "notes": list(model.notes) if listing.with_truth else [],
         "config": config.model_dump(mode="json"),
     }
 

@@ -50,6 +50,8 @@ class Tally:
         fresh: rows of the plan, from its first on, that are counted for it: not what failed before.
         segmented: images that went through the model.
         scored: images whose mask lay there already.
+        notes: what whoever started the run should know from the first.
+        traceback: of the first failure in a class of the user's own.
         outcomes: what became of images, with the cause of a failure; two of them at most are kept.
     """
 
@@ -65,6 +67,8 @@ class Tally:
     first_row_s: float | None = None
     segmented: int = 0
     scored: int = 0
+    notes: tuple[str, ...] = ()
+    traceback: str | None = None
     outcomes: set[str] = field(default_factory=set)
     judged: int = 0
     marks: list[Stretch] = field(default_factory=list)
@@ -85,6 +89,8 @@ class Tally:
         if self.first_row_s is None:
             self.first_row_s = self.elapsed_s
         found = kinds(rows)
+        if self.traceback is None and len(shown := rows["_traceback"].drop_null()):
+            self.traceback = shown[0].as_py()
         self.statuses.update(found)
         self._keep_faults(rows, found)
         for spent, kind in zip(rows["_seconds"].to_pylist(), rows["status"].to_pylist(), strict=True):

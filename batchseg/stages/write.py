@@ -96,6 +96,7 @@ def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
         "_seconds": list(item.seconds.items()),
         "_precision": item.precision,
         "_left_over": item.left_over,
+        "_traceback": item.fault.traceback if item.fault else None,
     }
 
 

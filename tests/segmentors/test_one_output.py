@@ -1,4 +1,4 @@
-"""Networks of one output: a pixel is of the class where the sigmoid of its interpolated logit is above 0.5."""
+"""Networks of one output: a pixel is of the class where the sigmoid of its logit is above 0.5."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ WAYS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".pth.tar", ".ckpt"])
+@pytest.mark.parametrize("suffix", [".pth", ".pth.tar"])
 def test_however_it_is_kept_it_is_the_same_network(
     way: str, suffix: str, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:

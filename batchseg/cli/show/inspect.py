@@ -34,6 +34,8 @@ def print_doctor(report: DoctorReport) -> None:
     """What there is, how much of it, what the truths hold, and what is wrong."""
     for name, text in (*_amounts(report), *_pairing(report), *_truths(report.sample)):
         _echo(name, text)
+    for note in report.notes:
+        _echo("note", note)
     _print_problems(report.counts, report.problems)
 
 

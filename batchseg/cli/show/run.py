@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from batchseg.cli.show.console import console, printable
 
@@ -26,6 +27,7 @@ class Progress:
     def __init__(self, hidden: bool = False, doing: str = "segmenting") -> None:
         self.hidden, self.doing = hidden, doing
         self.logged: float | None = None
+        self.noted = self.traced = False
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -39,6 +41,7 @@ class Progress:
         self.task = self.bar.add_task("starting", total=None, rate="", failed="")
 
     def __call__(self, tally: Tally) -> None:
+        self._say_once(tally)
         rate = f"{tally.done / tally.elapsed_s:.1f}/s" if tally.done else "loading the model"
         failed = f"{tally.failed} failed" if tally.failed else ""
         self.bar.update(
@@ -51,6 +54,16 @@ class Progress:
         )
         if self.bar.disable and not self.hidden:
             self._log(tally, rate, failed)
+
+    def _say_once(self, tally: Tally) -> None:
+        if not self.noted and not self.hidden:
+            for note in tally.notes:
+                console.print(Text(f"note: {printable(note)}"), soft_wrap=True)
+        self.noted = True
+        if tally.traceback and not self.traced:  # an error, so it is shown even where nothing else is
+            lines = map(printable, tally.traceback.rstrip().splitlines())
+            console.print(Text("\n".join(["a class of your own failed:", *lines])), soft_wrap=True)
+            self.traced = True
 
     def _log(self, tally: Tally, rate: str, failed: str) -> None:
         if self.logged is None:
