@@ -5,22 +5,29 @@ from __future__ import annotations
 import numpy as np
 import segmentation_models_pytorch as smp
 import torch
-from segmentation_models_pytorch.encoders import get_preprocessing_params
 
 MULTIPLE = 32  # of pixels: what five strides of two need
 
 
 class SmpModel:
-    """The network in `folder`. Images go in at their own size, padded at the right and at the bottom."""
+    """The network in `folder`. Images go in at their own size, padded at the right and at the bottom.
+
+    `mean` and `std` are ImageNet's, as get_preprocessing_fn has them for nearly all encoders; it would ask
+    the hub for them.
+    """
 
     labels = ("background", "lesion")  # in the order of the network's outputs
 
-    def __init__(self, device: str, folder: str) -> None:
+    def __init__(
+        self,
+        device: str,
+        folder: str,
+        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
+        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+    ) -> None:
         self.device = device
         self.network = smp.from_pretrained(folder).eval().to(device)
-        encoder = self.network.config["encoder_name"]
-        known = get_preprocessing_params(encoder, self.network.config["encoder_weights"] or "imagenet")
-        self.mean, self.std = (torch.tensor(known[name]).view(3, 1, 1) for name in ("mean", "std"))
+        self.mean, self.std = (torch.tensor(each).view(3, 1, 1) for each in (mean, std))
 
     @torch.inference_mode()
     def segment(self, images: list[np.ndarray]) -> list[np.ndarray]:
