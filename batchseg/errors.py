@@ -64,11 +64,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 class RowFault(BatchsegError):
-    """One image, or its ground truth, failed at a stage: `status` and one sentence for its output row."""
+    """One image, or its ground truth, failed at a stage: `status` and one sentence for its output row.
 
-    def __init__(self, status: Status | TruthStatus, sentence: str) -> None:
+    Where a class of the user's own failed there is its `traceback`, too, which is shown once.
+    """
+
+    def __init__(self, status: Status | TruthStatus, sentence: str, traceback: str | None = None) -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.traceback = status, traceback
 
-    def __reduce__(self) -> tuple[type[RowFault], tuple[Status | TruthStatus, str]]:
-        return RowFault, (self.status, self.sentence)
+    def __reduce__(self) -> tuple[type[RowFault], tuple[Status | TruthStatus, str, str | None]]:
+        return RowFault, (self.status, self.sentence, self.traceback)

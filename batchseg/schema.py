@@ -146,6 +146,7 @@ PRIVATE = pa.schema(
         ("_row", pa.int64()),
         ("_left_over", pa.bool_()),
         ("_between", pa.int64()),
+        ("_traceback", pa.string()),
     ]
 )
 

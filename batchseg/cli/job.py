@@ -28,7 +28,8 @@ from batchseg.config.run import RunConfig
 
 running = options(
     click.option(
-        "--model", help="Local folder or URI, hub name, torchvision builder, module:Class, or threshold."
+        "--model",
+        help="Local folder or URI, hub name, torchvision builder, module:Class or file.py:Class, threshold.",
     ),
     click.option("--output", metavar="DIR", help="Folder for the results."),
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),

@@ -38,7 +38,7 @@ def pack_job(config: RunConfig, folder: Path) -> str:
             shutil.copyfile(config.labels, folder / LABELS_FILE)
             data["labels"] = LABELS_FILE
     if isinstance(config.segmentor, CustomSegmentor):
-        _pack_module(config.segmentor.model, folder)
+        data["segmentor"]["model"] = _pack_module(config.segmentor.model, folder)
     (folder / JOB_FILE).write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
     return _digest(folder)
 
@@ -72,8 +72,19 @@ def _absolute(path: str) -> str:
     return path if is_uri(path) else os.path.abspath(os.path.expanduser(path))
 
 
-def _pack_module(target: str, folder: Path) -> None:
-    """A module that lies where the command runs goes along; an installed one is taken to be on the nodes."""
+def _pack_module(target: str, folder: Path) -> str:
+    """What the module is called where the job runs.
+
+    A file goes along, and so does a module that lies where the command runs; an installed one is taken to be
+    on the nodes.
+    """
+    path, _, class_name = target.rpartition(":")
+    if path.endswith(".py"):
+        file = Path(path).expanduser()
+        if not file.is_file():
+            raise ConfigError(f"segmentor.model {target}: there is no file {file}")
+        shutil.copyfile(file, folder / file.name)
+        return f"{file.name}:{class_name}"
     name = target.partition(":")[0].partition(".")[0]
     if (Path(name) / "__init__.py").is_file():
         raise ConfigError(
@@ -82,6 +93,7 @@ def _pack_module(target: str, folder: Path) -> None:
         )
     if Path(f"{name}.py").is_file():
         shutil.copyfile(f"{name}.py", folder / f"{name}.py")
+    return target
 
 
 def _digest(folder: Path) -> str:

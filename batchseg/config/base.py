@@ -22,7 +22,7 @@ SUFFIX_RULE = r"^[^=]*=[^=]*$"
 FAILED_RULE = r"^(\d+|\d+(\.\d+)?%)$"
 
 
-CLASS_RULE = r"^[\w.]+:\w+$"
+CLASS_RULE = r"^([\w.]+|.+\.py):\w+$"  # a module, or the file of one
 
 
 JOB_NAME_RULE = r"^[\w.-]+$"

@@ -208,7 +208,7 @@ _CLEARER = {
     "string_too_short": "must not be empty",
     SUFFIX_RULE: "must be FROM=TO, such as _image=_label",
     FAILED_RULE: "must be a number of images or a percentage, such as 5 or 0.5%",
-    CLASS_RULE: "must be module:Class",
+    CLASS_RULE: "must be module:Class or path/to/file.py:Class",
     WHICH_RULE: "must be all, worst N or sample N, such as worst 50",
     JOB_NAME_RULE: "must be of letters, digits, and . _ -",
 }

@@ -123,10 +123,12 @@ class ThresholdSegmentor(SegmentorConfig):
 
 
 class CustomSegmentor(SegmentorConfig):
-    """A class of your own, named `module:Class`."""
+    """A class of your own, named `module:Class` or `path/to/file.py:Class`."""
 
     kind: Literal["custom"] = "custom"
-    model: str = Field(pattern=CLASS_RULE, description="module:Class, importable on every worker.")
+    model: str = Field(
+        pattern=CLASS_RULE, description="module:Class, importable on every worker, or path/to/file.py:Class."
+    )
     options: Annotated[dict[str, Any], AfterValidator(refuse_credentials)] = Field(
         default_factory=dict, description="Keyword arguments of the class."
     )

@@ -44,9 +44,15 @@ class Placement:
         return anywhere_but(self.without_node)
 
     def chunk_rows(self, images: int) -> int:
-        """Images in one chunk: a few chunks for each actor, none smaller than a batch if it can be helped."""
+        """Images in one chunk: a few chunks for each actor, each of whole batches if it can be helped."""
         share = math.ceil(images / (self.actors * CHUNKS_AN_ACTOR))
-        return max(1, min(self.most_rows, max(share, self.batch_size)))
+        whole = math.ceil(share / self.batch_size) * self.batch_size
+        return max(1, min(self.most_rows, whole))
+
+    @property
+    def fixed_batches(self) -> bool:
+        """Whether batches keep their size, which they else find out from how fast they are."""
+        return self.largest_batch == self.batch_size
 
     @property
     def most_rows(self) -> int:

@@ -58,6 +58,7 @@ class DoctorReport:
         problems: the first of each kind.
         warnings: what is likely not as it is meant, a sentence each; a run does not stumble over it.
         passed_over: what lies in the folder and is not listed, by extension or reason.
+        notes: what should be known of the model, and is no problem.
     """
 
     source: str
@@ -71,6 +72,7 @@ class DoctorReport:
     problems: list[Problem]
     warnings: list[str]
     passed_over: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -100,7 +102,7 @@ def doctor(
 
 
 def _doctor(config: DoctorConfig) -> DoctorReport:
-    label_map, findings = _labels(config), Findings()
+    (label_map, notes), findings = _labels(config), Findings()
     source = open_source(config.source)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = list_source(source, locate(folder) / "listing.arrow", config.mask_name)
@@ -130,6 +132,7 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         problems=findings.listed,
         warnings=warnings,
         passed_over=listing.passed_over,
+        notes=notes if listing.with_truth else (),
     )
 
 
@@ -146,10 +149,12 @@ def _warnings(doubts: list[Doubt], config: DoctorConfig, findings: Findings) -> 
     return warnings
 
 
-def _labels(config: DoctorConfig) -> LabelMap | None:
-    if config.segmentor is not None:
-        return choose_labels(config.labels, open_checkpoint(config.segmentor))
-    return load_label_map(config.labels) if config.labels is not None else None
+def _labels(config: DoctorConfig) -> tuple[LabelMap | None, tuple[str, ...]]:
+    """The label map, and what the model has to say of it where it is its own."""
+    if config.segmentor is None:
+        return (load_label_map(config.labels) if config.labels is not None else None), ()
+    checkpoint = open_checkpoint(config.segmentor)
+    return choose_labels(config.labels, checkpoint), checkpoint.notes if config.labels is None else ()
 
 
 def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes:

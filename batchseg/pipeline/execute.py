@@ -63,6 +63,7 @@ class Task:
         doubts: what is likely to be wrong with the source.
         fresh: images, from the first on, that did not fail before; None for all.
         overlays: draws those that are chosen once all is committed, and says what for the record.
+        notes: what whoever started the run should know from the first.
     """
 
     config: RunConfig | EvaluateConfig
@@ -76,6 +77,7 @@ class Task:
     repainted: int = 0
     fresh: int | None = None
     overlays: Callable[[Held], dict[str, Any]] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def images(self) -> int:
@@ -103,6 +105,7 @@ class Execution:
         self.tally = Tally(task.images, task.config.limits.stop_after_failures, task.fresh)
         self.tally.warnings = {doubt.guard: doubt.sentence for doubt in task.doubts}
         self.tally.work = {each.doing: each.chosen.images for each in task.passes if each.chosen.images}
+        self.tally.notes = task.notes
         self.commits = Commits(held, self.run_id, self.tally)
         self.placement: Placement | None = None  # of the last pass
         self.facts: dict[str, Any] = {
@@ -115,6 +118,7 @@ class Execution:
             "truth_read": task.reading.sentence if task.listing.with_truth else None,
             "truth_reading": task.reading.settings if task.listing.with_truth else None,
             "placement": None,
+            "notes": list(task.notes),
         }
 
     def run(self) -> RunResult:

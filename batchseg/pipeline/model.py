@@ -19,6 +19,7 @@ class OpenedModel:
 
     Attributes:
         fingerprint: of both, and of every setting that changes a mask.
+        notes: how its own label map reads truths; none where another label map is given.
         renamed: the fingerprints that rows of earlier versions bear for this model, to that of today.
     """
 
@@ -27,6 +28,7 @@ class OpenedModel:
     label_map: LabelMap
     fingerprint: str
     renamed: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:
@@ -36,5 +38,6 @@ class OpenedModel:
         facts = (checkpoint, label_map, config.segmentor.precision, ImageReading.of(config.source))
         mask = mask_fingerprint(*facts)
         name = getattr(config.segmentor, "model", config.segmentor.kind)
+        notes = checkpoint.notes if config.labels is None else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
-        return cls(name, checkpoint, label_map, mask, renamed)
+        return cls(name, checkpoint, label_map, mask, renamed, notes)

@@ -38,7 +38,7 @@ from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.ledger import Key, Ledger, Rows
 from batchseg.results.palettes import repaint
 from batchseg.results.result import RunResult
-from batchseg.segmentors.base import Checkpoint, Resizer
+from batchseg.segmentors.base import Checkpoint, Preparer, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.open import list_source, open_source
 from batchseg.source.plan import Listing
@@ -128,6 +128,7 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
         repainted=repainted,
         fresh=work.fresh,
         overlays=some_overlays(config, found.reading, work.listing),
+        notes=found.model.notes if work.listing.with_truth else (),
         passes=(
             Pass(
                 work.to_segment(folder),
@@ -183,7 +184,7 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
         keep_freed_memory()
     compiled = isinstance(config.segmentor, NetworkConfig) and config.segmentor.compile
     resolved = resolve_precision(config.segmentor.precision, placement.device)
-    segmentor = checkpoint.load(placement.device, resolved)
+    segmentor = checkpoint.load(placement.device, resolved, placement.threads)
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
     if torch is not None and placement.device == "cpu":
         torch.set_num_threads(placement.threads)
@@ -195,8 +196,14 @@ def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> 
             timeout_s=config.limits.segment_timeout_s,
             largest_batch=placement.largest_batch,
             first_call_s=COMPILING_S if compiled else 0.0,
+            pad=network and placement.fixed_batches and _reads_one_size(checkpoint.preparer()),
         )
     ]
+
+
+def _reads_one_size(preparer: Preparer) -> bool:
+    """Whether all images go into the model at one size: else batches of each size would have to be filled."""
+    return isinstance(preparer, Resizer) and preparer.input_hw((512, 1024)) == preparer.input_hw((1024, 512))
 
 
 def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
@@ -293,6 +300,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
         "truth": {"read": found.reading.sentence} if listing.with_truth else None,
         "warnings": {doubt.guard: doubt.sentence for doubt in found.doubts},
+        "notes": list(model.notes) if listing.with_truth else [],
         "config": config.model_dump(mode="json"),
     }
 

@@ -54,6 +54,8 @@ class Tally:
         scored: images whose mask lay there already.
         warnings: what is likely to be wrong, one sentence by the name of each guard.
         between: pixels of truths that a threshold decided although they are neither black nor white.
+        notes: what whoever started the run should know from the first.
+        traceback: of the first failure in a class of the user's own.
         outcomes: what became of images, with the cause of a failure; two of them at most are kept.
         first_row_s: when the first rows came in, in seconds since the start.
         startup_s: when the first image was begun: before that Ray started and models were loaded.
@@ -76,6 +78,8 @@ class Tally:
     recent: deque[tuple[float, int]] = field(default_factory=deque)
     segmented: int = 0
     scored: int = 0
+    notes: tuple[str, ...] = ()
+    traceback: str | None = None
     outcomes: set[str] = field(default_factory=set)
     judged: int = 0
     marks: list[Stretch] = field(default_factory=list)
@@ -101,6 +105,8 @@ class Tally:
             self.startup_s = max(0.0, now_s - _spent_s(rows))
             self.recent.append((self.startup_s, 0))
         found = kinds(rows)
+        if self.traceback is None and len(shown := rows["_traceback"].drop_null()):
+            self.traceback = shown[0].as_py()
         self.statuses.update(found)
         self._keep_faults(rows, found)
         for spent, kind in zip(rows["_seconds"].to_pylist(), rows["status"].to_pylist(), strict=True):

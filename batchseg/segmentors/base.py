@@ -104,10 +104,21 @@ class Checkpoint(Protocol):
         """Hex digest of the weights and of every model setting that changes a mask."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on how its own label map reads ground truths, for whoever starts a run."""
+        ...
+
     def preparer(self) -> Preparer:
         """Called on a CPU worker."""
         ...
 
-    def load(self, device: str, precision: str) -> Segmentor:
-        """Called in an actor. `device` is "cpu" or "cuda"; `precision` is "fp32", "bf16" or "fp16"."""
+    def load(self, device: str, precision: str, threads: int | None = None) -> Segmentor:
+        """Called in an actor.
+
+        Args:
+            device: "cpu" or "cuda".
+            precision: "fp32", "bf16" or "fp16".
+            threads: CPU threads that the actor has, for a model that sets up its own; None: unknown.
+        """
         ...

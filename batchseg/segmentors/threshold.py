@@ -22,6 +22,7 @@ class ThresholdCheckpoint:
     """Class of a pixel = how many levels its brightness reaches (ITU-R BT.601 luma, as Pillow's "L")."""
 
     levels: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, config: ThresholdSegmentor) -> ThresholdCheckpoint:
@@ -40,7 +41,7 @@ class ThresholdCheckpoint:
     def preparer(self) -> Identity:
         return Identity()
 
-    def load(self, device: str, precision: str) -> ThresholdModel:
+    def load(self, device: str, precision: str, threads: int | None = None) -> ThresholdModel:
         return ThresholdModel(self.levels)
 
 

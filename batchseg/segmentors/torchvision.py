@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +29,9 @@ from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput, Prediction
 from batchseg.segmentors.network.compiled import compile_network
 from batchseg.segmentors.network.confidence import confidence
+from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
+from batchseg.segmentors.network.state_dict import FILES, State, read_state
 from batchseg.segmentors.network.upload import to_device
 from batchseg.segmentors.network.upsample import bilinear_argmax
 
@@ -44,11 +45,9 @@ CLASSIFIER = {  # the weight whose length is the number of classes
 }
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LARGEST_INPUT_PIXELS = 2**26
-_FILES = (".pt", ".pth", ".safetensors")
 _VOC_CLASSES = 21
 _NAMED = 3
-
-State = dict[str, Tensor]
+_CHANNELS = 3
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class TorchvisionCheckpoint:
     label_map: LabelMap
     fingerprint: str
     compile: bool = False
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, config: TorchvisionSegmentor) -> TorchvisionCheckpoint:
@@ -79,8 +79,10 @@ class TorchvisionCheckpoint:
         if config.model not in CLASSIFIER:
             raise ModelError(f"there is no builder {config.model!r} here; known are {', '.join(CLASSIFIER)}")
         weights = _locate(config.model, config.weights)
-        classes = _count_classes(config.model, weights, _read(config.model, weights))
-        names = _class_names(config.model, weights, classes)
+        state = _read(config.model, weights)
+        outputs = _count_outputs(config.model, weights, state)
+        _require_channels(config.model, weights, state)
+        names = _class_names(config.model, weights, outputs)
         identity = [config.model, _sha256(weights) if _is_file(weights) else weights, config.resize]
         identity += config.altering
         fingerprint = hashlib.sha256(json.dumps(["torchvision", *identity]).encode()).hexdigest()
@@ -90,12 +92,13 @@ class TorchvisionCheckpoint:
     def preparer(self) -> TorchvisionPreparer:
         return TorchvisionPreparer(self.resize)
 
-    def load(self, device: str, precision: str) -> TorchvisionModel:
+    def load(self, device: str, precision: str, threads: int | None = None) -> TorchvisionModel:
         """The network, in eval mode. Raises ModelError where the weights do not fit it."""
         state = _read(self.builder, self.weights)
+        outputs = _count_outputs(self.builder, self.weights, state)
         with torch.device("meta"):  # all weights come from the state: initialising them would be for nothing
             network: nn.Module = get_model_builder(self.builder)(
-                weights=None, weights_backbone=None, num_classes=self.label_map.num_classes, aux_loss=False
+                weights=None, weights_backbone=None, num_classes=outputs, aux_loss=False
             )
         _check_fit(network.state_dict(), state, f"{self.weights} does not fit {self.builder}")
         network.load_state_dict(state, assign=True)
@@ -163,7 +166,7 @@ class TorchvisionModel:
         pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2)  # which makes them channels-last
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits: Tensor = self.network(pixels_BCHW * self.scale_C11 + self.shift_C11)["out"]
-        return logits
+        return with_background(logits) if logits.shape[1] == 1 else logits
 
 
 def _predict(logits_CHW: Tensor, image_hw: tuple[int, int]) -> Prediction:
@@ -173,7 +176,7 @@ def _predict(logits_CHW: Tensor, image_hw: tuple[int, int]) -> Prediction:
 
 
 def _is_file(weights: str) -> bool:
-    return weights.endswith(_FILES)
+    return weights.endswith(FILES)
 
 
 def _locate(builder: str, weights: str) -> str:
@@ -187,41 +190,24 @@ def _locate(builder: str, weights: str) -> str:
     if weights not in known.__members__:
         raise ModelError(
             f"{builder} has no weights {weights!r}; name {', '.join(known.__members__)}, or the file of a "
-            f"state dict ({', '.join(_FILES)})"
+            f"state dict ({', '.join(FILES)})"
         )
     return str(known[weights].name)  # DEFAULT is an alias
 
 
 def _read(builder: str, weights: str) -> State:
     """The state dict, less the auxiliary classifier, which only training uses. Raises ModelError."""
-    state = _read_file(weights) if _is_file(weights) else _download(builder, weights)
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{weights} is not a state dict; save model.state_dict() and nothing around it")
+    state = read_state(weights) if _is_file(weights) else _download(builder, weights)
     return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
 
 
-def _read_file(path: str) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.endswith(".safetensors"):
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as exc:
-        raise ModelError(
-            f"{path} is not a state dict but a pickle of other things (a whole module, perhaps), which can "
-            "run code when it is read; save model.state_dict() instead"
-        ) from exc
-    except (OSError, EOFError, RuntimeError, SafetensorError) as exc:
-        raise ModelError(f"{path} cannot be read as a state dict: {' '.join(str(exc).split())}") from exc
-
-
-def _download(builder: str, name: str) -> Any:
+def _download(builder: str, name: str) -> State:
     """Torchvision's own weights, from its cache if they are there."""
     weights = get_model_weights(builder)[name]
     try:
-        return weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+        return dict(
+            weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+        )
     except (OSError, RuntimeError, pickle.UnpicklingError) as exc:
         raise ModelError(
             f"cannot download the weights {name} of {builder} from {weights.url} ({exc}); a local state dict "
@@ -229,19 +215,30 @@ def _download(builder: str, name: str) -> Any:
         ) from exc
 
 
-def _count_classes(builder: str, weights: str, state: State) -> int:
+def _count_outputs(builder: str, weights: str, state: State) -> int:
     head = state.get(CLASSIFIER[builder])
     if head is None:
         raise ModelError(f"{weights} is not a state dict of {builder}: it has no {CLASSIFIER[builder]}")
     return len(head)
 
 
-def _class_names(builder: str, weights: str, classes: int) -> tuple[str, ...]:
+def _require_channels(builder: str, weights: str, state: State) -> None:
+    first = state.get("backbone.conv1.weight" if "resnet" in builder else "backbone.0.0.weight")
+    if first is not None and first.ndim == 4 and first.shape[1] != _CHANNELS:
+        raise ModelError(
+            f"{weights} reads images of {first.shape[1]} channels, and images come to a model with "
+            f"{_CHANNELS}, RGB"
+        )
+
+
+def _class_names(builder: str, weights: str, outputs: int) -> tuple[str, ...]:
     if not _is_file(weights):
         return tuple(get_model_weights(builder)[weights].meta["categories"])
-    if classes == _VOC_CLASSES:  # what torchvision's own training script makes
+    if outputs == _VOC_CLASSES:  # what torchvision's own training script makes
         return load_label_map("voc").names
-    return tuple(f"class_{index}" for index in range(classes))
+    if outputs == 1:
+        return "background", "foreground"
+    return tuple(f"class_{index}" for index in range(outputs))
 
 
 def _check_fit(wanted: Mapping[str, Tensor], given: State, problem: str) -> None:

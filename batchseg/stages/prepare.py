@@ -7,6 +7,7 @@ from dataclasses import replace
 from batchseg.errors import BatchsegError, RowFault
 from batchseg.schema import Status
 from batchseg.segmentors.base import Preparer
+from batchseg.segmentors.custom_code import user_line, user_traceback
 from batchseg.stages.item import Item, Stage, for_each
 
 
@@ -21,13 +22,15 @@ def prepare(preparer: Preparer) -> Stage:
         except BatchsegError:
             raise
         except Exception as exc:  # a preparer may be the user's own code, and fail on one image in any way
-            raise RowFault(Status.MODEL_FAILED, f"preparing the input failed: {describe(exc)}") from exc
+            raise model_fault("preparing the input failed", exc) from exc
         item.image_HWC = None
 
     return for_each("prepare", work)
 
 
-def describe(exc: BaseException) -> str:
-    """An exception of somebody else's code as part of a sentence."""
-    text = " ".join(str(exc).split())
-    return f"{type(exc).__name__}: {text[:300]}" if text else type(exc).__name__
+def model_fault(what: str, exc: BaseException) -> RowFault:
+    """`what` failed with an exception of somebody else's code; in a user's own class, at which line."""
+    text, line = " ".join(str(exc).split()), user_line(exc)
+    described = f"{type(exc).__name__}: {text[:300]}" if text else type(exc).__name__
+    at = f" ({line})" if line else ""
+    return RowFault(Status.MODEL_FAILED, f"{what}: {described}{at}", user_traceback(exc))

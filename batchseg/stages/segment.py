@@ -7,16 +7,16 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from time import perf_counter
 
 from batchseg.errors import RowFault
-from batchseg.schema import Status
 from batchseg.segmentors.base import Prediction, Segmentor, Uploader
 from batchseg.stages.batch_size import BatchSize
 from batchseg.stages.item import Item, named
-from batchseg.stages.prepare import describe
+from batchseg.stages.prepare import model_fault
 
 WAITING_PIXELS = 64 * 2**20  # label maps of a batch exist at once, so large images go in small batches
 
@@ -38,6 +38,9 @@ class Segment:
         timeout_s: what a call may take, before it ends the process.
         largest_batch: up to which size batches may grow while that is faster; None keeps them as they are.
         first_call_s: what the first call for each shape of a batch may take longer, such as for compiling.
+        pad: whether a batch that is not full is filled up with copies of its last image. Kernels, and with
+            them the rounding, are chosen by the size of a batch: with one size a mask does not depend on what
+            else was in the batch.
     """
 
     def __init__(
@@ -49,11 +52,12 @@ class Segment:
         timeout_s: float | None = None,
         largest_batch: int | None = None,
         first_call_s: float = 0.0,
+        pad: bool = False,
     ) -> None:
         self.segmentor = segmentor
         self.timeout_s, self.first_call_s = timeout_s, first_call_s
         self.called: set[tuple[int, ...]] = set()
-        self.precision = precision
+        self.precision, self.pad = precision, pad
         self.batch = BatchSize(batch_size, largest_batch)
         self.turn = Lock()
 
@@ -103,6 +107,8 @@ class Segment:
     def _uploaded(self, batch: Sequence[Item]) -> Callable[[], list[Prediction]]:
         """The model's call for a batch, whose inputs are on the device if they can be there beforehand."""
         inputs = [item.model_input for item in batch if item.model_input is not None]
+        if self.pad:  # with what costs the least when it is brought to its image's size
+            inputs += [replace(inputs[-1], image_hw=(1, 1))] * (self.batch.size - len(inputs))
         if isinstance(self.segmentor, Uploader):
             with suppress(Exception):  # what is wrong, such as memory that is full, shows again in the call
                 return self.segmentor.upload(inputs)
@@ -115,7 +121,7 @@ class Segment:
             return [*self._predict(batch, predict)]
         except Exception as exc:  # a model may fail in any way; the job goes on without the image
             if len(batch) == 1:
-                return [RowFault(Status.MODEL_FAILED, f"the model failed: {describe(exc)}")]
+                return [model_fault("the model failed", exc)]
             half = len(batch) // 2
             if out_of_memory(exc):
                 self.batch.settle(half)
@@ -126,6 +132,8 @@ class Segment:
         inputs = [item.model_input for item in batch if item.model_input is not None]
         with deadline(self._time_for((len(inputs), *inputs[0].pixels_THWC.shape))):
             predictions = predict()
+        if self.pad:
+            predictions = predictions[: len(inputs)]
         if len(predictions) != len(inputs):
             raise ValueError(f"{len(predictions)} label maps for {len(inputs)} images")
         for each, prediction in zip(inputs, predictions, strict=True):

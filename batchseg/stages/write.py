@@ -77,6 +77,7 @@ def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
         "_precision": item.precision,
         "_left_over": item.left_over,
         "_between": item.between,
+        "_traceback": item.fault.traceback if item.fault else None,
     }
 
 

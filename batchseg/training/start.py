@@ -179,6 +179,10 @@ def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
             output_loading_info=True,
         )
         processor = AutoImageProcessor.from_pretrained(name)
+        if config.labels:  # which says how truths are read, whatever those of the old model were like
+            for flag in ("do_reduce_labels", "reduce_labels"):
+                if getattr(processor, flag, False):
+                    setattr(processor, flag, False)
     except (OSError, ValueError) as exc:
         raise ModelError(f"model {name}: cannot be loaded: {' '.join(str(exc).split())}") from exc
     _refuse_mostly_new(name, network, {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})

@@ -221,7 +221,10 @@ def test_every_problem_is_named_with_its_place(tmp_path: Path) -> None:
         (["source=''", "output=''"], "source.path: must not be empty (given: '')\n  output.path: must not"),
         (["source=5"], "source: must be a name or a mapping of settings (given: 5)"),
         (["source.kind=zip"], "source: Input tag 'zip' found using 'kind' does not match any of"),
-        (["segmentor={kind: custom, model: x}"], "segmentor.model: must be module:Class (given: 'x')"),
+        (
+            ["segmentor={kind: custom, model: x}"],
+            "segmentor.model: must be module:Class or path/to/file.py:Class (given: 'x')",
+        ),
         (["segmentor.levels=[9, 9]"], "segmentor.levels: must rise and lie in 1 .. 255"),
         (["segmentor.batch_size=many"], "segmentor.batch_size: Input should be a valid integer"),
         (["gates="], "gates: must be a mapping of settings (given: None)"),

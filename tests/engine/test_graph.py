@@ -199,3 +199,10 @@ def test_a_gpu_that_is_not_there() -> None:
     job = {"source": "photos", "segmentor": {"kind": "threshold", "device": "cuda"}, "output": "results"}
     with pytest.raises(ConfigError, match="Ray sees no GPU"):
         place(batchseg.load_config(overrides=job).segmentor, Nodes(({"CPU": 4},)), 10)
+
+
+@pytest.mark.parametrize(("images", "rows"), [(1, 4), (24, 8), (26, 8), (10_000, 64)])
+def test_chunks_are_of_whole_batches(images: int, rows: int) -> None:
+    job = {"source": "photos", "segmentor": "threshold", "output": "results"}
+    chosen = place(batchseg.load_config(overrides=job).segmentor, Nodes(({"CPU": 1},)), images)
+    assert (chosen.batch_size, chosen.chunk_rows(images)) == (4, rows)

@@ -271,8 +271,8 @@ def test_a_pickled_module_is_refused(network, tmp_path):
         open_(SMALL, tmp_path / "module.pth")
 
 
-def test_a_state_dict_inside_something_else_is_refused(network, tmp_path):
-    torch.save({"model": network.state_dict(), "epoch": 3}, tmp_path / "training.pth")
+def test_a_state_dict_beside_none_that_is_known_is_refused(network, tmp_path):
+    torch.save({"generator": network.state_dict(), "epoch": 3}, tmp_path / "training.pth")
     with pytest.raises(ModelError, match=r"training\.pth is not a state dict; save model\.state_dict\(\)"):
         open_(SMALL, tmp_path / "training.pth")
 

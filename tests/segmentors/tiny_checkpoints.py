@@ -159,9 +159,9 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 SEEDS = {"detr": 0}  # with these more than one class wins
 
 
-def build(family: str, folder: Path) -> Path:
+def build(family: str, folder: Path, classes: int = CLASSES) -> Path:
     """A checkpoint of a family, in `folder`: the network with random weights, and its processor."""
-    names = {index: f"class {index}" for index in range(CLASSES)}
+    names = {index: f"class {index}" for index in range(classes)}
     config = AutoConfig.for_model(family, id2label=names, **CONFIGS[family])
     torch.manual_seed(SEEDS.get(family, 2))
     universal = family in MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES
@@ -170,7 +170,7 @@ def build(family: str, folder: Path) -> Path:
     _spread(network)
     if family == "detr":
         _part_masks(network)
-    _sharpen(network.eval(), family, CLASSES + universal)
+    _sharpen(network.eval(), family, classes + universal)
     network.save_pretrained(folder)
     _processor(family, folder).save_pretrained(folder)
     if family == "oneformer":

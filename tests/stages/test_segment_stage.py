@@ -310,3 +310,21 @@ def test_interrupts_are_no_failures_of_the_model() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(Fake(interrupt), [item(0)])
+
+
+# -- batches that are filled up
+
+
+def test_every_call_has_one_size_where_batches_are_filled_up() -> None:
+    class Sized(Fake):
+        def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+            self.largest = [*getattr(self, "largest", []), sum(each.image_hw != (1, 1) for each in inputs)]
+            return super().segment(inputs)
+
+    fake = Sized(fail_on(5))
+    out = list(Segment(fake, 4, "fp32", pad=True)(item(value) for value in range(7)))
+    assert ids(out) == [*range(7)]
+    assert failed(out) == {5: "the model failed: ValueError: cannot take 5"}
+    assert {len(batch) for batch in fake.batches} == {4}  # the halves of a batch that failed, too
+    assert fake.batches[:2] == [[0, 1, 2, 3], [4, 5, 6, 6]]
+    assert fake.largest[:2] == [4, 3]  # what fills it up makes no large label maps

@@ -58,6 +58,8 @@ def print_doctor(report: DoctorReport) -> None:
         *_truths(report.sample),
     ):
         _echo(name, text)
+    for note in report.notes:
+        _echo("note", note)
     for sentence in report.warnings:
         _echo("warning", sentence)
     _print_problems(report.counts, report.problems)

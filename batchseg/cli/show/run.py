@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from batchseg.cli.interrupts import interrupts
 from batchseg.cli.show.console import console, printable
@@ -32,6 +33,7 @@ class Progress:
         self.hidden = hidden
         self.logged: float | None = None
         self.warned: set[str] = set()
+        self.noted = self.traced = False
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -47,6 +49,7 @@ class Progress:
     def __call__(self, tally: Tally) -> None:
         if interrupts.heard:  # which may have come where Python drops exceptions, such as in a finaliser
             raise KeyboardInterrupt
+        self._say_once(tally)
         recent = tally.recent_images_per_s
         rate = f"{recent:.1f}/s" if recent else ("" if tally.done else "starting")
         left = f"{duration(tally.left_s)} left" if tally.left_s is not None else ""
@@ -70,6 +73,16 @@ class Progress:
         for guard in warnings.keys() - self.warned:
             self.warned.add(guard)
             console.print(warning(guard, warnings[guard]), markup=False, highlight=False, soft_wrap=True)
+
+    def _say_once(self, tally: Tally) -> None:
+        if not self.noted and not self.hidden:
+            for note in tally.notes:
+                console.print(Text(f"note: {printable(note)}"), soft_wrap=True)
+        self.noted = True
+        if tally.traceback and not self.traced:  # an error, so it is shown even where nothing else is
+            lines = map(printable, tally.traceback.rstrip().splitlines())
+            console.print(Text("\n".join(["a class of your own failed:", *lines])), soft_wrap=True)
+            self.traced = True
 
     def _log(self, tally: Tally) -> None:
         if self.logged is None:

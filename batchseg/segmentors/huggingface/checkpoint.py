@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap
+from batchseg.segmentors.huggingface.content import (
+    own_labels,
+    reduced_note,
+    require_channels,
+    require_segmentation,
+    with_reduced_truth,
+)
 from batchseg.segmentors.huggingface.families import KNOWN
 from batchseg.segmentors.huggingface.files import (
     CheckpointPlace,
     fingerprint,
     locate_checkpoint,
     read_checkpoint_config,
+    reduces_labels,
     require_files,
 )
 from batchseg.segmentors.llm.names import check_classes
@@ -41,6 +48,7 @@ class HuggingFaceCheckpoint:
         classes: other classes than its own, for a text head; None for its own.
         none_below: pixels whose best class is less probable belong to no class; None where all do.
         compile: whether torch.compile is to speed up the network.
+        notes: how its own label map reads truths, where that is not as one would expect.
     """
 
     location: CheckpointPlace
@@ -50,6 +58,7 @@ class HuggingFaceCheckpoint:
     classes: tuple[str, ...] | None = None
     none_below: float | None = None
     compile: bool = False
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
@@ -61,27 +70,28 @@ class HuggingFaceCheckpoint:
         location, folder = locate_checkpoint(config)
         content = read_checkpoint_config(folder, location.name)
         model_type = _known_type(content, location)
+        require_segmentation(content, location.name)
         require_files(folder, location.name)
-        try:
-            label_map = LabelMap.from_names(_class_names(content))
-        except (AttributeError, TypeError, ValueError) as exc:
-            raise ModelError(
-                f"{location.name}: its config.json does not map class ids to names: {exc}"
-            ) from exc
+        require_channels(content, location.name)
+        label_map = own_labels(content, location.name)
+        notes: tuple[str, ...] = ()
         if config.classes is not None:
             check_classes(content, label_map.names, config.classes, folder)
             label_map = LabelMap.from_names(config.classes)
+        elif reduces_labels(folder, location.name):
+            label_map = with_reduced_truth(label_map)
+            notes = (reduced_note(label_map, location.name),)
         files = location.fingerprint or fingerprint(folder, location.trust_remote_code)
         identity = _fingerprint(files, config)
         chosen = (config.classes, config.none_below, config.compile)
-        return cls(location, model_type, label_map, identity, *chosen)
+        return cls(location, model_type, label_map, identity, *chosen, notes)
 
     def preparer(self) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
 
         return HuggingFacePreparer(self.location, self.model_type)
 
-    def load(self, device: str, precision: str) -> HuggingFaceModel:
+    def load(self, device: str, precision: str, threads: int | None = None) -> HuggingFaceModel:
         """The network, in eval mode. Raises ModelError where a weight is missing."""
         from batchseg.segmentors.huggingface.model import HuggingFaceModel
 
@@ -105,12 +115,3 @@ def _known_type(content: dict[str, Any], location: CheckpointPlace) -> str:
             f"known are {', '.join(KNOWN)}"
         )
     return model_type
-
-
-def _class_names(content: dict[str, Any]) -> tuple[str, ...]:
-    """One name an output of the model, made unique: COCO's maps, for one, hold several `N/A`."""
-    by_id = {int(key): str(name) for key, name in (content.get("id2label") or {}).items()}
-    count = len(by_id) or int(content.get("num_labels", 2))  # transformers leaves its default, two, unwritten
-    names = [by_id.get(index, f"LABEL_{index}") for index in range(count)]
-    times = Counter(names)
-    return tuple(name if times[name] == 1 else f"{name} ({index})" for index, name in enumerate(names))

@@ -12,17 +12,25 @@ from typing import Any
 
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
+from batchseg.segmentors.huggingface.advice import (
+    no_config,
+    no_processor,
+    no_weights,
+    other_library,
+    single_file,
+)
 from batchseg.segmentors.huggingface.fetched import current_version, fetch
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
 from batchseg.storage.location import is_uri
 
+CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 WHOLE_LANGUAGE_MODEL = f"{LANGUAGE_MODEL}/*"  # in checkpoints of our own that read class names
 NEEDED = (
-    "config.json",
+    CONFIG,
     WEIGHTS,
     SHARDS,
     "model-*-of-*.safetensors",
@@ -73,8 +81,8 @@ def locate_checkpoint(config: HuggingFaceSegmentor) -> tuple[CheckpointPlace, Pa
     if folder.is_dir():
         folder = folder.resolve()
         return CheckpointPlace(str(folder), None, config.trust_remote_code), folder
-    if folder.exists():
-        raise ModelError(f"{config.model} is a file; name the folder that holds it")
+    if problem := single_file(folder, config.model):
+        raise ModelError(problem)
     folder = _download(config.model, config.revision, config.trust_remote_code)
     # the cache names a snapshot's folder by its commit
     return CheckpointPlace(config.model, folder.name, config.trust_remote_code), folder
@@ -89,29 +97,42 @@ def _at_uri(config: HuggingFaceSegmentor) -> tuple[CheckpointPlace, Path]:
 
 def read_checkpoint_config(folder: Path, name: str) -> dict[str, Any]:
     """The checkpoint's config.json. Raises ModelError."""
+    content = _read_json(folder / CONFIG, name)
+    if "model_type" not in content and (problem := other_library(content, name)):
+        raise ModelError(problem)
+    return content
+
+
+def reduces_labels(folder: Path, name: str) -> bool:
+    """Whether its truths were numbered from one when it was trained, as its image processor says."""
+    file = next(file for file in PROCESSORS if (folder / file).is_file())
+    content = _read_json(folder / file, name)
+    if isinstance(inner := content.get("image_processor"), dict):
+        content = inner  # of a processor_config.json
+    return bool(content.get("do_reduce_labels", content.get("reduce_labels", False)))
+
+
+def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
-        raise ModelError(f"{name} is not a checkpoint: it has no config.json") from exc
+        raise ModelError(no_config(path.parent, name)) from exc
     except (OSError, ValueError) as exc:
-        raise ModelError(f"{name}: cannot read its config.json: {exc}") from exc
+        raise ModelError(f"{name}: cannot read its {path.name}: {exc}") from exc
     if not isinstance(content, dict):
-        raise ModelError(f"{name}: its config.json is not a JSON object")
+        raise ModelError(f"{name}: its {path.name} is not a JSON object")
     return content
 
 
 def require_files(folder: Path, name: str) -> None:
     """Raise ModelError unless there are weights in safetensors and an image processor."""
     missing = [file for file in _weight_files(folder, name) if not (folder / file).is_file()]
-    if missing == [WEIGHTS] and [*folder.glob("*.bin")]:
-        raise ModelError(
-            f"{name} has its weights only as .bin, a pickle, which can run code when it is read; convert it "
-            "once with from_pretrained(...) and save_pretrained(...), which writes safetensors"
-        )
+    if missing == [WEIGHTS]:
+        raise ModelError(no_weights(folder, name, WEIGHTS))
     if missing:
         raise ModelError(f"{name} has no {missing[0]}")
     if not any((folder / file).is_file() for file in PROCESSORS):
-        raise ModelError(f"{name} has no {PROCESSORS[0]}, so nothing tells how to prepare its images")
+        raise ModelError(no_processor(folder, name, PROCESSORS[0]))
 
 
 def fingerprint(folder: Path, with_code: bool) -> str:

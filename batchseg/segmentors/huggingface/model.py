@@ -23,6 +23,7 @@ from batchseg.segmentors.huggingface.mask_classification import (
 from batchseg.segmentors.huggingface.processor import fixed_size, load_processor, merge_crops, pixel_affine
 from batchseg.segmentors.network.compiled import compile_network
 from batchseg.segmentors.network.confidence import confidence
+from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.upload import to_device
 from batchseg.segmentors.network.upsample import bilinear_argmax, bilinear_unsure
@@ -71,6 +72,7 @@ class HuggingFaceModel:
         self.mask_size = _mask_size(model_type, processor)
         self.task_L: Tensor | None = None
         self.none_below: float | None = None
+        self.one_output = network.config.num_labels == 1
         self.labels_dtype = np.min_scalar_type(network.config.num_labels)
 
     @classmethod
@@ -81,7 +83,8 @@ class HuggingFaceModel:
         network = _load_network(folder, model_type, location)
         if checkpoint.classes is not None:
             network.take_classes(checkpoint.classes, folder)
-        if network.config.num_labels != checkpoint.label_map.num_classes:
+        outputs = network.config.num_labels
+        if (outputs if outputs > 1 else 2) != checkpoint.label_map.num_classes:
             raise ModelError(
                 f"{location.name}: the network has {network.config.num_labels} classes, "
                 f"its config.json names {checkpoint.label_map.num_classes}"
@@ -115,8 +118,7 @@ class HuggingFaceModel:
 
     def logits(self, pixels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, h, w] of a semantic model, with gradients where those are on."""
-        logits: Tensor = self._forward(pixels_BHWC.to(self.device))["logits"]
-        return logits
+        return self._logits(self._forward(pixels_BHWC.to(self.device))["logits"])
 
     def _forward(self, pixels_BHWC: Tensor) -> Any:
         pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2)
@@ -131,10 +133,12 @@ class HuggingFaceModel:
     def _scores(self, outputs: Any, rows: slice) -> Tensor:
         """Scores [T, C, H, W] of one image, which is `rows` of the batch."""
         if not self.by_queries:
-            logits: Tensor = outputs["logits"][rows]
-            return logits
+            return self._logits(outputs["logits"][rows])
         classes_BQK, masks_BQHW = query_logits(outputs)
         return class_scores(classes_BQK[rows], masks_BQHW[rows], self.mask_size)
+
+    def _logits(self, logits_BCHW: Tensor) -> Tensor:
+        return with_background(logits_BCHW) if self.one_output else logits_BCHW
 
     def _predict(self, scores_TCHW: Tensor, prepared: ModelInput) -> Prediction:
         scores_CHW = merge_crops(scores_TCHW, prepared.image_hw, prepared.geometry).float()
