@@ -56,7 +56,7 @@ def test_workers_load_torch_for_networks_alone(sample_data: Path, tmp_path: Path
             "from batchseg.engine.placement import place",
             "from functools import partial",
             "from batchseg.pipeline.model import OpenedModel",
-            "from batchseg.pipeline.run import score_and_write, segmenting",
+            "from batchseg.pipeline.assembly import score_and_write, segmenting",
             f"config = batchseg.load_config(overrides={overrides})",
             "placement = place(config.segmentor, Nodes(({'CPU': 2},)), 100)",
             "model = OpenedModel.open(config)",

@@ -25,8 +25,8 @@ from batchseg.pipeline.fingerprints import existing_fingerprint, score_fingerpri
 from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
 from batchseg.results.gates import refuse_unknown_classes
-from batchseg.results.ledger import Key
 from batchseg.results.result import RunResult
+from batchseg.results.verdict import Key
 from batchseg.source.folder import Folder, stem_rule
 from batchseg.source.open import list_source
 from batchseg.source.plan import Listing

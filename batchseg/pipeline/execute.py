@@ -28,11 +28,11 @@ from batchseg.pipeline.timings import timings
 from batchseg.results.closing import class_rows, worst_images
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
-from batchseg.results.ledger import Key
 from batchseg.results.progress import INTERRUPTED_LINE
 from batchseg.results.record import new_run_id, run_record
 from batchseg.results.result import RunResult, result_of, total_facts
 from batchseg.results.tally import Tally
+from batchseg.results.verdict import Key
 from batchseg.source.plan import Listing, Plan, write_plan, write_rest
 from batchseg.stages.write import Stamp
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batchseg.results.ledger import KEPT, Key, Ledger, Places, Rows
+from batchseg.results.ledger import Ledger
+from batchseg.results.verdict import KEPT, Key, Places, Rows
 from batchseg.source.names import Owners
 from batchseg.source.plan import Listing, write_chosen
 from batchseg.storage.keys import NULL, Keys, KeySet

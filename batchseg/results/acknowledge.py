@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from batchseg.errors import ConfigError
 from batchseg.results.folder import Held, Results
-from batchseg.results.ledger import Rows
 from batchseg.results.rewrite import Pair, replace_parts
 from batchseg.results.tables import read_images, read_part
 from batchseg.results.tally import kinds
+from batchseg.results.verdict import Rows
 from batchseg.schema import IMAGES, TRUTH_FAULTS, Status, TruthStatus
 from batchseg.storage.keys import KeySet, keys
 from batchseg.storage.location import output_errors

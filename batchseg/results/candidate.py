@@ -14,8 +14,9 @@ from pyarrow import fs
 
 from batchseg.errors import OutputError
 from batchseg.results.folder import Held, Results
-from batchseg.results.ledger import Ledger, Rows
+from batchseg.results.ledger import Ledger
 from batchseg.results.promotion import CANDIDATE, promotion_log
+from batchseg.results.verdict import Rows
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import output_errors
 from batchseg.storage.tree import files_below

@@ -11,7 +11,6 @@ more. So rows and masks of different keys never lie together, wherever a run is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -24,65 +23,15 @@ from batchseg.results.merge import merge_parts, mergeable
 from batchseg.results.rewrite import replace_parts
 from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows, place_keys
 from batchseg.results.tables import look_at_images, read_images, read_part, with_fingerprints
+from batchseg.results.verdict import Key, Places, Rows, Verdict
 from batchseg.schema import TRUTH_FAULTS
 from batchseg.source.names import possible_masks
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
 from batchseg.storage.location import Location, output_errors
 from batchseg.storage.lock import Lock, check
 
-Rows = NDArray[np.bool_]
-Places = NDArray[np.intp]
-
-# what a row that is only scored anew keeps: all that is known of its mask
-KEPT = (
-    "source_version",
-    "model",
-    "fingerprint",
-    "height",
-    "width",
-    "mask",
-    "confidence_mean",
-    "entropy_mean",
-    "entropy_p95",
-    "low_confidence_fraction",
-    "segment_s",
-)
 _FAULTY = [TRUTHS.index(status) for status in TRUTH_FAULTS]
 GOING = "going.arrow"  # masks whose rows are being dropped
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a run would compute its masks and scores with.
-
-    Attributes:
-        mask: fingerprint of the model and of every setting that changes a mask.
-        score: fingerprint of how truths are read.
-        has_files: whether masks are files below masks/, as they are not where existing ones are scored.
-    """
-
-    mask: str
-    score: str
-    has_files: bool = True
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is committed of some listed images, [N] each.
-
-    Attributes:
-        at: each one's row in the ledger, or -1.
-        segmented: its mask is there, of this version of the image and of this model.
-        scored: so is its score, of this version of the truth; where no truth is meant, there is none.
-        failed: there is a row, and it says that the image failed.
-        acknowledged: it failed, or its truth did, and neither is tried again until the file changes.
-    """
-
-    at: Places
-    segmented: Rows
-    scored: Rows
-    failed: Rows
-    acknowledged: Rows
 
 
 class Ledger:

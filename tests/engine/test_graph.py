@@ -19,8 +19,9 @@ from batchseg.engine.journal import Journal
 from batchseg.engine.nodes import Nodes
 from batchseg.engine.placement import Placement, place
 from batchseg.errors import ConfigError
+from batchseg.pipeline.assembly import score_and_write, segmenting
 from batchseg.pipeline.model import OpenedModel
-from batchseg.pipeline.run import score_and_write, segmenting, survey
+from batchseg.pipeline.survey import survey
 from batchseg.source.plan import Plan, write_plan
 from batchseg.stages.item import Item, Stage
 from batchseg.stages.write import Stamp

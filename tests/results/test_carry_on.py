@@ -12,7 +12,7 @@ from crashes import every_kill
 from result_rows import LABELS, failed, ids, listing, make_masks, masks, pixels_of, read, row, table
 
 from batchseg.results.folder import Results
-from batchseg.results.ledger import Key
+from batchseg.results.verdict import Key
 from batchseg.schema import IMAGES
 
 SINCE = ("truth_status", "truth_version", "score_fingerprint", "acknowledged")

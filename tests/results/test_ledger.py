@@ -23,7 +23,8 @@ from result_rows import (
 )
 
 from batchseg.results.folder import Held, Results
-from batchseg.results.ledger import Key, Ledger, Rows
+from batchseg.results.ledger import Ledger
+from batchseg.results.verdict import Key, Rows
 from batchseg.storage.keys import KeySet, keys
 
 KEY = Key("model", "score")

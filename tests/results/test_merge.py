@@ -11,7 +11,7 @@ from result_rows import LABELS, confusion, failed, ids, listing, parts, pixels_o
 
 from batchseg.results import merge
 from batchseg.results.folder import Held, Results
-from batchseg.results.ledger import Key
+from batchseg.results.verdict import Key
 from batchseg.schema import IMAGES
 from batchseg.storage.keys import keys
 

@@ -14,7 +14,7 @@ from batchseg.config.base import Limits
 from batchseg.errors import OutputError, RowFault
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
-from batchseg.results.ledger import KEPT
+from batchseg.results.verdict import KEPT
 from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Prediction
 from batchseg.stages.item import Item, Stage

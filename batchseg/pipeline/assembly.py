@@ -1,0 +1,131 @@
+"""The stages of a run, made where they run: what follows what, and what each is given."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from batchseg.config.run import RunConfig
+from batchseg.config.segmentor import NetworkConfig
+from batchseg.config.source import ImageReading
+from batchseg.engine.graph import Stages
+from batchseg.engine.heap import keep_freed_memory
+from batchseg.engine.placement import Placement
+from batchseg.images.decode import Size, whole
+from batchseg.labels.reading import Reading
+from batchseg.pipeline.choice import Choice
+from batchseg.pipeline.drawing import draw_overlays
+from batchseg.results.folder import Held
+from batchseg.segmentors.base import Checkpoint, Preparer, Resizer
+from batchseg.segmentors.network.precision import resolve_precision
+from batchseg.source.plan import Listing
+from batchseg.stages.decode import decode
+from batchseg.stages.item import Stage, as_list
+from batchseg.stages.overlay import Sight, write_overlay
+from batchseg.stages.prepare import prepare
+from batchseg.stages.restore import restore
+from batchseg.stages.score import score
+from batchseg.stages.segment import Segment
+from batchseg.stages.write import write_mask
+from batchseg.storage.location import Location, locate
+from batchseg.storage.lock import Lock
+
+COMPILING_S = 600.0  # what a network may take for it at a new shape
+
+
+def segmenting(
+    config: RunConfig, checkpoint: Checkpoint, after: Callable[[], list[Stage]], placement: Placement
+) -> Stages:
+    """decode, prepare | segment | score, write."""
+    return Stages(
+        before=partial(before, config, checkpoint),
+        model=partial(segment, config, checkpoint, placement),
+        after=after,
+    )
+
+
+def scoring(config: RunConfig, reading: Reading, results: Location, placement: Placement) -> Stages:
+    """restore | score: the same without a front, for masks that lie there."""
+    return Stages(
+        before=partial(as_list, restore, results, reading.label_map, config.limits),
+        model=None,
+        after=partial(score_again, config, reading, results),
+    )
+
+
+def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
+    """From a URI to the model's input."""
+    preparer = checkpoint.preparer()
+    enough: Callable[[Size], Size] = whole
+    chosen = config.segmentor
+    if isinstance(chosen, NetworkConfig) and chosen.scaled_decode and isinstance(preparer, Resizer):
+        enough = preparer.input_hw
+    return [decode(config.limits, enough, ImageReading.of(config.source)), prepare(preparer)]
+
+
+def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
+    """From the model's input to a label map."""
+    network = isinstance(config.segmentor, NetworkConfig)
+    if placement.device == "cpu" and network:
+        keep_freed_memory()
+    compiled = isinstance(config.segmentor, NetworkConfig) and config.segmentor.compile
+    resolved = resolve_precision(config.segmentor.precision, placement.device)
+    segmentor = checkpoint.load(placement.device, resolved, placement.threads)
+    torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
+    if torch is not None and placement.device == "cpu":
+        torch.set_num_threads(placement.threads)
+    return [
+        Segment(
+            segmentor,
+            placement.batch_size,
+            resolved if network else None,
+            timeout_s=config.limits.segment_timeout_s,
+            largest_batch=placement.largest_batch,
+            first_call_s=COMPILING_S if compiled else 0.0,
+            pad=network and placement.fixed_batches and _reads_one_size(checkpoint.preparer()),
+        )
+    ]
+
+
+def _reads_one_size(preparer: Preparer) -> bool:
+    """Whether all images go into the model at one size: else batches of each size would have to be filled."""
+    return isinstance(preparer, Resizer) and preparer.input_hw((512, 1024)) == preparer.input_hw((1024, 512))
+
+
+def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
+    """From a label map to counts and files."""
+    root = locate(results)
+    mask = write_mask(root, reading.label_map, lock)
+    return [score(reading, config.limits), mask, *_overlays(config, reading, root)]
+
+
+def score_again(config: RunConfig, reading: Reading, root: Location) -> list[Stage]:
+    """From a label map that lies there to counts, and a new picture where that shows the truth."""
+    wanted = config.output.pictures
+    pictures = _overlays(config, reading, root) if wanted and wanted.kind == "triptych" else []
+    return [score(reading, config.limits), *pictures]
+
+
+def _overlays(config: RunConfig, reading: Reading, root: Location) -> list[Stage]:
+    """Every overlay as its image is finished; a choice of them waits for the end."""
+    wanted = config.output.pictures
+    if wanted is None or wanted.count is not None:
+        return []
+    return [write_overlay(root, Sight(reading, ImageReading.of(config.source)), config.limits, wanted)]
+
+
+def some_overlays(
+    config: RunConfig, reading: Reading, listing: Listing
+) -> Callable[[Held], dict[str, Any]] | None:
+    """Draw the worst images or a sample, once all are there; None where that is not wanted."""
+    wanted = config.output.pictures
+    if wanted is None or wanted.count is None:
+        return None
+    choice, head = Choice(wanted, config.output.mask_name), config.ray.exclude_head
+    sight = Sight(reading, ImageReading.of(config.source))
+    return lambda held: asdict(
+        draw_overlays(held, choice, sight, config.limits, listing.tables, exclude_head=head)
+    )
