@@ -10,7 +10,7 @@ from batchseg.config.base import Limits, Model
 from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, infer_segmentor
 from batchseg.config.source import Source, infer_source
-from batchseg.config.truth import Accepted, TruthSettings
+from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
 
 class DoctorConfig(Model):
@@ -22,7 +22,7 @@ class DoctorConfig(Model):
     )
     labels: Place | None = Field(None, description="A label map by name, or a YAML file.")
     mask_name: Literal["stem", "full"] = Field("stem", description="As in the run's output.")
-    truth: TruthSettings = TruthSettings()
+    truth: TruthReading = TruthSettings()
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     truths: int = Field(32, ge=0, description="Ground truths to read.")

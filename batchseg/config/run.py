@@ -15,7 +15,7 @@ from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, infer_segmentor
 from batchseg.config.source import Source, infer_source
-from batchseg.config.truth import Accepted, TruthSettings
+from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
 
 class Output(Model):
@@ -53,7 +53,7 @@ class RunConfig(Model):
         None,
         description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
     )
-    truth: TruthSettings = TruthSettings()
+    truth: TruthReading = TruthSettings()
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     gates: Gates = Gates()

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from batchseg.config.base import Limits, Model, RayConfig
 from batchseg.config.places import Place
 from batchseg.config.source import Source, infer_source
-from batchseg.config.truth import Accepted, TruthSettings
+from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
 MULTIPLE = 16  # the deepest features have one cell for so many pixels
 
@@ -139,7 +139,7 @@ class TrainConfig(Model):
         "auto", description="auto: bf16 where the hardware computes it natively, else fp32."
     )
     workers: int | None = Field(None, ge=1, description="Null: one on each GPU, or one in all on CPUs.")
-    truth: TruthSettings = TruthSettings()
+    truth: TruthReading = TruthSettings()
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     ray: RayConfig = RayConfig()

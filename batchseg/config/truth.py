@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from batchseg.config.base import Model
 from batchseg.config.places import Place
@@ -52,6 +52,15 @@ class EvaluatedTruth(TruthSettings):
     """The ground truth of existing masks."""
 
     path: Place = Field(description="Folder with the ground truth, mirroring the masks.")
+
+
+def _no_folder(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("says how truths are read; their folder is source.truth (--truth)")
+    return value
+
+
+TruthReading = Annotated[TruthSettings, BeforeValidator(_no_folder)]
 
 
 def infer_truth(value: Any) -> Any:

@@ -183,7 +183,9 @@ def _quiet() -> Iterator[None]:
     """The caller shows progress and reports errors; Ray's bars, logs and tracebacks would tear that."""
     import ray.data
 
-    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of settings that Ray itself fills in
+        context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
     before = (context.enable_progress_bars, context.print_on_execution_start, logger.level)
     context.enable_progress_bars, context.print_on_execution_start = False, False
     logger.setLevel(logging.CRITICAL)

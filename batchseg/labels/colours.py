@@ -55,3 +55,11 @@ def distinct_colours(taken: Collection[Colour] = ()) -> Iterator[Colour]:
 
 def _from_code(code: int) -> Colour:
     return code >> 16, code >> 8 & 255, code & 255
+
+
+def voc_colour(index: int) -> Colour:
+    """Bits 0, 3, 6 ... of the index, from the top of the red byte down; 1, 4 ... green; 2, 5 ... blue."""
+    red, green, blue = (
+        sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)
+    )
+    return red, green, blue

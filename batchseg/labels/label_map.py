@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.errors import LabelMapError, RowFault
-from batchseg.labels.colours import BLACK, Colour, distinct_colours
+from batchseg.labels.colours import BLACK, Colour, distinct_colours, voc_colour
 
 Ids = NDArray[np.unsignedinteger[Any]]
 
@@ -107,12 +107,21 @@ class LabelMap:
     def drawn_fingerprint(self) -> str:
         """SHA-256, in hex, that also covers names and colours: what rows bear whose mask was computed before
         a palette could be rewritten."""
-        return _digest(self.names, self.colours, self.ignore_index, None)
+        return _digest(self.names, self._colours_before, self.ignore_index, None)
 
     @cached_property
     def single_fingerprint(self) -> str:
         """SHA-256, in hex, of both: what rows bear that were written when masks and scores had one key."""
-        return _digest(self.names, self.colours, self.ignore_index, self._remap_list)
+        return _digest(self.names, self._colours_before, self.ignore_index, self._remap_list)
+
+    @property
+    def _colours_before(self) -> list[Colour]:
+        """What earlier versions drew: classes without a colour of their own had that of PASCAL VOC."""
+        first = 0 if is_background(self.names[0]) else 1
+        return [
+            colour if colour in self.read_colours else voc_colour(first + index)
+            for index, colour in enumerate(self.colours)
+        ]
 
     @property
     def _remap_list(self) -> list[tuple[int, int]] | None:

@@ -26,7 +26,7 @@ class Item:
 
     Attributes:
         row: the plan's row: id, uri, truth and the versions of both, mask, and the manifest's own columns.
-        kept: what the results folder holds of its mask already, where it is only scored; see `results.verdict.KEPT`.
+        kept: what the results folder holds of its mask already, where it is only scored; see `verdict.KEPT`.
         fault: what went wrong with the image. Once there is one, the stages let it pass untouched.
         truth_fault: what went wrong with its truth, which takes nothing from the mask.
         image_HWC: uint8 RGB, from decode to prepare.

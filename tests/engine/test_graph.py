@@ -48,7 +48,7 @@ def config(tmp_path: Path) -> RunConfig:
 
 
 def planned(config: RunConfig, model: OpenedModel, folder: Path, chunk_rows: int) -> Plan:
-    listing = survey(config, model, locate(str(folder)))
+    listing = survey(config, model, locate(str(folder))).listing
     return write_plan(listing, locate(str(folder / "plan.arrow")), chunk_rows)
 
 

@@ -7,6 +7,7 @@ import resource
 from pathlib import Path
 
 import numpy as np
+import torchvision  # the decoder of JPEGs, which the first images may not be
 
 
 class Measured:
@@ -15,6 +16,7 @@ class Measured:
     def __init__(self, device: str, notes: str) -> None:
         self.note = Path(notes) / str(os.getpid())
         self.first: int | None = None
+        assert torchvision.__version__
 
     def segment(self, images: list[np.ndarray]) -> list[np.ndarray]:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB

@@ -147,5 +147,7 @@ def test_a_failing_image_is_found_within_its_batch(tmp_path: Path, monkeypatch: 
     (failed,) = duckdb.sql(
         f"select id, error from '{tmp_path}/results/images/*.parquet' where status != 'ok'"
     ).fetchall()
-    assert failed == ("unlucky.png", "the model failed: ValueError: thirteen")
-    assert result.faults == {"model_failed": "unlucky.png: the model failed: ValueError: thirteen"}
+    assert failed == ("unlucky.png", "the model failed: ValueError: thirteen (fussy_model.py:16)")
+    assert result.faults == {
+        "model_failed": "unlucky.png: the model failed: ValueError: thirteen (fussy_model.py:16)"
+    }

@@ -248,9 +248,9 @@ def test_overlays_go_along(scene: Path) -> None:
     overlays = {"path": str(scene / "results"), "overlays": True}
     run(scene, GOOD, output=overlays)
     run(scene, WORSE, output=overlays, candidate=True)
-    tried = (scene / "results" / "candidate" / "overlays" / "1.png").read_bytes()
+    tried = (scene / "results" / "candidate" / "overlays" / "1.jpg").read_bytes()
     batchseg.promote(str(scene / "results"))
-    assert (scene / "results" / "overlays" / "1.png").read_bytes() == tried
+    assert (scene / "results" / "overlays" / "1.jpg").read_bytes() == tried
 
 
 def test_as_json(scene: Path) -> None:

@@ -54,7 +54,7 @@ def test_only_what_is_new_or_changed_is_computed(tmp_path: Path) -> None:
     record = night(tmp_path)
     assert record["computed"] == {"ok": 60}
     found = {"listed": 545, "done_before": 485, "segmented": 60, "scored": 0, "without_truth": 545}
-    assert record["images"] == {**found, "pruned": 0}
+    assert record["images"].items() >= {**found, "pruned": 0}.items()
     rows = f"from '{tmp_path}/out/images/*.parquet'"
     assert duckdb.sql(f"select count(*), count(distinct id) {rows}").fetchall() == [(550, 550)]
     changed = f"select sum(pixels) from '{tmp_path}/out/pixels/*.parquet' where predicted = 1"
@@ -106,7 +106,10 @@ def test_rows_of_other_classes_do_not_stay_beside_new_ones(
             OutputError, match=r"another model for 1 images that the source does not list; .* --prune"
         ):
             start(three_classes(100, recompute=True))
-        with pytest.raises(OutputError, match=r"another model for 3 images beyond source\.limit; leave that"):
+        with pytest.raises(
+            OutputError,
+            match=r"another model for 3 images beyond source\.limit or source\.sample; leave that",
+        ):
             start(three_classes(100, recompute=True, source={"limit": 1}))
     assert classes_in(tmp_path) == [(2, 4 * 6 * 9)]
     record = batchseg.run(three_classes(100, recompute=True, prune=True)).record

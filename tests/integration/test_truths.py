@@ -330,7 +330,7 @@ def test_a_class_without_a_colour_does_not_get_one_that_is_named(tmp_path: Path)
     default = batchseg.LabelMap.from_names(["a", "b", "c"]).colours
     named = {"classes": ["a", {"name": "b", "colour": list(default[0])}, "c"]}
     label_map = batchseg.load_label_map(labels(tmp_path, named))
-    assert label_map.colours[1:] == (default[0], default[2]) and len(set(label_map.colours)) == 3
+    assert label_map.colours[1] == default[0] and len(set(label_map.colours)) == 3
 
 
 def test_predictions_of_one_class_are_said(tmp_path: Path) -> None:
@@ -343,9 +343,7 @@ def test_predictions_of_one_class_are_said(tmp_path: Path) -> None:
     )
 
 
-def test_truth_that_is_mostly_ignored_is_said_on_the_screen(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_truth_that_is_mostly_ignored_is_said_on_the_screen(tmp_path: Path) -> None:
     def encode(_: int, truth: Pixels) -> bytes:
         truth = truth.copy()
         truth[:15] = 255
@@ -354,11 +352,11 @@ def test_truth_that_is_mostly_ignored_is_said_on_the_screen(
     scene(tmp_path, encode)
     words = [str(tmp_path / "manifest.parquet"), "--model", "threshold", "--output", str(tmp_path / "out")]
 
-    assert CliRunner().invoke(cli, ["run", *words]).exit_code == 0
-    shown = capfd.readouterr().err
-    assert shown.count("warning: 75% of the") == 1 and "--accept ignored_truth" in shown
-    assert CliRunner().invoke(cli, ["run", *words, "--accept", "ignored_truth"]).exit_code == 0
-    assert "warning" not in capfd.readouterr().err
+    shown = CliRunner().invoke(cli, ["run", *words])
+    assert shown.exit_code == 0
+    assert shown.stderr.count("warning: 75% of the") == 1 and "--accept ignored_truth" in shown.stderr
+    quiet = CliRunner().invoke(cli, ["run", *words, "--accept", "ignored_truth"])
+    assert quiet.exit_code == 0 and "warning" not in quiet.stderr
 
 
 def test_an_unknown_guard_is_wrong_usage(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from crashes import every_kill
 from result_rows import LABELS, ids, make_masks, masks, row, table
 
+from batchseg.config.base import METRICS
 from batchseg.errors import OutputError
 from batchseg.inspect.verify import verify
 from batchseg.pipeline.promote import drop_candidate, promote
@@ -24,7 +25,8 @@ OLD, NEW = ("a", "sub/b"), ("a", "sub/b", "sub/c")
 def whole(name: str, fingerprint: str = "old", run_id: str = "old") -> dict[str, Any]:
     """What verify finds nothing wrong with."""
     facts = {"fingerprint": fingerprint, "run_id": run_id, "model": run_id}
-    return row(name, height=2, width=3, truth_pixels=6, **facts)
+    figures = dict.fromkeys(METRICS, 1.0)  # every pixel is right
+    return row(name, height=2, width=3, truth_pixels=6, **figures, **facts)
 
 
 def fill(results: Results, run_id: str, names: tuple[str, ...], fingerprint: str, **facts: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -20,6 +21,8 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
+
+from batchseg.schema import SPLIT
 
 TEXT = "a photo of the disc bar round road person traffic light sky tree one two three dog cat"
 WORDS = TEXT.split()
@@ -91,3 +94,10 @@ def overfit(model: Any, steps: int = 120) -> float:
         loss.backward()
         optimiser.step()
     return float((logits.argmax(1) == truth).float().mean())
+
+
+def split_file(folder: Path) -> Path:
+    """Of a training without images, as an export takes it along."""
+    path = folder / "split.parquet"
+    pq.write_table(SPLIT.empty_table(), path)
+    return path

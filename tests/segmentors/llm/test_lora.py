@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from language_models import save_language_models, scenes
+from language_models import save_language_models, scenes, split_file
 
 from batchseg.config.load import validate
 from batchseg.config.segmentor import HuggingFaceSegmentor
@@ -81,7 +81,7 @@ def test_a_merged_export_computes_the_same(language: Path, tmp_path: Path, kind:
     assert set(network.state_dict()) == set(start.load("cpu", "fp32").network.state_dict())
     assert torch.allclose(logits(network), expected, atol=1e-4)
 
-    export(config, start, weights, 1.0, tmp_path / "model")
+    export(config, start, weights, 1.0, split=split_file(tmp_path), folder=tmp_path / "model")
     exported = logits(open_model(tmp_path / "model").load("cpu", "fp32").network)
     assert torch.allclose(exported, expected, atol=0.02 * float(expected.std()))  # it is stored in float16
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from language_models import WORDS, overfit, save_language_models, scenes
+from language_models import WORDS, overfit, save_language_models, scenes, split_file
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForSemanticSegmentation, AutoTokenizer, T5EncoderModel
 
@@ -201,7 +201,7 @@ def test_the_export_keeps_the_whole_language_model(language: Path, tmp_path: Pat
     write_start(config, tmp_path / "start")
     start = open_start(tmp_path / "start")
     weights = start.load("cpu", "fp32").network.state_dict()
-    export(config, start, weights, 1.0, tmp_path / "model")
+    export(config, start, weights, 1.0, split=split_file(tmp_path), folder=tmp_path / "model")
     kept = load_file(tmp_path / "model" / "language_model" / "model.safetensors")
     source = AutoModel.from_pretrained(language / "bert").state_dict()
     assert {key for key in source if not key.startswith("pooler.")} == set(kept)
