@@ -61,7 +61,10 @@ def test_scale_and_orientation_reach_masks_and_overlays(images: Path, tmp_path: 
     assert mask(set_, "b.png").shape == (16, 32)
     assert mask(set_, "b.png")[:, :16].all()
     assert not mask(set_, "b.png")[:, 16:].any()
-    with Image.open(set_ / "overlays" / "b.jpg") as lying, Image.open(plain / "overlays" / "b.jpg") as upright:
+    with (
+        Image.open(set_ / "overlays" / "b.jpg") as lying,
+        Image.open(plain / "overlays" / "b.jpg") as upright,
+    ):
         assert upright.height - lying.height == 32 - 16  # below either there is a legend of one line
 
     words = [
