@@ -120,10 +120,9 @@ def read_pixel_range(folder: Path, name: str) -> PixelRange | None:
 
 def _numbers(values: Any) -> tuple[float, ...]:
     """A number a channel; none where something else stands there."""
-    is_one_each = isinstance(values, list) and len(values) == CHANNELS
-    return (
-        tuple(map(float, values)) if is_one_each and all(isinstance(v, int | float) for v in values) else ()
-    )
+    if not isinstance(values, list) or len(values) != CHANNELS:
+        return ()
+    return tuple(map(float, values)) if all(isinstance(value, int | float) for value in values) else ()
 
 
 def _read_processor(folder: Path, name: str) -> dict[str, Any]:
