@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
+    OF_SOURCE,
     choosing,
     finding,
     from_file,
@@ -37,19 +38,6 @@ _looking = options(
 )
 
 
-_OF_SOURCE = (
-    "truth",
-    "truth_suffix",
-    "include",
-    "exclude",
-    "follow_links",
-    "limit",
-    "sample",
-    "seed",
-    "orientation",
-)
-
-
 @click.command("doctor")
 @click.argument("source", required=False)
 @from_file
@@ -66,7 +54,7 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         from batchseg.config.load import read_config
         from batchseg.inspect.doctor import doctor
 
-        of_source = {name: flags.pop(name) for name in _OF_SOURCE}
+        of_source = {name: flags.pop(name) for name in OF_SOURCE}
         of_source["columns"] = named_columns(flags.pop("columns"))
         path, settings = flags.pop("config_path"), flags.pop("settings")
         segmentor = {"model": flags.pop("model")}

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
+    OF_SOURCE,
     choosing,
     finding,
     from_file,
@@ -86,7 +87,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "source": {
             "path": source,
             "columns": named_columns(flags["columns"]),
-            **{name: flags[name] for name in _OF_SOURCE},
+            **{name: flags[name] for name in OF_SOURCE},
         },
         "segmentor": {name: flags[name] for name in _OF_SEGMENTOR},
         "output": {"path": flags["output"], "mask_name": flags["mask_name"], "overlays": flags["overlays"]},
@@ -101,19 +102,6 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "profile": flags["profile"],
     }
     return load_config(path, settings, given(nested))
-
-
-_OF_SOURCE = (
-    "truth",
-    "truth_suffix",
-    "include",
-    "exclude",
-    "follow_links",
-    "limit",
-    "sample",
-    "seed",
-    "orientation",
-)
 
 
 _OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")

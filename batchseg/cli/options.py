@@ -85,6 +85,19 @@ choosing = options(
     click.option("--seed", type=int, metavar="S", help="Another number draws another sample.  [0]"),
 )
 
+# options that are settings of the source
+OF_SOURCE = (
+    "truth",
+    "truth_suffix",
+    "include",
+    "exclude",
+    "follow_links",
+    "limit",
+    "sample",
+    "seed",
+    "orientation",
+)
+
 from_file = options(
     click.option(
         "--config", "config_path", metavar="FILE", help="YAML file; options on the command line win."
