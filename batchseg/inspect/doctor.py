@@ -117,6 +117,7 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         sampled = sample_truths(listing, config.truths, label_map, looking)
         for image_id, fault in sampled.faults:
             findings.add(fault.status.kind, image_id, str(fault))
+        sampled.turned = 0  # here all headers tell
         doubts = [*doubts_of_truths(sampled), *doubts_of_images(pictures), *_turned(sizes, images_as)]
         warnings = _warnings(doubts, config, findings)
         unmatched = _unmatched(config.source, listing)
