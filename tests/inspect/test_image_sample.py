@@ -128,3 +128,12 @@ def test_doctor_tells_of_brightness_turned_images_and_pages(tmp_path: Path) -> N
     settled = json.loads(CliRunner().invoke(cli, [*words, *more]).stdout)
     assert settled["warnings"] == []
     assert settled["pictures"]["brightest"] == pytest.approx(4000 / 4095)
+
+
+def test_doctor_tells_of_turned_images_beside_a_truth_once(tmp_path: Path) -> None:
+    save(tmp_path / "images", "a.jpg", flat(9, 9, 9), exif=turned(3))
+    save(tmp_path / "truth", "a.png", flat(0, 0, 0)[..., 0])
+    words = ["doctor", str(tmp_path / "images"), "--truth", str(tmp_path / "truth"), "--model", "threshold"]
+    report = json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)
+    (warning,) = report["warnings"]
+    assert warning.startswith("1 images beside a truth are turned upright")
