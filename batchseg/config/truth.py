@@ -17,6 +17,7 @@ GUARDS = {
     "absent_class": "a class without a pixel of truth, while many pixels are ignored",
     "turned_images": "images turned by EXIF beside a truth that may not be",
     "dark_images": "16-bit images that use a small part of their range",
+    "input_range": "images much darker or brighter than those that the model was trained on",
     "one_class": "every pixel of every image is predicted as one class",
 }
 

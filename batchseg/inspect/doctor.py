@@ -23,6 +23,7 @@ from batchseg.inspect.preflight import check_source, choose_labels
 from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
+from batchseg.segmentors.base import Normaliser, PixelRange
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.folder import Folder
 from batchseg.source.names import Owners, usable
@@ -102,7 +103,7 @@ def doctor(
 
 
 def _doctor(config: DoctorConfig) -> DoctorReport:
-    (label_map, notes), findings = _labels(config), Findings()
+    model, findings = _Model.of(config), Findings()
     source = open_source(config.source)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = list_source(source, locate(folder) / "listing.arrow", config.mask_name)
@@ -114,11 +115,12 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         images_as = ImageReading.of(config.source)
         pictures = sample_images(listing, IMAGES, images_as, config.limits)
         looking = Looking(config.truth, config.limits, images_as)
-        sampled = sample_truths(listing, config.truths, label_map, looking)
+        sampled = sample_truths(listing, config.truths, model.label_map, looking)
         for image_id, fault in sampled.faults:
             findings.add(fault.status.kind, image_id, str(fault))
         sampled.turned = 0  # here all headers tell
-        doubts = [*doubts_of_truths(sampled), *doubts_of_images(pictures), *_turned(sizes, images_as)]
+        doubts = [*doubts_of_truths(sampled), *_turned(sizes, images_as)]
+        doubts += doubts_of_images(pictures, model.expected)
         warnings = _warnings(doubts, config, findings)
         unmatched = _unmatched(config.source, listing)
     return DoctorReport(
@@ -133,7 +135,7 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         problems=findings.listed,
         warnings=warnings,
         passed_over=listing.passed_over,
-        notes=notes if listing.with_truth else (),
+        notes=model.notes if listing.with_truth else (),
     )
 
 
@@ -150,12 +152,22 @@ def _warnings(doubts: list[Doubt], config: DoctorConfig, findings: Findings) -> 
     return warnings
 
 
-def _labels(config: DoctorConfig) -> tuple[LabelMap | None, tuple[str, ...]]:
-    """The label map, and what the model has to say of it where it is its own."""
-    if config.segmentor is None:
-        return (load_label_map(config.labels) if config.labels is not None else None), ()
-    checkpoint = open_checkpoint(config.segmentor)
-    return choose_labels(config.labels, checkpoint), checkpoint.notes if config.labels is None else ()
+@dataclass(frozen=True)
+class _Model:
+    """What is known of the model: its classes, what it has to say, and which pixels it expects."""
+
+    label_map: LabelMap | None
+    notes: tuple[str, ...] = ()
+    expected: PixelRange | None = None
+
+    @classmethod
+    def of(cls, config: DoctorConfig) -> _Model:
+        if config.segmentor is None:
+            return cls(load_label_map(config.labels) if config.labels is not None else None)
+        checkpoint = open_checkpoint(config.segmentor)
+        notes = checkpoint.notes if config.labels is None else ()
+        expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
+        return cls(choose_labels(config.labels, checkpoint), notes, expected)
 
 
 def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes:

@@ -20,11 +20,13 @@ from batchseg.inspect.truth_sample import Sampled
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import TruthStatus
+from batchseg.segmentors.base import PixelRange
 
 MANY_IGNORED = 0.1  # of the pixels with a truth file, from which on a class without any is suspicious
 MOST_IGNORED = 0.5
 FEW_FILES = 3  # of fewer truths that cannot be used nothing is concluded, but of ids outside the label map
 FEW_IMAGES = 3
+FAR = 1.5  # standard deviations of the training images: a black image has 1.8 to 2.1 with ImageNet's
 _NAMED = 5
 
 
@@ -69,10 +71,24 @@ def doubts_of_truths(sampled: Sampled, noun: str = "ground truths") -> Iterator[
         yield _ignored(sample.ignored, pixels, f"sampled {noun}")
 
 
-def doubts_of_images(sample: ImageSample) -> Iterator[Doubt]:
-    """What a sample of images tells before a run."""
+def doubts_of_images(sample: ImageSample, expected: PixelRange | None) -> Iterator[Doubt]:
+    """What a sample of images tells before a run, also against the range that the model was trained on."""
     for sentence in sample.warnings:
         yield Doubt("dark_images", sentence)
+    if expected is None or sample.mean_rgb is None:
+        return
+    means = np.array(sample.mean_rgb) / 255
+    away = np.abs(means - expected.mean) / np.array(expected.std)
+    if away.max() > FAR:
+        found, usual = (
+            ", ".join(f"{255 * value:.0f}" for value in values) for values in (means, expected.mean)
+        )
+        yield Doubt(
+            "input_range",
+            f"the mean of the images is {found} of red, green and blue (0 to 255, over {sample.files}), and "
+            f"that of the images the model was trained on is {usual}; are they read as they are meant "
+            "(source.scale)?",
+        )
 
 
 def turned(which: str) -> Doubt:

@@ -95,7 +95,7 @@ def look_at_source(
     """
     reading, doubts = look_at_truths(listing, label_map, looking, accepted)
     sample = sample_images(listing, DECODED, looking.images, looking.limits)
-    return reading, doubts + settle([*doubts_of_images(sample)], accepted)
+    return reading, doubts + settle([*doubts_of_images(sample, looking.expected)], accepted)
 
 
 def look_at_truths(

@@ -19,6 +19,7 @@ from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Decision, Reading, is_grey
 from batchseg.schema import TruthStatus
+from batchseg.segmentors.base import PixelRange
 from batchseg.source.plan import Listing
 from batchseg.stages.score import Truth, check_truth_size, read_truth
 from batchseg.storage.reader import Reader, image_reader, truth_reader
@@ -73,11 +74,12 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Looking:
-    """What a sample is looked at with."""
+    """What a sample is looked at with; `expected` is the range of pixels that the model was trained on."""
 
     truth: TruthSettings
     limits: Limits
     images: ImageReading
+    expected: PixelRange | None = None
 
 
 def sample_truths(listing: Listing, count: int, label_map: LabelMap | None, looking: Looking) -> Sampled:

@@ -9,7 +9,7 @@ from batchseg.config.source import ImageReading
 from batchseg.inspect.preflight import choose_labels
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
-from batchseg.segmentors.base import Checkpoint
+from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
 from batchseg.segmentors.registry import open_checkpoint
 
 
@@ -29,6 +29,11 @@ class OpenedModel:
     fingerprint: str
     renamed: dict[str, str]
     notes: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> PixelRange | None:
+        """The range of pixels that the model was trained on, where it is known."""
+        return self.checkpoint.pixel_range if isinstance(self.checkpoint, Normaliser) else None
 
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:

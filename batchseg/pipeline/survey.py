@@ -50,7 +50,7 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
     listing = list_source(source, work / "listing.arrow", config.output.mask_name)
     check_source(source, listing)
     listing = take_split(config, listing, work)
-    looking = Looking(config.truth, config.limits, ImageReading.of(config.source))
+    looking = Looking(config.truth, config.limits, ImageReading.of(config.source), model.expected)
     reading, doubts = look_at_source(listing, model.label_map, looking, config.accept)
     return Survey(model, listing, reading, doubts, Key(model.fingerprint, score_fingerprint(reading)))
 

@@ -91,6 +91,28 @@ class Uploader(Segmentor, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class PixelRange:
+    """What a model's inputs are normalised by: mean and standard deviation of the images it was trained on.
+
+    Attributes:
+        mean, std: of red, green and blue, 0 to 1.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@runtime_checkable
+class Normaliser(Protocol):
+    """A checkpoint that knows how bright the images are that its model expects."""
+
+    @property
+    def pixel_range(self) -> PixelRange | None:
+        """None where its files do not say."""
+        ...
+
+
 class Checkpoint(Protocol):
     """A model that can be loaded: cheap to make (no weights, no torch where possible) and picklable."""
 

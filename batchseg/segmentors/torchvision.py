@@ -26,7 +26,7 @@ from batchseg.errors import ModelError, RowFault
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.schema import Status
-from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.base import ModelInput, PixelRange, Prediction
 from batchseg.segmentors.network.compiled import compile_network
 from batchseg.segmentors.network.confidence import confidence
 from batchseg.segmentors.network.one_output import with_background
@@ -88,6 +88,12 @@ class TorchvisionCheckpoint:
         fingerprint = hashlib.sha256(json.dumps(["torchvision", *identity]).encode()).hexdigest()
         label_map = LabelMap.from_names(names)
         return cls(config.model, weights, config.resize, label_map, fingerprint, config.compile)
+
+    @property
+    def pixel_range(self) -> PixelRange:
+        """Of the images that all of torchvision's weights expect."""
+        preset = get_model_weights(self.builder).DEFAULT.transforms()
+        return PixelRange(tuple(preset.mean), tuple(preset.std))
 
     def preparer(self) -> TorchvisionPreparer:
         return TorchvisionPreparer(self.resize)

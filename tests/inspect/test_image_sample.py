@@ -137,3 +137,19 @@ def test_doctor_tells_of_turned_images_beside_a_truth_once(tmp_path: Path) -> No
     report = json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)
     (warning,) = report["warnings"]
     assert warning.startswith("1 images beside a truth are turned upright")
+
+
+@pytest.mark.parametrize(("level", "is_far"), [(10, True), (110, False), (250, True)])
+def test_images_far_from_what_the_model_was_trained_on_are_said(
+    level: int, is_far: bool, tmp_path: Path, sample_data: Path
+) -> None:
+    """The sample model was normalised with ImageNet's mean, 124, 116, 104, and deviation, 58, 57, 57."""
+    for index in range(3):
+        save(tmp_path / "images", f"{index}.png", flat(level, level, level))
+    words = ["doctor", str(tmp_path / "images"), "--model", str(sample_data / "model")]
+    report = json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)
+    assert [
+        f"the mean of the images is {level}, {level}, {level}" in each for each in report["warnings"]
+    ] == ([True] if is_far else [])
+    accepted = CliRunner().invoke(cli, [*words, "--json", "--accept", "input_range"])
+    assert json.loads(accepted.stdout)["warnings"] == []

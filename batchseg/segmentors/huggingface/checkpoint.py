@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap
+from batchseg.segmentors.base import PixelRange
 from batchseg.segmentors.huggingface.content import (
     own_labels,
     reduced_note,
@@ -28,6 +29,7 @@ from batchseg.segmentors.huggingface.files import (
     fingerprint,
     locate_checkpoint,
     read_checkpoint_config,
+    read_pixel_range,
     reduces_labels,
     require_files,
 )
@@ -49,6 +51,7 @@ class HuggingFaceCheckpoint:
         none_below: pixels whose best class is less probable belong to no class; None where all do.
         compile: whether torch.compile is to speed up the network.
         notes: how its own label map reads truths, where that is not as one would expect.
+        pixel_range: of the images that it expects; None where its processor does not say.
     """
 
     location: CheckpointPlace
@@ -59,6 +62,7 @@ class HuggingFaceCheckpoint:
     none_below: float | None = None
     compile: bool = False
     notes: tuple[str, ...] = ()
+    pixel_range: PixelRange | None = None
 
     @classmethod
     def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
@@ -84,7 +88,8 @@ class HuggingFaceCheckpoint:
         files = location.fingerprint or fingerprint(folder, location.trust_remote_code)
         identity = _fingerprint(files, config)
         chosen = (config.classes, config.none_below, config.compile)
-        return cls(location, model_type, label_map, identity, *chosen, notes)
+        expected = read_pixel_range(folder, location.name)
+        return cls(location, model_type, label_map, identity, *chosen, notes, expected)
 
     def preparer(self) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface.processor import HuggingFacePreparer

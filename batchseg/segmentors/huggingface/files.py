@@ -12,6 +12,7 @@ from typing import Any
 
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
+from batchseg.segmentors.base import PixelRange
 from batchseg.segmentors.huggingface.advice import (
     no_config,
     no_processor,
@@ -26,6 +27,7 @@ from batchseg.storage.location import is_uri
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
+CHANNELS = 3
 PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 WHOLE_LANGUAGE_MODEL = f"{LANGUAGE_MODEL}/*"  # in checkpoints of our own that read class names
@@ -105,11 +107,29 @@ def read_checkpoint_config(folder: Path, name: str) -> dict[str, Any]:
 
 def reduces_labels(folder: Path, name: str) -> bool:
     """Whether its truths were numbered from one when it was trained, as its image processor says."""
+    content = _read_processor(folder, name)
+    return bool(content.get("do_reduce_labels", content.get("reduce_labels", False)))
+
+
+def read_pixel_range(folder: Path, name: str) -> PixelRange | None:
+    """What its image processor normalises pixels by, where it says so."""
+    content = _read_processor(folder, name)
+    mean, std = (_numbers(content.get(name)) for name in ("image_mean", "image_std"))
+    return PixelRange(mean, std) if mean and std and content.get("do_normalize", True) else None
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    """A number a channel; none where something else stands there."""
+    if not isinstance(values, list) or len(values) != CHANNELS:
+        return ()
+    return tuple(map(float, values)) if all(isinstance(value, int | float) for value in values) else ()
+
+
+def _read_processor(folder: Path, name: str) -> dict[str, Any]:
     file = next(file for file in PROCESSORS if (folder / file).is_file())
     content = _read_json(folder / file, name)
-    if isinstance(inner := content.get("image_processor"), dict):
-        content = inner  # of a processor_config.json
-    return bool(content.get("do_reduce_labels", content.get("reduce_labels", False)))
+    inner = content.get("image_processor")  # of a processor_config.json
+    return inner if isinstance(inner, dict) else content
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
