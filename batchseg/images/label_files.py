@@ -72,9 +72,9 @@ def _labels(name: str, data: bytes | memoryview, limits: Limits) -> LabelFile:
     compression = name if lossy else None
     if picture.mode in ("RGB", "RGBA"):
         return LabelFile(_colours(picture), lossy=compression)
-    values = _ids(picture)
+    white = 1 if picture.mode == "1" else 255 // _STRETCH.get(raw_mode(picture)[:3], 1)
+    values = _ids(picture)  # with which Pillow forgets the depth
     if picture.mode not in ("P", "PA"):
-        white = 1 if picture.mode == "1" else 255 // _STRETCH.get(raw_mode(picture)[:3], 1)
         return LabelFile(values, lossy=compression, white=white)
     palette = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     return LabelFile(values, palette, compression)
