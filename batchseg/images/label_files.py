@@ -42,11 +42,13 @@ class LabelFile:
         values: ids [H, W] of an integer type or bool, or colours uint8 [H, W, 3].
         palette: uint8 [N, 3], the colours of the ids 0 .. N-1; None where the file has no palette.
         lossy: the name of a compression that changes pixel values; None where there is none.
+        white: the value of white in grey; less than 255 where pixels have 1, 2 or 4 bits.
     """
 
     values: NDArray[Any]
     palette: NDArray[np.uint8] | None = None
     lossy: str | None = None
+    white: int = 255
 
 
 def decode_labels(data: bytes | memoryview, limits: Limits) -> LabelFile:
@@ -70,9 +72,10 @@ def _labels(name: str, data: bytes | memoryview, limits: Limits) -> LabelFile:
     compression = name if lossy else None
     if picture.mode in ("RGB", "RGBA"):
         return LabelFile(_colours(picture), lossy=compression)
-    values = _ids(picture)
+    white = 1 if picture.mode == "1" else 255 // _STRETCH.get(raw_mode(picture)[:3], 1)
+    values = _ids(picture)  # with which Pillow forgets the depth
     if picture.mode not in ("P", "PA"):
-        return LabelFile(values, lossy=compression)
+        return LabelFile(values, lossy=compression, white=white)
     palette = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     return LabelFile(values, palette, compression)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from batchseg.errors import LabelMapError, SourceError
 from batchseg.inspect.image_sample import ImageSample
@@ -147,13 +149,14 @@ def _binary(sampled: Sampled, label_map: LabelMap, noun: str) -> list[Doubt]:
 
 
 def doubts_of_total(
-    total: ConfusionMatrix, annotated_pixels: int, images: int, label_map: LabelMap
+    total: ConfusionMatrix, annotated_pixels: int, images: int, label_map: LabelMap, masks_given: bool = False
 ) -> Iterator[Doubt]:
     """What the sum over all images tells after a run.
 
     Args:
         annotated_pixels: of the images with a ground truth that was read, ignored ones included.
         images: that have a mask.
+        masks_given: whether the masks are another program's.
     """
     ignored = annotated_pixels - total.truth_pixels
     if ignored > MOST_IGNORED * annotated_pixels:
@@ -168,6 +171,11 @@ def doubts_of_total(
                 f"no pixel of the ground truth is {', '.join(map(repr, absent[:_NAMED]))}{more}, while "
                 f"{_share(ignored, annotated_pixels)} of it is ignored; {_WHY}",
             )
+    elif ignored:
+        yield from _unjudged(total.class_sums.support, ignored, label_map, "ground truth")
+    if masks_given:
+        pixels = total.counts.sum(axis=0)
+        yield from _unjudged(pixels[:-1], int(pixels[-1]), label_map, "masks")
     predicted = np.flatnonzero(total.counts[:, :-1].sum(axis=0))
     meant = np.array_equal(np.flatnonzero(total.class_sums.support), predicted)
     if label_map.num_classes > 1 and images >= FEW_IMAGES and len(predicted) == 1 and not meant:
@@ -176,6 +184,20 @@ def doubts_of_total(
             f"every pixel of all {images:,} images is predicted as {label_map.names[predicted[0]]!r}; are "
             "these images what the model was trained on, and is its checkpoint whole?",
         )
+
+
+def _unjudged(pixels_C: NDArray[Any], ignored: int, label_map: LabelMap, noun: str) -> Iterator[Doubt]:
+    """What `_binary` finds, where too few files hold the second class for a sample to have one of them."""
+    told = label_map.ignore_index in (label_map.remap or {})
+    if label_map.num_classes != 2 or told or not ignored or not pixels_C[0] or pixels_C[1]:
+        return
+    value, second = label_map.ignore_index, label_map.names[1]
+    yield Doubt(
+        "binary_truth",
+        f"no pixel of the {noun} is {second!r}, and {ignored:,} are ignored; if {value} means {second!r}, "
+        f"give it `truth_ids: [{value}]` in a label map of your own (--labels FILE)"
+        + (", and say --mask-ids truth (mask_ids: truth)" if noun == "masks" else ""),
+    )
 
 
 def _share(part: int, whole: int) -> str:

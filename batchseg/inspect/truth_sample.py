@@ -17,7 +17,7 @@ from batchseg.images.decode import TRANSPOSED, decode_scaled, whole
 from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.reading import Decision, Reading
+from batchseg.labels.reading import Decision, Reading, is_grey
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange
 from batchseg.source.plan import Listing
@@ -58,7 +58,7 @@ class Sampled:
     Attributes:
         reading: how all of them are to be read; None where there is no label map.
         faults: what a run would record of the files.
-        values: the values of the files that hold ids; None once one holds colours, or too many.
+        values: of the files that hold ids; None once there are too many.
         sizes: height and width of the image and of its truth, where the two differ.
         turned: images whose EXIF orientation leaves their size as it is, so that it does not tell what their
             truth was drawn on.
@@ -142,7 +142,7 @@ class _Sampling:
 
     def _look(self, sampled: Sampled, at: str) -> Size:
         file = decode_labels(self.reader.read(at), self.looking.limits)
-        _note_values(sampled, file)
+        _note_ids(sampled, file)
         sample, reading = sampled.sample, sampled.reading
         if reading is None:
             for value, pixels in _histogram(file.values):
@@ -170,14 +170,22 @@ class _Sampling:
                     seen += 1
 
 
-def _note_values(sampled: Sampled, file: LabelFile) -> None:
-    if sampled.values is None:
+def _note_ids(sampled: Sampled, file: LabelFile) -> None:
+    if sampled.values is None or not _holds_ids(sampled.reading, file):
         return
     found = np.unique(file.values)
-    if file.values.ndim == 3 or len(sampled.values) + len(found) > MAX_VALUES:
+    if len(sampled.values) + len(found) > MAX_VALUES:
         sampled.values = None
     else:
         sampled.values |= {int(value) for value in found}
+
+
+def _holds_ids(reading: Reading | None, file: LabelFile) -> bool:
+    if reading is None or reading.threshold is not None or file.lossy is not None:
+        return False
+    if file.values.ndim == 3:
+        return reading.rgb == "ids" and is_grey(file.values)
+    return (reading.grey if file.palette is None else reading.palette) != "colours"
 
 
 def _count_classes(sample: TruthSample, label_map: LabelMap, truth: Truth) -> None:
@@ -194,7 +202,7 @@ def _sort_out(sample: TruthSample, reading: Reading, file: LabelFile) -> None:
     for value, pixels in _histogram(file.values):
         one = np.array([[value]], np.uint8 if isinstance(value, tuple) else np.int64)
         try:
-            class_id = int(reading.encode(one, file.palette)[0, 0])
+            class_id = int(reading.encode(one, file.palette, file.white)[0, 0])
         except RowFault:
             _count(sample.outside, _name(value), pixels)
             continue

@@ -54,8 +54,10 @@ def load_wording(name_or_path: str) -> Wording:
 def _read(name_or_path: str) -> _LabelFile:
     names = sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
     path = BUILT_IN / f"{name_or_path}.yaml" if name_or_path in names else Path(name_or_path)
+    text = ""
     try:
-        return _LabelFile.model_validate(load_yaml(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        return _LabelFile.model_validate(load_yaml(text))
     except FileNotFoundError as exc:
         raise LabelMapError(
             f"no label map {name_or_path!r}: no such file, and the built-in ones are {', '.join(names)}"
@@ -64,14 +66,21 @@ def _read(name_or_path: str) -> _LabelFile:
     except ValidationError as exc:
         raise LabelMapError(f"{name_or_path} is not a label map:\n{_problems(exc)}") from exc
     except (OSError, ValueError) as exc:
-        raise LabelMapError(f"cannot read the label map {name_or_path}: {exc}") from exc
+        hint = f"; {_IN_QUOTES}" if _UNQUOTED.search(text) else ""
+        raise LabelMapError(f"cannot read the label map {name_or_path}: {exc}{hint}") from exc
+
+
+_IN_QUOTES = "in YAML a # begins a comment, so put the colour in quotes: '#d62728'"
+_UNQUOTED = re.compile(r"[\[,:-]\s*#[0-9a-fA-F]{6}\b")
 
 
 def _from_hex(value: Any) -> Any:
-    """[r, g, b] of "#rrggbb"; anything else is left to the validation that follows."""
-    if not isinstance(value, str):
+    """[r, g, b] of "#rrggbb"; a list is left to the validation that follows."""
+    if value is None:
+        raise ValueError(f"is empty: {_IN_QUOTES}")
+    if isinstance(value, list):
         return value
-    if not re.fullmatch("#[0-9a-fA-F]{6}", value):
+    if not isinstance(value, str) or not re.fullmatch("#[0-9a-fA-F]{6}", value):
         raise ValueError("must be [r, g, b] or '#rrggbb'")
     return list(bytes.fromhex(value[1:]))
 
@@ -79,8 +88,8 @@ def _from_hex(value: Any) -> Any:
 def _one_or_several(value: Any) -> Any:
     """A list of colours, of one or of several."""
     if value is None:
-        raise ValueError("is empty: in YAML a # begins a comment, so put the colour in quotes: '#d62728'")
-    several = isinstance(value, list) and any(isinstance(each, str | list) for each in value)
+        raise ValueError(f"is empty: {_IN_QUOTES}")
+    several = isinstance(value, list) and all(each is None or isinstance(each, str | list) for each in value)
     return value if several else [value]
 
 
@@ -99,12 +108,13 @@ def _with_place(prompt: str) -> str:
 _Colour = Annotated[
     list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3), BeforeValidator(_from_hex)
 ]
+_Colours = Annotated[list[_Colour], BeforeValidator(_one_or_several)]
 
 
 class _ClassEntry(Model, strict=True):
     name: str = Field(min_length=1)
     synonyms: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-    colour: Annotated[list[_Colour], Field(min_length=1), BeforeValidator(_one_or_several)] = Field(
+    colour: Annotated[_Colours, Field(min_length=1)] = Field(
         default_factory=list, description="The first is drawn; a truth may hold any of them."
     )
     truth_ids: list[int] | None = None
@@ -116,7 +126,7 @@ class _LabelFile(Model, strict=True):
     classes: list[Annotated[_ClassEntry, BeforeValidator(_from_name)]] = Field(min_length=1)
     ignore_index: int = IGNORE_INDEX
     ignored_truth_ids: list[int] = Field(default_factory=list)
-    ignored_colours: list[_Colour] = Field(default_factory=list)
+    ignored_colours: _Colours = Field(default_factory=list)
     prompts: list[Annotated[str, AfterValidator(_with_place)]] = Field(default=["{}"], min_length=1)
 
     @model_validator(mode="before")

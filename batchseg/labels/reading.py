@@ -83,29 +83,42 @@ class Reading:
         by_colour = [name for name, meaning in read.items() if meaning == "colours"]
         return f"{' and '.join(by_colour)} by colour" if by_colour else "as ids"
 
-    def encode(self, values: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> Ids:
+    def encode(self, values: NDArray[Any], palette: NDArray[np.uint8] | None = None, white: int = 255) -> Ids:
         """Class ids [H, W], and the label map's `void` where there is no truth.
 
         Args:
             values: ids [H, W] of an integer type or bool, or colours uint8 [H, W, 3].
             palette: uint8 [N, 3], the colours of the ids, where `values` are indices of a palette.
+            white: the value of white, where `values` are grey: of 1 bit it is 1.
 
         Raises:
             RowFault: the file is not what it is read as (unreadable), or holds what is not in the label map
                 (out_of_range).
         """
         if self.threshold is not None:
-            return (_grey(values, palette) >= self.threshold).astype(self.label_map.dtype)
+            return self._parted(_grey(values, palette, white), white)
         if values.ndim == 3:
             return self._colours(values)
         if palette is not None:
             return self._indices(values, palette)
-        return self.label_map.encode(_repeated(values) if self.grey == "colours" else values)
+        return self.label_map.encode(_repeated(values, white) if self.grey == "colours" else values)
 
-    def between(self, values: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> int:
+    def between(
+        self, values: NDArray[Any], palette: NDArray[np.uint8] | None = None, white: int = 255
+    ) -> int:
         """Pixels that are neither nearly black nor nearly white, and which a threshold decides still."""
-        grey_HW = _grey(values, palette)
+        grey_HW = _grey(values, palette, white)
         return int(np.count_nonzero((grey_HW > NEARLY) & (grey_HW < 255 - NEARLY)))
+
+    def _parted(self, grey_HW: NDArray[Any], white: int) -> Ids:
+        assert self.threshold is not None
+        if self.threshold > 1 and white == 255 and grey_HW.min() == 0 and grey_HW.max() == 1:
+            raise truth_fault(
+                "UNREADABLE",
+                f"it holds 0 and 1 alone, which are ids, and a threshold of {self.threshold} takes both for "
+                "black; leave truth.threshold out, or save the file as black and white",
+            )
+        return (grey_HW >= self.threshold).astype(self.label_map.dtype)
 
     def _colours(self, colours_HWC: NDArray[np.uint8]) -> Ids:
         if self.rgb == "colours":
@@ -150,7 +163,7 @@ class Decision:
 
     def __init__(self, label_map: LabelMap, settings: TruthSettings) -> None:
         self.label_map, self.settings = label_map, settings
-        self.in_colour = self.grey_rgb = self.fitting = 0
+        self.in_colour = self.grey_rgb = self.as_colours = self.as_ids = 0
 
     @property
     def depends_on_files(self) -> bool:
@@ -161,8 +174,10 @@ class Decision:
     def look(self, values: NDArray[Any]) -> None:
         """Take one file's `values` into account, as for `Reading.encode`."""
         if values.ndim == 3 and is_grey(values):
+            levels = np.unique(values[..., 0])[np.newaxis]
             self.grey_rgb += 1
-            self.fitting += self._fits(np.unique(values[..., 0]))
+            self.as_colours += self._fits(_repeated(levels))
+            self.as_ids += self._fits(levels)
         elif values.ndim == 3:
             self.in_colour += 1
 
@@ -180,13 +195,13 @@ class Decision:
     def _rgb(self) -> Meaning | None:
         if not self.label_map.read_colours:
             return "ids"
-        if self.in_colour or (self.grey_rgb and self.fitting == self.grey_rgb):
+        if self.in_colour or (self.as_colours and self.as_colours >= self.as_ids):
             return "colours"
         return "ids" if self.grey_rgb else None
 
-    def _fits(self, levels: NDArray[np.uint8]) -> bool:
+    def _fits(self, values: NDArray[np.uint8]) -> bool:
         try:
-            self.label_map.encode(_repeated(levels[np.newaxis]))
+            self.label_map.encode(values)
         except RowFault:
             return False
         return True
@@ -224,20 +239,29 @@ def contradiction(label_map: LabelMap, ids_HW: NDArray[Any], palette: NDArray[np
     return None
 
 
-def _repeated(grey_HW: NDArray[Any]) -> NDArray[np.uint8]:
+def _repeated(grey_HW: NDArray[Any], white: int = 255) -> NDArray[np.uint8]:
+    if grey_HW.dtype == bool:
+        grey_HW, white = grey_HW.astype(np.uint8), 1
     if grey_HW.dtype != np.uint8:
         raise truth_fault(
             "UNREADABLE",
             f"its pixels are {grey_HW.dtype}, and truth.values: colours reads grey of 8 bits alone",
         )
-    return np.repeat(grey_HW[..., np.newaxis], 3, axis=-1)
+    return np.repeat((grey_HW * np.uint8(255 // white))[..., np.newaxis], 3, axis=-1)
 
 
-def _grey(values: NDArray[Any], palette: NDArray[np.uint8] | None) -> NDArray[Any]:
-    """Grey levels [H, W], 0 to 255 for colours and palettes."""
+def _grey(values: NDArray[Any], palette: NDArray[np.uint8] | None, white: int) -> NDArray[Any]:
+    """Grey levels [H, W], 0 to 255 but for files of more than 8 bits. Raises RowFault for colours."""
     if palette is not None and values.ndim == 2:
         values = palette[values] if len(palette) > int(values.max(initial=0)) else values
     if values.ndim == 2:
-        return values * np.uint8(255) if values.dtype == bool else values
+        factor = 255 if values.dtype == bool else 255 // white
+        return values if factor == 1 else values * np.uint8(factor)
+    if int((values.max(axis=-1) - values.min(axis=-1)).max()) > NEARLY:
+        raise truth_fault(
+            "UNREADABLE",
+            "it is in colour, and truth.threshold reads grey levels; save it as black and white, or, where "
+            "its colours are exact, name them in the label map (`colour`) and leave truth.threshold out",
+        )
     levels_HW: NDArray[np.uint8] = np.rint(values @ np.array(_LUMA, np.float32)).astype(np.uint8)
     return levels_HW

@@ -154,9 +154,9 @@ class Execution:
     def _doubt(self, total: ConfusionMatrix) -> None:
         """Add what only the whole tells to the warnings."""
         images, pixels = self.results.annotated()
-        doubts = settle(
-            [*doubts_of_total(total, pixels, images, self.task.reading.label_map)], self.task.config.accept
-        )
+        label_map, masks_given = self.task.reading.label_map, isinstance(self.task.config, EvaluateConfig)
+        found = doubts_of_total(total, pixels, images, label_map, masks_given)
+        doubts = settle([*found], self.task.config.accept)
         self.tally.warnings |= {doubt.guard: doubt.sentence for doubt in doubts}
 
     def _what_is_left(self) -> str:

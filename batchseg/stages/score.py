@@ -55,8 +55,9 @@ def read_truth(reader: Reader, reading: Reading, limits: Limits, uri: str) -> Tr
                 f"label file: {file.lossy} compression changes pixel values, and so invents class ids; for "
                 "masks of two classes say truth.threshold: 128, else save it as PNG without loss",
             )
-        return Truth(reading.encode(file.values, file.palette))
-    return Truth(reading.encode(file.values, file.palette), reading.between(file.values, file.palette))
+        return Truth(reading.encode(file.values, file.palette, file.white))
+    ids_HW = reading.encode(file.values, file.palette, file.white)
+    return Truth(ids_HW, reading.between(file.values, file.palette, file.white))
 
 
 def check_truth_size(truth_hw: tuple[int, ...], image_hw: tuple[int, ...], orientation: int = 1) -> None:

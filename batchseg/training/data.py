@@ -18,7 +18,7 @@ from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
 from batchseg.config.train import Augmentation
 from batchseg.errors import RowFault
-from batchseg.images.decode import decode_image
+from batchseg.images.decode import decode_scaled, whole
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import ModelInput, Preparer
 from batchseg.stages.score import check_truth_size, read_truth
@@ -65,10 +65,10 @@ class Samples:
     def read(self, index: int) -> Sample | Fault:
         row = {name: self.rows[name][index].as_py() for name in ("id", "uri", "truth")}
         try:
-            image_HWC = decode_image(self.images.read(row["uri"]), self.limits, self.images_as)
+            image = decode_scaled(self.images.read(row["uri"]), self.limits, whole, self.images_as)
             truth_HW = read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
-            check_truth_size(truth_HW.shape, image_HWC.shape[:2])
-            return Sample(self.preparer(image_HWC), truth_HW)
+            check_truth_size(truth_HW.shape, image.size_hw, image.orientation)
+            return Sample(self.preparer(image.pixels_HWC), truth_HW)
         except RowFault as fault:
             return Fault(row["id"], fault.status.kind, str(fault))
 

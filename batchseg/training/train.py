@@ -25,6 +25,7 @@ from batchseg.config.source import ImageReading
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.engine.session import ray_session
 from batchseg.errors import ConfigError, ModelError, OutputError
+from batchseg.inspect.guards import Doubt
 from batchseg.inspect.preflight import check_source, choose_labels, look_at_truths
 from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.label_map import LabelMap
@@ -199,13 +200,14 @@ def _rows(
     """
     if earlier is not None and (root / SPLIT_FILE).exists():
         rows = Rows(pq.read_table(root / SPLIT_FILE), tuple(earlier.get("notes", ())))
-        return rows, _reading(config, rows, label_map)
+        return rows, _reading(config, rows, label_map)[0]
     rows = _parted(config, source)
-    reading = _reading(config, rows, label_map)
+    reading, doubts = _reading(config, rows, label_map)
     notes = (
         *rows.left_out(),
         *seen_before(config, rows),
-        *check_truths(rows, reading, config.limits),
+        *(doubt.sentence for doubt in doubts if doubt.guard != "ignored_truth"),  # check_truths sees more
+        *check_truths(rows, reading, config.limits, ImageReading.of(config.source)),
     )
     buffer = io.BytesIO()
     pq.write_table(rows.table, buffer)
@@ -220,12 +222,12 @@ def _parted(config: TrainConfig, source: Folder | Manifest) -> Rows:
         return split_rows(config, listing)
 
 
-def _reading(config: TrainConfig, rows: Rows, label_map: LabelMap) -> Reading:
-    """How the ground truths are read. Raises SourceError, LabelMapError."""
+def _reading(config: TrainConfig, rows: Rows, label_map: LabelMap) -> tuple[Reading, list[Doubt]]:
+    """How the ground truths are read, and what is doubtful of them. Raises SourceError, LabelMapError."""
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = write_chosen([rows.table], locate(folder) / "rows.arrow")
         looking = Looking(config.truth, config.limits, ImageReading.of(config.source))
-        return look_at_truths(listing, label_map, looking, config.accept)[0]
+        return look_at_truths(listing, label_map, looking, config.accept)
 
 
 def _finish(

@@ -10,8 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
+from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault, SourceError
-from batchseg.images.decode import decode_image
+from batchseg.images.decode import decode_scaled, whole
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.stages.score import check_truth_size, read_truth
@@ -45,14 +46,16 @@ class Seen:
         return f"{self.files:,} of {self.of:,}"
 
 
-def check_truths(rows: Rows, reading: Reading, limits: Limits) -> list[str]:
+def check_truths(
+    rows: Rows, reading: Reading, limits: Limits, images_as: ImageReading | None = None
+) -> list[str]:
     """Sentences on what the ground truth cannot teach, or cannot judge.
 
     Raises SourceError where nothing could be learnt: most of the images cannot be used with their truth, all
     of it is ignored, or it shows one class only.
     """
     label_map = reading.label_map
-    _check_pairs(rows.train, reading, limits)
+    _check_pairs(rows.train, reading, limits, images_as or ImageReading())
     train, judges = (_look(part, reading, limits) for part in (rows.train, rows.validation))
     if train.files and not train.pixels_C.any():
         raise SourceError(
@@ -63,15 +66,15 @@ def check_truths(rows: Rows, reading: Reading, limits: Limits) -> list[str]:
     return list(_notes(train, judges, label_map))
 
 
-def _check_pairs(rows: pa.Table, reading: Reading, limits: Limits) -> None:
+def _check_pairs(rows: pa.Table, reading: Reading, limits: Limits, images_as: ImageReading) -> None:
     """Raises SourceError where most of some images cannot be used together with their truth."""
     images, truths = image_reader(), truth_reader()
     chosen, faults = _spread(rows, IMAGES), []
     for row in chosen:
         try:
-            image_HWC = decode_image(images.read(row["uri"]), limits)
+            image = decode_scaled(images.read(row["uri"]), limits, whole, images_as)
             truth = read_truth(truths, reading, limits, row["truth"])
-            check_truth_size(truth.ids_HW.shape, image_HWC.shape[:2])
+            check_truth_size(truth.ids_HW.shape, image.size_hw, image.orientation)
         except RowFault as fault:
             faults.append((row["id"], fault))
     if 2 * len(faults) > len(chosen):

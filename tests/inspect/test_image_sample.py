@@ -130,6 +130,15 @@ def test_doctor_tells_of_brightness_turned_images_and_pages(tmp_path: Path) -> N
     assert settled["pictures"]["brightest"] == pytest.approx(4000 / 4095)
 
 
+def test_doctor_tells_of_turned_images_beside_a_truth_once(tmp_path: Path) -> None:
+    save(tmp_path / "images", "a.jpg", flat(9, 9, 9), exif=turned(3))
+    save(tmp_path / "truth", "a.png", flat(0, 0, 0)[..., 0])
+    words = ["doctor", str(tmp_path / "images"), "--truth", str(tmp_path / "truth"), "--model", "threshold"]
+    report = json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)
+    (warning,) = report["warnings"]
+    assert warning.startswith("1 images beside a truth are turned upright")
+
+
 @pytest.mark.parametrize(("level", "is_far"), [(10, True), (110, False), (250, True)])
 def test_images_far_from_what_the_model_was_trained_on_are_said(
     level: int, is_far: bool, tmp_path: Path, sample_data: Path

@@ -114,6 +114,51 @@ def test_grey_of_0_and_255_for_two_classes_is_refused_with_the_way_out(tmp_path:
     assert_scored_right(tmp_path, run(tmp_path, labels=labels(tmp_path, lesion)))
 
 
+COLOURED = {
+    "rgb": lambda truth: np.dstack([truth * 255] * 3),
+    "rgba": lambda truth: np.dstack([truth * 255] * 3 + [np.full(SIZE, 255, np.uint8)]),
+    "grey alpha": lambda truth: Image.merge(
+        "LA", [Image.fromarray(truth * 255), Image.new("L", SIZE[::-1], 9)]
+    ),
+    "16 bits": lambda truth: truth.astype(np.uint16) * 255,
+}
+
+
+@pytest.mark.parametrize("name", COLOURED)
+def test_so_it_is_in_other_files_whose_channels_are_ids(tmp_path: Path, name: str) -> None:
+    scene(tmp_path, lambda _, truth: encoded(COLOURED[name](truth)))
+    with pytest.raises(LabelMapError, match=r"hold 0 and 255 alone"):
+        run(tmp_path)
+
+
+def test_grey_of_0_and_255_beside_files_by_colour_is_refused(tmp_path: Path) -> None:
+    scene(tmp_path, lambda index, truth: encoded(truth * 255 if index % 2 else np.dstack([truth * 255] * 3)))
+    path = labels(tmp_path, BLACK_WHITE)
+    with pytest.raises(LabelMapError, match=r"hold 0 and 255 alone"):
+        run(tmp_path, labels=path)
+    assert_scored_right(tmp_path, run(tmp_path, labels=path, truth={"values": "colours"}))
+
+
+def test_objects_of_255_that_no_sample_met_are_said_after_the_run(tmp_path: Path) -> None:
+    """The sample of 16 is spread from the first to the last of 40, and so misses the second."""
+    table = [
+        {
+            "id": f"{index:02}",
+            "image_bytes": encoded(image_of(index)),
+            "truth_bytes": encoded(truth_of(index) * 255 if index == 1 else np.zeros(SIZE, np.uint8)),
+        }
+        for index in range(40)
+    ]
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "manifest.parquet")
+
+    result = run(tmp_path)
+
+    ignored = int(truth_of(1).sum())
+    assert result.warnings.keys() == {"binary_truth"}
+    assert f"no pixel of the ground truth is 'bright', and {ignored:,} are" in result.warnings["binary_truth"]
+    assert run(tmp_path, accept=["binary_truth"]).warnings == {}
+
+
 def test_a_guard_that_is_accepted_is_recorded(tmp_path: Path) -> None:
     scene(tmp_path, lambda _, truth: encoded(truth * 255))
 
@@ -326,6 +371,38 @@ def test_an_unquoted_colour_is_a_comment_and_said_so(tmp_path: Path) -> None:
         batchseg.load_label_map(str(tmp_path / "labels.yaml"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "classes:\n  - {name: a, colour: #d62728}\n  - b\n",
+        "classes:\n  - name: a\n    colour: [#d62728, #000000]\n  - b\n",
+        "classes:\n  - name: a\n    colour:\n      - #d62728\n  - b\n",
+        "classes: [a, b]\nignored_colours: #000000\n",
+        "classes: [a, b]\nignored_colours:\n  - #000000\n",
+        "classes: [a, b]\nignored_colours: [#000000]\n",
+    ],
+)
+def test_so_it_is_wherever_a_colour_may_stand(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.yaml").write_text(text)
+    with pytest.raises(LabelMapError, match="in YAML a # begins a comment, so put the colour in quotes"):
+        batchseg.load_label_map(str(tmp_path / "labels.yaml"))
+
+
+@pytest.mark.parametrize("colour", [0xD62728, 12.5, {"r": 1}])
+def test_what_is_no_colour_is_told_what_one_is(tmp_path: Path, colour: Any) -> None:
+    path = labels(tmp_path, {"classes": [{"name": "a", "colour": colour}, "b"]})
+    with pytest.raises(LabelMapError, match=r"must be \[r, g, b\] or '#rrggbb'"):
+        batchseg.load_label_map(path)
+
+
+def test_one_ignored_colour_needs_no_list(tmp_path: Path) -> None:
+    one, several = (
+        batchseg.load_label_map(labels(tmp_path, {"classes": ["a", "b"], "ignored_colours": given}))
+        for given in ("#0a141e", ["#0a141e"])
+    )
+    assert one == several and one.read_colours == {(10, 20, 30): 255}
+
+
 def test_a_class_without_a_colour_does_not_get_one_that_is_named(tmp_path: Path) -> None:
     default = batchseg.LabelMap.from_names(["a", "b", "c"]).colours
     named = {"classes": ["a", {"name": "b", "colour": list(default[0])}, "c"]}
@@ -395,6 +472,26 @@ def test_evaluate_does_not_take_255_for_abstaining(tmp_path: Path) -> None:
     assert refused.exit_code == 2 and "the masks hold 0 and 255 alone" in refused.stderr
     assert "--mask-ids truth" in refused.stderr
     assert scored.exit_code == 0 and json.loads(scored.stdout)["metrics"]["f1_macro"] == 1.0
+
+
+def test_evaluate_says_that_few_masks_abstain_where_they_found_something(tmp_path: Path) -> None:
+    for name, factor in (("masks", 255), ("truth", 1)):
+        (tmp_path / name).mkdir()
+        for index in range(40):
+            pixels = truth_of(index) if index == 1 else np.zeros(SIZE, np.uint8)
+            Image.fromarray(pixels * np.uint8(factor)).save(tmp_path / name / f"{index:02}.png")
+    two = labels(tmp_path, {"classes": ["ground", "roof"]})
+    words = [
+        str(tmp_path / "masks"),
+        str(tmp_path / "truth"),
+        "--labels",
+        two,
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    shown = CliRunner().invoke(cli, ["evaluate", *words, "--json"])
+    assert shown.exit_code == 0
+    assert "no pixel of the masks is 'roof'" in json.loads(shown.stdout)["warnings"]["binary_truth"]
 
 
 def test_evaluate_reads_lossy_masks_of_both_sides_by_a_threshold(tmp_path: Path) -> None:

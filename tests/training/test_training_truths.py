@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from batchseg.config.base import Limits
+from batchseg.config.source import ImageReading
 from batchseg.errors import SourceError
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
@@ -88,6 +89,22 @@ def test_truths_drawn_on_pixels_as_stored_are_refused_where_images_are_turned(tm
     Image.new("L", (8, 6)).save(tmp_path / "train0.png", exif=exif)
     with pytest.raises(SourceError, match=r"1 of 1 images .* the image is 6 x 8 pixels, its truth 8 x 6"):
         check_truths(found, Reading(CLASSES), Limits())
+
+
+def test_truths_drawn_on_pixels_as_stored_are_learnt_from_where_the_source_says_so(tmp_path: Path) -> None:
+    found = rows(tmp_path, [truth(0, 1, 2)], [truth(0, 1, 2)])
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("L", (8, 6)).save(tmp_path / "train0.png", exif=exif)
+    assert check_truths(found, Reading(CLASSES), Limits(), ImageReading(as_stored=True)) == []
+
+
+def test_images_without_a_range_are_learnt_from_by_their_scale(tmp_path: Path) -> None:
+    found = rows(tmp_path, [truth(0, 1, 2)], [truth(0, 1, 2)])
+    Image.new("F", (8, 6), 0.5).save(tmp_path / "train0.png", "TIFF")
+    with pytest.raises(SourceError, match=r"source\.scale"):
+        check_truths(found, Reading(CLASSES), Limits())
+    assert check_truths(found, Reading(CLASSES), Limits(), ImageReading(scale=(0, 1))) == []
 
 
 def test_truths_in_jpeg_are_refused(tmp_path: Path) -> None:
