@@ -71,8 +71,8 @@ def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
         raise ConfigError("segmentor.device is cuda, but Ray sees no GPU; use --device cpu or auto")
     batch_size = config.batch_size or BATCH[device]
     largest = config.batch_size or LARGEST_BATCH[device]
+    useful = max(1, math.ceil(images / batch_size))  # a copy more would be loaded for nothing
     if device == "cuda":
-        useful = max(1, math.ceil(images / batch_size))
         share = config.gpus_per_actor or 1.0
         most = max(node.get("GPU", 0.0) for node in nodes.resources)
         if share > most:
@@ -81,11 +81,11 @@ def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
             )
         # an actor's GPUs are all on one node
         fit = sum(int(node.get("GPU", 0) / share) for node in nodes.resources)
-        actors = config.actors or min(useful, max(1, fit))
+        actors = min(useful, config.actors or max(1, fit))
         # the stages around the model need CPUs, too: with few, actors that took them would wait for ever
         core = 1.0 if cpus >= 2 * actors else 0.0
         return Placement(device, actors, share, core, 1, batch_size, largest, nodes.without)
-    actors = config.actors or min(max(1, math.ceil(images / IMAGES_AN_ACTOR)), cpus)
+    actors = min(useful, config.actors or min(max(1, math.ceil(images / IMAGES_AN_ACTOR)), cpus))
     # as threads of one process do not reach beyond its node
     threads = max(1, min(cpus // actors, int(nodes.smallest("CPU"))))
     share = min(1.0, 0.5 * cpus / actors)

@@ -190,7 +190,10 @@ def _quiet() -> Iterator[None]:
     context.enable_progress_bars, context.print_on_execution_start = False, False
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            # of settings that nobody has here, as where the rest of a run is less than the actors could do
+            warnings.filterwarnings("ignore", module=r"ray\.data\.")
+            yield
     finally:
         context.enable_progress_bars, context.print_on_execution_start = before[:2]
         logger.setLevel(before[2])

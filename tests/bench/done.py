@@ -73,7 +73,7 @@ def rows(names: list[str], model: OpenedModel, run_id: str) -> pa.Table:
         "confidence_mean": 0.9,
         "segment_s": 0.1,
         "model": model.name,
-        "fingerprint": model.key.mask,
+        "fingerprint": model.fingerprint,
         "run_id": run_id,
         "finished_at": datetime(2026, 1, 1, tzinfo=timezone.utc),
         "_pixels": [pixels] * count,

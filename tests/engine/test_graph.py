@@ -128,6 +128,11 @@ def test_a_gpu_has_its_next_images_at_hand(config: RunConfig, tmp_path: Path) ->
         # no actor has threads or GPUs on two nodes
         (["segmentor.actors=2"], [{}, {"CPU": 8}, {"CPU": 8}, {"CPU": 4}], 10**6, ("cpu", 2, 0.0, 4, 4)),
         (["segmentor.gpus_per_actor=0.4"], [{"GPU": 1, "CPU": 4}] * 3, 10**6, ("cuda", 6, 0.4, 1, 16)),
+        # never more copies than there are batches, whoever chose either
+        (["segmentor.actors=2"], [{"CPU": 2}], 1, ("cpu", 1, 0.0, 2, 4)),
+        (["segmentor.actors=8"], [{"CPU": 8}], 10, ("cpu", 3, 0.0, 2, 4)),
+        (["segmentor.batch_size=64"], [{"CPU": 8}], 100, ("cpu", 2, 0.0, 4, 64)),
+        (["segmentor.actors=4"], [{"CPU": 16, "GPU": 4}], 20, ("cuda", 2, 1.0, 1, 16)),
     ],
 )
 def test_defaults_follow_the_hardware(

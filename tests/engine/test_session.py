@@ -52,8 +52,10 @@ def test_a_cluster_is_used(job: list[str], ray_session: None, tmp_path: Path) ->
 
     (tmp_path / "notes").mkdir()
     model = ["--model", "placed_model:Placed", "--set", f"segmentor.options.notes={tmp_path / 'notes'}"]
-    done = start([*job, *model, "--address", ray.get_runtime_context().gcs_address], PYTHONPATH=str(MODELS))
+    more = ["--actors", "2", "--address", ray.get_runtime_context().gcs_address]
+    done = start([*job, *model, *more], PYTHONPATH=str(MODELS))
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr  # Ray has one for more actors than there is work
     assert (tmp_path / "out" / "masks" / "a.png").exists()
     (node,) = ray.nodes()
     assert [path.name for path in (tmp_path / "notes").iterdir()] == [node["NodeID"]]

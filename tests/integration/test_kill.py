@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from processes import runs
@@ -207,21 +207,15 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
-def processes(title: bytes) -> list[int]:
-    """Ids of Ray's workers by what they do now, which Ray keeps in their title."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it may have ended meanwhile
-            if path.read_bytes().startswith(title):
-                found.append(int(path.parent.name))
-    return found
-
-
-def kill_one(title: bytes) -> bool:
-    for pid in processes(title):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            return True
+def kill_one(cluster: Any, title: str) -> bool:
+    """A worker of this cluster, and of no other on the machine; Ray keeps in its title what it does now."""
+    for node in cluster.list_all_nodes():
+        for raylet in node.all_processes["raylet"]:
+            with suppress(psutil.NoSuchProcess):  # it may have ended meanwhile
+                for worker in psutil.Process(raylet.process.pid).children():
+                    if " ".join(worker.cmdline()).startswith(title):
+                        worker.kill()
+                        return True
     return False
 
 
@@ -232,9 +226,9 @@ def kill_second_raylet(cluster: Any) -> bool:
 
 
 DEATHS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "an actor of the fused graph": ("cpu", lambda cluster: kill_one(b"ray::MapWorker")),
-    "the model's actor": ("cuda", lambda cluster: kill_one(b"ray::MapWorker")),
-    "a CPU worker": ("cuda", lambda cluster: kill_one(b"ray::MapBatches")),
+    "an actor of the fused graph": ("cpu", lambda cluster: kill_one(cluster, "ray::MapWorker")),
+    "the model's actor": ("cuda", lambda cluster: kill_one(cluster, "ray::MapWorker")),
+    "a CPU worker": ("cuda", lambda cluster: kill_one(cluster, "ray::MapBatches")),
     "a node with actors": ("cpu", kill_second_raylet),
     "a node with CPU workers": ("cuda", kill_second_raylet),
 }

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 from crashes import every_kill
-from result_rows import LABELS, ids, make_masks, masks, row, table
+from result_rows import LABELS, ids, make_masks, masks, table, whole
 
-from batchseg.config.base import METRICS
 from batchseg.errors import OutputError
 from batchseg.inspect.verify import verify
 from batchseg.pipeline.promote import drop_candidate, promote
@@ -22,16 +21,10 @@ from batchseg.results.promotion import ASIDE, CANDIDATE, LOG, begin_promotion, f
 OLD, NEW = ("a", "sub/b"), ("a", "sub/b", "sub/c")
 
 
-def whole(name: str, fingerprint: str = "old", run_id: str = "old") -> dict[str, Any]:
-    """What verify finds nothing wrong with."""
-    facts = {"fingerprint": fingerprint, "run_id": run_id, "model": run_id}
-    figures = dict.fromkeys(METRICS, 1.0)  # every pixel is right
-    return row(name, height=2, width=3, truth_pixels=6, **figures, **facts)
-
-
 def fill(results: Results, run_id: str, names: tuple[str, ...], fingerprint: str, **facts: Any) -> None:
     with results.held() as held:
-        held.commit(f"{run_id}.parquet", table(*(whole(name, fingerprint, run_id) for name in names)))
+        rows = [whole(name, fingerprint=fingerprint, run_id=run_id, model=run_id) for name in names]
+        held.commit(f"{run_id}.parquet", table(*rows))
         make_masks(results, *names)
         held.finish(LABELS)
         record = {
@@ -196,14 +189,14 @@ def test_a_candidate_that_is_not_whole_stays_where_it_is(tmp_path: Path) -> None
 def test_images_that_came_to_the_good_results_since_are_not_lost(tmp_path: Path) -> None:
     results = scene(tmp_path)
     with results.held() as held:
-        held.commit("z.parquet", table(whole("later")))
+        held.commit("z.parquet", table(whole("later", fingerprint="old")))
         make_masks(results, "later")
         held.finish(LABELS)
     with pytest.raises(OutputError, match="1 images that have masks are not in the candidate"):
         promote(str(results.root))
     pruned = scene(tmp_path / "pruned", config={"prune": True})
     with pruned.held() as held:
-        held.commit("z.parquet", table(whole("gone")))
+        held.commit("z.parquet", table(whole("gone", fingerprint="old")))
         make_masks(pruned, "gone")
         held.finish(LABELS)
     promote(str(pruned.root))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from object_store import KEYS, Store, object_store
-from result_rows import LABELS, row, table
+from result_rows import LABELS, table, whole
 
 from batchseg.images.encode import encode_png
 from batchseg.inspect.verify import verify
@@ -43,10 +43,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 def fill(results: Results, run_id: str, names: tuple[str, ...], **facts: Any) -> None:
     with results.held() as held:
-        rows = [
-            row(name, height=2, width=3, truth_pixels=6, model=run_id, run_id=run_id, fingerprint=run_id)
-            for name in names
-        ]
+        rows = [whole(name, model=run_id, run_id=run_id, fingerprint=run_id) for name in names]
         held.commit(f"{run_id}.parquet", table(*rows))
         for name in names:
             place = results.root / f"masks/{name}.png"

@@ -42,7 +42,7 @@ class Segment:
 
 def main() -> None:
     images, model = sys.argv[1:]
-    ray.init(include_dashboard=False, log_to_driver=False)
+    ray.init("local", include_dashboard=False, log_to_driver=False)
     files = [str(file) for file in sorted(Path(images).rglob("*.*"))[:BATCH]]
     print(ray.get(Segment.remote(model).segment.remote(files)))
 
