@@ -52,6 +52,10 @@ def from_arguments(
         return value
     if not isinstance(value, str | os.PathLike):
         raise ConfigError(f"`{name}` must be a path, a URI or a {kind.__name__}, not {type(value).__name__}")
+    if not isinstance(settings, Mapping | None):
+        raise ConfigError(
+            f"`settings` must be a mapping, nested as in a configuration file, not {type(settings).__name__}"
+        )
     nested: dict[str, Any] = dict(settings or {})
     for key, item in {name: value, **values}.items():
         nested = merge(nested, _placed(places.get(key, key), item))

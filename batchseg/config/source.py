@@ -20,7 +20,8 @@ SampleSize = Annotated[
     int | None, Field(ge=1, description="So many images, drawn at random from the whole listing.")
 ]
 SampleSeed = Annotated[
-    int, Field(ge=0, description="Another number draws another sample; the same draws the same.")
+    int,
+    Field(ge=0, le=2**64 - 1, description="Another number draws another sample; the same draws the same."),
 ]
 FollowLinks = Annotated[
     bool,

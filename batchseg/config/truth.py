@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from batchseg.config.base import Model
 from batchseg.config.places import Place
@@ -47,6 +47,15 @@ class TruthSettings(Model):
         description="Two classes: grey levels from here on are class 1, those below class 0. For masks with "
         "lossy compression, such as JPEG; 128 is usual.",
     )
+
+    @model_validator(mode="after")
+    def _one_reading(self) -> TruthSettings:
+        if self.threshold is not None and self.values is not None:
+            raise ValueError(
+                f"threshold makes classes of grey levels, so there is no choice of {self.values}; leave "
+                "threshold or values out"
+            )
+        return self
 
 
 class EvaluatedTruth(TruthSettings):

@@ -151,7 +151,9 @@ class Worker:
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         given = list(self.work.enter(batch))
         items, left = ([item for item in given if item.left_over is over] for over in (False, True))
-        done = self.work.journal.carry(self.work.name, items, self._pace(items, left)) if items else ()
+        make = None if "stages" in self.__dict__ else self.make
+        journal, name = self.work.journal, self.work.name
+        done = journal.carry(name, items, self._pace(items, left), make) if items else ()
         yield from self.work.leave(chain(done, left))
 
     def _pace(self, items: list[Item], left: list[Item]) -> Through:

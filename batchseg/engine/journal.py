@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Lock
 
-from batchseg.errors import RowFault
+from batchseg.errors import ModelError, RowFault
 from batchseg.schema import Status
 from batchseg.stages.item import Item
 from batchseg.storage.location import Location, locate
 
 DEATHS = 2  # one may be chance: a node that went away, or a process killed by hand
+MAKING, DEATHS_MAKING = "", 3  # no image has this id
 
 _alone = Lock()  # one image of a process is under suspicion at a time, whatever its other threads do
 
@@ -34,10 +35,21 @@ class Journal:
 
     folder: str
 
-    def carry(self, part: str, items: list[Item], through: Through) -> Iterator[Item]:
-        """Send the items of a batch through the stages, however often that has killed the process before."""
+    def carry(
+        self, part: str, items: list[Item], through: Through, make: Callable[[], object] | None = None
+    ) -> Iterator[Item]:
+        """Send the items of a batch through the stages, however often that has killed the process before.
+
+        Args:
+            make: loads the model, where this process has not done so.
+
+        Raises ModelError where no process has outlived that.
+        """
         note = Note(locate(self.folder) / f"{part}-{len(items)}-{_digest(items)}.json")
-        if note.begin():
+        first = note.begin()
+        if make is not None:
+            _make(note, make)
+        if first:
             yield from through(iter(items))
         else:
             for item in items:
@@ -63,6 +75,19 @@ class Journal:
             done = list(through(iter([item])))
             note.finish(name)
         yield from done
+
+
+def _make(note: Note, make: Callable[[], object]) -> None:
+    if note.deaths(MAKING) >= DEATHS_MAKING:
+        raise ModelError(
+            f"the process of a worker died {DEATHS_MAKING} times while it loaded the model; mostly memory "
+            "is what it lacks: --actors 1 holds one copy (in a file segmentor.actors: 1)"
+        )
+    note.start(MAKING)
+    try:
+        make()
+    finally:
+        note.finish(MAKING)
 
 
 class Note:

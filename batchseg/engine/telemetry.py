@@ -1,16 +1,18 @@
 """Figures for operators, on the Prometheus endpoint of Ray's nodes while a run goes on.
 
 Prometheus sees the names below with `ray_` before them, and counters with `_total` behind; all carry the
-results folder as `results`.
+results folder as `results`, in which letters beyond ASCII are percent-encoded, as Ray takes no others.
 """
 
 from __future__ import annotations
 
+import string
 from collections import Counter
 from collections.abc import Mapping
 from threading import Event, Thread
 from time import monotonic
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from batchseg.engine.placement import Placement
 
@@ -48,7 +50,8 @@ class Telemetry:
         from ray.util.metrics import Counter as RayCounter
         from ray.util.metrics import Gauge
 
-        self.placement, self.results = placement, results
+        self.placement = placement
+        self.results = quote(results, safe=string.printable, errors="surrogateescape")
         self.counters = {
             name: RayCounter(name, text, tag_keys=("results", tag)) for name, (tag, text) in COUNTERS.items()
         }

@@ -144,8 +144,7 @@ class Reading:
     def _indices(self, ids_HW: NDArray[Any], palette: NDArray[np.uint8]) -> Ids:
         if self.palette == "colours":
             used = np.flatnonzero(np.bincount(ids_HW.ravel(), minlength=1))
-            if used[-1] >= len(palette):
-                raise truth_fault("UNREADABLE", f"its palette has no colour for index {used[-1]}")
+            _refuse_colourless(int(used[-1]), palette)
             table = np.zeros(len(palette), self.label_map.dtype)
             try:
                 table[used] = self.label_map.encode(palette[used][np.newaxis])[0]
@@ -250,10 +249,16 @@ def _repeated(grey_HW: NDArray[Any], white: int = 255) -> NDArray[np.uint8]:
     return np.repeat((grey_HW * np.uint8(255 // white))[..., np.newaxis], 3, axis=-1)
 
 
+def _refuse_colourless(index: int, palette: NDArray[np.uint8]) -> None:
+    if index >= len(palette):
+        raise truth_fault("UNREADABLE", f"its palette has no colour for index {index}")
+
+
 def _grey(values: NDArray[Any], palette: NDArray[np.uint8] | None, white: int) -> NDArray[Any]:
     """Grey levels [H, W], 0 to 255 but for files of more than 8 bits. Raises RowFault for colours."""
     if palette is not None and values.ndim == 2:
-        values = palette[values] if len(palette) > int(values.max(initial=0)) else values
+        _refuse_colourless(int(values.max(initial=0)), palette)
+        values = palette[values]
     if values.ndim == 2:
         factor = 255 if values.dtype == bool else 255 // white
         return values if factor == 1 else values * np.uint8(factor)

@@ -123,4 +123,4 @@ def _changes(results: Results, config: RunConfig) -> str:
         for key, old, new in config_differences(before.get(part), now.get(part), part)
         if part != "source" or key in _OF_PIXELS
     ]
-    return "; ".join(changes) or "the weights or ignore_index of the label map changed"
+    return "; ".join(changes) or "the weights, your own code, or ignore_index of the label map changed"

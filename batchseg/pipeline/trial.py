@@ -48,6 +48,7 @@ def judge_candidate(
     with exclusive(good.root):  # its tables must not change meanwhile
         compared, sentences = compare_with(settings, str(good.root), str(held.results.root))
         left = left_behind(good.ledger(), held.ledger)
+        sentences = [f"{each}{_renaming(good, result)}" for each in sentences]
     gates = [*result.gates, *(compared.gates if compared else []), *sentences]
     if left.any() and not may_lose:
         gates.append(f"{int(left.sum()):,} images that have masks are not in the candidate; {MEND_LOST}")
@@ -63,6 +64,18 @@ def judge_candidate(
     known = {each.name: getattr(result, each.name) for each in fields(RunResult)}
     changed = {"exit_code": code, "gates": gates, "record": record}
     return TrialResult(**{**known, **changed}, good=str(good.root), compared=compared, size_bytes=size)
+
+
+def _renaming(good: Results, result: RunResult) -> str:
+    """What to do where the classes have other names than in the good results, and are as many."""
+    before = (good.record() or {}).get("model", {}).get("classes") or []
+    now = result.record["model"]["classes"]
+    if list(before) == list(now) or len(before) != len(now):
+        return ""
+    return (
+        "; if only names changed, first run the model of the good results with this label map, which "
+        "computes nothing"
+    )
 
 
 def compare_with(

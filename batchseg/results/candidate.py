@@ -10,13 +10,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from pyarrow import fs
 
 from batchseg.errors import OutputError
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger
 from batchseg.results.promotion import CANDIDATE, promotion_log
+from batchseg.results.record import new_run_id
+from batchseg.results.rewrite import replace_parts
+from batchseg.results.tables import read_images
 from batchseg.results.verdict import Rows
+from batchseg.schema import PIXELS
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import output_errors
 from batchseg.storage.tree import files_below
@@ -107,16 +112,40 @@ def held_candidate(
             candidate = candidate_of(results)
             _refuse_others_files(candidate)
             held = stack.enter_context(candidate.held(renamed))
-        others = held.ledger.of_other_models(fingerprint)
-        if others.any() and not recompute:
-            raise OutputError(
-                f"{candidate.root}: holds the candidate of another model; --recompute replaces it, and "
-                f"`batchseg promote {results.root} --drop` removes it"
-            )
-        with output_errors(candidate.root):
-            (candidate.root / "run.json").delete()  # a verdict on rows that are about to change
-        held.ledger.drop(others)
+            others = held.ledger.of_other_models(fingerprint)
+            if others.any() and not recompute:
+                raise OutputError(
+                    f"{candidate.root}: holds the candidate of another model; --recompute replaces it, and "
+                    f"`batchseg promote {results.root} --drop` removes it"
+                )
+            with output_errors(candidate.root):
+                (candidate.root / "run.json").delete()  # a verdict on rows that are about to change
+            held.ledger.drop(others)
+            _take_over_known(good, held)
         yield held
+
+
+def _take_over_known(good: Held, candidate: Held) -> None:
+    """What is acknowledged to be no image in the good results is so for every model.
+
+    A fault of a truth is not taken over: the row of such an image has a mask.
+    """
+    ledger, rows, had = candidate.ledger, good.ledger.rows, candidate.ledger.rows
+    known = rows["acknowledged"] & ~rows["ok"] & ~rows["by_model"]
+    known &= ~KeySet([had["id"][had["ok"] | had["acknowledged"]]]).contains(rows["id"])
+    if not known.any():
+        return
+    ledger.drop(KeySet([rows["id"][known]]).contains(had["id"]))
+    root, start = candidate.results.root, 0
+    for part, length in good.ledger.parts.items():
+        chosen = known[start : start + length]
+        start += length
+        if chosen.any():
+            images = read_images(good.results.images / part).filter(pa.array(chosen))
+            name = f"{new_run_id(candidate.results.last_run())}-00000.parquet"
+            with output_errors(root):
+                replace_parts(root, [], [(name, (images, PIXELS.empty_table()))])
+            ledger.add(name, images)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from batchseg.storage.location import Location, output_errors
 from batchseg.storage.lock import Lock, check
 
 _FAULTY = [TRUTHS.index(status) for status in TRUTH_FAULTS]
+_BY_READING = [TRUTHS.index(status) for status in ("out_of_range", "unreadable")]
 GOING = "going.arrow"  # masks whose rows are being dropped
 
 
@@ -117,10 +118,10 @@ class Ledger:
         meant = table["truth"].is_valid().to_numpy()
         without = rows["truth"] == TRUTHS.index("none")
         scored = segmented & np.where(meant, same, without)
-        # a missing file has no version, and is the same as long as it has none; what the model or the label
-        # map had to do with it is tried again with another one
+        # a missing file has no version, and is the same as long as it has none; what the model or the way
+        # truths are read had to do with it is tried again with another one
         known_image = unchanged & ~rows["ok"] & (of_model | ~rows["by_model"])
-        by_labels = rows["truth"] == TRUTHS.index("out_of_range")
+        by_labels = np.isin(rows["truth"], _BY_READING)
         faulty = np.isin(rows["truth"], _FAULTY)
         known_truth = segmented & meant & faulty & same_truth & (of_labels | ~by_labels)
         acknowledged = rows["acknowledged"] & (known_image | known_truth)

@@ -23,7 +23,7 @@ folders that they name: another weights file under the same name is another mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import getattr_static
@@ -36,7 +36,7 @@ from batchseg.config.segmentor import CustomSegmentor
 from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import ModelInput, Prediction, Preparer
-from batchseg.segmentors.custom_code import Target, make
+from batchseg.segmentors.custom_code import Target, make, without_exit
 from batchseg.segmentors.custom_fingerprint import code_fingerprint
 from batchseg.segmentors.threshold import Identity
 
@@ -64,7 +64,7 @@ class CustomCheckpoint:
         labels = getattr(made, "labels", None)
         if not callable(getattr(made, "segment", None)) or labels is None:
             raise ModelError(f"{config.model}: the class needs a method `segment` and an attribute `labels`")
-        label_map = labels if isinstance(labels, LabelMap) else LabelMap.from_names(tuple(labels))
+        label_map = labels if isinstance(labels, LabelMap) else _label_map(labels, config.model)
         identity = code_fingerprint(target, made, config.options)
         found = Target(target.text, target.folder_of(made))
         return cls(found, label_map, identity, config.options, callable(getattr(made, "prepare", None)))
@@ -76,6 +76,19 @@ class CustomCheckpoint:
         """Raises ModelError where the class cannot be made."""
         model = make(self.target, self.target.load(), device, self.options, threads)
         return CustomModel(model, self.label_map, self.target.text, self.prepares)
+
+
+def _label_map(labels: Any, model: str) -> LabelMap:
+    """Of the names that a class lists. Raises ModelError where its `labels` are no list of names."""
+    # a mapping may run the other way, a set has no order, and a text would be taken letter by letter
+    listed = isinstance(labels, Iterable) and not isinstance(labels, str | bytes | Mapping | set | frozenset)
+    names = tuple(labels) if listed else ()
+    if not listed or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ModelError(
+            f"{model}: `labels` must list the names of the classes, in the order of their ids, such as "
+            f'["background", "cell"], and are {str(labels)[:80]!r}'
+        )
+    return LabelMap.from_names(names)
 
 
 class CustomPreparer:
@@ -93,7 +106,8 @@ class CustomPreparer:
 
     def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
         """Raises ValueError for an answer that is no image."""
-        prepared = np.asarray(self._prepare(image_HWC))
+        with without_exit():
+            prepared = np.asarray(self._prepare(image_HWC))
         if prepared.dtype != np.uint8 or prepared.ndim != 3 or not prepared.size:
             raise ValueError(
                 f"{self.target.text}: prepare must return uint8 [h, w, C], not {_described(prepared)}"
@@ -115,7 +129,8 @@ class CustomModel:
 
     def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
         """Raises ValueError for an answer that cannot be right, and whatever the user's class raises."""
-        maps = self.model.segment([each.pixels_THWC[0] for each in inputs])
+        with without_exit():
+            maps = self.model.segment([each.pixels_THWC[0] for each in inputs])
         if not hasattr(maps, "__len__") or len(maps) != len(inputs):
             found = f"{len(maps)}" if hasattr(maps, "__len__") else type(maps).__name__
             raise ValueError(

@@ -10,6 +10,8 @@ import os
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -52,7 +54,8 @@ class Target:
         if self.folder not in sys.path:
             sys.path.insert(0, self.folder)  # as `python FILE` and `python -m` do: what it imports lies there
         try:
-            module = self._run_file(place) if place.endswith(_FILE) else importlib.import_module(place)
+            with without_exit():
+                module = self._run_file(place) if place.endswith(_FILE) else importlib.import_module(place)
             return getattr(module, name)
         except AttributeError as exc:
             raise ModelError(f"{self.text}: the module {place} has no class {name}") from exc
@@ -81,9 +84,11 @@ class Target:
         """The text of the class's module; empty where there is none to be had."""
         try:
             if self.name.partition(":")[0].endswith(_FILE):
-                return Path(self.folder, self.name.rpartition(":")[0]).read_text(encoding="utf-8")
+                # of another encoding, too, every byte counts
+                place = Path(self.folder, self.name.rpartition(":")[0])
+                return place.read_text(encoding="utf-8", errors="surrogateescape")
             return inspect.getsource(sys.modules[made.__module__])
-        except (OSError, TypeError, UnicodeDecodeError):
+        except (OSError, TypeError):
             return ""
 
     def folder_of(self, made: Any) -> str:
@@ -103,7 +108,8 @@ def make(target: Target, made: Any, device: str, options: dict[str, Any], thread
     """
     told = {"threads": threads} if threads is not None and _names_threads(made) else {}
     try:
-        return made(device=device, **{**told, **options})
+        with without_exit():
+            return made(device=device, **{**told, **options})
     except Exception as exc:  # the user's own constructor may fail in any way
         raise ModelError(
             f"{target.text}: could not be made: {type(exc).__name__}: {exc}{_line_of(exc)}"
@@ -116,6 +122,20 @@ def _names_threads(made: Any) -> bool:
         return "threads" in inspect.signature(made).parameters
     except (TypeError, ValueError):  # neither has every class of C a signature
         return False
+
+
+@contextmanager
+def without_exit() -> Iterator[None]:
+    """A user's own code may call sys.exit; it fails then, and neither ends the job nor its worker.
+
+    Raises RuntimeError. Where Ray ends a worker, which is a SystemExit too, that passes.
+    """
+    try:
+        yield
+    except SystemExit as exc:
+        if hasattr(exc, "ray_terminate_msg"):
+            raise
+        raise RuntimeError(f"sys.exit({exc.code!r}) was called").with_traceback(exc.__traceback__) from None
 
 
 def user_frames(exc: BaseException) -> traceback.StackSummary:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from batchseg.errors import ModelError
-from batchseg.segmentors.custom_code import Target, make
+from batchseg.segmentors.custom_code import Target, make, without_exit
 
 _CHUNK_BYTES = 2**20
 
@@ -38,12 +38,13 @@ def code_fingerprint(target: Target, made: Any, options: dict[str, Any]) -> str:
 
 def _own_fingerprint(target: Target, made: Any, own: Any, options: dict[str, Any]) -> str:
     try:
-        if isinstance(own, staticmethod | classmethod):
-            return str(made.fingerprint(**_accepted(made.fingerprint, options)))
-        if not (inspect.isfunction(own) or isinstance(own, property)):
-            return str(own)
-        value = make(target, made, "cpu", options, None).fingerprint
-        return str(value() if callable(value) else value)
+        with without_exit():
+            if isinstance(own, staticmethod | classmethod):
+                return str(made.fingerprint(**_accepted(made.fingerprint, options)))
+            if not (inspect.isfunction(own) or isinstance(own, property)):
+                return str(own)
+            value = make(target, made, "cpu", options, None).fingerprint
+            return str(value() if callable(value) else value)
     except ModelError:
         raise
     except Exception as exc:  # the user's own code may fail in any way

@@ -216,6 +216,7 @@ def test_every_problem_is_named_with_its_place(tmp_path: Path) -> None:
             "source.truth_suffix: must be FROM=TO, such as _image=_label (given: 'x')",
         ),
         (["source.include=a.png"], "source.include: must be a list (given: 'a.png')"),
+        ([f"source.seed={2**64}"], "source.seed: Input should be less than or equal to"),
         (["source.limit=0"], "source.limit: Input should be greater than or equal to 1 (given: 0)"),
         (["source.truth=''"], "source.truth: must not be empty"),
         (["source=''", "output=''"], "source.path: must not be empty (given: '')\n  output.path: must not"),
@@ -236,6 +237,10 @@ def test_every_problem_is_named_with_its_place(tmp_path: Path) -> None:
         (["limits.segment_timeout_s=.inf"], "limits.segment_timeout_s: Input should be a finite number"),
         (["gates.minimum.mean_iou=.nan"], "gates.minimum.mean_iou: Input should be a finite number"),
         (["output.path=2026-11-24"], "output.path: Input should be a valid string (given: datetime.date"),
+        (
+            ["truth={threshold: 9, values: colours}"],
+            "so there is no choice of colours; leave threshold or values",
+        ),
         (["1=2"], "1: unknown key"),
     ],
 )

@@ -125,6 +125,37 @@ def test_another_model_tries_only_what_a_model_failed_on(scene: Path) -> None:
     assert record["acknowledged"] == 2
 
 
+def test_a_candidate_takes_over_what_no_model_can_read(scene: Path) -> None:
+    (scene / "truth" / "torn_truth.png").unlink()
+    (scene / "truth" / "small_truth.png").unlink()
+    run(scene)
+    batchseg.acknowledge(str(scene / "results"), ["bad_1.png"])
+    trial = ("--candidate", "--set", "segmentor.levels=[10]")
+    first = run(scene, *trial)
+    assert (first["computed"], first["acknowledged"]) == ({"ok": 4, "unreadable": 1}, 1)
+    batchseg.acknowledge(str(scene / "results"), status="unreadable")  # now the other one, too
+    second = run(scene, *trial)
+    assert (second["computed"], second["exit_code"], second["acknowledged"]) == ({}, 0, 2)
+    assert batchseg.verify(str(scene / "results" / "candidate")).ok
+    batchseg.promote(str(scene / "results"))
+    assert acknowledged(scene) == {"bad_1.png", "bad_2.png"}
+    save(scene / "images" / "bad_2.png")
+    assert run(scene, *trial[1:])["computed"] == {"ok": 1}
+
+
+def test_a_truth_is_tried_again_when_truths_are_read_otherwise(tmp_path: Path) -> None:
+    """A JPEG holds no classes, until a threshold makes some of its grey levels."""
+    for name in "abcd":
+        save(tmp_path / "images" / f"{name}.png")
+        save(tmp_path / "truth" / f"{name}.png", 1)
+    (tmp_path / "truth" / "d.png").unlink()
+    save(tmp_path / "truth" / "d.jpg", 255)
+    assert run(tmp_path)["computed"] == {"ok": 3, "truth_unreadable": 1}
+    batchseg.acknowledge(str(tmp_path / "results"), ["d.png"])
+    assert run(tmp_path)["computed"] == {}
+    assert run(tmp_path, "--truth-threshold", 1)["computed"] == {"ok": 4}
+
+
 def test_a_file_that_is_missing_until_it_comes(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     names = ["a.png", "gone.png"]

@@ -151,3 +151,14 @@ def test_a_failing_image_is_found_within_its_batch(tmp_path: Path, monkeypatch: 
     assert result.faults == {
         "model_failed": "unlucky.png: the model failed: ValueError: thirteen (fussy_model.py:16)"
     }
+
+
+@pytest.mark.parametrize("name", ["Größe und Raum", "результаты", "100% #1"])
+def test_results_may_lie_below_a_name_in_any_letters(tmp_path: Path, name: str) -> None:
+    """Ray's metrics, which say whose they are, take ASCII alone."""
+    folder = tmp_path / name / "images"
+    folder.mkdir(parents=True)
+    grey(200).save(folder / "a.png")
+    result = batchseg.run(folder, model="threshold", output=tmp_path / name / "results")
+    assert (result.exit_code, result.segmented) == (0, 1)
+    assert batchseg.verify(str(tmp_path / name / "results")).ok

@@ -125,6 +125,21 @@ def test_a_candidate_whose_gates_fail_is_never_promoted_and_the_good_masks_stay(
     assert not (scene / "results" / "candidate").exists()
 
 
+def test_a_candidate_with_other_names_says_how_it_can_be_compared(scene: Path) -> None:
+    run(scene, GOOD)
+    names = {"classes": [{"name": "night"}, {"name": "day"}]}
+    (scene / "labels.yaml").write_text(json.dumps(names))
+    labels = {"labels": str(scene / "labels.yaml")}
+    refused = run(scene, WORSE, candidate=True, **labels)
+    assert refused.exit_code == 4
+    (sentence,) = refused.gates
+    assert "the classes differ" in sentence and "first run the model of the good results" in sentence
+    renamed = run(scene, GOOD, **labels)
+    assert (renamed.segmented, renamed.scored) == (0, 0)
+    again = run(scene, WORSE, candidate=True, **labels)
+    assert (again.exit_code, again.segmented, again.gates) == (0, 0, [])
+
+
 def test_other_gates_judge_the_same_candidate_anew_without_computing_it(scene: Path) -> None:
     run(scene, GOOD)
     assert run(scene, WORSE, candidate=True, gates={"minimum": {"mean_iou": 0.99}}).exit_code == 4

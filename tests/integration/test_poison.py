@@ -55,3 +55,13 @@ def test_only_the_culprit_fails(
     masks = [path.read_bytes() for path in (tmp_path / "results" / "masks").iterdir()]
     assert len(masks) == 10 - len(failed)
     assert len(set(masks)) == 1
+
+
+def test_a_model_that_ends_its_process_while_it_is_loaded_ends_the_run(tmp_path: Path) -> None:
+    """Ray would start the worker anew for ever, without a word."""
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.full((8, 12), 200, np.uint8)).save(tmp_path / "images" / "a.png")
+    lines = ["import os", "class Dead:", "    labels = ['a', 'b']", "    def segment(self, images): ..."]
+    (tmp_path / "dead.py").write_text("\n".join([*lines, "    def __init__(self, device): os._exit(1)"]))
+    with pytest.raises(batchseg.BatchsegError, match="died 3 times while it loaded the model"):
+        batchseg.run(tmp_path / "images", model=f"{tmp_path}/dead.py:Dead", output=tmp_path / "results")

@@ -365,3 +365,11 @@ class TestLabelMap:
         loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
         assert loaded.stdout.strip() == "[]"
+
+
+def test_a_threshold_needs_the_colour_of_every_index():
+    reading = Reading(LabelMap.from_names(("background", "cell")), threshold=128)
+    palette = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
+    assert reading.encode(np.array([[0, 1]], np.uint8), palette).tolist() == [[0, 1]]
+    with pytest.raises(RowFault, match="its palette has no colour for index 200"):
+        reading.encode(np.array([[0, 200]], np.uint8), palette)

@@ -67,6 +67,11 @@ def test_doctor(photos: Path, tmp_path: Path) -> None:
         (batchseg.evaluate, {"output": "out", "labels": "voc"}, "the argument `truth` is missing"),
         (batchseg.doctor, {"settings": {"truths": -1}}, "truths: Input should be greater"),
         (batchseg.run, {"model": "threshold", "output": "o", "settings": {"prone": True}}, "mean prune?"),
+        (
+            batchseg.run,
+            {"model": "threshold", "output": "o", "settings": [1]},
+            "`settings` must be a mapping",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(call: Any, arguments: dict[str, Any], sentence: str) -> None:

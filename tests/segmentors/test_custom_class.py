@@ -200,3 +200,43 @@ def test_a_bug_is_told_with_its_line_and_its_traceback() -> None:
     assert lines[1].endswith('my-model.py", line 6, in segment')
     assert "batchseg" not in found.traceback
     assert pickle.loads(pickle.dumps(found)).traceback == found.traceback
+
+
+def test_code_that_ends_its_process_is_one_sentence() -> None:
+    """Its exit code would pass for batchseg's own, and a worker that ends is started anew without end."""
+    with pytest.raises(ModelError, match=r"my-model.py:Mine: cannot import my-model.py: .*sys.exit\(3\)"):
+        opened("import sys\nsys.exit(3)")
+    code = class_of("def segment(self, images): ...").replace("device): ...", "device): raise SystemExit(2)")
+    with pytest.raises(ModelError, match=r"could not be made: .*sys.exit\(2\) was called \(my-model.py:4\)"):
+        opened(code).load("cpu", "fp32")
+    with pytest.raises(ModelError, match=r"its fingerprint failed: .*sys.exit\(5\)"):
+        opened(
+            class_of("def segment(self, x): ...", "@staticmethod", "def fingerprint(): raise SystemExit(5)")
+        )
+    found = fault("def segment(self, images): raise SystemExit(4)")
+    assert found.status == "model_failed" and "sys.exit(4) was called (my-model.py:5)" in str(found)
+    assert found.traceback is not None and "batchseg" not in found.traceback
+    found = fault("@staticmethod", "def prepare(x): raise SystemExit(1)", "def segment(self, x): ...")
+    assert found.status == "model_failed" and "sys.exit(1) was called" in str(found)
+
+
+def test_a_text_of_another_encoding_counts_too(folder: Path) -> None:
+    def found(level: int) -> str:
+        code = f"# coding: latin-1\n# Schwelle für Zellen\nLEVEL = {level}\n" + class_of("segment = 1")
+        code = code.replace("segment = 1", "def segment(self, images): ...")
+        (folder / "my-model.py").write_bytes(code.encode("latin-1"))
+        config = validate_segmentor({**infer_segmentor("my-model.py:Mine")})
+        return open_checkpoint(config).fingerprint
+
+    assert found(1) == found(1)
+    assert found(1) != found(2)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    ["'ab'", "5", "[1, 2]", "{'cell': 1, 'background': 0}", "['a', None]", "['a', ' ']", "print", "{'a'}"],
+)
+def test_labels_that_are_no_list_of_names_are_one_sentence(labels: str) -> None:
+    code = class_of("def segment(self, images): ...").replace("('background', 'cell')", labels)
+    with pytest.raises(ModelError, match=r"my-model.py:Mine: `labels` must list the names of the classes"):
+        opened(code)
