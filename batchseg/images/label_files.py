@@ -68,7 +68,9 @@ def decode_labels(data: bytes | memoryview, limits: Limits) -> LabelFile:
 def _labels(name: str, data: bytes | memoryview, limits: Limits) -> LabelFile:
     picture = open_picture(name, data, limits)
     _refuse_pages(picture)
-    lossy = picture.info.get("compression") in _LOSSY_TIFF or name in _LOSSY_FORMATS
+    lossy = picture.info.get("compression") in _LOSSY_TIFF or (
+        name in _LOSSY_FORMATS and not _is_lossless_webp(data)
+    )
     compression = name if lossy else None
     if picture.mode in ("RGB", "RGBA"):
         return LabelFile(_colours(picture), lossy=compression)
@@ -78,6 +80,19 @@ def _labels(name: str, data: bytes | memoryview, limits: Limits) -> LabelFile:
         return LabelFile(values, lossy=compression, white=white)
     palette = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     return LabelFile(values, palette, compression)
+
+
+def _is_lossless_webp(data: bytes | memoryview) -> bool:
+    """Whether the pixels are in a chunk VP8L, which extended files have behind others (RFC 9649, 2.7)."""
+    data, at = memoryview(data), 12
+    if bytes(data[:4]) != b"RIFF":
+        return False
+    while at + 8 <= len(data):
+        name, size = bytes(data[at : at + 4]), int.from_bytes(data[at + 4 : at + 8], "little")
+        if name in (b"VP8L", b"VP8 "):
+            return name == b"VP8L"
+        at += 8 + size + size % 2
+    return False
 
 
 def _refuse_pages(picture: ImageFile) -> None:

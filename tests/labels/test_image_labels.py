@@ -103,6 +103,14 @@ def test_lossy_files_say_so(name):
     assert decode_labels(FILES["png"], LIMITS).lossy is None
 
 
+@pytest.mark.parametrize("more", [{}, {"exif": with_orientation(1)}, {"icc_profile": b"a profile"}])
+def test_webp_without_loss_holds_ids(more):
+    picture = Image.fromarray(np.dstack([IDS] * 3))
+    file = decode_labels(save(picture, "WEBP", lossless=True, **more), LIMITS)
+    assert file.lossy is None and np.array_equal(file.values[..., 0], IDS)
+    assert decode_labels(save(picture, "WEBP", quality=90, **more), LIMITS).lossy == "WebP"
+
+
 def test_palette_files_bring_their_colours():
     file = decode_labels(save(indexed(IDS), "PNG"), LIMITS)
     assert file.palette is not None
