@@ -7,10 +7,11 @@ import logging
 import os
 import signal
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import current_thread, main_thread
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,9 @@ from batchseg.engine.quiet import is_quiet, native_stderr
 from batchseg.errors import ConfigError
 
 ANSWER_S = 5.0
+# how the names of Ray Data's threads begin; its Prefetcher is none of them, for it parks and may never end
+READERS = ("StreamingExecutor", "iter_threaded", "ray-data-metadata-prefetch")
+READERS_S = 10.0  # they need a moment, and more on a machine that is busy with other things
 SET_THE_TOKEN = (
     "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token to the cluster's "
     "own token"
@@ -56,7 +60,21 @@ def _session(address: str | None) -> Iterator[None]:
             with _quiet():
                 yield
         finally:
-            ray.shutdown()
+            try:
+                _await_readers()
+            finally:
+                ray.shutdown()
+
+
+def _await_readers() -> None:
+    """Let the threads end with which Ray Data reads a dataset: nobody waits for them after an interrupt.
+
+    One that calls Ray after `ray.shutdown` ends the whole process there and then, with 1 and without a word.
+    """
+    until = monotonic() + READERS_S
+    for thread in threading.enumerate():
+        if thread.name.startswith(READERS):
+            thread.join(max(0.0, until - monotonic()))
 
 
 def _init(ray: Any, address: str | None) -> None:
@@ -79,7 +97,7 @@ def _init(ray: Any, address: str | None) -> None:
 
 
 def _restore(on_terminate: Any) -> None:
-    if callable(on_terminate) and current_thread() is main_thread():
+    if callable(on_terminate) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_terminate)  # ray.init puts one of its own in its place
 
 

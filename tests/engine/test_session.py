@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,6 +18,9 @@ import grpc
 import numpy as np
 import pytest
 from PIL import Image
+
+import batchseg
+from batchseg.engine.session import READERS
 
 MODELS = Path(__file__).parent.parent / "integration"
 
@@ -132,3 +135,36 @@ def test_what_is_no_address_is_said_at_once(job: list[str], address: str) -> Non
     done = start(job, RAY_ADDRESS=address)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"ray.address {address}: must be host:port" in done.stderr
+
+
+LATE = """
+import threading, ray
+from batchseg.engine.session import ray_session
+
+def read(ref):
+    for _ in range(30_000):
+        ray.get(ref)
+    print("all read")
+
+with ray_session(None):
+    threading.Thread(target=read, args=(ray.put(1),), name="iter_threaded", daemon=True).start()
+"""
+
+
+def test_threads_that_still_read_end_before_ray_does() -> None:
+    done = start([sys.executable, "-c", LATE])
+    assert (done.returncode, done.stdout) == (0, "all read\n"), done.stderr
+
+
+def test_the_threads_that_read_are_known_by_name(
+    in_tasks: None, job: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def start_noted(thread: Thread, real: Callable[[Thread], None] = Thread.start) -> None:
+        started.append(thread.name)
+        real(thread)
+
+    monkeypatch.setattr(Thread, "start", start_noted)
+    batchseg.run(str(tmp_path / "images"), model="threshold", output=str(tmp_path / "out"))
+    assert [name for name in READERS if not any(each.startswith(name) for each in started)] == [], started
