@@ -10,14 +10,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from pyarrow import fs
 
 from batchseg.errors import OutputError
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger
 from batchseg.results.promotion import CANDIDATE, promotion_log
+from batchseg.results.record import new_run_id
+from batchseg.results.tables import read_images
 from batchseg.results.verdict import Rows
-from batchseg.storage.keys import KeySet
+from batchseg.schema import PIXELS
+from batchseg.storage.keys import KeySet, keys
 from batchseg.storage.location import output_errors
 from batchseg.storage.tree import files_below
 
@@ -94,7 +98,8 @@ def held_candidate(
 ) -> Iterator[Held]:
     """Hold the folder of a candidate, ready for a run of this model; what was known of it counts no longer.
 
-    The folder of the good results is held only until the candidate's is, so that a run there may begin.
+    Images whose fault is acknowledged in the good results are so in the candidate. The folder of the good
+    results is held only until the candidate's is, so that a run there may begin.
 
     Raises:
         OutputError: there are no good results, or they are of this model already; or the candidate is of
@@ -107,6 +112,7 @@ def held_candidate(
             candidate = candidate_of(results)
             _refuse_others_files(candidate)
             held = stack.enter_context(candidate.held(renamed))
+            known = _broken_for_good(good)
         others = held.ledger.of_other_models(fingerprint)
         if others.any() and not recompute:
             raise OutputError(
@@ -116,6 +122,8 @@ def held_candidate(
         with output_errors(candidate.root):
             (candidate.root / "run.json").delete()  # a verdict on rows that are about to change
         held.ledger.drop(others)
+        if known is not None:
+            _take_along(known, held)
         yield held
 
 
@@ -128,6 +136,31 @@ def looked_at(results: Results, renamed: Mapping[str, str] | None = None) -> Ite
         finally:
             with output_errors(results.root):
                 results.work.delete_folder()
+
+
+def _broken_for_good(good: Held) -> pa.Table | None:
+    """The rows of images without a mask whose fault is acknowledged; None without any.
+
+    What a model failed on is not among them: another one may do it.
+    """
+    root, rows = good.results.images, good.ledger.rows
+    wanted = KeySet([rows["id"][rows["acknowledged"] & ~rows["ok"] & ~rows["by_model"]]])
+    if not len(wanted):
+        return None
+    found = (read_images(root / part) for part in good.ledger.parts)
+    of_parts = [part.filter(pa.array(wanted.contains(keys(part["id"])))) for part in found]
+    return pa.concat_tables(of_parts, promote_options="default")
+
+
+def _take_along(known: pa.Table, candidate: Held) -> None:
+    """Make these rows count in the candidate, but for images that it has a mask of. Raises OutputError."""
+    ledger = candidate.ledger
+    settled = KeySet([ledger.rows["id"][ledger.rows["ok"] | ledger.rows["acknowledged"]]])
+    left = known.filter(pa.array(~settled.contains(keys(known["id"]))))
+    if len(left):
+        part = f"{new_run_id(candidate.results.last_run())}-00000.parquet"
+        ledger.drop(KeySet([keys(left["id"])]).contains(ledger.rows["id"]))
+        candidate.add(part, left, PIXELS.empty_table())
 
 
 def _refuse_good(good: Held, fingerprint: str) -> None:

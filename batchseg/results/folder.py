@@ -218,7 +218,10 @@ class Held:
 
     def commit(self, part: str, rows: pa.Table) -> None:
         """Make rows count. Raises OutputError where they cannot be written; then none of them counts."""
-        images, pixels = as_tables(unique(rows))
+        self.add(part, *as_tables(unique(rows)))
+
+    def add(self, part: str, images: pa.Table, pixels: pa.Table) -> None:
+        """Likewise a part of both tables, as they lie in the folder."""
         with output_errors(self.results.root):
             if self.lock is None:
                 self._write(part, images, pixels)
