@@ -190,7 +190,10 @@ def _quiet() -> Iterator[None]:
     context.enable_progress_bars, context.print_on_execution_start = False, False
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            # that few chunks keep few actors busy, as in small jobs; said of Ray's settings, which are ours
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"ray\.data\.")
+            yield
     finally:
         context.enable_progress_bars, context.print_on_execution_start = before[:2]
         logger.setLevel(before[2])
