@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ import grpc
 import numpy as np
 import pytest
 from PIL import Image
+
+from batchseg.engine import session
 
 MODELS = Path(__file__).parent.parent / "integration"
 
@@ -130,3 +133,14 @@ def test_what_is_no_address_is_said_at_once(job: list[str], address: str) -> Non
     done = start(job, RAY_ADDRESS=address)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"ray.address {address}: must be host:port" in done.stderr
+
+
+def test_advice_on_settings_of_ray_that_are_ours_is_not_shown(ray_session: None) -> None:
+    """As where a small job has fewer chunks than actors."""
+    advice = ("you might configure override_num_blocks", UserWarning, "ray.py", 1)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with session.ray_session(None):
+            warnings.warn_explicit(*advice, module="ray.data._internal.execution.operators.map_operator")
+            warnings.warn_explicit("of a model", UserWarning, "mine.py", 1, module="mine")
+    assert [str(warning.message) for warning in told] == ["of a model"]
