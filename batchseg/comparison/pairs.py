@@ -77,6 +77,8 @@ class Pairs:
     @property
     def changed(self) -> int:
         """How many are another version of the image; a mask and its image have no version in common."""
+        if self.before.of_masks != self.after.of_masks:
+            return 0
         same_file = self._where(~self.by_stem)
         old, new = self.before.versions[same_file.old], self.after.versions[same_file.new]
         return int(np.count_nonzero(old != new))

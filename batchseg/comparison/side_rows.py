@@ -62,6 +62,11 @@ class SideRows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def of_masks(self) -> bool:
+        """Whether what was scored are masks that lay there, whose versions are not those of images."""
+        return any(fingerprint.startswith("masks-") for fingerprint in self.models)
+
     def names(self, places: NDArray[np.intp]) -> list[str]:
         """Some of the ids."""
         names: list[str] = self.ids.take(pa.array(places)).to_pylist()

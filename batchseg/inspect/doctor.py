@@ -190,7 +190,7 @@ def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes
 def _turned(sizes: Sizes, images_as: ImageReading) -> Iterator[Doubt]:
     """Of all headers, where a run looks at a sample of them."""
     if sizes.turned_with_truth and not images_as.as_stored:
-        yield turned(f"{sizes.turned_with_truth:,} images beside a truth")
+        yield turned(f"{sizes.turned_with_truth:,} of the images with a truth")
 
 
 def _marked(listing: Listing) -> Iterator[pa.Table]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from batchseg.config.base import Limits
+from batchseg.config.compare import NightConfig
 from batchseg.config.overlay import OverlayConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
@@ -74,9 +75,9 @@ def overlay(config: OverlayConfig, on_drawn: OnDrawn = unseen) -> OverlayReport:
 
 
 def _job(record: dict[str, Any] | None, remarks: list[str]) -> RunConfig | None:
-    """The configuration of the last run."""
+    """The configuration of the last run, be it by hand or a night's, whose record has more settings."""
     try:
-        return RunConfig.model_validate((record or {}).get("config"))
+        return NightConfig.model_validate((record or {}).get("config"))
     except ValidationError:
         remarks.append("no truth is shown, for run.json is missing, or from another version of batchseg")
         return None

@@ -99,7 +99,8 @@ def held_candidate(
 ) -> Iterator[Held]:
     """Hold the folder of a candidate, ready for a run of this model; what was known of it counts no longer.
 
-    The folder of the good results is held only until the candidate's is, so that a run there may begin.
+    Images whose fault is acknowledged in the good results are so in the candidate. The folder of the good
+    results is held only until the candidate's is, so that a run there may begin.
 
     Raises:
         OutputError: there are no good results, or they are of this model already; or the candidate is of

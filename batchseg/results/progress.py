@@ -10,7 +10,7 @@ INTERRUPTED_LINE = "interrupted: "  # how the line of a run begins that says wha
 _LINE = re.compile(
     r"^([\d,]+) / ([\d,]+)(?:  ([\d,.]+)/s)?(?:  ([\d,]+) s left)?(?:  ([\d,]+) failed)?$", re.M
 )
-_FIRST = re.compile(r"^(?:segmenting|scoring) [\d,]+ images(?:, scoring [\d,]+)?$", re.M)
+_FIRST = re.compile(r"^(?:segmenting|scoring) [\d,]+ images?(?:, scoring [\d,]+)?$", re.M)
 _NUMBER = re.compile(r"\d[\d,]*")
 
 
@@ -38,7 +38,8 @@ class ProgressLine:
 def first_line(work: dict[str, int]) -> str:
     """`segmenting 60 images, scoring 4`: what there is to do, before anything is done."""
     parts = [f"{doing} {count:,}" for doing, count in work.items()] or ["segmenting 0"]
-    return ", ".join([f"{parts[0]} images", *parts[1:]])
+    images = "image" if next(iter(work.values()), 0) == 1 else "images"
+    return ", ".join([f"{parts[0]} {images}", *parts[1:]])
 
 
 def read_progress(log: str) -> ProgressLine | None:

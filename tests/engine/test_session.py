@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import pytest
 from PIL import Image
 
 import batchseg
+from batchseg.engine import session
 from batchseg.engine.session import READERS
 
 MODELS = Path(__file__).parent.parent / "integration"
@@ -168,3 +170,14 @@ def test_the_threads_that_read_are_known_by_name(
     monkeypatch.setattr(Thread, "start", start_noted)
     batchseg.run(str(tmp_path / "images"), model="threshold", output=str(tmp_path / "out"))
     assert [name for name in READERS if not any(each.startswith(name) for each in started)] == [], started
+
+
+def test_advice_on_settings_of_ray_that_are_ours_is_not_shown(ray_session: None) -> None:
+    """As where a small job has fewer chunks than actors."""
+    advice = ("you might configure override_num_blocks", UserWarning, "ray.py", 1)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with session.ray_session(None):
+            warnings.warn_explicit(*advice, module="ray.data._internal.execution.operators.map_operator")
+            warnings.warn_explicit("of a model", UserWarning, "mine.py", 1, module="mine")
+    assert [str(warning.message) for warning in told] == ["of a model"]

@@ -150,6 +150,32 @@ def test_other_gates_judge_the_same_candidate_anew_without_computing_it(scene: P
     assert level_of(scene) == {WORSE}
 
 
+def test_what_is_known_to_be_broken_does_not_fail_a_candidate(scene: Path) -> None:
+    (scene / "images" / "torn.png").write_bytes(b"no image")
+    assert run(scene, WORSE).exit_code == 3
+    assert run(scene, GOOD, candidate=True).exit_code == 3  # nobody has said anything yet
+    batchseg.acknowledge(str(scene / "results"), status="unreadable")
+    for segmented in (0, IMAGES):  # the candidate that lies there, and one from the beginning
+        result = run(scene, GOOD, candidate=True)
+        assert (result.exit_code, result.segmented, result.failed, result.acknowledged) == (
+            0,
+            segmented,
+            0,
+            1,
+        )
+        assert verify(str(scene / "results/candidate")).ok
+        if not segmented:
+            batchseg.drop_candidate(str(scene / "results"))
+    batchseg.promote(str(scene / "results"))
+    assert verify(str(scene / "results")).ok
+    again = run(scene, GOOD)
+    assert (again.exit_code, again.computed, again.acknowledged) == (0, 0, 1)
+
+    (scene / "images" / "torn.png").write_bytes(b"another file, no image either")
+    changed = run(scene, WORSE, candidate=True)
+    assert (changed.segmented, changed.failed, changed.acknowledged) == (IMAGES, 1, 0)
+
+
 def test_ordinary_runs_leave_a_candidate_alone(scene: Path) -> None:
     run(scene, GOOD)
     run(scene, WORSE, candidate=True)

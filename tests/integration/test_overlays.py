@@ -132,6 +132,25 @@ def test_the_worst_are_those_of_the_lowest_mean_iou(folder: Path, at_the_end: bo
     assert pixels(folder, "a/3.png").shape[1] >= 3 * WIDTH  # with its truth
 
 
+def test_what_a_night_left_is_drawn_with_its_truth_and_colours(folder: Path) -> None:
+    labels = {"classes": ["dark", {"name": "bright", "colour": "#d62728"}]}
+    (folder / "labels.yaml").write_text(json.dumps(labels))
+    job = {
+        "source": {"path": str(folder / "images"), "truth": str(folder / "truth")},
+        "segmentor": "threshold",
+        "labels": str(folder / "labels.yaml"),
+        "output": str(folder / "results"),
+    }
+    (folder / "job.yaml").write_text(json.dumps(job))
+    assert CliRunner().invoke(cli, ["night", str(folder / "job.yaml")]).exit_code == 0
+    settings = {"kind": "triptych", "format": "png", "opacity": 1, "ids": ["a/0.png"]}
+    made = batchseg.overlay(batchseg.OverlayConfig(results=str(folder / "results"), **settings))
+    assert (made.written, made.remarks) == (1, [])
+    picture = pixels(folder, "a/0.png")
+    assert picture.shape[1] >= 3 * WIDTH  # with its truth
+    assert (picture == (0xD6, 0x27, 0x28)).all(axis=2).sum() > HEIGHT * WIDTH // 4
+
+
 def test_a_choice_can_be_changed_when_nothing_is_left_to_compute(folder: Path) -> None:
     run(folder)
     assert run(folder, {"which": "worst 1"}).record["images"]["segmented"] == 0

@@ -25,6 +25,7 @@ def test_what_is_written_is_read(line: ProgressLine, text: str) -> None:
     ("work", "text", "total"),
     [
         ({"segmenting": 60}, "segmenting 60 images", 60),
+        ({"segmenting": 1, "scoring": 12}, "segmenting 1 image, scoring 12", 13),
         ({"scoring": 1200}, "scoring 1,200 images", 1200),
         ({"segmenting": 1000, "scoring": 12}, "segmenting 1,000 images, scoring 12", 1012),
     ],

@@ -89,7 +89,8 @@ def _pictures(report: DoctorReport) -> Iterator[tuple[str, str]]:
         yield "16-bit", f"{pictures.wide:,} of them; the brightest is {pictures.brightest:.0%} of white"
     if sizes.turned:
         beside = f", {sizes.turned_with_truth:,} of them beside a truth" if report.with_truth else ""
-        yield "turned", f"{sizes.turned:,} images have an EXIF orientation{beside}"
+        images = "image has" if sizes.turned == 1 else "images have"
+        yield "turned", f"{sizes.turned:,} {images} an EXIF orientation{beside}"
     if sizes.paged:
         yield "pages", f"{sizes.paged:,} images have more than one page or frame; the first is read"
 

@@ -30,4 +30,4 @@ def _paths(result: NightResult) -> Iterator[Row]:
     yield "results", result.run.output
     yield "record", f"runs/{result.run.run_id}.json"
     yield "compared with", result.reference or "nothing: no good night is kept yet"
-    yield "kept as", result.kept or "not kept: this was no good night"
+    yield "kept", f"as {result.kept}" if result.kept else "no, this was no good night"

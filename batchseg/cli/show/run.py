@@ -128,7 +128,7 @@ def closing_lines(result: RunResult, width: int = WIDTH) -> Iterator[str]:
 
 
 def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
-    rate = f", {result.images_per_s:.1f} images/s" if result.images_per_s else ""
+    rate = f"; {result.images_per_s:.1f} images/s without the start-up" if result.images_per_s else ""
     yield "images", f"{result.computed:,} in {result.elapsed_s:.1f} s{rate}"
     yield "", ", ".join(what_was_done(result))
     if time := where_time_went(result):
