@@ -93,7 +93,9 @@ class RunRecord(RecordPart):
     finished_at: str | None = Field(None, description="ISO 8601, UTC.")
     config: dict[str, Any] = Field(default_factory=dict, description="The whole configuration.")
     versions: dict[str, str | None] = Field(default_factory=dict, description="Of packages.")
-    machine: dict[str, Any] = Field(default_factory=dict, description="Host, Python, and number of CPUs.")
+    machine: dict[str, Any] = Field(
+        default_factory=dict, description="Host, Python, CPUs, and where relative paths start."
+    )
     computed: dict[str, StrictInt] = Field(
         default_factory=dict, description="Images of this run by what became of them: `ok`, or what failed."
     )
@@ -149,7 +151,12 @@ def run_record(
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
         "versions": package_versions(),
-        "machine": {"host": platform.node(), "python": platform.python_version(), "cpus": os.cpu_count()},
+        "machine": {
+            "host": platform.node(),
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "folder": os.getcwd(),  # where relative paths start
+        },
         "computed": dict(sorted(tally.statuses.items())),
         "truth_between": tally.between,
         "warnings": tally.warnings,

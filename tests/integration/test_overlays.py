@@ -132,17 +132,22 @@ def test_the_worst_are_those_of_the_lowest_mean_iou(folder: Path, at_the_end: bo
     assert pixels(folder, "a/3.png").shape[1] >= 3 * WIDTH  # with its truth
 
 
-def test_what_a_night_left_is_drawn_with_its_truth_and_colours(folder: Path) -> None:
+def test_what_a_night_left_is_drawn_with_its_truth_and_colours(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from another folder than the run, whose paths are relative to where it was started."""
     labels = {"classes": ["dark", {"name": "bright", "colour": "#d62728"}]}
     (folder / "labels.yaml").write_text(json.dumps(labels))
     job = {
-        "source": {"path": str(folder / "images"), "truth": str(folder / "truth")},
+        "source": {"path": "images", "truth": "truth"},
         "segmentor": "threshold",
-        "labels": str(folder / "labels.yaml"),
-        "output": str(folder / "results"),
+        "labels": "labels.yaml",
+        "output": "results",
     }
     (folder / "job.yaml").write_text(json.dumps(job))
-    assert CliRunner().invoke(cli, ["night", str(folder / "job.yaml")]).exit_code == 0
+    monkeypatch.chdir(folder)
+    assert CliRunner().invoke(cli, ["night", "job.yaml"]).exit_code == 0
+    monkeypatch.chdir("/")
     settings = {"kind": "triptych", "format": "png", "opacity": 1, "ids": ["a/0.png"]}
     made = batchseg.overlay(batchseg.OverlayConfig(results=str(folder / "results"), **settings))
     assert (made.written, made.remarks) == (1, [])
