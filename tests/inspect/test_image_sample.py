@@ -136,7 +136,7 @@ def test_doctor_tells_of_turned_images_beside_a_truth_once(tmp_path: Path) -> No
     words = ["doctor", str(tmp_path / "images"), "--truth", str(tmp_path / "truth"), "--model", "threshold"]
     report = json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)
     (warning,) = report["warnings"]
-    assert warning.startswith("1 images beside a truth are turned upright")
+    assert warning.startswith("1 of the images with a truth are turned upright")
 
 
 @pytest.mark.parametrize(("level", "is_far"), [(10, True), (110, False), (250, True)])
