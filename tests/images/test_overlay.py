@@ -45,7 +45,7 @@ def test_blending_is_the_weighted_mean_and_leaves_void_and_background_alone(opac
 
 
 def test_sizes_that_differ_are_refused():
-    with pytest.raises(ValueError, match="do not match"):
+    with pytest.raises(ValueError, match="the label map"):
         blend(IMAGE, LABELS[:50], DRAWING, 0.5)
 
 
