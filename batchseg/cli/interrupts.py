@@ -29,6 +29,12 @@ class Interrupts:
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self)
+        sys.unraisablehook = self._pass_over
+
+    def _pass_over(self, lost: sys.UnraisableHookArgs) -> None:
+        """What Python can only drop it would print; whoever shows progress raises an interrupt again."""
+        if not (self.heard and issubclass(lost.exc_type, KeyboardInterrupt)):
+            sys.__unraisablehook__(lost)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.heard += 1
