@@ -21,9 +21,10 @@ from batchseg.labels.reading import Decision, Reading, is_grey
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange
 from batchseg.source.plan import Listing
-from batchseg.stages.score import Truth, check_truth_size, read_truth
+from batchseg.stages.score import Truth, as_truth, check_truth_size
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
+KEPT_BYTES = 256 * 2**20
 MAX_VALUES = 4096  # a photograph among the truths has a million colours, and one more tells nothing
 
 Size = tuple[int, int]
@@ -83,7 +84,7 @@ class Looking:
 
 
 def sample_truths(listing: Listing, count: int, label_map: LabelMap | None, looking: Looking) -> Sampled:
-    """Read `count` ground truths, twice: to decide how they are read, and then to read them so."""
+    """Look at `count` ground truths: to decide how all are read, and what they hold when they are read so."""
     return _Sampling(listing, "truth", truth_reader(), looking).sample(count, label_map)
 
 
@@ -98,6 +99,7 @@ class _Sampling:
     column: str
     reader: Reader
     looking: Looking
+    kept: dict[str, LabelFile] = field(default_factory=dict)  # decoded, and looked at once more
 
     def sample(self, count: int, label_map: LabelMap | None) -> Sampled:
         chosen = list(self._spread(count))
@@ -121,10 +123,16 @@ class _Sampling:
         decision = Decision(label_map, self.looking.truth)
         for _, _, at in chosen if decision.depends_on_files else ():
             try:
-                decision.look(decode_labels(self.reader.read(at), self.looking.limits).values)
+                file = self._decoded(at)
             except RowFault:
                 continue
+            decision.look(file.values)
+            if sum(each.values.nbytes for each in self.kept.values()) + file.values.nbytes <= KEPT_BYTES:
+                self.kept[at] = file
         return decision.reading()
+
+    def _decoded(self, at: str) -> LabelFile:
+        return self.kept.pop(at, None) or decode_labels(self.reader.read(at), self.looking.limits)
 
     def _check_size(self, sampled: Sampled, truth_hw: Size, images: Reader, uri: str) -> None:
         """Raises RowFault."""
@@ -141,7 +149,7 @@ class _Sampling:
         sampled.turned += is_turned and image_hw == size
 
     def _look(self, sampled: Sampled, at: str) -> Size:
-        file = decode_labels(self.reader.read(at), self.looking.limits)
+        file = self._decoded(at)
         _note_ids(sampled, file)
         sample, reading = sampled.sample, sampled.reading
         if reading is None:
@@ -149,7 +157,7 @@ class _Sampling:
                 _count(sample.classes, _name(value), pixels)
             return file.values.shape[0], file.values.shape[1]
         try:
-            truth = read_truth(self.reader, reading, self.looking.limits, at)
+            truth = as_truth(file, reading)
         except RowFault as fault:
             if fault.status is TruthStatus.OUT_OF_RANGE:
                 _sort_out(sample, reading, file)

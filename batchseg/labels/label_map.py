@@ -141,7 +141,7 @@ class LabelMap:
         """
         match raw.shape, raw.dtype.kind, raw.dtype.itemsize:
             case (_, _), "i" | "u" | "b", _:
-                return self._look_up(raw, self._known_ids)
+                return self._look_up(raw, self.known_ids)
             case (_, _, 3), "u", 1:
                 return self._by_colour(raw)
         raise truth_fault(
@@ -150,8 +150,8 @@ class LabelMap:
             "nor uint8 colours [H, W, 3]",
         )
 
-    @property
-    def _known_ids(self) -> dict[int, int]:
+    @cached_property
+    def known_ids(self) -> dict[int, int]:
         """Truth id -> class id or void."""
         remap = dict(enumerate(range(self.num_classes))) if self.remap is None else self.remap
         known = {truth: self.void if to == self.ignore_index else to for truth, to in remap.items()}
@@ -198,7 +198,7 @@ class LabelMap:
     def _known_text(self, as_colours: bool) -> str:
         if as_colours:
             return f"{len(self.read_colours)} colours; ignored_colours lists those that count nowhere"
-        known = self._known_ids
+        known = self.known_ids
         classes = _ranges([truth for truth, to in known.items() if to != self.void])
         return f"{classes}; ignored: {_ranges([truth for truth, to in known.items() if to == self.void])}"
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Meaning = Literal["ids", "colours"]
 
 NEARLY = 32  # levels from black or from white within which lossy compression leaves a mask of two values
+_PALETTE_SIZE, _PIECE = 256, 2**20
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
 
 
@@ -96,29 +97,30 @@ class Reading:
                 (out_of_range).
         """
         if self.threshold is not None:
-            return self._parted(_grey(values, palette, white), white)
+            return self.part(values, palette, white)[0]
         if values.ndim == 3:
             return self._colours(values)
         if palette is not None:
             return self._indices(values, palette)
         return self.label_map.encode(_repeated(values, white) if self.grey == "colours" else values)
 
-    def between(
+    def part(
         self, values: NDArray[Any], palette: NDArray[np.uint8] | None = None, white: int = 255
-    ) -> int:
-        """Pixels that are neither nearly black nor nearly white, and which a threshold decides still."""
-        grey_HW = _grey(values, palette, white)
-        return int(np.count_nonzero((grey_HW > NEARLY) & (grey_HW < 255 - NEARLY)))
+    ) -> tuple[Ids, int]:
+        """Class ids by the threshold, and how many pixels are neither nearly black nor nearly white.
 
-    def _parted(self, grey_HW: NDArray[Any], white: int) -> Ids:
+        Raises RowFault, as `encode` does.
+        """
         assert self.threshold is not None
+        grey_HW = _grey(values, palette, white)
         if self.threshold > 1 and white == 255 and grey_HW.min() == 0 and grey_HW.max() == 1:
             raise truth_fault(
                 "UNREADABLE",
                 f"it holds 0 and 1 alone, which are ids, and a threshold of {self.threshold} takes both for "
                 "black; leave truth.threshold out, or save the file as black and white",
             )
-        return (grey_HW >= self.threshold).astype(self.label_map.dtype)
+        between = np.count_nonzero((grey_HW > NEARLY) & (grey_HW < 255 - NEARLY))
+        return (grey_HW >= self.threshold).astype(self.label_map.dtype), int(between)
 
     def _colours(self, colours_HWC: NDArray[np.uint8]) -> Ids:
         if self.rgb == "colours":
@@ -143,7 +145,7 @@ class Reading:
 
     def _indices(self, ids_HW: NDArray[Any], palette: NDArray[np.uint8]) -> Ids:
         if self.palette == "colours":
-            used = np.flatnonzero(np.bincount(ids_HW.ravel(), minlength=1))
+            used = _used(ids_HW)
             _refuse_colourless(int(used[-1]), palette)
             table = np.zeros(len(palette), self.label_map.dtype)
             try:
@@ -219,23 +221,28 @@ def is_grey(colours_HWC: NDArray[np.uint8]) -> bool:
 
 def contradiction(label_map: LabelMap, ids_HW: NDArray[Any], palette: NDArray[np.uint8]) -> str | None:
     """One sentence where a palette has the colour of a class at an id that means another."""
-    used = np.flatnonzero(np.bincount(ids_HW.ravel()))
-    for index in used[used < len(palette)].tolist():
-        colour = (int(palette[index, 0]), int(palette[index, 1]), int(palette[index, 2]))
-        by_colour = label_map.read_colours.get(colour)
+    used = _used(ids_HW)
+    used = used[used < len(palette)]
+    for index, (red, green, blue) in zip(used.tolist(), palette[used].tolist(), strict=True):
+        by_colour = label_map.read_colours.get((red, green, blue))
         if by_colour is None:
             continue
-        try:
-            by_id = int(label_map.encode(np.array([[index]]))[0, 0])
-        except RowFault:
-            by_id = -1
-        if by_id != (label_map.void if by_colour == label_map.ignore_index else by_colour):
-            named = "ignored" if by_colour == label_map.ignore_index else repr(label_map.names[by_colour])
+        is_void = by_colour == label_map.ignore_index
+        if label_map.known_ids.get(index) != (label_map.void if is_void else by_colour):
+            named = "ignored" if is_void else repr(label_map.names[by_colour])
             return (
                 f"its palette has the colour of {named} at index {index}, which means something else as an "
                 "id; say which counts (truth.values: ids, or colours)"
             )
     return None
+
+
+def _used(ids_HW: NDArray[Any]) -> NDArray[np.intp]:
+    """The indices that occur, rising; in pieces, for bincount makes eight bytes of each pixel."""
+    ids_N, seen = ids_HW.reshape(-1), np.zeros(_PALETTE_SIZE, bool)
+    for start in range(0, len(ids_N), _PIECE):
+        seen |= np.bincount(ids_N[start : start + _PIECE], minlength=_PALETTE_SIZE) > 0
+    return np.flatnonzero(seen)
 
 
 def _repeated(grey_HW: NDArray[Any], white: int = 255) -> NDArray[np.uint8]:

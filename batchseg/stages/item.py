@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from batchseg.labels.label_map import Ids
     from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.segmentors.base import ModelInput, Prediction
 
@@ -31,6 +32,8 @@ class Item:
         truth_fault: what went wrong with its truth, which takes nothing from the mask.
         image_HWC: uint8 RGB, from decode to prepare.
         orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
+        picture_HWC: uint8 RGB, the image at the size of its overlay, from decode to overlay; else None.
+        truth_HW: its truth's class ids, from score to overlay, where that shows it.
         between: pixels of its truth that a threshold decided although they are neither black nor white.
         precision: what the model computed in.
         left_over: time was up before it was begun.
@@ -44,10 +47,12 @@ class Item:
     size_hw: tuple[int, int] | None = None
     image_HWC: NDArray[np.uint8] | None = None
     orientation: int = 1
+    picture_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None
     prediction: Prediction | None = None
     matrix: ConfusionMatrix | None = None
     has_truth: bool = False
+    truth_HW: Ids | None = None
     between: int | None = None
     precision: str | None = None
     left_over: bool = False
@@ -67,7 +72,8 @@ class Item:
 
     def leave_over(self) -> Item:
         """For another plan, which begins it anew."""
-        self.left_over, self.image_HWC, self.model_input, self.prediction = True, None, None, None
+        self.left_over = True
+        self.image_HWC = self.picture_HWC = self.model_input = self.prediction = None
         return self
 
     @property
@@ -75,6 +81,7 @@ class Item:
         """The size of its pixels."""
         sizes = (
             self.image_HWC.nbytes if self.image_HWC is not None else 0,
+            self.picture_HWC.nbytes if self.picture_HWC is not None else 0,
             self.model_input.pixels_THWC.nbytes if self.model_input else 0,
             self.prediction.labels_HW.nbytes if self.prediction else 0,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
-from batchseg.images.label_files import decode_labels
+from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
@@ -15,8 +15,12 @@ from batchseg.stages.item import Item, Stage, for_each
 from batchseg.storage.reader import Reader, truth_reader
 
 
-def score(reading: Reading, limits: Limits) -> Stage:
-    """Count every image's pixels by true and predicted class; a fault of the truth leaves the truth out."""
+def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stage:
+    """Count every image's pixels by true and predicted class; a fault of the truth leaves the truth out.
+
+    Args:
+        keep_truth: for a stage after this one.
+    """
     reader, label_map = truth_reader(), reading.label_map
 
     def work(item: Item) -> None:
@@ -30,9 +34,10 @@ def score(reading: Reading, limits: Limits) -> Stage:
         except RowFault as fault:
             item.truth_fault, truth = fault, None
         item.has_truth, item.between = truth is not None, truth.between if truth else None
-        item.matrix = ConfusionMatrix.from_maps(
-            labels_HW, truth.ids_HW if truth else None, label_map.num_classes
-        )
+        truth_HW = truth.ids_HW if truth else None
+        item.matrix = ConfusionMatrix.from_maps(labels_HW, truth_HW, label_map.num_classes)
+        if keep_truth:
+            item.truth_HW = truth_HW
 
     return for_each("score", work)
 
@@ -47,17 +52,21 @@ class Truth:
 
 def read_truth(reader: Reader, reading: Reading, limits: Limits, uri: str) -> Truth:
     """Read one ground truth, or any other label file. Raises RowFault."""
-    file = decode_labels(reader.read(uri), limits)
-    if reading.threshold is None:
-        if file.lossy is not None:
-            raise RowFault(
-                TruthStatus.UNREADABLE,
-                f"label file: {file.lossy} compression changes pixel values, and so invents class ids; for "
-                "masks of two classes say truth.threshold: 128, else save it as PNG without loss",
-            )
-        return Truth(reading.encode(file.values, file.palette, file.white))
-    ids_HW = reading.encode(file.values, file.palette, file.white)
-    return Truth(ids_HW, reading.between(file.values, file.palette, file.white))
+    return as_truth(decode_labels(reader.read(uri), limits), reading)
+
+
+def as_truth(file: LabelFile, reading: Reading) -> Truth:
+    """What the pixels of a label file mean. Raises RowFault."""
+    pixels = (file.values, file.palette, file.white)
+    if reading.threshold is not None:
+        return Truth(*reading.part(*pixels))
+    if file.lossy is not None:
+        raise RowFault(
+            TruthStatus.UNREADABLE,
+            f"label file: {file.lossy} compression changes pixel values, and so invents class ids; for "
+            "masks of two classes say truth.threshold: 128, else save it as PNG without loss",
+        )
+    return Truth(reading.encode(*pixels))
 
 
 def check_truth_size(truth_hw: tuple[int, ...], image_hw: tuple[int, ...], orientation: int = 1) -> None:

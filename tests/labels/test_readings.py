@@ -61,7 +61,7 @@ def test_black_and_white_of_any_depth_by_a_threshold(name: str) -> None:
     reading = Reading(TWO, threshold=128)
     file = decode_labels(BLACK_AND_WHITE[name], LIMITS)
     assert np.array_equal(read(reading, BLACK_AND_WHITE[name]), CLASSES)
-    assert reading.between(file.values, file.palette, file.white) == 0
+    assert reading.part(file.values, file.palette, file.white)[1] == 0
 
 
 @pytest.mark.parametrize("name", BLACK_AND_WHITE)
