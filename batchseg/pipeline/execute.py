@@ -25,7 +25,7 @@ from batchseg.inspect.guards import Doubt, doubts_of_total, settle
 from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.pipeline.timings import timings
-from batchseg.results.closing import class_rows, worst_images
+from batchseg.results.closing import Closing, class_rows, closing_of
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
 from batchseg.results.progress import INTERRUPTED_LINE
@@ -139,11 +139,12 @@ class Execution:
         except BaseException as exc:
             self._leave(exc)
             raise
-        self._doubt(total)
+        closing = closing_of(self.results)
+        self._doubt(total, closing)
         classes = class_rows(total, self.task.reading.label_map)
         facts = {
             "precision": self.tally.precision,
-            "worst": worst_images(self.results),
+            "worst": closing.worst,
             "acknowledged": self.held.ledger.acknowledged,
             **total_facts(total, classes, self.task.config.gates, self.tally),
         }
@@ -151,11 +152,11 @@ class Execution:
         self.results.write_record(record)
         return result_of(record, str(self.results.root), self.tally)
 
-    def _doubt(self, total: ConfusionMatrix) -> None:
+    def _doubt(self, total: ConfusionMatrix, closing: Closing) -> None:
         """Add what only the whole tells to the warnings."""
-        images, pixels = self.results.annotated()
-        label_map, masks_given = self.task.reading.label_map, isinstance(self.task.config, EvaluateConfig)
-        found = doubts_of_total(total, pixels, images, label_map, masks_given)
+        counted = (closing.annotated_pixels, closing.segmented)
+        masks_given = isinstance(self.task.config, EvaluateConfig)
+        found = doubts_of_total(total, *counted, self.task.reading.label_map, masks_given)
         doubts = settle([*found], self.task.config.accept)
         self.tally.warnings |= {doubt.guard: doubt.sentence for doubt in doubts}
 

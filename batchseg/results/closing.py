@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchseg.labels.label_map import LabelMap
@@ -13,9 +15,10 @@ from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.folder import Results
 from batchseg.results.tables import classes_table, read_images
 from batchseg.results.tally import kinds
-from batchseg.storage.location import Location
+from batchseg.schema import Status
 
 WORST = 10
+_COLUMNS = ("id", "mean_iou", "status", "truth_status", "has_truth", "width", "height")
 
 
 def class_rows(total: ConfusionMatrix, label_map: LabelMap) -> list[dict[str, Any]]:
@@ -24,17 +27,37 @@ def class_rows(total: ConfusionMatrix, label_map: LabelMap) -> list[dict[str, An
     return rows
 
 
-def worst_images(results: Results) -> list[dict[str, Any]]:
-    """Id, mean IoU and status of the scored images with the lowest mean IoU, ascending.
+@dataclass(frozen=True)
+class Closing:
+    """What the rows of all images tell.
 
-    Reads the tables one part at a time. Raises OutputError.
+    Attributes:
+        worst: id, mean IoU and status of the scored images with the lowest mean IoU, ascending.
+        segmented: images that have a mask.
+        annotated_pixels: of the images whose ground truth was read, ignored ones included.
     """
-    scored = (row for part in results.images.files(".parquet") for row in _worst_of(part))
-    return heapq.nsmallest(WORST, scored, key=lambda row: (row["mean_iou"], row["id"]))
+
+    worst: list[dict[str, Any]]
+    segmented: int
+    annotated_pixels: int
 
 
-def _worst_of(part: Location) -> Iterator[dict[str, Any]]:
-    images = read_images(part, ("id", "mean_iou", "status", "truth_status"))
+def closing_of(results: Results) -> Closing:
+    """One pass over the tables, one part at a time. Raises OutputError."""
+    worst: list[dict[str, Any]] = []
+    segmented = pixels = 0
+    for part in results.images.files(".parquet"):
+        images = read_images(part, _COLUMNS)
+        segmented += pc.sum(pc.equal(images["status"], Status.OK.value)).as_py() or 0
+        areas = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
+        pixels += pc.sum(pc.if_else(images["has_truth"], areas, 0)).as_py() or 0
+        worst = heapq.nsmallest(
+            WORST, [*worst, *_worst_of(images)], key=lambda row: (row["mean_iou"], row["id"])
+        )
+    return Closing(worst, segmented, pixels)
+
+
+def _worst_of(images: pa.Table) -> Iterator[dict[str, Any]]:
     images = images.filter(images["mean_iou"].is_valid())
     found = pc.select_k_unstable(
         images, k=min(WORST, len(images)), sort_keys=[("mean_iou", "ascending"), ("id", "ascending")]

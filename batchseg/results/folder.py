@@ -172,17 +172,6 @@ class Results:
             (self.runs / f"{record['run_id']}.json").write(data)
             (self.root / "run.json").write(data)
 
-    def annotated(self) -> tuple[int, int]:
-        """Images that have a mask, and the pixels of those whose truth was read. Raises OutputError."""
-        images = pixels = 0
-        for part in (self.root / "images").files(".parquet"):
-            table = read_part(part, ["status", "has_truth", "width", "height"])
-            images += pc.sum(pc.equal(table["status"], "ok")).as_py() or 0
-            table = table.filter(table["has_truth"])
-            areas = pc.multiply(table["width"].cast(pa.int64()), table["height"].cast(pa.int64()))
-            pixels += pc.sum(areas).as_py() or 0
-        return images, pixels
-
     def total(self, num_classes: int) -> ConfusionMatrix:
         """The sum of pixels/. Raises OutputError where a part has other classes."""
         total = ConfusionMatrix.zeros(num_classes)
