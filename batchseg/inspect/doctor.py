@@ -118,7 +118,6 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         sampled = sample_truths(listing, config.truths, model.label_map, looking)
         for image_id, fault in sampled.faults:
             findings.add(fault.status.kind, image_id, str(fault))
-        sampled.turned = 0  # here all headers tell
         doubts = [*doubts_of_truths(sampled), *_turned(sizes, images_as)]
         doubts += doubts_of_images(pictures, model.expected)
         warnings = _warnings(doubts, config, findings)

@@ -64,11 +64,15 @@ def doubts_of_truths(sampled: Sampled, noun: str = "ground truths") -> Iterator[
     yield from _failing(sampled, noun)
     binary = _binary(sampled, reading.label_map, noun)
     yield from binary
-    if sampled.turned:
-        yield turned(f"{sampled.turned} of {sample.files} sampled images with a truth")
     pixels = sample.ignored + sum(sample.classes.values())
     if pixels and sample.ignored > MOST_IGNORED * pixels and not binary:
         yield _ignored(sample.ignored, pixels, f"sampled {noun}")
+
+
+def doubts_of_turned(sampled: Sampled) -> Iterator[Doubt]:
+    """What the headers of the sampled truths' images tell."""
+    if sampled.turned:
+        yield turned(f"{sampled.turned} of {sampled.sample.files} sampled images with a truth")
 
 
 def doubts_of_images(sample: ImageSample, expected: PixelRange | None) -> Iterator[Doubt]:
@@ -133,19 +137,26 @@ def _factor(sampled: Sampled) -> str | None:
 
 
 def _binary(sampled: Sampled, label_map: LabelMap, noun: str) -> list[Doubt]:
-    ignored, second = label_map.ignore_index, label_map.names[-1]
-    told = ignored in (label_map.remap or {})  # who lists it means it
-    if label_map.num_classes != 2 or told or sampled.values is None or sampled.values != {0, ignored}:
+    if not _might_mean_a_class(label_map) or sampled.values != {0, label_map.ignore_index}:
         return []
-    return [
-        Doubt(
-            "binary_truth",
-            f"the {noun} hold 0 and {ignored} alone, and {ignored} is ignored, so {second!r} would never be "
-            f"judged; give {second!r} `truth_ids: [{ignored}]` in a label map of your own (--labels FILE)"
-            + (", and say --mask-ids truth (mask_ids: truth)" if noun == "masks" else ""),
-            is_certain=True,
-        )
-    ]
+    ignored, second = label_map.ignore_index, label_map.names[1]
+    sentence = (
+        f"the {noun} hold 0 and {ignored} alone, and {ignored} is ignored, so {second!r} would never be"
+    )
+    return [Doubt("binary_truth", f"{sentence} judged; {_give_it_ids(label_map, noun)}", is_certain=True)]
+
+
+def _might_mean_a_class(label_map: LabelMap) -> bool:
+    """Whether the ignored id may be the second of two classes; who lists it means what is said of it."""
+    return label_map.num_classes == 2 and label_map.ignore_index not in (label_map.remap or {})
+
+
+def _give_it_ids(label_map: LabelMap, noun: str) -> str:
+    masks = ", and say --mask-ids truth (mask_ids: truth)" if noun == "masks" else ""
+    return (
+        f"give {label_map.names[1]!r} `truth_ids: [{label_map.ignore_index}]` in a label map of your own "
+        f"(--labels FILE){masks}"
+    )
 
 
 def doubts_of_total(
@@ -188,16 +199,9 @@ def doubts_of_total(
 
 def _unjudged(pixels_C: NDArray[Any], ignored: int, label_map: LabelMap, noun: str) -> Iterator[Doubt]:
     """What `_binary` finds, where too few files hold the second class for a sample to have one of them."""
-    told = label_map.ignore_index in (label_map.remap or {})
-    if label_map.num_classes != 2 or told or not ignored or not pixels_C[0] or pixels_C[1]:
-        return
-    value, second = label_map.ignore_index, label_map.names[1]
-    yield Doubt(
-        "binary_truth",
-        f"no pixel of the {noun} is {second!r}, and {ignored:,} are ignored; if {value} means {second!r}, "
-        f"give it `truth_ids: [{value}]` in a label map of your own (--labels FILE)"
-        + (", and say --mask-ids truth (mask_ids: truth)" if noun == "masks" else ""),
-    )
+    if _might_mean_a_class(label_map) and ignored and pixels_C[0] and not pixels_C[1]:
+        sentence = f"no pixel of the {noun} is {label_map.names[1]!r}, and {ignored:,} are ignored"
+        yield Doubt("binary_truth", f"{sentence}; if these mean it, {_give_it_ids(label_map, noun)}")
 
 
 def _share(part: int, whole: int) -> str:

@@ -6,7 +6,13 @@ import re
 from collections.abc import Sequence
 
 from batchseg.errors import LabelMapError, SourceError
-from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, settle
+from batchseg.inspect.guards import (
+    Doubt,
+    doubts_of_images,
+    doubts_of_truths,
+    doubts_of_turned,
+    settle,
+)
 from batchseg.inspect.image_sample import sample_images
 from batchseg.inspect.truth_sample import Looking, Sampled, sample_masks, sample_truths
 from batchseg.labels.label_file import load_label_map
@@ -86,30 +92,29 @@ def _ids_of_names(label_map: LabelMap) -> dict[str, int]:
     }
 
 
-def look_at_source(
-    listing: Listing, label_map: LabelMap, looking: Looking, accepted: Sequence[str]
-) -> tuple[Reading, list[Doubt]]:
-    """How the ground truths of a listing are read, and what is doubtful about them and about the images.
-
-    Raises LabelMapError or SourceError where they cannot mean what a run would take them for.
-    """
-    reading, doubts = look_at_truths(listing, label_map, looking, accepted)
-    sample = sample_images(listing, DECODED, looking.images, looking.limits)
-    return reading, doubts + settle([*doubts_of_images(sample, looking.expected)], accepted)
-
-
 def look_at_truths(
     listing: Listing, label_map: LabelMap, looking: Looking, accepted: Sequence[str]
 ) -> tuple[Reading, list[Doubt]]:
-    """The same of the truths alone."""
-    return _conclude(sample_truths(listing, LOOKED_AT, label_map, looking), "ground truths", accepted)
+    """How the ground truths of a listing are read, and what is doubtful about them.
+
+    Raises LabelMapError or SourceError where they cannot mean what a run would take them for.
+    """
+    sampled = sample_truths(listing, LOOKED_AT, label_map, looking)
+    reading, doubts = _conclude(sampled, "ground truths", accepted)
+    return reading, doubts + settle([*doubts_of_turned(sampled)], accepted)
 
 
 def look_at_masks(
     listing: Listing, label_map: LabelMap, looking: Looking, accepted: Sequence[str]
 ) -> tuple[Reading, list[Doubt]]:
-    """The same of the masks of a listing of masks."""
+    """The same with the masks of a listing of masks."""
     return _conclude(sample_masks(listing, LOOKED_AT, label_map, looking), "masks", accepted)
+
+
+def look_at_pixels(listing: Listing, looking: Looking, accepted: Sequence[str]) -> list[Doubt]:
+    """What is doubtful about the images of a listing that are to be segmented."""
+    sample = sample_images(listing, DECODED, looking.images, looking.limits)
+    return settle([*doubts_of_images(sample, looking.expected)], accepted)
 
 
 def _conclude(sampled: Sampled, noun: str, accepted: Sequence[str]) -> tuple[Reading, list[Doubt]]:

@@ -11,6 +11,7 @@ from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.compare import Comparison, NightConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import SegmentorConfig
+from batchseg.inspect.preflight import look_at_pixels
 from batchseg.pipeline.assembly import score_and_write, scoring, segmenting, some_overlays
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.model import OpenedModel
@@ -85,12 +86,13 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
     repainted = repaint(held, found.reading.label_map)
     folder, results = held.results.work, held.results.root
     after = partial(score_and_write, config, found.reading, str(results), held.lock)
+    to_segment = work.to_segment(folder)
     return Task(
         config=config,
         model=found.model.name,
         key=found.key,
         reading=found.reading,
-        doubts=found.doubts,
+        doubts=[*found.doubts, *look_at_pixels(to_segment, found.looking, config.accept)],
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
         repainted=repainted,
@@ -99,7 +101,7 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
         notes=found.model.notes if work.listing.with_truth else (),
         passes=(
             Pass(
-                work.to_segment(folder),
+                to_segment,
                 config.segmentor,
                 partial(segmenting, config, found.model.checkpoint, after),
                 "segmenting",
@@ -130,6 +132,9 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         refuse_mixture(results, ledger, found, config)
         work = Workload.of(listing, ledger, found.key)
         pruned = int(unlisted(ledger, listing).sum()) if config.prune else 0
+        doubts = found.doubts
+        if work.count(SEGMENT, RETRY):
+            doubts = doubts + look_at_pixels(listing, found.looking, config.accept)
     return {
         "images": {
             "listed": listing.images,
@@ -144,7 +149,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         "split": listing.split,
         "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
         "truth": {"read": found.reading.sentence} if listing.with_truth else None,
-        "warnings": {doubt.guard: doubt.sentence for doubt in found.doubts},
+        "warnings": {doubt.guard: doubt.sentence for doubt in doubts},
         "notes": list(model.notes) if listing.with_truth else [],
         "config": config.model_dump(mode="json"),
     }

@@ -9,7 +9,7 @@ from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
 from batchseg.errors import OutputError
 from batchseg.inspect.guards import Doubt
-from batchseg.inspect.preflight import check_source, look_at_source
+from batchseg.inspect.preflight import check_source, look_at_truths
 from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.reading import Reading
 from batchseg.pipeline.fingerprints import score_fingerprint
@@ -33,12 +33,13 @@ class Survey:
 
     Attributes:
         reading: how its ground truths are read.
-        doubts: what is likely to be wrong with it.
+        doubts: what is likely to be wrong with its truths.
         key: what a run would compute its masks and scores with.
     """
 
     model: OpenedModel
     listing: Listing
+    looking: Looking
     reading: Reading
     doubts: list[Doubt]
     key: Key
@@ -51,8 +52,9 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
     check_source(source, listing)
     listing = take_split(config, listing, work)
     looking = Looking(config.truth, config.limits, ImageReading.of(config.source), model.expected)
-    reading, doubts = look_at_source(listing, model.label_map, looking, config.accept)
-    return Survey(model, listing, reading, doubts, Key(model.fingerprint, score_fingerprint(reading)))
+    reading, doubts = look_at_truths(listing, model.label_map, looking, config.accept)
+    key = Key(model.fingerprint, score_fingerprint(reading))
+    return Survey(model, listing, looking, reading, doubts, key)
 
 
 def refuse_vanished(results: Results, work: Workload) -> None:
