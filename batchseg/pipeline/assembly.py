@@ -8,6 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from batchseg.config.overlay import Overlays
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import NetworkConfig
 from batchseg.config.source import ImageReading
@@ -24,7 +25,7 @@ from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.plan import Listing
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
-from batchseg.stages.overlay import Sight, write_overlay
+from batchseg.stages.overlay import Sight, keep_picture, write_overlay
 from batchseg.stages.prepare import prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
@@ -63,7 +64,12 @@ def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
     chosen = config.segmentor
     if isinstance(chosen, NetworkConfig) and chosen.scaled_decode and isinstance(preparer, Resizer):
         enough = preparer.input_hw
-    return [decode(config.limits, enough, ImageReading.of(config.source)), prepare(preparer)]
+    drawn = _drawn_at_once(config)
+    return [
+        decode(config.limits, enough, ImageReading.of(config.source)),
+        *([keep_picture(drawn)] if drawn else []),
+        prepare(preparer),
+    ]
 
 
 def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
@@ -97,24 +103,32 @@ def _reads_one_size(preparer: Preparer) -> bool:
 
 def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
     """From a label map to counts and files."""
-    root = locate(results)
+    root, drawn = locate(results), _drawn_at_once(config)
     mask = write_mask(root, reading.label_map, lock)
-    return [score(reading, config.limits), mask, *_overlays(config, reading, root)]
+    return [_score(config, reading, drawn), mask, *_overlays(config, reading, root, drawn)]
 
 
 def score_again(config: RunConfig, reading: Reading, root: Location) -> list[Stage]:
     """From a label map that lies there to counts, and a new picture where that shows the truth."""
-    wanted = config.output.pictures
-    pictures = _overlays(config, reading, root) if wanted and wanted.kind == "triptych" else []
-    return [score(reading, config.limits), *pictures]
+    drawn = _drawn_at_once(config)
+    drawn = drawn if drawn and drawn.kind == "triptych" else None
+    return [_score(config, reading, drawn), *_overlays(config, reading, root, drawn)]
 
 
-def _overlays(config: RunConfig, reading: Reading, root: Location) -> list[Stage]:
-    """Every overlay as its image is finished; a choice of them waits for the end."""
+def _drawn_at_once(config: RunConfig) -> Overlays | None:
+    """The overlays that are drawn as their images are finished; a choice of them waits for the end."""
     wanted = config.output.pictures
-    if wanted is None or wanted.count is not None:
+    return wanted if wanted is not None and wanted.count is None else None
+
+
+def _score(config: RunConfig, reading: Reading, drawn: Overlays | None) -> Stage:
+    return score(reading, config.limits, keep_truth=drawn is not None and drawn.kind == "triptych")
+
+
+def _overlays(config: RunConfig, reading: Reading, root: Location, drawn: Overlays | None) -> list[Stage]:
+    if drawn is None:
         return []
-    return [write_overlay(root, Sight(reading, ImageReading.of(config.source)), config.limits, wanted)]
+    return [write_overlay(root, Sight(reading, ImageReading.of(config.source)), config.limits, drawn)]
 
 
 def some_overlays(

@@ -23,7 +23,7 @@ from batchseg.labels.label_map import is_background
 from batchseg.labels.reading import Reading
 from batchseg.schema import Status
 from batchseg.segmentors.base import Prediction
-from batchseg.stages.item import Item, Stage, named
+from batchseg.stages.item import Item, Stage, for_each, named
 from batchseg.stages.score import check_truth_size, read_truth
 from batchseg.stages.write import writer
 from batchseg.storage.location import Location
@@ -41,6 +41,19 @@ class Sight:
     images: ImageReading
 
 
+def keep_picture(overlays: Overlays) -> Stage:
+    """Keep every decoded image at the size of its overlay, so that it need not be decoded again."""
+
+    def work(item: Item) -> None:
+        assert item.image_HWC is not None and item.size_hw is not None
+        size_hw = size_within(item.size_hw, overlays.longest)
+        # it may have been decoded smaller than that, for a model that reads no more
+        if min(np.subtract(item.image_HWC.shape[:2], size_hw)) >= 0:
+            item.picture_HWC = resized(item.image_HWC, size_hw)
+
+    return for_each("overlay", work)
+
+
 def write_overlay(results: Location, sight: Sight, limits: Limits, overlays: Overlays) -> Stage:
     """Draw every image that has a mask and, in triptychs, those that failed; no overlay fails an image."""
     painter = Painter(results, sight, limits, overlays)
@@ -50,8 +63,10 @@ def write_overlay(results: Location, sight: Sight, limits: Limits, overlays: Ove
             start = perf_counter()
             with named("overlay"):
                 painter.draw(item)
+            item.picture_HWC = item.truth_HW = None
             if item.alive:
-                item.seconds["overlay"] = perf_counter() - start
+                before = item.seconds.get("overlay", 0.0)
+                item.seconds["overlay"] = before + perf_counter() - start
             yield item
 
     return stage
@@ -110,6 +125,8 @@ class Painter:
 
     def _image(self, item: Item, labels_HW: LabelIds | None) -> Pixels:
         """At the size of the picture. Raises RowFault, also where it is not the image of the mask."""
+        if item.picture_HWC is not None:
+            return item.picture_HWC
         data = self.images.read(item.row["uri"])
         image_HWC, size_hw, _ = decode_scaled(data, self.limits, self._smaller, self.sight.images)
         if labels_HW is not None and labels_HW.shape != size_hw:
@@ -124,10 +141,14 @@ class Painter:
         return size_within(size_hw, self.overlays.longest)
 
     def _truth(self, item: Item, labels_HW: LabelIds | None, notes: list[str]) -> LabelIds | None:
+        if item.truth_HW is not None:
+            return item.truth_HW
         uri = item.row.get("truth")
         if self.overlays.kind != "triptych" or labels_HW is None or uri is None:
             return None
         try:
+            if item.truth_fault is not None:
+                raise item.truth_fault
             truth_HW = read_truth(self.truths, self.sight.truths, self.limits, uri).ids_HW
             check_truth_size(truth_HW.shape, labels_HW.shape)
         except RowFault as fault:
