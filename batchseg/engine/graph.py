@@ -121,7 +121,8 @@ class Work:
     Attributes:
         budget_s: seconds after which a batch of work begins no further images; they are left over for
             another plan. None: any.
-        first: images of the first round, while nobody knows how long they take.
+        batch_size: images of the first round, while nobody knows how long they take; the others have a
+            multiple of it, for a batch that is not full may cost as much as one that is.
     """
 
     name: str
@@ -130,7 +131,7 @@ class Work:
     leave: Callable[[Iterator[Item]], Iterator[pa.Table]]
     journal: Journal
     budget_s: float | None = None
-    first: int = 1
+    batch_size: int = 1
     trace: Trace | None = None
 
 
@@ -168,12 +169,11 @@ class Worker:
         Stages may hold items back, such as inputs of many shapes until each has a batch, but not beyond
         their round. A round has as many items as the time that is left seems to be good for.
         """
-        self.make()  # the time that takes is not the images'
-        clock = Clock(budget_s)
+        clock, size = Clock(budget_s), self.work.batch_size
         while clock.left_s > 0 or not clock.begun:
             before = clock.begun, clock.left_s
-            count = self.work.first if self.image_s is None else int(clock.left_s / max(self.image_s, 1e-6))
-            yield from self.through(clock.begin(islice(items, max(self.work.first, count))))
+            batches = 1 if self.image_s is None else int(clock.left_s / max(self.image_s, 1e-6)) // size
+            yield from self.through(clock.begin(islice(items, max(1, batches) * size)))
             if clock.begun == before[0]:
                 return
             self.image_s = (before[1] - clock.left_s) / (clock.begun - before[0])

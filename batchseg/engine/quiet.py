@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
 _decided: ContextVar[bool | None] = ContextVar("_decided", default=None)  # whether it is hidden
@@ -23,10 +23,7 @@ def native_stderr(hidden: bool = True) -> Iterator[None]:
         return
     decided = _decided.set(hidden)
     try:
-        if hidden:
-            with _nowhere():
-                yield
-        else:
+        with _nowhere() if hidden else nullcontext():
             yield
     finally:
         _decided.reset(decided)

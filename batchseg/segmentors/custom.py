@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from batchseg.config.segmentor import CustomSegmentor
 from batchseg.errors import ModelError
+from batchseg.images.overlay import nearest
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import ModelInput, Prediction, Preparer
 from batchseg.segmentors.custom_code import Target, make, without_exit
@@ -150,22 +151,12 @@ class CustomModel:
                 f"{labels.min()} .. {labels.max()}"
             )
         if self.prepared and labels.shape == each.pixels_THWC.shape[1:3]:
-            labels = _nearest(labels, each.image_hw)
+            labels = nearest(labels, each.image_hw)
         if labels.shape != each.image_hw:
             raise ValueError(
                 f"{self.name}: a label map of shape {labels.shape} for an image of {each.image_hw}"
             )
         return np.ascontiguousarray(labels, dtype=self.label_map.dtype)
-
-
-def _nearest(labels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """[H, W] of the label whose centre is nearest to that of each pixel."""
-    rows, columns = (
-        ((np.arange(pixels) + 0.5) * cells / pixels).astype(np.intp)
-        for cells, pixels in zip(labels.shape, size, strict=True)
-    )
-    nearest: NDArray[Any] = labels[rows[:, None], columns]
-    return nearest
 
 
 def _described(array: NDArray[Any]) -> str:

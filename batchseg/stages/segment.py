@@ -11,14 +11,22 @@ from dataclasses import replace
 from functools import partial
 from threading import Lock
 from time import perf_counter
+from typing import NamedTuple
 
 from batchseg.errors import RowFault
-from batchseg.segmentors.base import Prediction, Segmentor, Uploader
+from batchseg.segmentors.base import ModelInput, Prediction, Segmentor, Uploader
 from batchseg.stages.batch_size import BatchSize
 from batchseg.stages.item import Item, named
 from batchseg.stages.prepare import model_fault
 
 WAITING_PIXELS = 64 * 2**20  # label maps of a batch exist at once, so large images go in small batches
+
+
+class Call(NamedTuple):
+    """One of the model, with what it is given: the inputs of a batch, and what fills that up."""
+
+    inputs: Sequence[ModelInput]
+    predict: Callable[[], list[Prediction]]
 
 
 class Segment:
@@ -89,11 +97,11 @@ class Segment:
             self._finish_batch(batch)
 
     def _finish_batch(self, batch: list[Item]) -> None:
-        predict = self._uploaded(batch)
+        call = self._uploaded(batch)
         with self.turn:
             start = perf_counter()
             with named("segment"):
-                outcomes = self._segment(batch, predict)
+                outcomes = self._segment(batch, call)
             seconds = perf_counter() - start
             self.batch.note(len(batch), seconds)
         for item, outcome in zip(batch, outcomes, strict=True):
@@ -104,21 +112,19 @@ class Segment:
             item.model_input, item.precision = None, self.precision
             item.seconds["segment"] = seconds / len(batch)
 
-    def _uploaded(self, batch: Sequence[Item]) -> Callable[[], list[Prediction]]:
-        """The model's call for a batch, whose inputs are on the device if they can be there beforehand."""
+    def _uploaded(self, batch: Sequence[Item]) -> Call:
+        """The call for a batch, whose inputs are on the device if they can be there beforehand."""
         inputs = [item.model_input for item in batch if item.model_input is not None]
         if self.pad:  # with what costs the least when it is brought to its image's size
             inputs += [replace(inputs[-1], image_hw=(1, 1))] * (self.batch.size - len(inputs))
         if isinstance(self.segmentor, Uploader):
             with suppress(Exception):  # what is wrong, such as memory that is full, shows again in the call
-                return self.segmentor.upload(inputs)
-        return partial(self.segmentor.segment, inputs)
+                return Call(inputs, self.segmentor.upload(inputs))
+        return Call(inputs, partial(self.segmentor.segment, inputs))
 
-    def _segment(
-        self, batch: Sequence[Item], predict: Callable[[], list[Prediction]]
-    ) -> list[Prediction | RowFault]:
+    def _segment(self, batch: Sequence[Item], call: Call) -> list[Prediction | RowFault]:
         try:
-            return [*self._predict(batch, predict)]
+            return [*self._predict(call)[: len(batch)]]
         except Exception as exc:  # a model may fail in any way; the job goes on without the image
             if len(batch) == 1:
                 return [model_fault("the model failed", exc)]
@@ -128,12 +134,10 @@ class Segment:
         halves = batch[:half], batch[half:]
         return [outcome for part in halves for outcome in self._segment(part, self._uploaded(part))]
 
-    def _predict(self, batch: Sequence[Item], predict: Callable[[], list[Prediction]]) -> list[Prediction]:
-        inputs = [item.model_input for item in batch if item.model_input is not None]
+    def _predict(self, call: Call) -> list[Prediction]:
+        inputs = call.inputs
         with deadline(self._time_for((len(inputs), *inputs[0].pixels_THWC.shape))):
-            predictions = predict()
-        if self.pad:
-            predictions = predictions[: len(inputs)]
+            predictions = call.predict()
         if len(predictions) != len(inputs):
             raise ValueError(f"{len(predictions)} label maps for {len(inputs)} images")
         for each, prediction in zip(inputs, predictions, strict=True):

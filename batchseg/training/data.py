@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torchvision import tv_tensors
@@ -19,6 +20,7 @@ from batchseg.config.source import ImageReading
 from batchseg.config.train import Augmentation
 from batchseg.errors import RowFault
 from batchseg.images.decode import decode_scaled, whole
+from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import ModelInput, Preparer
 from batchseg.stages.score import check_truth_size, read_truth
@@ -44,8 +46,23 @@ class Sample:
     truth_HW: Any
 
 
+class PairReader:
+    """Reads an image and its ground truth, just as `batchseg run` does."""
+
+    def __init__(self, reading: Reading, limits: Limits, images_as: ImageReading | None = None) -> None:
+        self.reading, self.limits, self.images_as = reading, limits, images_as or ImageReading()
+        self.images, self.truths = image_reader(), truth_reader()
+
+    def read(self, row: dict[str, str]) -> tuple[NDArray[np.uint8], Ids]:
+        """RGB [H, W, 3] and class ids [H, W]. Raises RowFault."""
+        image = decode_scaled(self.images.read(row["uri"]), self.limits, whole, self.images_as)
+        truth_HW = read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
+        check_truth_size(truth_HW.shape, image.size_hw, image.orientation)
+        return image.pixels_HWC, truth_HW
+
+
 class Samples:
-    """Reads and prepares one image after another, just as `batchseg run` does."""
+    """Reads and prepares one image after another."""
 
     def __init__(
         self,
@@ -55,9 +72,8 @@ class Samples:
         limits: Limits,
         images_as: ImageReading | None = None,
     ) -> None:
-        self.rows, self.preparer, self.reading, self.limits = rows, preparer, reading, limits
-        self.images_as = images_as or ImageReading()
-        self.images, self.truths = image_reader(), truth_reader()
+        self.rows, self.preparer, self.reading = rows, preparer, reading
+        self.pairs = PairReader(reading, limits, images_as)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,10 +81,8 @@ class Samples:
     def read(self, index: int) -> Sample | Fault:
         row = {name: self.rows[name][index].as_py() for name in ("id", "uri", "truth")}
         try:
-            image = decode_scaled(self.images.read(row["uri"]), self.limits, whole, self.images_as)
-            truth_HW = read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
-            check_truth_size(truth_HW.shape, image.size_hw, image.orientation)
-            return Sample(self.preparer(image.pixels_HWC), truth_HW)
+            image_HWC, truth_HW = self.pairs.read(row)
+            return Sample(self.preparer(image_HWC), truth_HW)
         except RowFault as fault:
             return Fault(row["id"], fault.status.kind, str(fault))
 

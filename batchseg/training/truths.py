@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault, SourceError
-from batchseg.images.decode import decode_scaled, whole
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
-from batchseg.stages.score import check_truth_size, read_truth
-from batchseg.storage.reader import image_reader, truth_reader
+from batchseg.stages.score import read_truth
+from batchseg.storage.reader import truth_reader
+from batchseg.training.data import PairReader
 from batchseg.training.rows import Rows
 
 TRUTHS, IMAGES = 200, 16  # read of either part; an image takes longer than a truth
@@ -55,7 +55,7 @@ def check_truths(
     of it is ignored, or it shows one class only.
     """
     label_map = reading.label_map
-    _check_pairs(rows.train, reading, limits, images_as or ImageReading())
+    _check_pairs(rows.train, PairReader(reading, limits, images_as))
     train, judges = (_look(part, reading, limits) for part in (rows.train, rows.validation))
     if train.files and not train.pixels_C.any():
         raise SourceError(
@@ -66,15 +66,12 @@ def check_truths(
     return list(_notes(train, judges, label_map))
 
 
-def _check_pairs(rows: pa.Table, reading: Reading, limits: Limits, images_as: ImageReading) -> None:
+def _check_pairs(rows: pa.Table, pairs: PairReader) -> None:
     """Raises SourceError where most of some images cannot be used together with their truth."""
-    images, truths = image_reader(), truth_reader()
     chosen, faults = _spread(rows, IMAGES), []
     for row in chosen:
         try:
-            image = decode_scaled(images.read(row["uri"]), limits, whole, images_as)
-            truth = read_truth(truths, reading, limits, row["truth"])
-            check_truth_size(truth.ids_HW.shape, image.size_hw, image.orientation)
+            pairs.read(row)
         except RowFault as fault:
             faults.append((row["id"], fault))
     if 2 * len(faults) > len(chosen):

@@ -69,6 +69,19 @@ def test_fast_images_are_all_begun_and_soon_in_one_round(
     assert [count for count in rounds if count] == [4, IMAGES - 4, IMAGES]
 
 
+def test_every_round_is_of_whole_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, 0.5, True)
+    rounds: list[int] = []
+
+    def counted(items: Iterator[Item]) -> Iterator[Item]:
+        here = list(items)
+        rounds.append(len(here))
+        yield from slow(iter(here))
+
+    list(work(tmp_path, counted, [])(pa.table({})))
+    assert rounds == [4, 24, 4]  # there is time for 4, for 26, and for 2
+
+
 def test_what_was_left_over_before_passes_untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 

@@ -328,3 +328,12 @@ def test_every_call_has_one_size_where_batches_are_filled_up() -> None:
     assert {len(batch) for batch in fake.batches} == {4}  # the halves of a batch that failed, too
     assert fake.batches[:2] == [[0, 1, 2, 3], [4, 5, 6, 6]]
     assert fake.largest[:2] == [4, 3]  # what fills it up makes no large label maps
+
+
+def test_a_batch_that_was_filled_up_is_answered_whole() -> None:
+    class Short(Fake):
+        def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+            return super().segment(inputs)[:-1]
+
+    out = list(Segment(Short(), 4, pad=True)(iter([item(7)])))
+    assert failed(out) == {7: "the model failed: ValueError: 3 label maps for 4 images"}

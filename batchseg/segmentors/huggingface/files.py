@@ -20,6 +20,7 @@ from batchseg.segmentors.huggingface.advice import (
     other_library,
     single_file,
 )
+from batchseg.segmentors.huggingface.content import CHANNELS
 from batchseg.segmentors.huggingface.fetched import current_version, fetch
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
 from batchseg.storage.location import is_uri
@@ -27,7 +28,6 @@ from batchseg.storage.location import is_uri
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
-CHANNELS = 3
 PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 WHOLE_LANGUAGE_MODEL = f"{LANGUAGE_MODEL}/*"  # in checkpoints of our own that read class names
@@ -114,7 +114,7 @@ def reduces_labels(folder: Path, name: str) -> bool:
 def read_pixel_range(folder: Path, name: str) -> PixelRange | None:
     """What its image processor normalises pixels by, where it says so."""
     content = _read_processor(folder, name)
-    mean, std = (_numbers(content.get(name)) for name in ("image_mean", "image_std"))
+    mean, std = (_numbers(content.get(key)) for key in ("image_mean", "image_std"))
     return PixelRange(mean, std) if mean and std and content.get("do_normalize", True) else None
 
 
