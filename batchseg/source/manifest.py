@@ -82,7 +82,6 @@ class Manifest:
                     f"{source.path}: {exc}{other if place.path == self.folder.path else ''}"
                 ) from exc
         self.root = locate(source.root) if source.root else self.folder
-        self.root_path = f"{self.root.prefix}{self.root.path.rstrip('/')}/"
         self.versions = Versions()
         self.carried = [*self.columns.own]
         own = (self.given.field(name).with_name(carried) for carried, name in self.columns.own.items())
@@ -220,7 +219,7 @@ class Manifest:
             return str(locate(name)) if name.startswith("file://") else name
         if self.root.is_local and posixpath.isabs(name):
             return name
-        return f"{self.root_path}{name.lstrip('/')}{self.root.query}"
+        return self.root.uri_below(name.lstrip("/"))
 
     def _uri(self, path: str) -> str:
         return str(replace(self.folder, path=path))

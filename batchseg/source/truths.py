@@ -59,7 +59,7 @@ class Truths:
         for index, file in zip(found.tolist(), present.names(at[found]), strict=True):
             if self.among_images and file == names[index] and _ending(file) in LOSSY_SUFFIXES:
                 continue
-            uri = str(present.place / file)
+            uri = present.place.uri_below(file)
             chosen[index] = (uri, version_at(present.version(at[index]), uri))
         return chosen
 
