@@ -132,13 +132,15 @@ class Manifest:
 
     def _digests(self, place: str, group: Any) -> Iterator[tuple[str, Iterator[str | None]]]:
         """Of the bytes in the columns that hold some, where nothing else tells a changed one."""
-        version = self.columns.ours.get("version")
-        told = version is not None and not group.to_table(self.given, columns=[version])[0].null_count
         for name in PATHS:
             column = self.columns.bytes_of(name)
             # whether a struct holds bytes is not told by a version
-            if column and not (told and name == "image" and len(column) == 1):
+            if column and not (name == "image" and len(column) == 1 and self._all_have_versions(group)):
                 yield name, map(digest, column_values(place, column))
+
+    def _all_have_versions(self, group: Any) -> bool:
+        version = self.columns.ours.get("version")
+        return version is not None and not group.to_table(self.given, columns=[version])[0].null_count
 
     def _listing(self, batch: _Batch) -> pa.Table:
         images, truths = self._found("image", batch), self._found("truth", batch)
