@@ -19,6 +19,7 @@ from batchseg.schema import Status
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     from batchseg.config.base import Limits
 
@@ -170,7 +171,7 @@ def _scaled_up(bits: int) -> NDArray[np.bool_]:
     return known
 
 
-def is_signed_8_bit(data: bytes | memoryview) -> bool:
+def is_signed_8_bit(tags: ImageFileDirectory_v2) -> bool:
     """Whether a TIFF's samples of 8 bits have a sign, which Pillow does not see."""
-    formats = directory(data).get(SAMPLE_FORMAT, (1,))
+    formats = tags.get(SAMPLE_FORMAT, (1,))
     return SIGNED in (formats if isinstance(formats, tuple) else (formats,))
