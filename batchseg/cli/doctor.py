@@ -10,18 +10,17 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
-    OF_SOURCE,
     choosing,
     finding,
     from_file,
     given,
-    named_columns,
     options,
     orientation,
     pairing,
     reading,
     reported_errors,
     reporting,
+    source_settings,
     truth_settings,
 )
 
@@ -54,11 +53,9 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         from batchseg.config.load import read_config
         from batchseg.inspect.doctor import doctor
 
-        of_source = {name: flags.pop(name) for name in OF_SOURCE}
-        of_source["columns"] = named_columns(flags.pop("columns"))
         path, settings = flags.pop("config_path"), flags.pop("settings")
         segmentor = {"model": flags.pop("model")}
-        of_source |= {"path": source}
+        of_source = source_settings(source, flags)
         nested = {"source": of_source, "segmentor": segmentor, **truth_settings(flags), **flags}
         report = doctor(read_config(DoctorConfig, path, settings, given(nested)))
         if as_json:

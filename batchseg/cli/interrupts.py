@@ -46,6 +46,11 @@ class Interrupts:
         _say("\x1b[?25h" if os.isatty(2) or sys.stderr.isatty() else "")  # a bar hides the cursor
         os._exit(INTERRUPTED)
 
+    def raise_again(self) -> None:
+        """One that came where Python drops exceptions, such as in a finaliser."""
+        if self.heard:
+            raise KeyboardInterrupt
+
     def forget(self) -> None:
         """The next one is the first again."""
         self.heard = 0

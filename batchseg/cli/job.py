@@ -10,18 +10,17 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
-    OF_SOURCE,
     choosing,
     finding,
     from_file,
     gating,
     given,
-    named_columns,
     named_values,
     options,
     orientation,
     pairing,
     reading,
+    source_settings,
     truth_settings,
 )
 from batchseg.config.load import load_config
@@ -84,11 +83,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     path, settings = flags.pop("config_path"), flags.pop("settings")
     gates = {"max_failed": flags["max_failed"], "minimum": named_values("--min", flags["minimum"])}
     nested = {
-        "source": {
-            "path": source,
-            "columns": named_columns(flags["columns"]),
-            **{name: flags[name] for name in OF_SOURCE},
-        },
+        "source": source_settings(source, flags),
         "segmentor": {name: flags[name] for name in _OF_SEGMENTOR},
         "output": {"path": flags["output"], "mask_name": flags["mask_name"], "overlays": flags["overlays"]},
         "gates": gates,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -85,7 +85,6 @@ choosing = options(
     click.option("--seed", type=int, metavar="S", help="Another number draws another sample.  [0]"),
 )
 
-# options that are settings of the source
 OF_SOURCE = (
     "truth",
     "truth_suffix",
@@ -120,6 +119,14 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """Only what was given on the command line, so that it hides nothing of the file."""
     cleaned = {key: given(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     return {key: value for key, value in cleaned.items() if value not in (None, (), {})}
+
+
+def source_settings(
+    path: str | None, flags: dict[str, Any], names: Iterable[str] = OF_SOURCE
+) -> dict[str, Any]:
+    """The source, by its place and the options for it; takes them out of the flags."""
+    columns = named_columns(flags.pop("columns"))
+    return {"path": path, "columns": columns, **{name: flags.pop(name) for name in names}}
 
 
 def truth_settings(flags: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from batchseg.cli.options import (
     GOES_ON,
     finding,
     given,
-    named_columns,
     pairing,
     reported_errors,
     reporting,
+    source_settings,
 )
 from batchseg.config.load import read_config
 from batchseg.config.train import TrainConfig
@@ -59,11 +59,7 @@ def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, *
 
 def _train_config(source: str | None, flags: dict[str, Any]) -> TrainConfig:
     nested = {
-        "source": {
-            "path": source,
-            "columns": named_columns(flags.pop("columns")),
-            **{name: flags.pop(name) for name in _OF_SOURCE},
-        },
+        "source": source_settings(source, flags, _OF_SOURCE),
         "ray": {"address": flags.pop("address")},
         "validation": _share_or_glob(flags.pop("validation")),
     }

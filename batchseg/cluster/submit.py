@@ -107,11 +107,11 @@ class Cluster:
         job_id = self._full_id(job_id)
         self.server.stop(job_id)
         until = monotonic() + wait_s
-        while not (job := self.status(job_id)).ended:
+        while not _job(details := self.server.job(job_id)).ended:
             if monotonic() >= until:
                 raise ClusterError(f"{job_id}: was told to stop, but still runs after {wait_s:g} s")
             sleep(RECONNECT_S)
-        return job
+        return self._looked_at(details)
 
     def _full_id(self, name: str) -> str:
         jobs = self.server.jobs()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -170,8 +172,7 @@ def _looks_like_manifest(path: str, given: set[str]) -> bool:
     folder = Path(path).expanduser()
     if "://" in path or not folder.is_dir():
         return False
-    # partitions are told by their names, so that no large folder of images is searched to its depths
-    found = next((each for glob in _PARQUET_BELOW for each in folder.glob(glob)), None)
+    found = _parquet_below(folder)
     if found is None or given & _OF_MANIFESTS:
         return found is not None
     image = next((each for each in folder.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES), None)
@@ -186,4 +187,13 @@ def _looks_like_manifest(path: str, given: set[str]) -> bool:
     )
 
 
-_PARQUET_BELOW = ("*.parquet", "*.pq", "*=*/**/*.parquet")
+def _parquet_below(folder: Path) -> Path | None:
+    """One look at a folder that may hold a million images, and at its partitions, told by their names."""
+    partitions = []
+    with suppress(PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith((".parquet", ".pq")):
+                return Path(entry.path)
+            if "=" in entry.name:
+                partitions.append(Path(entry.path))
+    return next((each for partition in partitions for each in partition.glob("**/*.parquet")), None)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from batchseg.images.png import COLOUR_TYPE_AT, DEPTH_AT, SIGNATURE, chunks
+
 INDEXED = 3  # IHDR's colour type of pixels that point into a palette
 HEADER_BYTES = 1024  # hold IHDR and 256 entries, unless somebody put other chunks in between
-
-_DEPTH_AT, _KIND_AT = 24, 25
-_AROUND = 12  # a chunk's length, its type and its CRC, 4 bytes each
 
 
 def repainted(png: bytes, palette: bytes) -> bytes | None:
@@ -24,12 +21,12 @@ def repainted(png: bytes, palette: bytes) -> bytes | None:
     Raises:
         ValueError: this is no PNG, or one without the palette that it should have.
     """
-    if len(png) <= _KIND_AT or not png.startswith(SIGNATURE) or png[12:16] != b"IHDR":
+    if len(png) <= COLOUR_TYPE_AT or not png.startswith(SIGNATURE) or png[12:16] != b"IHDR":
         raise ValueError("it is no PNG")
-    if png[_KIND_AT] != INDEXED:
+    if png[COLOUR_TYPE_AT] != INDEXED:
         return None
-    wanted = _chunk(b"PLTE", palette[: 3 * 2 ** png[_DEPTH_AT]])
-    for start, end, kind in _chunks(png):
+    wanted = _chunk(b"PLTE", palette[: 3 * 2 ** png[DEPTH_AT]])
+    for start, end, kind in chunks(png):
         if kind == b"PLTE":
             return None if png[start:end] == wanted else png[:start] + wanted + png[end:]
         if kind == b"IDAT":
@@ -39,15 +36,3 @@ def repainted(png: bytes, palette: bytes) -> bytes | None:
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _chunks(png: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Start, end and type of each chunk that is whole."""
-    start = len(SIGNATURE)
-    while start + _AROUND <= len(png):
-        (length,) = struct.unpack_from(">I", png, start)
-        end = start + _AROUND + length
-        if end > len(png):
-            return
-        yield start, end, png[start + 4 : start + 8]
-        start = end

@@ -39,7 +39,7 @@ def to_rgb(
         return _wide(picture, data, limits, reading)
     if picture.format == "TIFF":
         tags = directory(data)
-        if is_signed_8_bit(data):
+        if is_signed_8_bit(tags):
             raise RowFault(
                 Status.UNSUPPORTED, "the TIFF file has signed samples of 8 bits; convert it to unsigned ones"
             )

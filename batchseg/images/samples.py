@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from batchseg.errors import RowFault
 from batchseg.images.headers import open_picture, raw_mode
+from batchseg.images.png import COLOUR_TYPE_AT, chunks
 from batchseg.images.tiff import MAX_VALUE, PLANAR, SAMPLE_FORMAT, SEPARATE, SIGNED, directory, plane
 from batchseg.schema import Status
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     from batchseg.config.base import Limits
 
@@ -26,7 +28,6 @@ Range = tuple[float, float]
 
 WIDEST = 2**16 - 1
 FULL: Range = (0.0, float(WIDEST))
-_HEADER, _COLOUR_TYPE = 8, 25  # of a PNG: bytes before the first chunk, and where IHDR has it
 _PNG_COLOURS = {0: 1, 2: 3, 4: 1, 6: 3}
 _NATIVE, _OTHER = ("L", "B") if sys.byteorder == "little" else ("B", "L")
 _SWAPPED = {"L": "B", "B": "L", "N": _OTHER}
@@ -149,12 +150,12 @@ def _stated_bits(picture: ImageFile, data: bytes | memoryview) -> int | None:
 
 
 def _significant_bits(data: bytes | memoryview) -> int:
-    at = _HEADER
-    while at + 8 < len(data) and (kind := bytes(data[at + 4 : at + 8])) != b"IDAT":
-        size = int.from_bytes(data[at : at + 4], "big")
+    for start, end, kind in chunks(data):
         if kind == b"sBIT":
-            return max(data[at + 8 : at + 8 + _PNG_COLOURS.get(data[_COLOUR_TYPE], 1)], default=0)
-        at += size + 12
+            channels = _PNG_COLOURS.get(data[COLOUR_TYPE_AT], 1)
+            return max(data[start + 8 : end - 4][:channels], default=0)
+        if kind == b"IDAT":
+            break
     return 0
 
 
@@ -170,7 +171,7 @@ def _scaled_up(bits: int) -> NDArray[np.bool_]:
     return known
 
 
-def is_signed_8_bit(data: bytes | memoryview) -> bool:
+def is_signed_8_bit(tags: ImageFileDirectory_v2) -> bool:
     """Whether a TIFF's samples of 8 bits have a sign, which Pillow does not see."""
-    formats = directory(data).get(SAMPLE_FORMAT, (1,))
+    formats = tags.get(SAMPLE_FORMAT, (1,))
     return SIGNED in (formats if isinstance(formats, tuple) else (formats,))

@@ -150,7 +150,7 @@ class Folder:
         usable = file["status"] is None
         return {
             "id": path,
-            "uri": str(self.root / path),
+            "uri": self.root.uri_below(path),
             "truth": truth[0],
             "truth_version": truth[1],
             "source_version": version(file["size"], file["modified_ns"]) if usable else None,

@@ -82,7 +82,6 @@ class Manifest:
                     f"{source.path}: {exc}{other if place.path == self.folder.path else ''}"
                 ) from exc
         self.root = locate(source.root) if source.root else self.folder
-        self.root_path = f"{self.root.prefix}{self.root.path.rstrip('/')}/"
         self.versions = Versions()
         self.carried = [*self.columns.own]
         own = (self.given.field(name).with_name(carried) for carried, name in self.columns.own.items())
@@ -133,13 +132,15 @@ class Manifest:
 
     def _digests(self, place: str, group: Any) -> Iterator[tuple[str, Iterator[str | None]]]:
         """Of the bytes in the columns that hold some, where nothing else tells a changed one."""
-        version = self.columns.ours.get("version")
-        told = version is not None and not group.to_table(self.given, columns=[version])[0].null_count
         for name in PATHS:
             column = self.columns.bytes_of(name)
             # whether a struct holds bytes is not told by a version
-            if column and not (told and name == "image" and len(column) == 1):
+            if column and not (name == "image" and len(column) == 1 and self._all_have_versions(group)):
                 yield name, map(digest, column_values(place, column))
+
+    def _all_have_versions(self, group: Any) -> bool:
+        version = self.columns.ours.get("version")
+        return version is not None and not group.to_table(self.given, columns=[version])[0].null_count
 
     def _listing(self, batch: _Batch) -> pa.Table:
         images, truths = self._found("image", batch), self._found("truth", batch)
@@ -220,7 +221,7 @@ class Manifest:
             return str(locate(name)) if name.startswith("file://") else name
         if self.root.is_local and posixpath.isabs(name):
             return name
-        return f"{self.root_path}{name.lstrip('/')}{self.root.query}"
+        return self.root.uri_below(name.lstrip("/"))
 
     def _uri(self, path: str) -> str:
         return str(replace(self.folder, path=path))

@@ -34,12 +34,11 @@ class PassedOver:
 
     def sentence(self) -> str:
         """All kinds with an example each, and what lists those that can be listed; empty without any."""
-        examples = {kind: f"{kind}, such as {path}" for kind, path in self.examples.items()}
-        return counted({examples[kind]: count for kind, count in self.counts.items()}, LINKS in self.counts)
+        return counted(self.counts, self.examples)
 
 
-def counted(counts: dict[str, int], links: bool | None = None) -> str:
-    """All kinds in one line, and which option lists more of them; `links`: whether there are some."""
-    parts = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
-    links = LINKS in counts if links is None else links
-    return f"{parts} (--follow-links follows links)" if links else parts
+def counted(counts: dict[str, int], examples: dict[str, str] | None = None) -> str:
+    """All kinds in one line, with the examples that are given, and which option lists more of them."""
+    such_as = {kind: f", such as {path}" for kind, path in (examples or {}).items()}
+    parts = ", ".join(f"{count:,} {kind}{such_as.get(kind, '')}" for kind, count in counts.items())
+    return f"{parts} (--follow-links follows links)" if LINKS in counts else parts

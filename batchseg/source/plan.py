@@ -53,6 +53,7 @@ class Listing:
     """A source, or what remains to be done of it, with what can be known of it only as a whole.
 
     Attributes:
+        split: images of the source by what the model's training made of them.
         shared_masks: the names of masks that several images would have, as keys.
         full_names: how many masks have their full name, because another image has the short one.
         passed_over: what lies in the source and is not listed, by kind.
@@ -62,9 +63,7 @@ class Listing:
     images: int = 0
     with_truth: int = 0
     examples: list[str] = field(default_factory=list)
-    split: dict[str, int] = field(
-        default_factory=dict
-    )  # of the source, by what the model's training made of it
+    split: dict[str, int] = field(default_factory=dict)
     shared_masks: KeySet = field(default_factory=KeySet)
     full_names: int = 0
     passed_over: dict[str, int] = field(default_factory=dict)
@@ -89,17 +88,15 @@ class Listing:
 def write_listing(tables: Iterable[pa.Table], path: Location, mask_name: str) -> Listing:
     """List the source into a file. Raises SourceError where two rows have the same id."""
     listing, ids, masks = Listing(path), [], []
-    writer = None
-    with path.filesystem.open_output_stream(path.path) as stream:
+
+    def noted() -> Iterator[pa.Table]:
         for table in regrouped(tables):
             table = with_mask_names(table, mask_name)
-            writer = writer or pa.ipc.new_file(stream, table.schema)
-            writer.write_table(table)
             ids.append(keys(table["id"]))
             masks.append(mask_keys(table))
-            _count(listing, table)
-        if writer:
-            writer.close()
+            yield table
+
+    _write_counted(noted(), listing)
     listing.shared_masks = repeated(masks)
     _refuse_repeated_ids(listing, repeated(ids))
     return listing
@@ -107,14 +104,8 @@ def write_listing(tables: Iterable[pa.Table], path: Location, mask_name: str) ->
 
 def write_chosen(tables: Iterable[pa.Table], path: Location) -> Listing:
     """Some of the listed rows, as a listing of their own."""
-    chosen, writer = Listing(path), None
-    with path.filesystem.open_output_stream(path.path) as stream:
-        for table in regrouped(tables):
-            writer = writer or pa.ipc.new_file(stream, table.schema)
-            writer.write_table(table)
-            _count(chosen, table)
-        if writer:
-            writer.close()
+    chosen = Listing(path)
+    _write_counted(regrouped(tables), chosen)
     return chosen
 
 
@@ -166,10 +157,17 @@ def regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def _count(listing: Listing, table: pa.Table) -> None:
-    listing.images += len(table)
-    listing.with_truth += len(table) - table["truth"].null_count
-    listing.examples += table["id"].slice(0, EXAMPLES - len(listing.examples)).to_pylist()
+def _write_counted(tables: Iterable[pa.Table], listing: Listing) -> None:
+    writer = None
+    with listing.path.filesystem.open_output_stream(listing.path.path) as stream:
+        for table in tables:
+            writer = writer or pa.ipc.new_file(stream, table.schema)
+            writer.write_table(table)
+            listing.images += len(table)
+            listing.with_truth += len(table) - table["truth"].null_count
+            listing.examples += table["id"].slice(0, EXAMPLES - len(listing.examples)).to_pylist()
+        if writer:
+            writer.close()
 
 
 def _refuse_repeated_ids(listing: Listing, twice: KeySet) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from unicodedata import normalize
 
@@ -19,6 +19,7 @@ from batchseg.storage.versions import version, version_at
 # the first that is there counts; JPEG and WebP lose class ids, so all others are better
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif")
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
+_RANKS = {end: rank for rank, end in enumerate((*MASK_SUFFIXES, *LOSSY_SUFFIXES))}
 Truth = tuple[str | None, str | None]  # where it is, and its version
 NO_TRUTH: Truth = (None, None)
 
@@ -59,7 +60,7 @@ class Truths:
         for index, file in zip(found.tolist(), present.names(at[found]), strict=True):
             if self.among_images and file == names[index] and _ending(file) in LOSSY_SUFFIXES:
                 continue
-            uri = str(present.place / file)
+            uri = present.place.uri_below(file)
             chosen[index] = (uri, version_at(present.version(at[index]), uri))
         return chosen
 
@@ -94,7 +95,7 @@ class _Files:
         self.place = place
         files = FILES.empty_table() if files is None else files
         self._names = files["name"]
-        self._index = KeyIndex(keys(map(_folded, self._names.to_pylist())))
+        self._composed = _ByStem(self._names.to_pylist(), _composed)
         self._sizes, self._times = files["size"].to_numpy(), files["modified_ns"].to_numpy()
         self._usable = files["status"].is_null().to_numpy()
 
@@ -104,10 +105,10 @@ class _Files:
         Where two differ in the accents alone, it is the one that is written as the stem is.
         """
         composed = [_composed(stem) for stem in stems]
-        at = _first_ending(self._index, composed)
+        at = self._composed.find(composed)
         apart = [index for index, stem in enumerate(stems) if stem != composed[index]]
         if apart:
-            exact = _first_ending(self._as_written, [stems[index] for index in apart])
+            exact = self._as_written.find([stems[index] for index in apart])
             at[apart] = np.where(exact >= 0, exact, at[apart])
         return at
 
@@ -121,32 +122,31 @@ class _Files:
         return version(int(self._sizes[at]), int(self._times[at])) if self._usable[at] else None
 
     @cached_property
-    def _as_written(self) -> KeyIndex:
-        return KeyIndex(keys(map(_lower_ending, self._names.to_pylist())))
+    def _as_written(self) -> _ByStem:
+        return _ByStem(self._names.to_pylist(), str)
 
 
-def _first_ending(index: KeyIndex, stems: Iterable[str]) -> NDArray[np.intp]:
-    stems = list(stems)
-    at = np.full(len(stems), -1, np.intp)
-    for end in reversed((*MASK_SUFFIXES, *LOSSY_SUFFIXES)):
-        found = index.find(keys(stem + end for stem in stems))
-        at = np.where(found >= 0, found, at)
-    return at
+class _ByStem:
+    """Where the file of each stem is that has the first of the endings, among names in order."""
+
+    def __init__(self, names: list[str], fold: Callable[[str], str]) -> None:
+        stems = keys(fold(os.path.splitext(name)[0]) for name in names)
+        ranks = np.fromiter((_RANKS.get(_ending(name), len(_RANKS)) for name in names), np.int8)
+        # the last of a stem is found: that of the first ending, and of `a.PNG` and `a.png` the lower one
+        order = np.argsort(-ranks, kind="stable")
+        order = order[ranks[order] < len(_RANKS)]
+        self._index = KeyIndex(stems[order])
+        self._places = np.append(order, -1)
+
+    def find(self, stems: Sequence[str]) -> NDArray[np.intp]:
+        """The place of each stem's file, or -1."""
+        places: NDArray[np.intp] = self._places[self._index.find(keys(stems))]
+        return places
 
 
 def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _lower_ending(name: str) -> str:
-    # of `a.PNG` and `a.png` the last in order is found, which is the lower one
-    stem, end = os.path.splitext(name)
-    return stem + end.lower()
-
-
 def _composed(name: str) -> str:
     return name if name.isascii() else normalize("NFC", name)
-
-
-def _folded(name: str) -> str:
-    return _composed(_lower_ending(name))

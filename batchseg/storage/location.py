@@ -78,6 +78,10 @@ class Location:
     def __truediv__(self, below: str) -> Location:
         return replace(self, path=f"{self.path.rstrip('/')}/{below}")
 
+    def uri_below(self, name: str) -> str:
+        """`str(self / name)` without the Location between, which a listing would make for every row."""
+        return f"{self.prefix}{self.path.rstrip('/')}/{name}{self.query}"
+
     @property
     def is_local(self) -> bool:
         return not self.prefix

@@ -20,6 +20,7 @@ from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.load import read_config
 from batchseg.config.run import RunConfig
 from batchseg.config.train import TrainConfig
+from batchseg.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"source": "photos", "segmentor": "threshold", "output": "results"}
@@ -431,3 +432,11 @@ def test_show_prints_what_would_run() -> None:
 def test_schema_is_json() -> None:
     schema = json.loads(CliRunner().invoke(cli, ["config", "schema"]).stdout)
     assert schema["required"] == ["source", "segmentor", "output"]
+
+
+def test_the_drop_of_every_class_is_checked() -> None:
+    drops = {"iou.road": 70, "iou.sky": 0.1}
+    with pytest.raises(ConfigError, match="70 decides nothing"):
+        batchseg.read_config(
+            batchseg.CompareConfig, overrides={"old": "a", "new": "b", "max_class_drop": drops}
+        )

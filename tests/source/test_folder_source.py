@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import touch
 
 from batchseg.config.source import FolderSource
 from batchseg.errors import SourceError
@@ -26,15 +27,6 @@ from batchseg.source.open import open_source
 from batchseg.storage.location import locate
 
 NOBODY = 65534
-
-
-def touch(root: Path, *names: str) -> Path:
-    """Files that hold their own name."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(os.fsencode(name))
-    return root
 
 
 def listed(path: Path | str, without: tuple[str, ...] = (), **options: Any) -> list[dict[str, Any]]:

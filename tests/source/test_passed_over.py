@@ -7,18 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from source_files import touch
 
 from batchseg.config.source import FolderSource
 from batchseg.source.folder import Folder
 from batchseg.storage.location import locate
-
-
-def touch(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(os.fsencode(name))
-    return root
 
 
 def link(path: Path, target: Path | str) -> None:

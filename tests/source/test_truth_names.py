@@ -6,20 +6,13 @@ from pathlib import Path
 from unicodedata import normalize
 
 import pytest
+from source_files import touch
 
 from batchseg.config.source import FolderSource
 from batchseg.source.folder import Folder
 from batchseg.storage.location import locate
 
 NFC, NFD = (normalize(form, "Müller") for form in ("NFC", "NFD"))
-
-
-def touch(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return root
 
 
 def truths(images: Path | str, truth: Path | str, rule: str | None = None) -> dict[str, str | None]:

@@ -8,6 +8,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from batchseg.cli.interrupts import interrupts
 from batchseg.cli.show.console import console, printable
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class OverlayProgress:
         self.task = self.bar.add_task("drawing", total=None)
 
     def __call__(self, drawn: int, total: int) -> None:
+        interrupts.raise_again()
         self.bar.update(self.task, completed=drawn, total=total)
 
 

@@ -47,8 +47,7 @@ class Progress:
         self.task = self.bar.add_task("starting", total=None, rate="", left="", failed="")
 
     def __call__(self, tally: Tally) -> None:
-        if interrupts.heard:  # which may have come where Python drops exceptions, such as in a finaliser
-            raise KeyboardInterrupt
+        interrupts.raise_again()
         self._say_once(tally)
         recent = tally.recent_images_per_s
         rate = f"{recent:.1f}/s" if recent else ("" if tally.done else "starting")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from batchseg.cli.show.console import console
 from batchseg.cli.show.lines import print_lines
+from batchseg.cli.show.run import duration
 
 if TYPE_CHECKING:
     from batchseg.training.train import TrainResult
@@ -84,7 +85,7 @@ class TrainProgress:
         if self.first is None or step <= self.first[0]:
             return None
         seconds = (self.clock() - self.first[1]) / (step - self.first[0]) * (steps - step)
-        return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+        return duration(seconds)
 
 
 def print_trained(result: TrainResult) -> None:
