@@ -16,13 +16,12 @@ from batchseg.results.candidate import (
     candidate_of,
     candidate_state,
     left_behind,
-    looked_at,
     obstacle_in,
 )
 from batchseg.results.folder import Held, Results
 from batchseg.results.promotion import begin_dropping, begin_promotion, finish_promotion, promotion_log
 from batchseg.storage.location import output_errors
-from batchseg.storage.lock import exclusive
+from batchseg.storage.lock import check, exclusive
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,9 @@ def promote(results: str) -> Promotion:
     if (done := _finish(folder)) is not None:
         return done
     with _opened(folder) as (held, state):
-        with looked_at(candidate_of(folder)) as candidate:
+        with candidate_of(folder).looked_at() as candidate:
             record = _fit(candidate, held)
-            if held.lock is not None:
-                held.lock.check()
+            check(held.lock)
             with output_errors(folder.root):
                 begin_promotion(folder.root, record)
         with output_errors(folder.root):
@@ -86,7 +84,7 @@ def drop_candidate(results: str) -> Promotion:
 
 @contextmanager
 def _opened(folder: Results) -> Iterator[tuple[Held, CandidateState]]:
-    with looked_at(folder) as held:
+    with folder.looked_at() as held:
         state = candidate_state(folder)
         if state is None:
             raise OutputError(f"{folder.root}: has no candidate; `batchseg run --candidate` computes one")
@@ -100,7 +98,7 @@ def _finish(folder: Results) -> Promotion | None:
         log = promotion_log(folder.root)
     if log is None:
         return None
-    with looked_at(folder):
+    with folder.looked_at():
         record = log["record"] or {}
     model = record.get("model", {}).get("name")
     return Promotion(str(folder.root), record.get("run_id"), model, bool(record), 0)

@@ -108,7 +108,7 @@ def held_candidate(
     """
     refuse_nothing_good(results)
     with ExitStack() as stack:
-        with looked_at(results, renamed) as good:
+        with results.looked_at(renamed) as good:
             _refuse_good(good, fingerprint)
             candidate = candidate_of(results)
             _refuse_others_files(candidate)
@@ -147,17 +147,6 @@ def _take_over_known(good: Held, candidate: Held) -> None:
             with output_errors(root):
                 replace_parts(root, [], [(name, (images, PIXELS.empty_table()))])
             ledger.add(name, images)
-
-
-@contextmanager
-def looked_at(results: Results, renamed: Mapping[str, str] | None = None) -> Iterator[Held]:
-    """Hold a results folder without a run: mended as by a run, and no work is left. Raises OutputError."""
-    with results.held(renamed) as held:
-        try:
-            yield held
-        finally:
-            with output_errors(results.root):
-                results.work.delete_folder()
 
 
 def _refuse_good(good: Held, fingerprint: str) -> None:
