@@ -61,24 +61,20 @@ def _left(results: Results, parts: list[Part]) -> int:
     left = int(np.count_nonzero(~KeySet(part.ids for part in parts).contains(to_segment)))
     if not len(to_score):
         return left
-    scored = [part.ids[_of_run(results, part, _last_run(results, parts))] for part in parts if not part.lost]
-    return left + int(np.count_nonzero(~KeySet(scored).contains(to_score)))
+    return left + int(np.count_nonzero(~KeySet(_of_last_run(results, parts)).contains(to_score)))
 
 
-def _last_run(results: Results, parts: list[Part]) -> str:
-    """The run that committed last, if no record says that it finished: runs sort by time."""
-    found = [
-        pc.max(read_part(results.images / part.name, ["run_id"])["run_id"]).as_py()
+def _of_last_run(results: Results, parts: list[Part]) -> list[Keys]:
+    """What the run has done that committed last, if no record says that it finished: runs sort by time."""
+    runs = [
+        (part, read_part(results.images / part.name, ["run_id"])["run_id"].dictionary_encode())
         for part in parts
         if not part.lost
     ]
-    last = max((name for name in found if name), default="")
-    finished = results.finished(last) if last else True
-    return "" if finished else last
-
-
-def _of_run(results: Results, part: Part, run_id: str) -> Any:
-    return pc.equal(read_part(results.images / part.name, ["run_id"])["run_id"], run_id).to_numpy()
+    last = max((name for _, column in runs for name in column.unique().to_pylist() if name), default="")
+    if not last or results.finished(last):
+        return []
+    return [part.ids[pc.equal(column, last).to_numpy()] for part, column in runs]
 
 
 def _ids(place: Location) -> Keys:
