@@ -10,7 +10,6 @@ from typing import Any
 
 from batchseg.errors import OutputError
 from batchseg.inspect.verify import verify
-from batchseg.pipeline.trial import MEND_LOST
 from batchseg.results.candidate import (
     CandidateState,
     candidate_of,
@@ -113,9 +112,9 @@ def _fit(candidate: Held, good: Held) -> dict[str, Any]:
             f"{root}: cannot be promoted: {obstacle}; the same run with --candidate goes on and judges it "
             f"anew, and `batchseg promote {good.results.root} --drop` removes it"
         )
-    left = int(left_behind(good.ledger, candidate.ledger).sum())
+    left = left_behind(good.ledger, candidate.ledger)
     if left and not record["config"].get("prune"):
-        raise OutputError(f"{root}: {left:,} images that have masks are not in the candidate; {MEND_LOST}")
+        raise OutputError(f"{root}: {left}")
     report = verify(str(root), quick=True)
     if not report.ok:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in report.counts.items())
