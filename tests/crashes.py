@@ -26,7 +26,7 @@ def killed_at(step: int) -> Iterator[list[str]]:
     def counted(name: str, change: Callable[..., None]) -> Callable[..., None]:
         def wrapped(self: Location, *arguments: Any) -> None:
             if len(done) == step:
-                if name == "write":  # what lies there then is half a file under a temporary name
+                if name == "write" and self.is_local:  # then half a file lies there under a temporary name
                     with open(f"{self.parent.path}/{temporary_name()}", "wb") as file:
                         file.write(arguments[0][: len(arguments[0]) // 2])
                 raise Killed(f"{name} {self}")

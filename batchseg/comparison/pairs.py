@@ -40,7 +40,7 @@ class Pairs:
     def of(cls, before: SideRows, after: SideRows) -> Pairs:
         """By id, and what is left by stem: where masks are scored that lie there, a.jpg is called a.png."""
         old, new = _equal(before.ids, after.ids)
-        more_old, more_new, ambiguous = _by_stem(before.ids, after.ids, old, new)
+        more_old, more_new, ambiguous = _by_stem(before, after, _others(before, old), _others(after, new))
         by_stem = np.repeat([False, True], [len(old), len(more_old)])
         old, new = np.concatenate([old, more_old]), np.concatenate([new, more_new])
         order = np.asarray(pc.sort_indices(before.ids.take(pa.array(old))), np.intp)
@@ -94,23 +94,19 @@ def _equal(old: pa.Array, new: pa.Array) -> tuple[Places, Places]:
     return places, found.take(pa.array(places)).to_numpy().astype(np.intp)
 
 
-def _by_stem(old_ids: pa.Array, new_ids: pa.Array, old: Places, new: Places) -> tuple[Places, Places, int]:
-    """Pairs among what is in no pair yet, and how many images of either side are ambiguous."""
-    stems = [pc.replace_substring_regex(ids, _EXTENSION, r"\1") for ids in (old_ids, new_ids)]
-    free = [np.setdiff1d(np.arange(len(ids)), paired) for ids, paired in ((old_ids, old), (new_ids, new))]
-    left = [names.take(pa.array(places)) for names, places in zip(stems, free, strict=True)]
+def _by_stem(before: SideRows, after: SideRows, old: Places, new: Places) -> tuple[Places, Places, int]:
+    """Pairs among what is in no pair yet, `old` and `new`, and how many images of either are ambiguous."""
+    if not (len(old) and len(new)):
+        return old[:0], new[:0], 0
+    stems = [pc.replace_substring_regex(side.ids, _EXTENSION, r"\1") for side in (before, after)]
+    left = [names.take(pa.array(places)) for names, places in zip(stems, (old, new), strict=True)]
     shared = [np.asarray(pc.is_in(left[side], left[1 - side])) for side in (0, 1)]
-    single = [_once(names) for names in stems]
-    sure = [
-        shared[side]
-        & np.asarray(pc.is_in(left[side], single[0]))
-        & np.asarray(pc.is_in(left[side], single[1]))
-        for side in (0, 1)
-    ]
-    chosen = [places[rows] for places, rows in zip(free, sure, strict=True)]
-    at = _equal(*(names.take(pa.array(places)) for names, places in zip(stems, chosen, strict=True)))
-    ambiguous = sum(int(np.count_nonzero(shared[side] & ~sure[side])) for side in (0, 1))
-    return chosen[0][at[0]], chosen[1][at[1]], ambiguous
+    once, once_too = map(_once, stems)
+    single = once.filter(pc.is_in(once, once_too))
+    sure = [rows & np.asarray(pc.is_in(names, single)) for rows, names in zip(shared, left, strict=True)]
+    ambiguous = sum(int(np.count_nonzero(each & ~its)) for each, its in zip(shared, sure, strict=True))
+    at = _equal(*(names.filter(pa.array(rows)) for names, rows in zip(left, sure, strict=True)))
+    return old[sure[0]][at[0]], new[sure[1]][at[1]], ambiguous
 
 
 def _once(names: pa.Array) -> pa.Array:
@@ -119,7 +115,11 @@ def _once(names: pa.Array) -> pa.Array:
     return counted.field("values").filter(pc.equal(counted.field("counts"), 1))
 
 
+def _others(side: SideRows, paired: Places) -> Places:
+    return np.setdiff1d(np.arange(len(side)), paired)
+
+
 def unpaired(side: SideRows, paired: Places) -> Places:
     """Where a side's other images stand, in the order of their ids."""
-    places = np.setdiff1d(np.arange(len(side)), paired)
+    places = _others(side, paired)
     return places[np.asarray(pc.sort_indices(side.ids.take(pa.array(places))), np.intp)]

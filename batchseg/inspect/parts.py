@@ -22,7 +22,7 @@ from batchseg.results.folder import Results
 from batchseg.results.part_names import NOT_OURS
 from batchseg.results.tables import as_today, is_foreign, read_part, selected
 from batchseg.schema import IMAGES, PIXELS, Status
-from batchseg.storage.keys import keys, repeated, superseded
+from batchseg.storage.keys import NULL, keys, repeated, superseded
 from batchseg.storage.location import Location
 
 Rows = NDArray[np.bool_]
@@ -42,7 +42,6 @@ OF_IMAGES = (
     "acknowledged",
     *METRICS,
 )
-NO_MASK = int(keys([None])[0])
 
 
 @dataclass
@@ -50,7 +49,7 @@ class Part:
     """What is known of one part.
 
     Attributes:
-        ids, masks: the keys of each row's id and of its mask's path, `NO_MASK` where it has none.
+        ids, masks: the keys of each row's id and of its mask's path, `NULL` where it has none.
         broken: the rows whose image must be computed again.
         superseded: the rows that a later part replaces, as long as the run that wrote it is not through.
         acknowledged: how many rows have a fault that is known for good.
@@ -70,7 +69,7 @@ class Part:
     @property
     def named(self) -> Rows:
         """The rows that have a mask."""
-        rows: Rows = self.masks != NO_MASK
+        rows: Rows = self.masks != NULL
         return rows
 
 

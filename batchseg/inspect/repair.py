@@ -51,4 +51,6 @@ def repair_parts(
             masks += delete_unnamed(results.root, ours, ledger.masks())
     if names:
         held.finish(LabelMap.from_names(names))
+    with output_errors(results.root):
+        results.work.delete_folder()
     return Repaired(rows + sum(len(part.ids) for part in lost), len(lost), masks)

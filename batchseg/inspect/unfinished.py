@@ -18,6 +18,8 @@ from batchseg.storage.keys import Keys, KeySet, keys
 from batchseg.storage.location import Location
 from batchseg.storage.lock import is_held_by_another
 
+LISTED = {"listing.arrow", "split.arrow"}  # what a run writes before it drops and commits rows
+
 
 @dataclass(frozen=True)
 class CutOff:
@@ -25,9 +27,12 @@ class CutOff:
 
     Attributes:
         masks: keys of the paths below the results folder of masks that it may have written without a row.
+        began: whether the tables may be others by now than what the last record and `classes` tell of. A run
+            whose source could not be listed has changed nothing.
     """
 
     masks: KeySet
+    began: bool
 
 
 def cut_off(results: Results, record: dict[str, Any] | None) -> CutOff | None:
@@ -36,7 +41,15 @@ def cut_off(results: Results, record: dict[str, Any] | None) -> CutOff | None:
     if not results.work.is_folder() and status != "interrupted":
         return None
     files = results.work.files(".arrow")
-    return CutOff(KeySet(keys([f"masks/{name}" for name in read_names(file)]) for file in files))
+    masks = KeySet(keys([f"masks/{name}" for name in read_names(file)]) for file in files)
+    return CutOff(masks, began=not _stands(results, record, {file.name for file in files}))
+
+
+def _stands(results: Results, record: dict[str, Any] | None, files: set[str]) -> bool:
+    """Whether the last record is of a run that finished, and no rows came or went since."""
+    if record is None or record["status"] != "finished" or not files <= LISTED:
+        return False
+    return results.last_run().startswith(record["run_id"]) and not is_held_by_another(results.root)
 
 
 def how_far(results: Results, record: dict[str, Any] | None, parts: list[Part]) -> str:
@@ -61,24 +74,20 @@ def _left(results: Results, parts: list[Part]) -> int:
     left = int(np.count_nonzero(~KeySet(part.ids for part in parts).contains(to_segment)))
     if not len(to_score):
         return left
-    scored = [part.ids[_of_run(results, part, _last_run(results, parts))] for part in parts if not part.lost]
-    return left + int(np.count_nonzero(~KeySet(scored).contains(to_score)))
+    return left + int(np.count_nonzero(~KeySet(_of_last_run(results, parts)).contains(to_score)))
 
 
-def _last_run(results: Results, parts: list[Part]) -> str:
-    """The run that committed last, if no record says that it finished: runs sort by time."""
-    found = [
-        pc.max(read_part(results.images / part.name, ["run_id"])["run_id"]).as_py()
+def _of_last_run(results: Results, parts: list[Part]) -> list[Keys]:
+    """What the run has done that committed last, if no record says that it finished: runs sort by time."""
+    runs = [
+        (part, read_part(results.images / part.name, ["run_id"])["run_id"].dictionary_encode())
         for part in parts
         if not part.lost
     ]
-    last = max((name for name in found if name), default="")
-    finished = results.finished(last) if last else True
-    return "" if finished else last
-
-
-def _of_run(results: Results, part: Part, run_id: str) -> Any:
-    return pc.equal(read_part(results.images / part.name, ["run_id"])["run_id"], run_id).to_numpy()
+    last = max((name for _, column in runs for name in column.unique().to_pylist() if name), default="")
+    if not last or results.finished(last):
+        return []
+    return [part.ids[pc.equal(column, last).to_numpy()] for part, column in runs]
 
 
 def _ids(place: Location) -> Keys:

@@ -102,7 +102,7 @@ def _verify(folder: Results, quick: bool, lock: Lock | None) -> VerifyReport:
     interrupted = how_far(folder, record, parts) if left and not _failed(record) else None
     if interrupted is None:
         _try_record(record, rows, findings)
-    if left is None:
+    if left is None or not left.began:
         _try_totals(record, parts, total, findings)
         _try_classes(folder, names, total, findings)
     for log, what in ((REWRITE_LOG, "a change of the tables"), (PROMOTION_LOG, "a promotion")):

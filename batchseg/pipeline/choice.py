@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from batchseg.config.overlay import Overlays
 from batchseg.errors import ConfigError
-from batchseg.results.folder import Results
+from batchseg.results.folder import Held
+from batchseg.results.ledger import Ledger
 from batchseg.results.masks import below_masks
 from batchseg.results.tables import read_images
 from batchseg.schema import Status
@@ -37,12 +38,12 @@ class Choice:
     mask_name: str
     ids: tuple[str, ...] = ()
 
-    def rows(self, results: Results) -> Iterator[pa.Table]:
+    def rows(self, held: Held) -> Iterator[pa.Table]:
         """COLUMNS of the chosen images. Raises ConfigError where an id has no row, and OutputError."""
-        parts = (read_images(part, COLUMNS) for part in results.images.files(".parquet"))
         if self.ids:
-            yield from self._named(parts)
+            yield self._named(held.ledger)
             return
+        parts = (read_images(part, COLUMNS) for part in held.results.images.files(".parquet"))
         shown = (part.filter(self._shown(part)) for part in parts)
         if self.overlays.count is None:
             yield from shown
@@ -61,16 +62,14 @@ class Choice:
             return segmented
         return pc.or_(segmented, pc.not_equal(part["status"], Status.OK.value))
 
-    def _named(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        missing = dict.fromkeys(self.ids)
-        for part in parts:
-            chosen = part.filter(pc.is_in(part["id"], pa.array(self.ids)))
-            for name in chosen["id"].to_pylist():
-                missing.pop(name, None)
-            yield chosen
+    def _named(self, ledger: Ledger) -> pa.Table:
+        names = list(dict.fromkeys(self.ids))
+        places = ledger.find(names)
+        missing = [name for name, place in zip(names, places, strict=True) if place < 0]
         if missing:
             more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-            raise ConfigError(f"the results have no image {', '.join(list(missing)[:NAMED])}{more}")
+            raise ConfigError(f"the results have no image {', '.join(missing[:NAMED])}{more}")
+        return ledger.values(places, COLUMNS)
 
     def plan(self, rows: pa.Table, truths: list[str | None]) -> pa.Table:
         """What a worker needs to know of each image."""

@@ -120,7 +120,7 @@ def draw_overlays(
 def _planned(
     held: Held, choice: Choice, listed: Callable[[], Iterable[pa.Table]], report: OverlayReport
 ) -> Iterator[pa.Table]:
-    rows: Iterable[pa.Table] = (table for table in choice.rows(held.results) if len(table))
+    rows: Iterable[pa.Table] = (table for table in choice.rows(held) if len(table))
     if choice.overlays.kind != "triptych":
         for table in rows:
             yield choice.plan(table, [None] * len(table))

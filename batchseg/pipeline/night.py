@@ -19,7 +19,7 @@ from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.promote import promote
 from batchseg.pipeline.run import run
 from batchseg.pipeline.trial import TrialResult, compare_with
-from batchseg.results.candidate import candidate_of, looked_at
+from batchseg.results.candidate import candidate_of
 from batchseg.results.folder import Results
 from batchseg.results.nights import Nights
 from batchseg.results.result import EXIT_FINISHED, EXIT_GATE_FAILED, RunResult
@@ -124,7 +124,7 @@ def _conclude(config: NightConfig, results: Results, done: _Night) -> NightResul
 def _is_another_model(config: NightConfig) -> bool:
     """Whether the results are of a model or setting other than the configured one."""
     model = OpenedModel.open(config)
-    with looked_at(Results(config.output.path), model.renamed) as held:
+    with Results(config.output.path).looked_at(model.renamed) as held:
         return bool(held.ledger.of_other_models(model.fingerprint).any())
 
 

@@ -58,20 +58,16 @@ def overlay(config: OverlayConfig, on_drawn: OnDrawn = unseen) -> OverlayReport:
     choice = Choice(config, job.output.mask_name if job else "stem", config.ids)
     limits = job.limits if job else Limits()
     images = ImageReading.of(job.source) if job else ImageReading()
-    with results.held() as held:
-        try:
-            with ray_session(config.ray.address):
-                report = draw_overlays(
-                    held,
-                    choice,
-                    Sight(_reading(label_map, record), images),
-                    limits,
-                    listed,
-                    exclude_head=config.ray.exclude_head,
-                    on_drawn=on_drawn,
-                )
-        finally:
-            results.work.delete_folder()
+    with results.looked_at() as held, ray_session(config.ray.address):
+        report = draw_overlays(
+            held,
+            choice,
+            Sight(_reading(label_map, record), images),
+            limits,
+            listed,
+            exclude_head=config.ray.exclude_head,
+            on_drawn=on_drawn,
+        )
     report.remarks[:0] = remarks
     return report
 

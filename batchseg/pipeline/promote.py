@@ -10,19 +10,17 @@ from typing import Any
 
 from batchseg.errors import OutputError
 from batchseg.inspect.verify import verify
-from batchseg.pipeline.trial import MEND_LOST
 from batchseg.results.candidate import (
     CandidateState,
     candidate_of,
     candidate_state,
     left_behind,
-    looked_at,
     obstacle_in,
 )
 from batchseg.results.folder import Held, Results
 from batchseg.results.promotion import begin_dropping, begin_promotion, finish_promotion, promotion_log
 from batchseg.storage.location import output_errors
-from batchseg.storage.lock import exclusive
+from batchseg.storage.lock import check, exclusive
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,9 @@ def promote(results: str) -> Promotion:
     if (done := _finish(folder)) is not None:
         return done
     with _opened(folder) as (held, state):
-        with looked_at(candidate_of(folder)) as candidate:
+        with candidate_of(folder).looked_at() as candidate:
             record = _fit(candidate, held)
-            if held.lock is not None:
-                held.lock.check()
+            check(held.lock)
             with output_errors(folder.root):
                 begin_promotion(folder.root, record)
         with output_errors(folder.root):
@@ -86,7 +83,7 @@ def drop_candidate(results: str) -> Promotion:
 
 @contextmanager
 def _opened(folder: Results) -> Iterator[tuple[Held, CandidateState]]:
-    with looked_at(folder) as held:
+    with folder.looked_at() as held:
         state = candidate_state(folder)
         if state is None:
             raise OutputError(f"{folder.root}: has no candidate; `batchseg run --candidate` computes one")
@@ -100,7 +97,7 @@ def _finish(folder: Results) -> Promotion | None:
         log = promotion_log(folder.root)
     if log is None:
         return None
-    with looked_at(folder):
+    with folder.looked_at():
         record = log["record"] or {}
     model = record.get("model", {}).get("name")
     return Promotion(str(folder.root), record.get("run_id"), model, bool(record), 0)
@@ -115,9 +112,9 @@ def _fit(candidate: Held, good: Held) -> dict[str, Any]:
             f"{root}: cannot be promoted: {obstacle}; the same run with --candidate goes on and judges it "
             f"anew, and `batchseg promote {good.results.root} --drop` removes it"
         )
-    left = int(left_behind(good.ledger, candidate.ledger).sum())
+    left = left_behind(good.ledger, candidate.ledger)
     if left and not record["config"].get("prune"):
-        raise OutputError(f"{root}: {left:,} images that have masks are not in the candidate; {MEND_LOST}")
+        raise OutputError(f"{root}: {left}")
     report = verify(str(root), quick=True)
     if not report.ok:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in report.counts.items())

@@ -13,8 +13,6 @@ from batchseg.results.result import EXIT_GATE_FAILED, RunResult
 from batchseg.storage.lock import exclusive
 from batchseg.storage.tree import files_below
 
-MEND_LOST = "run it over all images, or with --prune where the source no longer lists them"
-
 
 @dataclass(frozen=True)
 class TrialResult(RunResult):
@@ -50,8 +48,8 @@ def judge_candidate(
         left = left_behind(good.ledger(), held.ledger)
         sentences = [f"{each}{_renaming(good, result)}" for each in sentences]
     gates = [*result.gates, *(compared.gates if compared else []), *sentences]
-    if left.any() and not may_lose:
-        gates.append(f"{int(left.sum()):,} images that have masks are not in the candidate; {MEND_LOST}")
+    if left and not may_lose:
+        gates.append(left)
     code = result.exit_code or (EXIT_GATE_FAILED if gates else 0)
     size = sum(size for _, size in files_below(held.results.root))
     verdict = {

@@ -69,11 +69,9 @@ def acknowledge(
         raise ConfigError("name the images by their ids, or all that failed in one way: --status unreadable")
     folder = Results(results)
     folder.refuse_strangers()
-    with folder.held() as held:
+    with folder.looked_at() as held:
         _refuse_others(held, ids, undo)
         changed = _rewrite(held, KeySet([keys(ids)]), statuses, undo)
-        with output_errors(folder.root):
-            folder.work.delete_folder()
         return Acknowledged(str(folder.root), undo, dict(sorted(changed.items())), held.ledger.acknowledged)
 
 

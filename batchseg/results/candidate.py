@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
@@ -20,7 +21,6 @@ from batchseg.results.promotion import CANDIDATE, promotion_log
 from batchseg.results.record import new_run_id
 from batchseg.results.rewrite import replace_parts
 from batchseg.results.tables import read_images
-from batchseg.results.verdict import Rows
 from batchseg.schema import PIXELS
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import output_errors
@@ -87,10 +87,15 @@ def refuse_nothing_good(results: Results) -> None:
         )
 
 
-def left_behind(good: Ledger, candidate: Ledger) -> Rows:
-    """The rows of the good results whose image has a mask there, and no row in the candidate."""
-    rows: Rows = good.rows["ok"] & good.unlisted(KeySet([candidate.rows["id"]]))
-    return rows
+def left_behind(good: Ledger, candidate: Ledger) -> str | None:
+    """A sentence where images that have a mask in the good results have no row in the candidate."""
+    left = np.count_nonzero(good.rows["ok"] & good.unlisted(KeySet([candidate.rows["id"]])))
+    if not left:
+        return None
+    return (
+        f"{left:,} images that have masks are not in the candidate; run it over all images, or with --prune "
+        "where the source no longer lists them"
+    )
 
 
 @contextmanager
@@ -108,7 +113,7 @@ def held_candidate(
     """
     refuse_nothing_good(results)
     with ExitStack() as stack:
-        with looked_at(results, renamed) as good:
+        with results.looked_at(renamed) as good:
             _refuse_good(good, fingerprint)
             candidate = candidate_of(results)
             _refuse_others_files(candidate)
@@ -137,27 +142,14 @@ def _take_over_known(good: Held, candidate: Held) -> None:
     if not known.any():
         return
     ledger.drop(KeySet([rows["id"][known]]).contains(had["id"]))
-    root, start = candidate.results.root, 0
-    for part, length in good.ledger.parts.items():
-        chosen = known[start : start + length]
-        start += length
-        if chosen.any():
-            images = read_images(good.results.images / part).filter(pa.array(chosen))
+    root = candidate.results.root
+    for part, start, stop in good.ledger.extents():
+        if known[start:stop].any():
+            images = read_images(good.results.images / part).filter(pa.array(known[start:stop]))
             name = f"{new_run_id(candidate.results.last_run())}-00000.parquet"
             with output_errors(root):
                 replace_parts(root, [], [(name, (images, PIXELS.empty_table()))])
             ledger.add(name, images)
-
-
-@contextmanager
-def looked_at(results: Results, renamed: Mapping[str, str] | None = None) -> Iterator[Held]:
-    """Hold a results folder without a run: mended as by a run, and no work is left. Raises OutputError."""
-    with results.held(renamed) as held:
-        try:
-            yield held
-        finally:
-            with output_errors(results.root):
-                results.work.delete_folder()
 
 
 def _refuse_good(good: Held, fingerprint: str) -> None:

@@ -130,6 +130,16 @@ class Results:
         with exclusive(self.root) as lock:
             yield self.open(lock, renamed)
 
+    @contextmanager
+    def looked_at(self, renamed: Mapping[str, str] | None = None) -> Iterator[Held]:
+        """Hold the folder without a run: mended as by a run, and no work is left. Raises OutputError."""
+        with self.held(renamed) as held:
+            try:
+                yield held
+            finally:
+                with output_errors(self.root):
+                    self.work.delete_folder()
+
     def open(self, lock: Lock | None = None, renamed: Mapping[str, str] | None = None) -> Held:
         """Make the folders, finish or sweep away what an unfinished run left, and read the ledger."""
         # runs/ is what tells results from a data set, so it is there before what a data set may have too

@@ -67,6 +67,13 @@ class Ledger:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def extents(self) -> Iterator[tuple[str, int, int]]:
+        """Each part with the places of its rows."""
+        start = 0
+        for part, length in self.parts.items():
+            yield part, start, start + length
+            start += length
+
     # -- questions
 
     def fingerprints(self) -> set[str]:
@@ -157,7 +164,7 @@ class Ledger:
         """Some columns of some rows, in the order of `places`, read again: the ledger keeps no text."""
         order = np.argsort(places, kind="stable")
         wanted, tables = places[order], []
-        for part, start, stop in self._extents():
+        for part, start, stop in self.extents():
             first, last = np.searchsorted(wanted, [start, stop])
             if last > first:
                 table = read_images(self.root / "images" / part, list(columns))
@@ -178,7 +185,7 @@ class Ledger:
         with output_errors(self.root):
             # for whoever goes on, should we die in between
             write_names(self.root / ".work" / GOING, [*gone, *possible_masks(failed)])
-            for part, start, stop in self._extents():
+            for part, start, stop in self.extents():
                 if rows[start:stop].any():
                     self._rewrite(part, ~rows[start:stop])
             self._forget(rows)
@@ -199,7 +206,7 @@ class Ledger:
 
     def acknowledge(self, marked: Mapping[str, Rows], known: bool) -> None:
         """Know of faults that were acknowledged just now, or are no longer; rows by part."""
-        for part, start, stop in self._extents():
+        for part, start, stop in self.extents():
             if part in marked:
                 self.rows["acknowledged"][start:stop][marked[part]] = known
 
@@ -214,13 +221,6 @@ class Ledger:
                     self.parts = {**merged, old[-1]: sum(lengths)}
 
     # -- within
-
-    def _extents(self) -> Iterator[tuple[str, int, int]]:
-        """Each part with the places of its rows."""
-        start = 0
-        for part, length in self.parts.items():
-            yield part, start, start + length
-            start += length
 
     def _mask_names(self, rows: Rows) -> list[str]:
         places = np.flatnonzero(rows & (self.rows["mask"] != NULL))
@@ -247,7 +247,7 @@ class Ledger:
         replace_parts(self.root, [part], [(part, (images, pixels))])
 
     def _forget(self, rows: Rows) -> None:
-        left = {part: int((~rows[start:stop]).sum()) for part, start, stop in self._extents()}
+        left = {part: int((~rows[start:stop]).sum()) for part, start, stop in self.extents()}
         self.parts = {part: length for part, length in left.items() if length}
         self._set(self.rows[~rows])
 

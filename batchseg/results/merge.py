@@ -37,11 +37,12 @@ def merge_parts(root: Location, parts: Sequence[str]) -> bool:
 
     Raises OSError, and OutputError where one cannot be read.
     """
+    tables = [read_images(root / "images" / part) for part in parts]
     try:
-        images = pa.concat_tables(
-            [read_images(root / "images" / part) for part in parts], promote_options="permissive"
-        )
+        images = pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowTypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        # a manifest's `site` was a number and is a text now: there is no type for both that says what either
+        # manifest said, so the parts stay as they are, and whoever reads the column must choose
         return False
     pixels = pa.concat_tables([read_part(root / "pixels" / part) for part in parts])
     replace_parts(root, parts, [(parts[-1], (images, pixels))])

@@ -63,7 +63,13 @@ class OpenedResults:
         ]
         if not tables:
             return IMAGES.empty_table()
-        return pa.concat_tables(tables, promote_options="permissive")
+        try:
+            return pa.concat_tables(tables, promote_options="permissive")
+        except pa.ArrowException as exc:  # see merge_parts
+            raise OutputError(
+                f"{self._results.images}: a column of the manifests has types that do not go together "
+                f"({exc}); read its parts one by one"
+            ) from exc
 
     @cached_property
     def pixels(self) -> pa.Table:

@@ -305,6 +305,15 @@ def test_after_repair_another_run_makes_everything_as_it_was(
     assert (results / "classes.parquet").read_bytes() == classes
 
 
+def test_a_repair_that_knows_no_classes_is_no_run_that_was_cut_off(scene: Path) -> None:
+    results = scene / "results"
+    delete_record(results)
+    delete_classes(results)
+    assert verify(str(results), repair=True).repaired is not None
+    after = verify(str(results))
+    assert (after.interrupted, after.counts) == (None, {"record": 1, "classes": 1})
+
+
 def test_quick_leaves_pixels_out_and_nothing_else(scene: Path) -> None:
     results = scene / "results"
     change_pixel(results)

@@ -19,7 +19,7 @@ from sklearn.metrics import jaccard_score
 
 import batchseg
 from batchseg.cli.group import cli
-from batchseg.errors import OutputError
+from batchseg.errors import OutputError, SourceError
 from batchseg.results.folder import Held, Results
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
@@ -132,6 +132,17 @@ def test_damage_is_told_beside_it(scene: Path, monkeypatch: pytest.MonkeyPatch) 
     (scene / "results" / "masks" / "3.png").unlink()
     report = batchseg.verify(str(scene / "results"))
     assert (report.ok, report.counts) == (False, {"mask_missing": 1})
+
+
+@pytest.mark.parametrize("source", [{"path": "nowhere"}, {"include": ["*.tif"]}], ids=["no folder", "none"])
+def test_a_run_that_listed_nothing_hides_no_damage(scene: Path, source: dict[str, Any]) -> None:
+    config = {"path": str(scene / "images"), **source}
+    changed = job(scene).model_dump(mode="json") | {"source": config}
+    with pytest.raises(SourceError):
+        batchseg.run(batchseg.load_config(overrides=changed))
+    assert batchseg.verify(str(scene / "results")).counts == {}
+    (scene / "results" / "classes.parquet").unlink()
+    assert batchseg.verify(str(scene / "results")).counts == {"classes": 1}
 
 
 def test_a_run_at_work_is_not_called_interrupted(scene: Path) -> None:

@@ -196,6 +196,7 @@ def test_what_cannot_be_acknowledged_is_a_sentence(scene: Path, words: list[str]
     result = command("acknowledge", scene / "results", *words)
     assert (result.exit_code, sentence in result.stderr) == (2, True), result.output
     assert acknowledged(scene) == set()
+    assert batchseg.verify(str(scene / "results")).interrupted is None
 
 
 def test_nothing_changes_where_there_are_no_results_or_a_run_is_at_work(scene: Path) -> None:

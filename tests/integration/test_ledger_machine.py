@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as pads
 import pytest
+from crashes import Killed, killed_at
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -37,12 +38,10 @@ from batchseg.errors import OutputError, SourceError
 from batchseg.inspect.verify import verify
 from batchseg.results import commits
 from batchseg.results.folder import Held
-from batchseg.storage.location import Location
 
 NAMES = ("a.png", "b.png", "b.jpg", "sub/c.png", "sub/d.png")
 LEVELS = ((128,), (64,))
 SIZE_WH = (8, 6)
-WRITES = ("write", "move", "delete")
 
 names = st.sampled_from(NAMES)
 seeds = st.integers(0, 3)
@@ -54,10 +53,6 @@ def png(values: np.ndarray) -> bytes:
     file = BytesIO()
     Image.fromarray(values).save(file, "PNG")
     return file.getvalue()
-
-
-class Died(BaseException):
-    """The process is gone: it catches nothing, and writes nothing any more."""
 
 
 def pixels(seed: int) -> np.ndarray:
@@ -101,22 +96,8 @@ def interrupted(at: int) -> Iterator[None]:
 
 @contextmanager
 def killed(at: int) -> Iterator[None]:
-    """From the n-th file operation of the driver on nothing reaches the disk, as after kill -9."""
-    left = at
-
-    def dying(real: Callable[..., Any]) -> Callable[..., Any]:
-        def operation(self: Location, *arguments: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left <= 0:
-                raise Died
-            return real(self, *arguments)
-
-        return operation
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in WRITES:
-            patch.setattr(Location, name, dying(getattr(Location, name)))
+    """From the n-th change of the driver to files on nothing reaches the disk, as after kill -9."""
+    with pytest.MonkeyPatch.context() as patch, killed_at(at):
         patch.setattr(commits, "COMMIT_ROWS", 1)
         yield
 
@@ -213,7 +194,7 @@ class Folder(RuleBasedStateMachine):
         try:
             with how:
                 batchseg.run(config)
-        except (KeyboardInterrupt, Died):
+        except (KeyboardInterrupt, Killed):
             self.masks = {}
             (self.root / "out" / ".lock").unlink(missing_ok=True)  # as if its process were gone
         except OutputError as exc:

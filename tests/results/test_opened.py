@@ -94,6 +94,15 @@ def test_columns_of_a_manifest_stand_to_the_right(tmp_path: Path) -> None:
     ]
 
 
+def test_columns_of_manifests_whose_types_clash_are_a_sentence(tmp_path: Path) -> None:
+    held = Results(str(tmp_path)).open()
+    held.commit(PARTS[0], table({**row("a"), "site": "north"}, carried=pa.schema([("site", pa.string())])))
+    held.commit(PARTS[1], table({**row("b"), "site": 7}, carried=pa.schema([("site", pa.int64())])))
+    results = batchseg.open_results(str(tmp_path))
+    with pytest.raises(OutputError, match=r"images: a column of the manifests .*site has incompatible types"):
+        _ = results.images
+
+
 def test_results_of_before_there_was_a_column_for_it(tmp_path: Path) -> None:
     held = Results(str(tmp_path)).open()
     held.commit(PARTS[0], table(row("a")))

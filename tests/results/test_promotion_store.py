@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
+from crashes import every_kill
 from object_store import KEYS, Store, object_store
 from result_rows import LABELS, table, whole
 
@@ -19,17 +19,12 @@ from batchseg.results.candidate import candidate_of
 from batchseg.results.folder import Results
 from batchseg.results.palettes import repaint
 from batchseg.storage import lock
-from batchseg.storage.location import Location
 
 pytestmark = [pytest.mark.slow]
 
 OLD, NEW = ("a", "sub/gone"), ("a", "sub/new")
 PIXELS_HW = np.zeros((2, 3), np.uint8)
 RED = LabelMap(LABELS.names, ((255, 0, 0), (0, 255, 0), (0, 0, 255)))
-
-
-class Died(BaseException):
-    """From here on nothing reaches the store."""
 
 
 @pytest.fixture
@@ -97,43 +92,22 @@ def test_a_candidate_is_dropped(store: Store) -> None:
 
 
 def test_killed_at_any_step_the_next_command_finishes_it(store: Store) -> None:
-    for step in count(1):
-        name = f"killed{step}"
-        results = scene(store, name)
-        candidate = candidate_of(results)
+    def work(step: int) -> Any:
+        candidate = candidate_of(scene(store, f"killed{step}"))
         candidate.write_record({**(candidate.record() or {}), "config": {"prune": True}})
-        died = killed(step, store.uri(name))
+        return lambda: promote(store.uri(f"killed{step}"))
+
+    def after(step: int) -> None:
+        name = f"killed{step}"
+        results = Results(store.uri(name))
+        candidate = candidate_of(results)
         for place in (results.root, candidate.root):
             (place / ".lock").delete()  # as if its process were gone
-        if died and (candidate.runs.is_folder() or (results.root / ".promote.json").exists()):
+        if candidate.runs.is_folder() or (results.root / ".promote.json").exists():
             assert promote(store.uri(name)).promoted
         assert files(store, name) == PROMOTED, step
-        if not died:
-            assert step > 15
-            return
 
-
-def killed(step: int, uri: str) -> bool:
-    left = step
-
-    def dying(real: Any) -> Any:
-        def operation(self: Location, *arguments: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left <= 0:
-                raise Died
-            return real(self, *arguments)
-
-        return operation
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("write", "move", "delete", "delete_folder"):
-            patch.setattr(Location, name, dying(getattr(Location, name)))
-        try:
-            promote(uri)
-        except Died:
-            return True
-    return False
+    assert every_kill(work, after) > 15
 
 
 def test_palettes_are_rewritten(store: Store) -> None:
