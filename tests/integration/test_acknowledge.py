@@ -125,6 +125,25 @@ def test_another_model_tries_only_what_a_model_failed_on(scene: Path) -> None:
     assert record["acknowledged"] == 2
 
 
+def test_what_a_model_failed_on_is_tried_by_another_model_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    save(tmp_path / "images" / "a.png")
+    save(tmp_path / "images" / "thirteen.png", 13)
+
+    def segmented(kind: str, **more: object) -> batchseg.RunResult:
+        segmentor = {"model": "deadly_model:Deadly", "options": {"kind": kind}}
+        settings = {"segmentor": segmentor, **more}
+        return batchseg.run(tmp_path / "images", output=tmp_path / "results", settings=settings)
+
+    assert segmented("raise").statuses == {"model_failed": 1, "ok": 1}
+    assert batchseg.acknowledge(str(tmp_path / "results"), status="model_failed").total == 1
+    assert segmented("raise").record["computed"] == {}
+    mended = segmented("none", recompute=True).record
+    assert (mended["computed"], mended["acknowledged"]) == ({"ok": 2}, 0)
+
+
 def test_a_candidate_takes_over_what_no_model_can_read(scene: Path) -> None:
     (scene / "truth" / "torn_truth.png").unlink()
     (scene / "truth" / "small_truth.png").unlink()
