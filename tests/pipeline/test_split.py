@@ -154,7 +154,7 @@ def test_the_split_is_no_part_of_the_model(photos: Path, sample_data: Path) -> N
     ("words", "code", "sentence"),
     [
         (["--prune"], 2, "prune would remove every image of the other split"),
-        (["--set", "split_file=nowhere.parquet"], 2, "there is no "),
+        (["--set", "split_file=nowhere.parquet"], 2, "nowhere.parquet that says which images these are"),
         (["--set", "split_file=LIST"], 1, "has no column uri; it is not the split of a training"),
         (["--set", "split_file=IMAGE"], 1, "a.png: cannot be read"),
         (["--include", "e.png"], 1, "none of its images for validation is in this source, which holds e.png"),
