@@ -14,21 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
+from command_line import command
 from crashes import every_kill
 from PIL import Image
 from result_tables import tables
 
 import batchseg
-from batchseg.cli.group import cli
 from batchseg.errors import ConfigError, OutputError
 from batchseg.results.folder import Results
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
-
-
-def command(*words: object) -> Result:
-    return CliRunner().invoke(cli, [str(word) for word in words])
 
 
 def save(path: Path, value: int = 200, size: tuple[int, int] = (6, 8)) -> None:

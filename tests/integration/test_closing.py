@@ -8,21 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from command_line import command
 from PIL import Image
 
 import batchseg
-from batchseg.cli.group import cli
 from batchseg.errors import ConfigError
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 CLASSES = ["sky", "a. lesion, old", "mean_iou", "never"]
 LONG = "x" * 90 + "/" + "y" * 90
-
-
-def command(*words: object) -> Result:
-    return CliRunner().invoke(cli, [str(word) for word in words])
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
