@@ -139,17 +139,25 @@ def test_doctor_tells_of_turned_images_beside_a_truth_once(tmp_path: Path) -> No
     assert warning.startswith("1 of the images with a truth are turned upright")
 
 
-@pytest.mark.parametrize(("level", "is_far"), [(10, True), (110, False), (250, True)])
+@pytest.mark.parametrize(
+    ("colour", "is_far"),
+    [
+        ((10, 10, 10), True),
+        ((110, 110, 110), False),
+        ((250, 250, 250), True),
+        ((124, 116, 200), True),  # blue alone
+        ((200, 116, 104), False),  # 76 away, which is 1.3 deviations
+    ],
+)
 def test_images_far_from_what_the_model_was_trained_on_are_said(
-    level: int, is_far: bool, tmp_path: Path, sample_data: Path
+    colour: tuple[int, int, int], is_far: bool, tmp_path: Path, sample_data: Path
 ) -> None:
     """The sample model was normalised with ImageNet's mean, 124, 116, 104, and deviation, 58, 57, 57."""
     for index in range(3):
-        save(tmp_path / "images", f"{index}.png", flat(level, level, level))
+        save(tmp_path / "images", f"{index}.png", flat(*colour))
     words = ["doctor", str(tmp_path / "images"), "--model", str(sample_data / "model")]
     report = json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)
-    assert [
-        f"the mean of the images is {level}, {level}, {level}" in each for each in report["warnings"]
-    ] == ([True] if is_far else [])
+    said = f"the mean of the images is {', '.join(map(str, colour))} of"
+    assert [said in each for each in report["warnings"]] == ([True] if is_far else [])
     accepted = CliRunner().invoke(cli, [*words, "--json", "--accept", "input_range"])
     assert json.loads(accepted.stdout)["warnings"] == []

@@ -14,21 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
+from command_line import command
 from crashes import every_kill
 from PIL import Image
 from result_tables import tables
 
 import batchseg
-from batchseg.cli.group import cli
 from batchseg.errors import ConfigError, OutputError
 from batchseg.results.folder import Results
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
-
-
-def command(*words: object) -> Result:
-    return CliRunner().invoke(cli, [str(word) for word in words])
 
 
 def save(path: Path, value: int = 200, size: tuple[int, int] = (6, 8)) -> None:
@@ -123,6 +118,25 @@ def test_another_model_tries_only_what_a_model_failed_on(scene: Path) -> None:
     record = run(scene, "--recompute", "--set", "segmentor.levels=[10]")
     assert record["computed"] == {"ok": 2, "truth_mismatch": 1, "truth_unreadable": 1}
     assert record["acknowledged"] == 2
+
+
+def test_what_a_model_failed_on_is_tried_by_another_model_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    save(tmp_path / "images" / "a.png")
+    save(tmp_path / "images" / "thirteen.png", 13)
+
+    def segmented(kind: str, **more: object) -> batchseg.RunResult:
+        segmentor = {"model": "deadly_model:Deadly", "options": {"kind": kind}}
+        settings = {"segmentor": segmentor, **more}
+        return batchseg.run(tmp_path / "images", output=tmp_path / "results", settings=settings)
+
+    assert segmented("raise").statuses == {"model_failed": 1, "ok": 1}
+    assert batchseg.acknowledge(str(tmp_path / "results"), status="model_failed").total == 1
+    assert segmented("raise").record["computed"] == {}
+    mended = segmented("none", recompute=True).record
+    assert (mended["computed"], mended["acknowledged"]) == ({"ok": 2}, 0)
 
 
 def test_a_candidate_takes_over_what_no_model_can_read(scene: Path) -> None:

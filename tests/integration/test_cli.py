@@ -15,19 +15,13 @@ import duckdb
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from command_line import command
 from PIL import Image
 from processes import runs
-
-from batchseg.cli.group import cli
 
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 pytestmark = [pytest.mark.usefixtures("ray_session")]
-
-
-def command(*words: object) -> Result:
-    return CliRunner().invoke(cli, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

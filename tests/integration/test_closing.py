@@ -8,21 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from command_line import command
 from PIL import Image
 
 import batchseg
-from batchseg.cli.group import cli
 from batchseg.errors import ConfigError
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 CLASSES = ["sky", "a. lesion, old", "mean_iou", "never"]
 LONG = "x" * 90 + "/" + "y" * 90
-
-
-def command(*words: object) -> Result:
-    return CliRunner().invoke(cli, [str(word) for word in words])
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -117,6 +112,21 @@ def test_every_line_reads_at_100_columns_and_none_ends_in_blanks(scene: Path, ag
     assert "…" in worst
     assert worst.split()[0].endswith("/11.png")
     assert str(scene / "results") in "".join(line.strip() for line in lines[-3:])
+
+
+def test_of_images_that_are_equally_bad_the_first_are_named(scene: Path) -> None:
+    for path in (scene / "truth").rglob("*.png"):
+        save(path, np.zeros((12, 10), np.uint8))
+    record = json.loads(command(*words(scene, "--json")).stdout)
+    assert len({image["mean_iou"] for image in record["worst"]}) == 1
+    assert [image["id"] for image in record["worst"]] == [f"{n:02}.png" for n in range(10)]
+
+
+def test_images_without_a_score_are_not_among_the_worst(scene: Path) -> None:
+    for n in range(9):
+        (scene / "truth" / f"{n:02}.png").unlink()
+    record = json.loads(command(*words(scene, "--json")).stdout)
+    assert [image["id"] for image in record["worst"]] == [f"{LONG}/11.png", "10.png", "09.png"]
 
 
 def test_of_many_classes_the_twenty_worst_are_shown(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_line import command
 from PIL import Image
 
 import batchseg
-from batchseg.cli.group import cli
 from batchseg.config.load import load_config
 from batchseg.errors import ConfigError
 
@@ -37,12 +37,8 @@ def put(root: Path, *names: str) -> Path:
     return root
 
 
-def invoke(*words: Path | str) -> Result:
-    return CliRunner().invoke(cli, [str(word) for word in words])
-
-
 def segment(source: Path, *words: Path | str) -> Result:
-    return invoke("run", source, "--model", "threshold", "--output", source.parent / "out", *words)
+    return command("run", source, "--model", "threshold", "--output", source.parent / "out", *words)
 
 
 def record(source: Path) -> dict[str, Any]:
@@ -87,10 +83,10 @@ def test_a_run_says_what_it_passed_over(mixed: Path) -> None:
 def test_a_dry_run_and_doctor_say_it_too(mixed: Path) -> None:
     dry = yaml.safe_load(segment(mixed, "--dry-run").stdout)
     assert dry["images"]["passed_over"] == PASSED
-    seen = invoke("doctor", mixed)
+    seen = command("doctor", mixed)
     assert seen.exit_code == 0
     assert "passed over " in seen.stdout and "2 .heic" in seen.stdout and "--follow-links" in seen.stdout
-    assert json.loads(invoke("doctor", mixed, "--json").stdout)["passed_over"] == PASSED
+    assert json.loads(command("doctor", mixed, "--json").stdout)["passed_over"] == PASSED
 
 
 def test_nothing_is_said_of_nothing(tmp_path: Path) -> None:
@@ -99,14 +95,14 @@ def test_nothing_is_said_of_nothing(tmp_path: Path) -> None:
     assert record(tmp_path / "photos")["images"]["passed_over"] == {}
 
 
-@pytest.mark.parametrize("command", ["run", "dry run", "doctor"])
-def test_a_folder_without_images_says_what_lies_there(mixed: Path, command: str) -> None:
+@pytest.mark.parametrize("how", ["run", "dry run", "doctor"])
+def test_a_folder_without_images_says_what_lies_there(mixed: Path, how: str) -> None:
     (mixed / "a.png").unlink()
     done = {
         "run": lambda: segment(mixed),
         "dry run": lambda: segment(mixed, "--dry-run"),
-        "doctor": lambda: invoke("doctor", mixed),
-    }[command]()
+        "doctor": lambda: command("doctor", mixed),
+    }[how]()
     assert done.exit_code == 1
     assert "no images" in done.output
     for part in ("2 .heic, such as b.heic", "such as IMG_1", "such as sub/d.jp2", "--follow-links follows"):
@@ -127,14 +123,14 @@ def test_links_are_followed_on_request(mixed: Path) -> None:
 def test_parquet_beside_images_is_a_question(tmp_path: Path) -> None:
     folder = put(tmp_path / "photos", "a.png", "b.png")
     pq.write_table(pa.table({"image": ["a.png"]}), folder / "list.parquet")
-    for command in (segment(folder), invoke("doctor", folder)):
-        assert command.exit_code == 2
-        assert "list.parquet" in command.stderr and "--set source.kind=folder" in command.stderr
-        assert "source.kind: manifest" in command.stderr
+    for asked in (segment(folder), command("doctor", folder)):
+        assert asked.exit_code == 2
+        assert "list.parquet" in asked.stderr and "--set source.kind=folder" in asked.stderr
+        assert "source.kind: manifest" in asked.stderr
     assert segment(folder, "--set", "source.kind=folder").exit_code == 0
     assert {*images(folder)} == {"a.png", "b.png"}
     assert record(folder)["images"]["passed_over"] == {".parquet": 1}
-    seen = [json.loads(invoke("doctor", *words, "--json").stdout)["images"] for words in (
+    seen = [json.loads(command("doctor", *words, "--json").stdout)["images"] for words in (
         (folder, "--set", "source.kind=manifest"), (folder / "list.parquet",), (folder, "--include", "*"),
         (folder, "--column", "image=image"))]  # fmt: skip
     assert seen == [1, 1, 2, 1]
@@ -237,7 +233,7 @@ def test_a_sample_is_drawn_and_recorded(tmp_path: Path) -> None:
     assert (source["sample"], source["seed"], len(images(folder))) == (4, 1, 4)
     assert segment(folder, "--sample", "4", "--seed", "1").exit_code == 0
     assert record(folder)["images"]["done_before"] == 4
-    seen = json.loads(invoke("doctor", folder, "--sample", "5", "--json").stdout)
+    seen = json.loads(command("doctor", folder, "--sample", "5", "--json").stdout)
     assert seen["images"] == 5
 
 
@@ -253,11 +249,11 @@ def test_evaluate_takes_samples_and_limits_and_links(tmp_path: Path) -> None:
     (tmp_path / "mirror" / "linked").symlink_to(truth, target_is_directory=True)
     words = ("evaluate", tmp_path / "masks", tmp_path / "mirror", "--labels", tmp_path / "labels.yaml",
              "--output", tmp_path / "out", "--follow-links")  # fmt: skip
-    assert invoke(*words, "--sample", "4").exit_code == 0
+    assert command(*words, "--sample", "4").exit_code == 0
     assert len(images(tmp_path / "masks")) == 4
-    assert invoke(*words, "--limit", "2").exit_code == 0
+    assert command(*words, "--limit", "2").exit_code == 0
     assert {*images(tmp_path / "masks")} == {"linked/0.png", "linked/1.png"}
-    assert invoke(*words, "--limit", "2", "--sample", "2").exit_code == 2
+    assert command(*words, "--limit", "2", "--sample", "2").exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -293,7 +289,7 @@ def test_names_that_differ_in_the_extension_alone_are_both_kept_and_said(tmp_pat
         mask = np.asarray(Image.open(tmp_path / "out/masks" / name))
         image = np.asarray(Image.open(BytesIO(picture(seed))))
         assert np.array_equal(mask, image >= 128)
-    assert json.loads(invoke("doctor", folder, "--json").stdout)["counts"] == {}
+    assert json.loads(command("doctor", folder, "--json").stdout)["counts"] == {}
 
 
 # -- places that nothing serves
@@ -301,12 +297,12 @@ def test_names_that_differ_in_the_extension_alone_are_both_kept_and_said(tmp_pat
 
 def test_doctor_says_of_a_url_what_a_run_says(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": ["http://example.invalid/a.png"]}), tmp_path / "x.parquet")
-    seen = invoke("doctor", tmp_path / "x.parquet")
+    seen = command("doctor", tmp_path / "x.parquet")
     assert segment(tmp_path / "x.parquet").exit_code == 3
     (row,) = images(tmp_path / "x.parquet").values()
     assert row["error"] in seen.stdout
     assert "ConfigError" not in seen.output
-    sentences = {invoke(*words).stderr for words in (
+    sentences = {command(*words).stderr for words in (
         ("doctor", "http://example.invalid/a"),
         ("run", "http://example.invalid/a", "--model", "threshold", "--output", tmp_path / "o"))}  # fmt: skip
     assert len(sentences) == 1 and "cannot open this location" in sentences.pop()

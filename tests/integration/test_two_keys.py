@@ -122,12 +122,18 @@ def test_another_truth_folder_is_scored_anew(folder: Path) -> None:
         assert row["accuracy"] == accuracy_score(expected.ravel(), mask(folder / "out", name).ravel())
 
 
+def labelled(folder: Path, dark: int, bright: int) -> str:
+    """One label map, at the same place each time, with these truth ids."""
+    path = folder / "labels.yaml"
+    path.write_text(
+        f"classes: [{{name: dark, truth_ids: [{dark}]}}, {{name: bright, truth_ids: [{bright}]}}]"
+    )
+    return str(path)
+
+
 def test_another_reading_of_the_truth_is_scored_anew(folder: Path, tmp_path: Path) -> None:
-    labels = tmp_path / "labels.yaml"
-    labels.write_text("classes:\n  - {name: dark, truth_ids: [0]}\n  - {name: bright, truth_ids: [1]}\n")
-    run(folder, labels=str(labels))
-    labels.write_text("classes:\n  - {name: dark, truth_ids: [1]}\n  - {name: bright, truth_ids: [0]}\n")
-    result = run(folder, labels=str(labels))
+    run(folder, labels=labelled(tmp_path, dark=0, bright=1))
+    result = run(folder, labels=labelled(tmp_path, dark=1, bright=0))
     assert counts(result) == (0, 6, 0)
     for name, row in rows(folder / "out").items():
         expected = 1 - np.asarray(Image.open(folder / "masks" / name))
@@ -344,13 +350,11 @@ def test_a_truth_of_the_same_size_and_time_in_another_folder_is_another(folder: 
 
 
 def test_scores_of_two_readings_are_not_summed(folder: Path, tmp_path: Path) -> None:
-    labels = tmp_path / "labels.yaml"
-    labels.write_text("classes:\n  - {name: dark, truth_ids: [0]}\n  - {name: bright, truth_ids: [1]}\n")
-    run(folder, labels=str(labels))
-    labels.write_text("classes:\n  - {name: dark, truth_ids: [1]}\n  - {name: bright, truth_ids: [0]}\n")
+    run(folder, labels=labelled(tmp_path, dark=0, bright=1))
+    swapped = labelled(tmp_path, dark=1, bright=0)
     with pytest.raises(OutputError, match="scores of 5 images that the source does not list"):
-        run(folder, labels=str(labels), source={"include": ["0.png"]})
-    assert counts(run(folder, labels=str(labels))) == (0, 6, 0)
+        run(folder, labels=swapped, source={"include": ["0.png"]})
+    assert counts(run(folder, labels=swapped)) == (0, 6, 0)
 
 
 def manifest(folder: Path, names: list[str], ids: list[str]) -> Any:

@@ -143,10 +143,11 @@ def test_pages_are_refused(kind):
     assert status is TruthStatus.UNREADABLE and "it has 3 pages" in sentence
 
 
-def test_overviews_of_a_tiff_are_no_pages():
+@pytest.mark.parametrize("subfile", [1, 4, 5], ids=["overview", "mask", "mask of an overview"])
+def test_overviews_and_masks_of_a_tiff_are_no_pages(subfile):
     file = io.BytesIO()
     with TiffImagePlugin.AppendingTiffWriter(file) as writer:
-        for picture, tags in ((Image.fromarray(IDS), {}), (Image.fromarray(IDS[::2, ::2]), {254: 1})):
+        for picture, tags in ((Image.fromarray(IDS), {}), (Image.fromarray(IDS[::2, ::2]), {254: subfile})):
             picture.save(writer, "TIFF", tiffinfo=tags)
             writer.newFrame()
     assert np.array_equal(decode_labels(file.getvalue(), LIMITS).values, IDS)

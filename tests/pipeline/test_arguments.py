@@ -22,7 +22,7 @@ def photos(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir()
         for index in range(4):
             Image.fromarray(values).save(tmp_path / name / f"{index}.png")
-    (tmp_path / "labels.yaml").write_text("classes: [dark, bright]")
+    (tmp_path / "labels.yaml").write_text("classes: [night, day]")
     return tmp_path / "images"
 
 
@@ -30,7 +30,7 @@ def photos(tmp_path: Path) -> Path:
 def test_run_and_evaluate(photos: Path, tmp_path: Path) -> None:
     others: dict[str, Any] = {"truth": tmp_path / "truth", "labels": str(tmp_path / "labels.yaml")}
     counts: list[int] = []
-    settings = {"segmentor": {"levels": [100]}, "source": {"exclude": ["3.png"]}}
+    settings = {"segmentor": {"levels": [100], "model": "nowhere"}, "source": {"exclude": ["3.png"]}}
     result = batchseg.run(
         photos,
         lambda tally: counts.append(tally.done),
@@ -57,6 +57,11 @@ def test_run_and_evaluate(photos: Path, tmp_path: Path) -> None:
 def test_doctor(photos: Path, tmp_path: Path) -> None:
     report = batchseg.doctor(photos, model={"kind": "threshold"}, truth=tmp_path / "truth")
     assert (report.images, report.with_truth, report.ok) == (4, 4, True)
+    assert report.sample is not None
+    assert report.sample.classes == {"dark": 24, "bright": 24}
+    labelled = batchseg.doctor(photos, truth=tmp_path / "truth", labels=tmp_path / "labels.yaml")
+    assert labelled.sample is not None
+    assert labelled.sample.classes == {"night": 24, "day": 24}
 
 
 @pytest.mark.parametrize(

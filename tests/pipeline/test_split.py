@@ -38,8 +38,8 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def write_split(path: Path, folder: Path) -> None:
-    rows = [{"id": name, "uri": str(folder / name), "split": part} for name, part in PARTS.items()]
+def write_split(path: Path, folder: Path, parts: dict[str, str] = PARTS) -> None:
+    rows = [{"id": name, "uri": str(folder / name), "split": part} for name, part in parts.items()]
     pq.write_table(pa.Table.from_pylist(rows, schema=SPLIT), path)
 
 
@@ -71,6 +71,18 @@ def test_one_part_alone_is_segmented_and_the_others_are_counted(photos: Path) ->
     assert "holds 2 images that are not among those of split train" in other.stderr
     assert run(photos, split="train", out="other").exit_code == 0
     assert segmented(photos, "other") == ["a.png", "b.png"]
+
+
+@pytest.mark.usefixtures("in_tasks")
+def test_two_of_a_part_that_differ_in_the_extension_alone_have_a_mask_each(photos: Path) -> None:
+    Image.fromarray(np.full((6, 9), 10, np.uint8)).save(photos / "c.bmp")
+    write_split(photos.parent / "split.parquet", photos, {**PARTS, "c.bmp": "validation"})
+    assert run(photos).exit_code == 0
+    brightest = {}
+    for path in (photos.parent / "out" / "masks").rglob("*.png"):
+        with Image.open(path) as mask:
+            brightest[path.name] = np.asarray(mask).max()
+    assert brightest == {"c.png": 0, "c.png.png": 1, "d.png": 1}
 
 
 def counted(result: Result) -> dict[str, int]:
@@ -142,7 +154,7 @@ def test_the_split_is_no_part_of_the_model(photos: Path, sample_data: Path) -> N
     ("words", "code", "sentence"),
     [
         (["--prune"], 2, "prune would remove every image of the other split"),
-        (["--set", "split_file=nowhere.parquet"], 2, "there is no "),
+        (["--set", "split_file=nowhere.parquet"], 2, "nowhere.parquet that says which images these are"),
         (["--set", "split_file=LIST"], 1, "has no column uri; it is not the split of a training"),
         (["--set", "split_file=IMAGE"], 1, "a.png: cannot be read"),
         (["--include", "e.png"], 1, "none of its images for validation is in this source, which holds e.png"),
