@@ -81,8 +81,7 @@ def test_a_bug_shows_its_traceback_once(scene: Path, monkeypatch: pytest.MonkeyP
     assert all("the model failed: IndexError" in error and error.endswith("(buggy.py:6)") for error in errors)
 
 
-# bf16 is rounded so coarsely that its masks differ first
-@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_masks_do_not_depend_on_how_images_are_grouped(
     precision: str, sample_data: Path, tmp_path: Path
 ) -> None:
