@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,22 @@ class ModelInput:
     pixels_THWC: NDArray[np.uint8]
     image_hw: tuple[int, int]
     geometry: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A model's answer to one input, on a grid of its own.
+
+    Attributes:
+        kind: of what: `logits`, whose softmax are probabilities; `probabilities`, not negative, which are
+            divided by their sum over the classes; `labels`, a class id a pixel and no scores at all.
+        maps: logits and probabilities: a floating tensor [C, h, w] on the model's device, C >= 2, whose
+            cells lie evenly over the input (as `interpolate` with `align_corners=False` takes them).
+            labels: an integer numpy array [h, w], 0 .. C-1, and C where the model abstains.
+    """
+
+    kind: Literal["logits", "probabilities", "labels"]
+    maps: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,91 @@
+"""Rasters: TIFFs of any number of bands, type and size, read by window through rasterio.
+
+rasterio comes with the extra `raster`. Only GDAL's own reader of TIFF is used: others would open what the
+file's content asks for, such as further files.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchseg.errors import ConfigError, RowFault
+from batchseg.schema import Status
+
+CACHE_MIB = 64  # GDAL's own, which by default takes a twentieth of the machine's memory
+
+
+class Area(NamedTuple):
+    """A rectangle of a picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Window(NamedTuple):
+    """Some bands of a rectangle of a raster.
+
+    Attributes:
+        pixels_HWC: in the type they are stored in.
+        nodata_HW: bool, where a band has no data (nodata value, mask band, NaN); None where all have.
+    """
+
+    pixels_HWC: NDArray[Any]
+    nodata_HW: NDArray[np.bool_] | None
+
+
+def load_rasterio() -> Any:
+    """The package. Raises ConfigError where it is not installed."""
+    try:
+        import rasterio
+    except ImportError as exc:
+        raise ConfigError(
+            "pictures with bands of their own, and TIFF masks, need the package rasterio: "
+            "pip install 'batchseg[raster]'"
+        ) from exc
+    return rasterio
+
+
+@contextmanager
+def open_raster(file: str | bytes | Any) -> Iterator[Any]:
+    """A rasterio dataset of a TIFF: a local path, its bytes, or an open file that can seek.
+
+    Raises:
+        ConfigError: rasterio is not installed.
+        RowFault: it is no TIFF that can be read (unreadable), also for what is read inside the block.
+    """
+    rasterio = load_rasterio()
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_MIB, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"))
+        try:
+            if isinstance(file, bytes | memoryview):
+                file = stack.enter_context(rasterio.MemoryFile(bytes(file))).open(driver="GTiff")
+                yield stack.enter_context(file)
+            else:
+                yield stack.enter_context(rasterio.open(file, driver="GTiff"))
+        except rasterio.errors.RasterioError as exc:
+            cause = exc.__cause__ or exc
+            raise RowFault(Status.UNREADABLE, f"the TIFF cannot be read ({cause})") from exc
+
+
+def read_window(dataset: Any, bands: Sequence[int] | None = None, area: Area | None = None) -> Window:
+    """Some bands (counted from 1; None: all) of a rectangle that lies within the raster (None: the whole)."""
+    from rasterio.windows import Window as RasterWindow
+
+    indexes = list(bands or dataset.indexes)
+    window = RasterWindow(area.left, area.top, area.width, area.height) if area else None
+    pixels_CHW = dataset.read(indexes, window=window)
+    masks_CHW = dataset.read_masks(indexes, window=window)
+    nodata_HW = (masks_CHW == 0).any(0)
+    if pixels_CHW.dtype.kind == "f":
+        nodata_HW |= np.isnan(pixels_CHW).any(0)
+    return Window(np.ascontiguousarray(pixels_CHW.transpose(1, 2, 0)), nodata_HW if nodata_HW.any() else None)
