@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from batchseg.config.base import Gates, Limits, Model, RayConfig
+from batchseg.config.looks import TilingSetting, Views
 from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, infer_segmentor
@@ -53,6 +54,8 @@ class RunConfig(Model):
         None,
         description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
     )
+    tiling: TilingSetting = None
+    views: Views = Views()
     truth: TruthReading = TruthSettings()
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()

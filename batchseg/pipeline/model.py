@@ -10,6 +10,7 @@ from batchseg.inspect.preflight import choose_labels
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
 from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
+from batchseg.segmentors.combined.decision import Decision
 from batchseg.segmentors.registry import open_checkpoint
 
 
@@ -28,7 +29,13 @@ class OpenedModel:
     label_map: LabelMap
     fingerprint: str
     renamed: dict[str, str]
+    decision: Decision
     notes: tuple[str, ...] = ()
+
+    @property
+    def members(self) -> tuple[Checkpoint, ...]:
+        """The models that decide together, most often one."""
+        return (self.checkpoint,)
 
     @property
     def expected(self) -> PixelRange | None:
@@ -45,4 +52,5 @@ class OpenedModel:
         name = getattr(config.segmentor, "model", config.segmentor.kind)
         notes = checkpoint.notes if config.labels is None else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
-        return cls(name, checkpoint, label_map, mask, renamed, notes)
+        decision = Decision(label_map.num_classes, none_below=getattr(config.segmentor, "none_below", None))
+        return cls(name, checkpoint, label_map, mask, renamed, decision, notes)

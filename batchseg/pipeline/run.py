@@ -103,7 +103,7 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
             Pass(
                 to_segment,
                 config.segmentor,
-                partial(segmenting, config, found.model.checkpoint, after),
+                partial(segmenting, config, found.model, after),
                 "segmenting",
                 profile=config.profile,
             ),

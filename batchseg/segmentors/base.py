@@ -2,7 +2,9 @@
 
 Checkpoint   on the driver: knows its label map and fingerprint without loading weights; travels to workers
 Preparer     on a CPU worker: one image -> one ModelInput, geometry only, uint8 in and uint8 out
-Segmentor    in an actor, holding the model: ModelInputs -> Predictions at the original resolution
+Segmentor    in an actor, holding the model: ModelInputs -> Scores on the model's own grid
+
+What turns scores into a label map is the same for all of them: see segmentors/combined.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class ModelInput:
 
     Attributes:
         pixels_THWC: uint8, contiguous. T crops of one size; T is 1 unless the model reads an image in crops.
-        image_hw: height and width of the image as decoded, in pixels: the size of the mask.
+        image_hw: height and width of what was prepared, in pixels: of the image, whose mask has this size.
         geometry: small JSON-serialisable facts that the same checkpoint's segmentor needs to undo the
             geometry, such as the offsets of the crops. Empty for most models.
     """
@@ -93,8 +95,8 @@ class Resizer(Preparer, Protocol):
 class Segmentor(Protocol):
     """A loaded model. The one method every segmentor has."""
 
-    def segment(self, inputs: Sequence[ModelInput], /) -> list[Prediction]:
-        """Segment a batch whose `pixels_THWC` all have the same shape; one Prediction an input, in order."""
+    def scores(self, inputs: Sequence[ModelInput], /) -> list[Scores]:
+        """Of a batch whose `pixels_THWC` all have the same shape; one Scores an input, in order."""
         ...
 
 
@@ -102,8 +104,8 @@ class Segmentor(Protocol):
 class Uploader(Segmentor, Protocol):
     """A segmentor whose inputs can go to its device while that works on another batch."""
 
-    def upload(self, inputs: Sequence[ModelInput], /) -> Callable[[], list[Prediction]]:
-        """Take a batch to the device; what is returned does the rest of `segment`."""
+    def upload(self, inputs: Sequence[ModelInput], /) -> Callable[[], list[Scores]]:
+        """Take a batch to the device; what is returned does the rest of `scores`."""
         ...
 
 
@@ -147,8 +149,12 @@ class Checkpoint(Protocol):
         """Sentences on how its own label map reads ground truths, for whoever starts a run."""
         ...
 
-    def preparer(self) -> Preparer:
-        """Called on a CPU worker."""
+    def preparer(self, as_is: bool = False) -> Preparer:
+        """Called on a CPU worker.
+
+        Args:
+            as_is: it does not resize, unless the model reads one size alone.
+        """
         ...
 
     def load(self, device: str, precision: str, threads: int | None = None) -> Segmentor:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from batchseg.config.load import validate_segmentor
 from batchseg.config.segmentor import AnySegmentor, infer_segmentor
 from batchseg.errors import ConfigError, ModelError
-from batchseg.segmentors.base import Checkpoint, Preparer, Segmentor
+from batchseg.segmentors.base import Checkpoint, ModelInput, Prediction, Preparer, Segmentor
+from batchseg.segmentors.combined.decide import segment_whole
+from batchseg.segmentors.combined.decision import Decision
 from batchseg.segmentors.network.precision import resolve_precision
 
 
@@ -34,9 +37,21 @@ def open_checkpoint(config: AnySegmentor) -> Checkpoint:
     return HuggingFaceCheckpoint.open(config)
 
 
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in this process, with what turns its scores into label maps."""
+
+    segmentor: Segmentor
+    decision: Decision
+
+    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        """A label map for each of some prepared images, whose inputs have one shape."""
+        return segment_whole(self.segmentor, inputs, self.decision)
+
+
 def load_segmentor(
     model: str | os.PathLike[str] | Mapping[str, Any], device: str = "cpu", precision: str = "auto"
-) -> tuple[Preparer, Segmentor]:
+) -> tuple[Preparer, LoadedModel]:
     """A model ready for use in this process, by the name or path that `batchseg run --model` takes.
 
     A mapping has its other settings, too, such as `{"model": "my-model", "classes": ["road", "person"]}`;
@@ -51,7 +66,8 @@ def load_segmentor(
     config, device = validate_segmentor(chosen), _resolve_device(str(device))
     checkpoint = open_checkpoint(config)
     resolved = resolve_precision(config.precision, device.partition(":")[0])
-    return checkpoint.preparer(), checkpoint.load(device, resolved)
+    decision = Decision(checkpoint.label_map.num_classes, none_below=getattr(config, "none_below", None))
+    return checkpoint.preparer(), LoadedModel(checkpoint.load(device, resolved), decision)
 
 
 def _resolve_device(device: str) -> str:

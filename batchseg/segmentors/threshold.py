@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from batchseg.config.segmentor import ThresholdSegmentor
 from batchseg.labels.label_map import LabelMap
-from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.base import ModelInput, Scores
 
 _ROWS = 256  # at once: the arithmetic takes five times the memory of the image
 
@@ -38,7 +38,7 @@ class ThresholdCheckpoint:
     def fingerprint(self) -> str:
         return hashlib.sha256(f"threshold {self.levels}".encode()).hexdigest()
 
-    def preparer(self) -> Identity:
+    def preparer(self, as_is: bool = False) -> Identity:
         return Identity()
 
     def load(self, device: str, precision: str, threads: int | None = None) -> ThresholdModel:
@@ -62,8 +62,8 @@ class ThresholdModel:
             ((grey >= level).astype(np.uint8) for level in levels), start=np.zeros(256, np.uint8)
         )
 
-    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        return [Prediction(self._labels(each.pixels_THWC[0])) for each in inputs]
+    def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
+        return [Scores("labels", self._labels(each.pixels_THWC[0])) for each in inputs]
 
     def _labels(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         labels_HW = np.empty(image_HWC.shape[:2], np.uint8)

@@ -26,14 +26,12 @@ from batchseg.errors import ModelError, RowFault
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.schema import Status
-from batchseg.segmentors.base import ModelInput, PixelRange, Prediction
+from batchseg.segmentors.base import ModelInput, PixelRange, Scores
 from batchseg.segmentors.network.compiled import compile_network
-from batchseg.segmentors.network.confidence import confidence
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.state_dict import FILES, State, read_state
 from batchseg.segmentors.network.upload import to_device
-from batchseg.segmentors.network.upsample import bilinear_argmax
 
 CLASSIFIER = {  # the weight whose length is the number of classes
     "deeplabv3_mobilenet_v3_large": "classifier.4.weight",
@@ -95,8 +93,8 @@ class TorchvisionCheckpoint:
         preset = get_model_weights(self.builder).DEFAULT.transforms()
         return PixelRange(tuple(preset.mean), tuple(preset.std))
 
-    def preparer(self) -> TorchvisionPreparer:
-        return TorchvisionPreparer(self.resize)
+    def preparer(self, as_is: bool = False) -> TorchvisionPreparer:
+        return TorchvisionPreparer(None if as_is else self.resize)
 
     def load(self, device: str, precision: str, threads: int | None = None) -> TorchvisionModel:
         """The network, in eval mode. Raises ModelError where the weights do not fit it."""
@@ -118,9 +116,13 @@ class TorchvisionCheckpoint:
 
 
 class TorchvisionPreparer:
-    """Resizes the shorter side, as the transforms of torchvision's weights do for a Pillow image."""
+    """Resizes the shorter side, as the transforms of torchvision's weights do for a Pillow image.
 
-    def __init__(self, resize: int) -> None:
+    Args:
+        resize: pixels of the shorter side; None leaves it as it is.
+    """
+
+    def __init__(self, resize: int | None) -> None:
         self.resize = resize
 
     def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
@@ -133,11 +135,15 @@ class TorchvisionPreparer:
                 f"the image is {width} x {height} pixels, so narrow that the model's input would be "
                 f"{input_w} x {input_h}",
             )
+        if self.resize is None:
+            return ModelInput(np.ascontiguousarray(image_HWC)[None], (height, width), {})
         image_CHW = torch.from_numpy(np.require(image_HWC, requirements="W")).permute(2, 0, 1)
         resized_CHW = functional.resize(image_CHW, [self.resize], antialias=True)
         return ModelInput(resized_CHW.permute(1, 2, 0).contiguous().numpy()[None], (height, width), {})
 
     def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        if self.resize is None:
+            return image_hw
         scale = self.resize / min(image_hw)
         return round(image_hw[0] * scale), round(image_hw[1] * scale)
 
@@ -156,16 +162,15 @@ class TorchvisionModel:
         self.scale_C11 = 1 / (255 * spread_C11)
         self.shift_C11 = -torch.tensor(mean, device=self.device)[:, None, None] / spread_C11
 
-    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+    def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
         return self.upload(inputs)()
 
-    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
-        return partial(self._segment, to_device(inputs, self.device), inputs)
+    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Scores]]:
+        return partial(self._scores, to_device(inputs, self.device))
 
     @torch.inference_mode()
-    def _segment(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        logits_BCHW = self._forward(pixels_BHWC)
-        return [_predict(logits, each.image_hw) for logits, each in zip(logits_BCHW, inputs, strict=True)]
+    def _scores(self, pixels_BHWC: Tensor) -> list[Scores]:
+        return [Scores("logits", logits_CHW) for logits_CHW in self._forward(pixels_BHWC)]
 
     def _forward(self, pixels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, H, W] at the size of the input, to which the network itself brings them."""
@@ -173,12 +178,6 @@ class TorchvisionModel:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits: Tensor = self.network(pixels_BCHW * self.scale_C11 + self.shift_C11)["out"]
         return with_background(logits) if logits.shape[1] == 1 else logits
-
-
-def _predict(logits_CHW: Tensor, image_hw: tuple[int, int]) -> Prediction:
-    labels_HW = bilinear_argmax(logits_CHW, image_hw).cpu().numpy()
-    dtype = np.min_scalar_type(len(logits_CHW))
-    return Prediction(labels_HW.astype(dtype, copy=False), confidence(logits_CHW.float().softmax(0)))
 
 
 def _is_file(weights: str) -> bool:

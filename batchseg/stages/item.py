@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from batchseg.images.raster import Area
     from batchseg.labels.label_map import Ids
     from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.segmentors.base import ModelInput, Prediction
@@ -30,7 +31,8 @@ class Item:
         kept: what the results folder holds of its mask already, where it is only scored; see `verdict.KEPT`.
         fault: what went wrong with the image. Once there is one, the stages let it pass untouched.
         truth_fault: what went wrong with its truth, which takes nothing from the mask.
-        image_HWC: uint8 RGB, from decode to prepare.
+        image_HWC: uint8 RGB, from decode until the model's inputs are made.
+        part: the rectangle of the picture that it stands for; None: all of it.
         orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         picture_HWC: uint8 RGB, the image at the size of its overlay, from decode to overlay; else None.
         truth_HW: its truth's class ids, from score to overlay, where that shows it.
@@ -46,6 +48,7 @@ class Item:
     truth_fault: RowFault | None = None
     size_hw: tuple[int, int] | None = None
     image_HWC: NDArray[np.uint8] | None = None
+    part: Area | None = None
     orientation: int = 1
     picture_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None

@@ -91,10 +91,10 @@ class HuggingFaceCheckpoint:
         expected = read_pixel_range(folder, location.name)
         return cls(location, model_type, label_map, identity, *chosen, notes, expected)
 
-    def preparer(self) -> HuggingFacePreparer:
+    def preparer(self, as_is: bool = False) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
 
-        return HuggingFacePreparer(self.location, self.model_type)
+        return HuggingFacePreparer(self.location, self.model_type, as_is)
 
     def load(self, device: str, precision: str, threads: int | None = None) -> HuggingFaceModel:
         """The network, in eval mode. Raises ModelError where a weight is missing."""

@@ -18,7 +18,7 @@ from torch.nn import functional
 from batchseg.errors import ModelError, RowFault
 from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput
-from batchseg.segmentors.huggingface.families import FIXED_SIZE, TASK, VIDEO
+from batchseg.segmentors.huggingface.families import FIXED_SIZE, ONE_SIZE, TASK, VIDEO
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,9 +41,10 @@ class HuggingFacePreparer:
     + 1 pixel of each crop along the longer side.
     """
 
-    def __init__(self, location: CheckpointPlace, model_type: str) -> None:
+    def __init__(self, location: CheckpointPlace, model_type: str, as_is: bool = False) -> None:
         self.location = location
         self.model_type = model_type
+        self.as_is = as_is and model_type not in ONE_SIZE
 
     @cached_property
     def _processor(self) -> Any:
@@ -60,7 +61,8 @@ class HuggingFacePreparer:
                 f"{input_w} x {input_h}",
             )
         image_CHW = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"])).permute(2, 0, 1)
-        pixels_TCHW, crops = run_processor(self._processor, image_CHW, GEOMETRY)
+        settings = {**GEOMETRY, "do_resize": False} if self.as_is else GEOMETRY
+        pixels_TCHW, crops = run_processor(self._processor, image_CHW, settings)
         if pixels_TCHW.dtype != torch.uint8:
             raise ModelError(f"the image processor of {self.location.name} does not keep 8-bit pixels")
         geometry: dict[str, Any] = {"crops": crops} if crops else {}
@@ -72,7 +74,7 @@ class HuggingFacePreparer:
     def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """That of the image where the processor does not resize, or by a rule not known here."""
         size = self._processor.size
-        if not getattr(self._processor, "do_resize", False):
+        if self.as_is or not getattr(self._processor, "do_resize", False):
             return image_hw
         if getattr(size, "height", None) and getattr(size, "width", None):
             return size.height, size.width
