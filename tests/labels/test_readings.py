@@ -67,8 +67,8 @@ def test_black_and_white_of_any_depth_by_a_threshold(name: str) -> None:
 def test_what_is_nearly_black_or_nearly_white_does_not_lie_between() -> None:
     levels = np.array([[0, 32, 33, 128, 222, 223, 255]], np.uint8)
     reading = Reading(TWO, threshold=128)
-    assert reading.encode(levels).tolist() == [[0, 0, 0, 1, 1, 1, 1]]
-    assert reading.between(levels) == 3
+    ids_HW, between = reading.part(levels)
+    assert (ids_HW.tolist(), between) == ([[0, 0, 0, 1, 1, 1, 1]], 3)
 
 
 @pytest.mark.parametrize("name", BLACK_AND_WHITE)
