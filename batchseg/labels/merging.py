@@ -53,31 +53,34 @@ def _group_of(label_map: LabelMap, merge: Merging) -> dict[str, str]:
     """The group of each class that is in one. Raises LabelMapError."""
     found: dict[str, str] = {}
     for group, members in merge.items():
-        if not group.strip() or not members:
-            raise LabelMapError(f"merge: {group!r} needs a name, and the names of the classes it is made of")
         for name in members:
             if name not in label_map.names:
-                meant = did_you_mean(name, label_map.names)
                 raise LabelMapError(
                     f"merge: {group!r} names {name!r}, which is no class; there are {_some(label_map.names)}"
-                    f"{meant}"
+                    f"{did_you_mean(name, label_map.names)}"
                 )
             if name in found:
                 where = "twice" if found[name] == group else f"and {found[name]!r} does as well"
                 raise LabelMapError(f"merge: {group!r} names {name!r} {where}; a class is in one group")
             found[name] = group
-        if len(members) == label_map.num_classes:
-            raise LabelMapError(
-                f"merge: {group!r} takes all {len(members)} classes, so every pixel would be of it; leave "
-                "out what it is to be told from"
-            )
-    for group in merge:
-        if group in label_map.names and found.get(group) != group:
-            raise LabelMapError(
-                f"merge: {group!r} is called like a class that it does not have; name that among its classes, "
-                "or call it otherwise"
-            )
+    for group, members in merge.items():
+        if problem := _problem(group, members, label_map, found):
+            raise LabelMapError(f"merge: {group!r} {problem}")
     return found
+
+
+def _problem(group: str, members: Sequence[str], label_map: LabelMap, found: Mapping[str, str]) -> str | None:
+    """What is wrong with a group as such."""
+    if not group.strip() or not members:
+        return "needs a name, and the names of the classes it is made of"
+    if len(members) == label_map.num_classes:
+        return (
+            f"takes all {len(members)} classes, so every pixel would be of it; leave out what it is to be "
+            "told from"
+        )
+    if group in label_map.names and found.get(group) != group:
+        return "is called like a class that is not in it; name that among its classes, or call it otherwise"
+    return None
 
 
 _SHOWN = 20

@@ -21,6 +21,7 @@ from batchseg.pipeline.choice import Choice
 from batchseg.pipeline.drawing import draw_overlays
 from batchseg.results.folder import Held
 from batchseg.segmentors.base import Checkpoint, Preparer, Resizer
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.plan import Listing
 from batchseg.stages.decode import decode
@@ -38,9 +39,10 @@ COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
 def segmenting(
-    config: RunConfig, checkpoint: Checkpoint, after: Callable[[], list[Stage]], placement: Placement
+    config: RunConfig, checkpoint: AnyCheckpoint, after: Callable[[], list[Stage]], placement: Placement
 ) -> Stages:
     """decode, prepare | segment | score, write."""
+    (checkpoint,) = members_of(checkpoint)
     return Stages(
         before=partial(before, config, checkpoint),
         model=partial(segment, config, checkpoint, placement),

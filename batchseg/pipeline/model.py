@@ -9,7 +9,8 @@ from batchseg.config.source import ImageReading
 from batchseg.inspect.preflight import choose_labels
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
-from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
+from batchseg.segmentors.base import Normaliser, PixelRange
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint
 from batchseg.segmentors.registry import open_checkpoint
 
 
@@ -24,7 +25,7 @@ class OpenedModel:
     """
 
     name: str
-    checkpoint: Checkpoint
+    checkpoint: AnyCheckpoint
     label_map: LabelMap
     fingerprint: str
     renamed: dict[str, str]
@@ -39,10 +40,9 @@ class OpenedModel:
     def open(cls, config: RunConfig) -> OpenedModel:
         """Raises ModelError and LabelMapError."""
         checkpoint = open_checkpoint(config.segmentor)
-        label_map = choose_labels(config.labels, checkpoint)
+        label_map = choose_labels(config.labels, checkpoint, config.merge)
         facts = (checkpoint, label_map, config.segmentor.precision, ImageReading.of(config.source))
         mask = mask_fingerprint(*facts)
-        name = getattr(config.segmentor, "model", config.segmentor.kind)
         notes = checkpoint.notes if config.labels is None else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
-        return cls(name, checkpoint, label_map, mask, renamed, notes)
+        return cls(config.segmentor.name, checkpoint, label_map, mask, renamed, notes)

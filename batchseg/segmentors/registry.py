@@ -5,22 +5,35 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from batchseg.config.load import validate_segmentor
-from batchseg.config.segmentor import AnySegmentor, infer_segmentor
+from batchseg.config.segmentor import AnyMember, AnySegmentor, EnsembleSegmentor, infer_segmentor
 from batchseg.errors import ConfigError, ModelError
 from batchseg.segmentors.base import Checkpoint, Preparer, Segmentor
 from batchseg.segmentors.network.precision import resolve_precision
 
+if TYPE_CHECKING:
+    from batchseg.segmentors.combined.ensemble import AnyCheckpoint, EnsembleCheckpoint
 
-def open_checkpoint(config: AnySegmentor) -> Checkpoint:
-    """Find the model a configuration names, without loading it. Raises ModelError."""
+
+@overload
+def open_checkpoint(config: AnyMember) -> Checkpoint: ...
+@overload
+def open_checkpoint(config: EnsembleSegmentor) -> EnsembleCheckpoint: ...
+
+
+def open_checkpoint(config: AnySegmentor) -> AnyCheckpoint:
+    """Find the model a configuration names, or all of an ensemble, without loading it. Raises ModelError."""
     # each kind is imported only when it is used: a threshold run needs no torch
     if config.kind == "threshold":
         from batchseg.segmentors.threshold import ThresholdCheckpoint
 
         return ThresholdCheckpoint.open(config)
+    if config.kind == "ensemble":
+        from batchseg.segmentors.combined.ensemble import EnsembleCheckpoint
+
+        return EnsembleCheckpoint.open(config, open_checkpoint)
     if config.kind == "custom":
         from batchseg.segmentors.custom import CustomCheckpoint
 
@@ -49,6 +62,8 @@ def load_segmentor(
         chosen = {"precision": precision, **chosen}
         device = chosen.pop("device", device)
     config, device = validate_segmentor(chosen), _resolve_device(str(device))
+    if config.kind == "ensemble":
+        raise ConfigError(f"{config.name} are {len(config.members)} models; load them one by one")
     checkpoint = open_checkpoint(config)
     resolved = resolve_precision(config.precision, device.partition(":")[0])
     return checkpoint.preparer(), checkpoint.load(device, resolved)
