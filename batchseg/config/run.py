@@ -14,7 +14,7 @@ from batchseg.config.base import Gates, Limits, Model, RayConfig
 from batchseg.config.looks import TilingSetting, Views
 from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
-from batchseg.config.segmentor import AnySegmentor, infer_segmentor
+from batchseg.config.segmentor import AnySegmentor, Merge, infer_segmentor
 from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
@@ -53,6 +53,11 @@ class RunConfig(Model):
     labels: Place | None = Field(
         None,
         description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
+    )
+    merge: Merge = Field(
+        default_factory=dict,
+        description="NAME: classes of the label map that are one, such as vehicle: [car, bus]; their "
+        "probabilities add, and a truth of any of them means it.",
     )
     tiling: TilingSetting = None
     views: Views = Views()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from batchseg.inspect.preflight import check_source, choose_labels
 from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.merging import merged
 from batchseg.segmentors.base import Normaliser, PixelRange
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.folder import Folder
@@ -83,7 +84,7 @@ class DoctorReport:
 def doctor(
     source: DoctorConfig | Plain,
     *,
-    model: Plain | Mapping[str, Any] | None = None,
+    model: Plain | Sequence[Plain] | Mapping[str, Any] | None = None,
     truth: Plain | None = None,
     labels: Plain | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -162,11 +163,18 @@ class _Model:
     @classmethod
     def of(cls, config: DoctorConfig) -> _Model:
         if config.segmentor is None:
-            return cls(load_label_map(config.labels) if config.labels is not None else None)
+            return cls(_given_labels(config))
         checkpoint = open_checkpoint(config.segmentor)
         notes = checkpoint.notes if config.labels is None else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
-        return cls(choose_labels(config.labels, checkpoint), notes, expected)
+        return cls(choose_labels(config.labels, checkpoint, config.merge), notes, expected)
+
+
+def _given_labels(config: DoctorConfig) -> LabelMap | None:
+    if config.labels is None:
+        return None
+    label_map = load_label_map(config.labels)
+    return merged(label_map, config.merge) if config.merge else label_map
 
 
 def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes:

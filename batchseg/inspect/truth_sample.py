@@ -17,7 +17,7 @@ from batchseg.images.decode import TRANSPOSED, decode_scaled, whole
 from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.reading import Decision, Reading, is_grey
+from batchseg.labels.reading import Reading, ReadingChoice, is_grey
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange
 from batchseg.source.plan import Listing
@@ -120,7 +120,7 @@ class _Sampling:
         return sampled
 
     def _decide(self, chosen: list[tuple[str, str, str]], label_map: LabelMap) -> Reading:
-        decision = Decision(label_map, self.looking.truth)
+        decision = ReadingChoice(label_map, self.looking.truth)
         for _, _, at in chosen if decision.depends_on_files else ():
             try:
                 file = self._decoded(at)

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from batchseg.config.source import ImageReading
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
-from batchseg.segmentors.base import Checkpoint
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint
 
 
 def mask_fingerprint(
-    checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: ImageReading
+    checkpoint: AnyCheckpoint, label_map: LabelMap, precision: str, reading: ImageReading
 ) -> str:
     """Of the model and of every setting that changes a mask.
 
@@ -29,7 +29,7 @@ def score_fingerprint(reading: Reading) -> str:
 
 
 def earlier_fingerprints(
-    checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: ImageReading
+    checkpoint: AnyCheckpoint, label_map: LabelMap, precision: str, reading: ImageReading
 ) -> list[str]:
     """What `mask_fingerprint` was in results folders of earlier versions, which are carried on.
 

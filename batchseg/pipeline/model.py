@@ -10,7 +10,8 @@ from batchseg.inspect.preflight import choose_labels
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
 from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
-from batchseg.segmentors.combined.decision import Decision
+from batchseg.segmentors.combined.decision import Decision, decision_of
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of
 from batchseg.segmentors.registry import open_checkpoint
 
 
@@ -25,7 +26,7 @@ class OpenedModel:
     """
 
     name: str
-    checkpoint: Checkpoint
+    checkpoint: AnyCheckpoint
     label_map: LabelMap
     fingerprint: str
     renamed: dict[str, str]
@@ -35,7 +36,7 @@ class OpenedModel:
     @property
     def members(self) -> tuple[Checkpoint, ...]:
         """The models that decide together, most often one."""
-        return (self.checkpoint,)
+        return members_of(self.checkpoint)
 
     @property
     def expected(self) -> PixelRange | None:
@@ -46,11 +47,10 @@ class OpenedModel:
     def open(cls, config: RunConfig) -> OpenedModel:
         """Raises ModelError and LabelMapError."""
         checkpoint = open_checkpoint(config.segmentor)
-        label_map = choose_labels(config.labels, checkpoint)
+        label_map = choose_labels(config.labels, checkpoint, config.merge)
         facts = (checkpoint, label_map, config.segmentor.precision, ImageReading.of(config.source))
         mask = mask_fingerprint(*facts)
-        name = getattr(config.segmentor, "model", config.segmentor.kind)
         notes = checkpoint.notes if config.labels is None else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
-        decision = Decision(label_map.num_classes, none_below=getattr(config.segmentor, "none_below", None))
-        return cls(name, checkpoint, label_map, mask, renamed, decision, notes)
+        decision = decision_of(config.segmentor, checkpoint, label_map)
+        return cls(config.segmentor.name, checkpoint, label_map, mask, renamed, decision, notes)

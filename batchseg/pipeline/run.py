@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,7 @@ def run(
     source: RunConfig | Plain,
     on_progress: OnProgress = ignore,
     *,
-    model: Plain | Mapping[str, Any] | None = None,
+    model: Plain | Sequence[Plain] | Mapping[str, Any] | None = None,
     output: Plain | Mapping[str, Any] | None = None,
     truth: Plain | None = None,
     labels: Plain | None = None,

@@ -121,7 +121,7 @@ def _changes(results: Results, config: RunConfig) -> str:
     before = {**before, "source": {"orientation": "exif", **before.get("source", {})}}  # where it is older
     changes = [
         f"{key}: {old!r} -> {new!r}"
-        for part in ("segmentor", "labels", "source")
+        for part in ("segmentor", "labels", "merge", "source")
         for key, old, new in config_differences(before.get(part), now.get(part), part)
         if part != "source" or key in _OF_PIXELS
     ]

@@ -149,6 +149,11 @@ class Checkpoint(Protocol):
         """Sentences on how its own label map reads ground truths, for whoever starts a run."""
         ...
 
+    @property
+    def stride(self) -> int:
+        """Pixels of the input, along a side, for one cell of its coarsest features."""
+        ...
+
     def preparer(self, as_is: bool = False) -> Preparer:
         """Called on a CPU worker.
 

@@ -28,7 +28,7 @@ folders that they name: another weights file under the same name is another mode
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from inspect import getattr_static
 from typing import Any
@@ -41,6 +41,7 @@ from batchseg.errors import ModelError
 from batchseg.images.overlay import nearest
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import ModelInput, Preparer, Scores
+from batchseg.segmentors.combined.decision import decided
 from batchseg.segmentors.custom_code import Target, make, without_exit
 from batchseg.segmentors.custom_fingerprint import code_fingerprint
 from batchseg.segmentors.custom_scores import described, is_scores, own_scores
@@ -61,6 +62,7 @@ class CustomCheckpoint:
     options: dict[str, Any] = field(default_factory=dict)
     prepares: bool = False
     notes: tuple[str, ...] = ()
+    stride: int = 1
 
     @classmethod
     def open(cls, config: CustomSegmentor) -> CustomCheckpoint:
@@ -70,8 +72,9 @@ class CustomCheckpoint:
         labels = getattr(made, "labels", None)
         if not callable(getattr(made, "segment", None)) or labels is None:
             raise ModelError(f"{config.model}: the class needs a method `segment` and an attribute `labels`")
-        label_map = labels if isinstance(labels, LabelMap) else _label_map(labels, config.model)
-        identity = code_fingerprint(target, made, config.options)
+        is_map = isinstance(labels, LabelMap)  # whose classes are those that the class answers with
+        label_map = replace(labels, groups=None) if is_map else _label_map(labels, config.model)
+        identity = decided(code_fingerprint(target, made, config.options), config)
         found = Target(target.text, target.folder_of(made))
         return cls(found, label_map, identity, config.options, callable(getattr(made, "prepare", None)))
 

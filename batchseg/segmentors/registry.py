@@ -6,24 +6,37 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from batchseg.config.load import validate_segmentor
-from batchseg.config.segmentor import AnySegmentor, infer_segmentor
+from batchseg.config.segmentor import AnyMember, AnySegmentor, EnsembleSegmentor, infer_segmentor
 from batchseg.errors import ConfigError, ModelError
 from batchseg.segmentors.base import Checkpoint, ModelInput, Prediction, Preparer, Segmentor
 from batchseg.segmentors.combined.decide import segment_whole
-from batchseg.segmentors.combined.decision import Decision
+from batchseg.segmentors.combined.decision import Decision, decision_of
 from batchseg.segmentors.network.precision import resolve_precision
 
+if TYPE_CHECKING:
+    from batchseg.segmentors.combined.ensemble import AnyCheckpoint, EnsembleCheckpoint
 
-def open_checkpoint(config: AnySegmentor) -> Checkpoint:
-    """Find the model a configuration names, without loading it. Raises ModelError."""
+
+@overload
+def open_checkpoint(config: AnyMember) -> Checkpoint: ...
+@overload
+def open_checkpoint(config: EnsembleSegmentor) -> EnsembleCheckpoint: ...
+
+
+def open_checkpoint(config: AnySegmentor) -> AnyCheckpoint:
+    """Find the model a configuration names, or all of an ensemble, without loading it. Raises ModelError."""
     # each kind is imported only when it is used: a threshold run needs no torch
     if config.kind == "threshold":
         from batchseg.segmentors.threshold import ThresholdCheckpoint
 
         return ThresholdCheckpoint.open(config)
+    if config.kind == "ensemble":
+        from batchseg.segmentors.combined.ensemble import EnsembleCheckpoint
+
+        return EnsembleCheckpoint.open(config, open_checkpoint)
     if config.kind == "custom":
         from batchseg.segmentors.custom import CustomCheckpoint
 
@@ -64,9 +77,11 @@ def load_segmentor(
         chosen = {"precision": precision, **chosen}
         device = chosen.pop("device", device)
     config, device = validate_segmentor(chosen), _resolve_device(str(device))
+    if config.kind == "ensemble":
+        raise ConfigError(f"{config.name} are {len(config.members)} models; load them one by one")
     checkpoint = open_checkpoint(config)
     resolved = resolve_precision(config.precision, device.partition(":")[0])
-    decision = Decision(checkpoint.label_map.num_classes, none_below=getattr(config, "none_below", None))
+    decision = decision_of(config, checkpoint, checkpoint.label_map)
     return checkpoint.preparer(), LoadedModel(checkpoint.load(device, resolved), decision)
 
 

@@ -23,6 +23,7 @@ class ThresholdCheckpoint:
 
     levels: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    stride: int = 1
 
     @classmethod
     def open(cls, config: ThresholdSegmentor) -> ThresholdCheckpoint:

@@ -67,6 +67,11 @@ class TorchvisionCheckpoint:
     compile: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def stride(self) -> int:
+        """The last two stages are dilated in place of strided; of MobileNetV3 the last one."""
+        return 8 if "resnet" in self.builder else 16
+
     @classmethod
     def open(cls, config: TorchvisionSegmentor) -> TorchvisionCheckpoint:
         """Find the weights a configuration names, downloading torchvision's own if they are not here yet.
@@ -82,7 +87,7 @@ class TorchvisionCheckpoint:
         _require_channels(config.model, weights, state)
         names = _class_names(config.model, weights, outputs)
         identity = [config.model, _sha256(weights) if _is_file(weights) else weights, config.resize]
-        identity += config.altering
+        identity += [*config.altering, *config.deciding]
         fingerprint = hashlib.sha256(json.dumps(["torchvision", *identity]).encode()).hexdigest()
         label_map = LabelMap.from_names(names)
         return cls(config.model, weights, config.resize, label_map, fingerprint, config.compile)

@@ -13,7 +13,7 @@ from batchseg.config.truth import TruthSettings
 from batchseg.errors import RowFault
 from batchseg.images.label_files import decode_labels
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.reading import Decision, Reading
+from batchseg.labels.reading import Reading, ReadingChoice
 from batchseg.schema import TruthStatus
 
 GREY, PALETTE = 0, 3
@@ -128,7 +128,7 @@ def test_a_threshold_does_not_take_colours_for_black(data: bytes) -> None:
     ],
 )
 def test_rgb_files_of_grey_are_what_most_of_them_fit(files: list[tuple[int, ...]], expected: str) -> None:
-    decision = Decision(BLACK_WHITE, TruthSettings())
+    decision = ReadingChoice(BLACK_WHITE, TruthSettings())
     for levels in files:
         decision.look(np.repeat(np.array([levels], np.uint8)[..., np.newaxis], 3, axis=-1))
     assert decision.reading().rgb == expected

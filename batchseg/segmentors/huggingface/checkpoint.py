@@ -18,6 +18,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import PixelRange
 from batchseg.segmentors.huggingface.content import (
     own_labels,
+    read_stride,
     reduced_note,
     require_channels,
     require_segmentation,
@@ -52,6 +53,7 @@ class HuggingFaceCheckpoint:
         compile: whether torch.compile is to speed up the network.
         notes: how its own label map reads truths, where that is not as one would expect.
         pixel_range: of the images that it expects; None where its processor does not say.
+        stride: pixels of the input for one cell of its coarsest features, as its configuration says.
     """
 
     location: CheckpointPlace
@@ -63,6 +65,7 @@ class HuggingFaceCheckpoint:
     compile: bool = False
     notes: tuple[str, ...] = ()
     pixel_range: PixelRange | None = None
+    stride: int = 1
 
     @classmethod
     def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
@@ -89,7 +92,8 @@ class HuggingFaceCheckpoint:
         identity = _fingerprint(files, config)
         chosen = (config.classes, config.none_below, config.compile)
         expected = read_pixel_range(folder, location.name)
-        return cls(location, model_type, label_map, identity, *chosen, notes, expected)
+        stride = read_stride(content)
+        return cls(location, model_type, label_map, identity, *chosen, notes, expected, stride)
 
     def preparer(self, as_is: bool = False) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
@@ -106,6 +110,8 @@ class HuggingFaceCheckpoint:
 def _fingerprint(files: str, config: HuggingFaceSegmentor) -> str:
     """Of the files alone where no setting changes their masks: what was computed before stays valid."""
     facts: list[Any] = [files, config.classes, config.none_below, *config.altering]
+    if config.threshold is not None:
+        facts += config.deciding
     if facts == [files, None, None]:
         return files
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+from batchseg.config.train import MULTIPLE
 from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap, is_background
-from batchseg.segmentors.huggingface.families import UNIVERSAL
+from batchseg.segmentors.huggingface.families import OWN, PATCHES, UNIVERSAL
 
 CHANNELS = 3  # of the images that the program reads
 _SHOWN = 5
+_USUAL_STRIDE = 32
 
 
 def own_labels(content: dict[str, Any], name: str) -> LabelMap:
@@ -53,6 +56,30 @@ def _output_names(content: dict[str, Any]) -> tuple[str, ...]:
     names = [by_id.get(index, f"LABEL_{index}") for index in range(count)]
     times = Counter(names)
     return tuple(name if times[name] == 1 else f"{name} ({index})" for index, name in enumerate(names))
+
+
+def read_stride(content: dict[str, Any]) -> int:
+    """Pixels of the input for one cell of the coarsest features, by a checkpoint's config.json.
+
+    32 where it does not say, as in pyramids such as those of Swin and ResNet, which halve their input five
+    times.
+    """
+    family = content.get("model_type")
+    if family in OWN:
+        return MULTIPLE
+    strides, whole = content.get("strides"), content.get("output_stride")
+    if family == "segformer" and isinstance(strides, list) and all(map(_count, strides)):
+        return math.prod(strides)
+    if found := _count(whole):
+        return found
+    inner = content.get("backbone_config")
+    patch = content.get("patch_size") or (inner.get("patch_size") if isinstance(inner, dict) else None)
+    return _count(patch) * PATCHES.get(str(family), 0) or _USUAL_STRIDE
+
+
+def _count(value: Any) -> int:
+    """The value where it is a whole number above 0, else 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def require_channels(content: dict[str, Any], name: str) -> None:
