@@ -17,6 +17,7 @@ from batchseg.errors import ModelError
 from batchseg.labels.label_file import load_label_map, load_wording
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.segmentors.huggingface.content import CHANNELS, input_channels
 from batchseg.segmentors.huggingface.families import OWN, SEMANTIC
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
@@ -159,6 +160,10 @@ def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
             raise ModelError(
                 f"{name} is a {own.model_type} model; those that can be trained here: "
                 f"{', '.join((*SEMANTIC, *OWN))}"
+            )
+        if (channels := input_channels(own.to_dict(), name)) != CHANNELS:
+            raise ModelError(
+                f"{name} reads images of {channels} channels, and a training reads them with {CHANNELS}, RGB"
             )
         names = (
             load_label_map(config.labels).names

@@ -17,9 +17,10 @@ from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import PixelRange
 from batchseg.segmentors.huggingface.content import (
+    CHANNELS,
+    input_channels,
     own_labels,
     reduced_note,
-    require_channels,
     require_segmentation,
     with_reduced_truth,
 )
@@ -52,6 +53,7 @@ class HuggingFaceCheckpoint:
         compile: whether torch.compile is to speed up the network.
         notes: how its own label map reads truths, where that is not as one would expect.
         pixel_range: of the images that it expects; None where its processor does not say.
+        channels: of the images that the network reads.
     """
 
     location: CheckpointPlace
@@ -63,6 +65,7 @@ class HuggingFaceCheckpoint:
     compile: bool = False
     notes: tuple[str, ...] = ()
     pixel_range: PixelRange | None = None
+    channels: int = CHANNELS
 
     @classmethod
     def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
@@ -76,7 +79,7 @@ class HuggingFaceCheckpoint:
         model_type = _known_type(content, location)
         require_segmentation(content, location.name)
         require_files(folder, location.name)
-        require_channels(content, location.name)
+        channels = input_channels(content, location.name)
         label_map = own_labels(content, location.name)
         notes: tuple[str, ...] = ()
         if config.classes is not None:
@@ -88,8 +91,8 @@ class HuggingFaceCheckpoint:
         files = location.fingerprint or fingerprint(folder, location.trust_remote_code)
         identity = _fingerprint(files, config)
         chosen = (config.classes, config.none_below, config.compile)
-        expected = read_pixel_range(folder, location.name)
-        return cls(location, model_type, label_map, identity, *chosen, notes, expected)
+        expected = read_pixel_range(folder, location.name, channels)
+        return cls(location, model_type, label_map, identity, *chosen, notes, expected, channels)
 
     def preparer(self) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface.processor import HuggingFacePreparer

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from batchseg.errors import ModelError
 from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.huggingface.content import input_channels
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, OWN, TASK, UNIVERSAL, VIDEO
 from batchseg.segmentors.huggingface.mask_classification import (
     MASK2FORMER_SIZE,
@@ -23,6 +24,7 @@ from batchseg.segmentors.huggingface.mask_classification import (
 from batchseg.segmentors.huggingface.processor import fixed_size, load_processor, merge_crops, pixel_affine
 from batchseg.segmentors.network.compiled import compile_network
 from batchseg.segmentors.network.confidence import confidence
+from batchseg.segmentors.network.levels import to_levels
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.upload import to_device
@@ -55,7 +57,7 @@ class Loadable(Protocol):
 
 
 class HuggingFaceModel:
-    """The network and all that stands between uint8 pixels and label maps.
+    """The network and all that stands between pixels and label maps.
 
     The label maps are those of the library's own `post_process_semantic_segmentation` at the size of the
     image (for EoMT with padding, after its `unpad_image`); with `none_below`, a pixel has no class where the
@@ -68,7 +70,8 @@ class HuggingFaceModel:
         self.by_queries = model_type in UNIVERSAL
         self.device = torch.device(device)
         self.dtype = AUTOCAST[precision]
-        self.scale_C11, self.shift_C11 = (part.to(self.device) for part in pixel_affine(processor))
+        affine = pixel_affine(processor, input_channels(network.config.to_dict(), model_type))
+        self.scale_C11, self.shift_C11 = (part.to(self.device) for part in affine)
         self.mask_size = _mask_size(model_type, processor)
         self.task_L: Tensor | None = None
         self.none_below: float | None = None
@@ -109,7 +112,7 @@ class HuggingFaceModel:
 
     @torch.inference_mode()
     def _segment(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        outputs = self._forward(pixels_BHWC)
+        outputs = self._forward(to_levels(pixels_BHWC, inputs))
         crops = len(inputs[0].pixels_THWC)
         return [
             self._predict(self._scores(outputs, slice(index * crops, (index + 1) * crops)), each)
