@@ -77,6 +77,10 @@ orientation = click.option(
     help="Images upright, as EXIF says, or as stored, as some truths are.  [exif]",
 )
 
+bands = click.option(
+    "--bands", metavar="N,N,...", help="Bands that the model reads, in its order, such as 4,3,2."
+)
+
 
 follow_links = click.option(
     "--follow-links", is_flag=True, default=None, help="Follow links to folders, and out of the folder."
@@ -106,6 +110,7 @@ OF_SOURCE = (
     "sample",
     "seed",
     "orientation",
+    "bands",
 )
 
 from_file = options(

@@ -50,10 +50,12 @@ def segmenting(
     )
 
 
-def scoring(config: RunConfig, reading: Reading, results: Location, placement: Placement) -> Stages:
+def scoring(
+    config: RunConfig, reading: Reading, results: Location, images_as: ImageReading, placement: Placement
+) -> Stages:
     """restore | score: the same without a front, for masks that lie there."""
     return Stages(
-        before=partial(as_list, restore, results, reading.label_map, config.limits),
+        before=partial(as_list, restore, results, reading.label_map, config.limits, images_as),
         model=None,
         after=partial(score_again, config, reading, results),
     )
@@ -70,7 +72,7 @@ def before(config: RunConfig, model: OpenedModel) -> list[Stage]:
         enough = preparer.input_hw
     drawn = _drawn_at_once(config)
     return [
-        decode(config.limits, enough, ImageReading.of(config.source)),
+        decode(config.limits, enough, model.reading),
         *([keep_picture(drawn)] if drawn else []),
         *([prepare(preparer)] if looks.is_plain else []),
     ]

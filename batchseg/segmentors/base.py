@@ -1,7 +1,7 @@
 """What a segmentor is: the only contract between the pipeline and a model.
 
 Checkpoint   on the driver: knows its label map and fingerprint without loading weights; travels to workers
-Preparer     on a CPU worker: one image -> one ModelInput, geometry only, uint8 in and uint8 out
+Preparer     on a CPU worker: one image -> one ModelInput, geometry only, in the type of the image
 Segmentor    in an actor, holding the model: ModelInputs -> Scores on the model's own grid
 
 What turns scores into a label map is the same for all of them: see segmentors/combined.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from batchseg.config.bands import BlackWhite
     from batchseg.labels.label_map import LabelMap
 
 
@@ -25,15 +26,19 @@ class ModelInput:
     """What a model needs of one image.
 
     Attributes:
-        pixels_THWC: uint8, contiguous. T crops of one size; T is 1 unless the model reads an image in crops.
+        pixels_THWC: uint8, uint16 or float32, contiguous. T crops of one size; T is 1 unless the model reads
+            an image in crops.
         image_hw: height and width of what was prepared, in pixels: of the image, whose mask has this size.
         geometry: small JSON-serialisable facts that the same checkpoint's segmentor needs to undo the
             geometry, such as the offsets of the crops. Empty for most models.
+        scale: black and white of each band, which become 0 and 255 on the device (`network.levels`); None:
+            they are 0 and 255 already.
     """
 
-    pixels_THWC: NDArray[np.uint8]
+    pixels_THWC: NDArray[Any]
     image_hw: tuple[int, int]
     geometry: dict[str, Any]
+    scale: tuple[BlackWhite, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,12 @@ class Prediction:
 class Preparer(Protocol):
     """Geometry on the CPU. Must be picklable before its first call."""
 
-    def __call__(self, image_HWC: NDArray[np.uint8], /) -> ModelInput:
-        """Prepare one RGB image (uint8, [H, W, 3])."""
+    def __call__(self, image_HWC: NDArray[Any], scale: tuple[BlackWhite, ...] | None = None, /) -> ModelInput:
+        """Prepare one image: uint8 RGB [H, W, 3], or the bands of one [H, W, C], uint8, uint16 or float32.
+
+        Args:
+            scale: black and white of each band; None: 0 and 255.
+        """
         ...
 
 
@@ -114,7 +123,7 @@ class PixelRange:
     """What a model's inputs are normalised by: mean and standard deviation of the images it was trained on.
 
     Attributes:
-        mean, std: of red, green and blue, 0 to 1.
+        mean, std: of each channel, such as red, green and blue, 0 to 1.
     """
 
     mean: tuple[float, ...]
@@ -142,6 +151,11 @@ class Checkpoint(Protocol):
     @property
     def fingerprint(self) -> str:
         """Hex digest of the weights and of every model setting that changes a mask."""
+        ...
+
+    @property
+    def channels(self) -> int | None:
+        """How many the model's input has; None: any, and RGB unless `source.bands` says otherwise."""
         ...
 
     @property

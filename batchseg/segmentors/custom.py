@@ -21,6 +21,9 @@ The class needs one method and one attribute; the rest is optional:
 
         fingerprint = "weights of May"               # in place of the source text and the files of options
 
+Where `source.bands` names bands, the images have these, [H, W, C], in uint8, uint16 or float32 as they are
+stored; `prepare` may return either type.
+
 Without that its fingerprint has the text of its module, its options, and the contents of the files and
 folders that they name: another weights file under the same name is another model.
 """
@@ -36,6 +39,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchseg.config.bands import BlackWhite
 from batchseg.config.segmentor import CustomSegmentor
 from batchseg.errors import ModelError
 from batchseg.images.overlay import nearest
@@ -63,6 +67,11 @@ class CustomCheckpoint:
     prepares: bool = False
     notes: tuple[str, ...] = ()
     stride: int = 1
+
+    @property
+    def channels(self) -> None:
+        """Only the class knows."""
+        return None
 
     @classmethod
     def open(cls, config: CustomSegmentor) -> CustomCheckpoint:
@@ -114,13 +123,16 @@ class CustomPreparer:
             return made.prepare
         return make(self.target, made, "cpu", self.options, 1).prepare
 
-    def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
+    def __call__(self, image_HWC: NDArray[Any], scale: Sequence[BlackWhite] | None = None) -> ModelInput:
         """Raises ValueError for an answer that is no image."""
         with without_exit():
             prepared = np.asarray(self._prepare(image_HWC))
-        if prepared.dtype != np.uint8 or prepared.ndim != 3 or not prepared.size:
+        # of 8-bit images uint8 alone: whatever else would come of a forgotten conversion
+        types = (np.uint8,) if image_HWC.dtype == np.uint8 else (np.uint8, np.uint16, np.float32)
+        if prepared.dtype not in types or prepared.ndim != 3 or not prepared.size:
+            named = ", ".join(np.dtype(each).name for each in types)
             raise ValueError(
-                f"{self.target.text}: prepare must return uint8 [h, w, C], not {described(prepared)}"
+                f"{self.target.text}: prepare must return {named} [h, w, C], not {described(prepared)}"
             )
         height, width, _ = image_HWC.shape
         return ModelInput(np.ascontiguousarray(prepared)[None], (height, width), {})

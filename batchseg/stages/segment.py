@@ -18,7 +18,7 @@ from batchseg.images.raster import Area
 from batchseg.segmentors.base import Scores, Segmentor, Uploader
 from batchseg.segmentors.combined.canvas import Canvas, Whole
 from batchseg.segmentors.combined.decision import Answer, Decision
-from batchseg.segmentors.combined.looks import Look, Looks
+from batchseg.segmentors.combined.looks import Look, Looks, Picture
 from batchseg.stages.batch_size import BatchSize
 from batchseg.stages.item import Item, named
 from batchseg.stages.prepare import model_fault, prepare_fault
@@ -149,7 +149,7 @@ class Segment:
             assert picture_HWC is not None and size_hw is not None
             item.image_HWC = None
             work.canvas = self.looks.canvas(size_hw, item.part)
-            looks = self.looks.inputs(picture_HWC, size_hw, item.part)
+            looks = self.looks.inputs(Picture(picture_HWC, item.scale), size_hw, item.part)
             while work.is_open:
                 try:
                     look = next(looks, None)

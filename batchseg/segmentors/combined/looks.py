@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from batchseg.config.bands import BlackWhite
 from batchseg.config.looks import Tiling, Views
 from batchseg.errors import ConfigError
 from batchseg.images.raster import Area
@@ -20,6 +21,13 @@ from batchseg.segmentors.combined.windows import cut, windows_along
 Size = tuple[int, int]
 _ONE_VIEW = Views()
 _STEP = 32  # sizes of input are whole multiples of it: so deep networks halve evenly
+
+
+class Picture(NamedTuple):
+    """Pixels [H, W, C] in the type they are stored in, with black and white of each band; None: 0 and 255."""
+
+    pixels_HWC: NDArray[Any]
+    scale: tuple[BlackWhite, ...] | None = None
 
 
 class Look(NamedTuple):
@@ -93,22 +101,22 @@ class Looks:
         bottom, right = min(picture_hw[0], tops[-1] + side), min(picture_hw[1], lefts[-1] + side)
         return Area(top, left, bottom - top, right - left)
 
-    def inputs(self, picture_HWC: NDArray[Any], picture_hw: Size, part: Area | None = None) -> Iterator[Look]:
+    def inputs(self, picture: Picture, picture_hw: Size, part: Area | None = None) -> Iterator[Look]:
         """Every input of a picture, window by window, each made when it is asked for.
 
         Args:
-            picture_HWC: the picture, or of one with a `part` what is `needed`.
+            picture: the pixels of the picture, or of one with a `part` of what is `needed`.
         """
         if self.tiling is None:
-            yield from self._of_window(0, picture_HWC)
+            yield from self._of_window(0, picture)
             return
         area = part or Area(0, 0, *picture_hw)
         seen = self.needed(picture_hw, area)
         tops, lefts = self._starts(picture_hw, area)
         side = self.tiling.window
         for number, (top, left) in enumerate((top, left) for top in tops for left in lefts):
-            window = cut(picture_HWC, Area(top, left, side, side), seen, picture_hw)
-            yield from self._of_window(number, window)
+            window_HWC = cut(picture.pixels_HWC, Area(top, left, side, side), seen, picture_hw)
+            yield from self._of_window(number, Picture(window_HWC, picture.scale))
 
     def _starts(self, picture_hw: Size, area: Area) -> tuple[list[int], list[int]]:
         assert self.tiling is not None
@@ -117,20 +125,19 @@ class Looks:
             windows_along(picture_hw[1], self.tiling, area.left, area.left + area.width),
         )
 
-    def _of_window(self, window: int, pixels_HWC: NDArray[Any]) -> Iterator[Look]:
+    def _of_window(self, window: int, seen: Picture) -> Iterator[Look]:
         number = 0
         for member in range(len(self.preparers)):
             for scale in self.views.scales:
                 for flip in self.views.flips:
-                    prepared = self._prepared(member, _mirrored(pixels_HWC, flip), scale)
+                    prepared = self._prepared(member, _mirrored(seen, flip), scale)
                     yield Look(window, number, member, flip, prepared)
                     number += 1
 
-    def _prepared(self, member: int, pixels_HWC: NDArray[Any], scale: float) -> ModelInput:
-        size = self._input_size(member, (pixels_HWC.shape[0], pixels_HWC.shape[1]), scale)
-        if size is None:
-            return self.preparers[member](pixels_HWC)
-        return self.as_is[member](_resized(pixels_HWC, size))
+    def _prepared(self, member: int, seen: Picture, scale: float) -> ModelInput:
+        height, width = seen.pixels_HWC.shape[:2]
+        size = self._input_size(member, (height, width), scale)
+        return self.preparers[member](*seen) if size is None else self.as_is[member](*_resized(seen, size))
 
     def _input_size(self, member: int, window_hw: Size, scale: float) -> Size | None:
         """Of the input; None where the member's own preparer finds it."""
@@ -151,21 +158,27 @@ def _rounded(length: float) -> int:
     return max(1, round(length / _STEP)) * _STEP
 
 
-def _mirrored(pixels_HWC: NDArray[Any], flip: str) -> NDArray[Any]:
+def _mirrored(seen: Picture, flip: str) -> Picture:
     if not flip:
-        return pixels_HWC
+        return seen
     rows, columns = (slice(None, None, -1 if axis in flip else 1) for axis in "vh")
-    return np.ascontiguousarray(pixels_HWC[rows, columns])
+    return Picture(np.ascontiguousarray(seen.pixels_HWC[rows, columns]), seen.scale)
 
 
-def _resized(pixels_HWC: NDArray[Any], size: Size) -> NDArray[Any]:
-    """By bilinear interpolation, without aliasing where it becomes smaller."""
-    if pixels_HWC.shape[:2] == size:
-        return pixels_HWC
+def _resized(seen: Picture, size: Size) -> Picture:
+    """By bilinear interpolation, without aliasing where it becomes smaller.
+
+    What has a scale is scaled before, as in the models' own preparers.
+    """
+    if seen.pixels_HWC.shape[:2] == size:
+        return seen
     import torch
     from torchvision.transforms.v2 import functional
 
-    pixels_CHW = torch.from_numpy(np.require(pixels_HWC, requirements="W")).permute(2, 0, 1)
-    resized_CHW = functional.resize(pixels_CHW, [*size], antialias=True)
-    resized_HWC: NDArray[Any] = resized_CHW.permute(1, 2, 0).contiguous().numpy()
-    return resized_HWC
+    from batchseg.segmentors.network.levels import scaled_pixels
+
+    pixels_HWC = torch.from_numpy(np.require(seen.pixels_HWC, requirements="W"))
+    if seen.scale is not None:
+        pixels_HWC = scaled_pixels(pixels_HWC[None], [seen.scale])[0]
+    resized_CHW = functional.resize(pixels_HWC.permute(2, 0, 1), [*size], antialias=True)
+    return Picture(resized_CHW.permute(1, 2, 0).contiguous().numpy(), None)

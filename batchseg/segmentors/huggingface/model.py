@@ -12,6 +12,7 @@ from torch import Tensor
 
 from batchseg.errors import ModelError
 from batchseg.segmentors.base import ModelInput, Scores
+from batchseg.segmentors.huggingface.content import input_channels
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, OWN, TASK, UNIVERSAL, VIDEO
 from batchseg.segmentors.huggingface.mask_classification import (
     MASK2FORMER_SIZE,
@@ -20,6 +21,7 @@ from batchseg.segmentors.huggingface.mask_classification import (
 )
 from batchseg.segmentors.huggingface.processor import fixed_size, load_processor, merge_crops, pixel_affine
 from batchseg.segmentors.network.compiled import compile_network
+from batchseg.segmentors.network.levels import to_levels
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.upload import to_device
@@ -61,7 +63,8 @@ class HuggingFaceModel:
         self.by_queries = model_type in UNIVERSAL
         self.device = torch.device(device)
         self.dtype = AUTOCAST[precision]
-        self.scale_C11, self.shift_C11 = (part.to(self.device) for part in pixel_affine(processor))
+        affine = pixel_affine(processor, input_channels(network.config.to_dict(), model_type))
+        self.scale_C11, self.shift_C11 = (part.to(self.device) for part in affine)
         self.mask_size = _mask_size(model_type, processor)
         self.task_L: Tensor | None = None
         self.one_output = network.config.num_labels == 1
@@ -99,7 +102,7 @@ class HuggingFaceModel:
 
     @torch.inference_mode()
     def _scores(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
-        outputs = self._forward(pixels_BHWC)
+        outputs = self._forward(to_levels(pixels_BHWC, inputs))
         crops = len(inputs[0].pixels_THWC)
         found = []
         for index, each in enumerate(inputs):
