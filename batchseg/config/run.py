@@ -11,11 +11,15 @@ from pydantic import (
 )
 
 from batchseg.config.base import Gates, Limits, Model, RayConfig
+from batchseg.config.looks import TilingSetting, Views
 from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, infer_segmentor
 from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
+
+
+Tiffs = Literal["none", "of tiffs", "all"]  # which images have a mask that is a TIFF
 
 
 class Output(Model):
@@ -25,6 +29,11 @@ class Output(Model):
     mask_name: Literal["stem", "full"] = Field(
         "stem",
         description="stem: a.jpg -> a.png; full: a.jpg -> a.jpg.png, where names differ only in extension.",
+    )
+    format: Literal["auto", "png", "tiff"] = Field(
+        "auto",
+        description="Of the masks. tiff: tiled, with the image's georeference; auto: TIFF for images that are "
+        "TIFFs where tiling or source.bands is set, else PNG. Masks that lie there stay as they are.",
     )
     overlays: OverlaySetting = Field(
         False, description="Also write overlays/, the images with their masks in colour; true: as by default."
@@ -55,6 +64,8 @@ class RunConfig(Model):
     )
     truth: TruthReading = TruthSettings()
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
+    tiling: TilingSetting = None
+    views: Views = Views()
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()
@@ -85,3 +96,11 @@ class RunConfig(Model):
         if self.split_file is not None and self.split is None:
             raise ValueError("split_file needs split: train or validation")
         return self
+
+    @property
+    def tiffs(self) -> Tiffs:
+        """Which images have a mask that is a TIFF."""
+        if self.output.format != "auto":
+            return "all" if self.output.format == "tiff" else "none"
+        has_bands = getattr(self.source, "bands", None) is not None
+        return "of tiffs" if has_bands or self.tiling is not None else "none"
