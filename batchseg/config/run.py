@@ -18,7 +18,6 @@ from batchseg.config.segmentor import AnySegmentor, infer_segmentor
 from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
-
 Tiffs = Literal["none", "of tiffs", "all"]  # which images have a mask that is a TIFF
 
 
@@ -32,8 +31,8 @@ class Output(Model):
     )
     format: Literal["auto", "png", "tiff"] = Field(
         "auto",
-        description="Of the masks. tiff: tiled, with the image's georeference; auto: TIFF for images that are "
-        "TIFFs where tiling or source.bands is set, else PNG. Masks that lie there stay as they are.",
+        description="Of the masks. tiff: tiled, with the image's georeference; auto: TIFF for images that "
+        "are TIFFs where tiling or source.bands is set, else PNG. Masks that lie there stay as they are.",
     )
     overlays: OverlaySetting = Field(
         False, description="Also write overlays/, the images with their masks in colour; true: as by default."

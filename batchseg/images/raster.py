@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, BinaryIO, NamedTuple
 from uuid import uuid4
 
@@ -56,6 +57,11 @@ def load_rasterio() -> Any:
             "pip install 'batchseg[raster]'"
         ) from exc
     return rasterio
+
+
+def has_rasterio() -> bool:
+    """Whether it is installed."""
+    return find_spec("rasterio") is not None
 
 
 @contextmanager

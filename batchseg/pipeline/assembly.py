@@ -16,13 +16,14 @@ from batchseg.engine.graph import Stages
 from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
 from batchseg.images.decode import Size, whole
-from batchseg.labels.reading import Reading
+from batchseg.labels.reading import Reading, as_written
 from batchseg.pipeline.choice import Choice
 from batchseg.pipeline.drawing import draw_overlays
 from batchseg.results.folder import Held
 from batchseg.segmentors.base import Checkpoint, Preparer, Resizer
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.plan import Listing
+from batchseg.stages.by_window import score_lying
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
 from batchseg.stages.overlay import Sight, keep_picture, write_overlay
@@ -112,7 +113,9 @@ def score_again(config: RunConfig, reading: Reading, root: Location) -> list[Sta
     """From a label map that lies there to counts, and a new picture where that shows the truth."""
     drawn = _drawn_at_once(config)
     drawn = drawn if drawn and drawn.kind == "triptych" else None
-    return [_score(config, reading, drawn), *_overlays(config, reading, root, drawn)]
+    own, keep = as_written(reading.label_map), drawn is not None
+    scored = score_lying(own, reading, config.limits, keep_truth=keep)
+    return [scored, *_overlays(config, reading, root, drawn)]
 
 
 def _drawn_at_once(config: RunConfig) -> Overlays | None:

@@ -80,7 +80,9 @@ class Choice:
         names = below_masks(rows["mask"]).combine_chunks()
         if pc.any(failed).as_py():
             images = zip(rows["id"].to_pylist(), rows["uri"].to_pylist(), strict=True)
-            own = [mask_path(name, self.mask_name, mask_suffix(name, uri, self.tiffs)) for name, uri in images]
+            own = [
+                mask_path(name, self.mask_name, mask_suffix(name, uri, self.tiffs)) for name, uri in images
+            ]
             names = pc.if_else(failed, pa.array(own, pa.string()), names)
         kept = [rows[field.name].combine_chunks() for field in _KEPT]
         columns = {

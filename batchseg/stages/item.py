@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from batchseg.images.geotiff import Georeference
     from batchseg.labels.label_map import Ids
     from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.segmentors.base import ModelInput, Prediction
@@ -33,6 +34,8 @@ class Item:
         image_HWC: uint8 RGB, from decode to prepare.
         orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         picture_HWC: uint8 RGB, the image at the size of its overlay, from decode to overlay; else None.
+        large: where its mask lies, if that is too large to be held; then there is no prediction.
+        place: where its image lies on the map, from the first stage that asked.
         truth_HW: its truth's class ids, from score to overlay, where that shows it.
         between: pixels of its truth that a threshold decided although they are neither black nor white.
         precision: what the model computed in.
@@ -50,6 +53,8 @@ class Item:
     picture_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None
     prediction: Prediction | None = None
+    large: str | None = None
+    place: Georeference | None = None
     matrix: ConfusionMatrix | None = None
     has_truth: bool = False
     truth_HW: Ids | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from batchseg.config.base import Limits
@@ -12,7 +13,8 @@ from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import TruthStatus
 from batchseg.stages.item import Item, Stage, for_each
-from batchseg.storage.reader import Reader, truth_reader
+from batchseg.stages.places import check_place
+from batchseg.storage.reader import Reader, image_reader, truth_reader
 
 
 def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stage:
@@ -21,7 +23,12 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
     Args:
         keep_truth: for a stage after this one.
     """
-    reader, label_map = truth_reader(), reading.label_map
+    return for_each("score", scorer(reading, limits, keep_truth=keep_truth))
+
+
+def scorer(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Callable[[Item], None]:
+    """What `score` does with an item."""
+    images, reader, label_map = image_reader(), truth_reader(), reading.label_map
 
     def work(item: Item) -> None:
         assert item.prediction is not None
@@ -31,6 +38,7 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
             if item.row["truth"] is not None:
                 truth = read_truth(reader, reading, limits, item.row["truth"])
                 check_truth_size(truth.ids_HW.shape, labels_HW.shape, item.orientation)
+                check_place(item, item.row["truth"], images, reader)
         except RowFault as fault:
             item.truth_fault, truth = fault, None
         item.has_truth, item.between = truth is not None, truth.between if truth else None
@@ -39,7 +47,7 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
         if keep_truth:
             item.truth_HW = truth_HW
 
-    return for_each("score", work)
+    return work
 
 
 @dataclass(frozen=True)
