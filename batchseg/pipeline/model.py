@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
-from batchseg.inspect.preflight import choose_bands, choose_labels
+from batchseg.inspect.preflight import choose_bands, choose_labels, refuse_mirrored_sides, refuse_small_tile
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
 from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
@@ -54,6 +54,8 @@ class OpenedModel:
         tiling = [] if config.tiling is None else config.tiling.altering
         altering = [*reading.altering, *tiling, *config.views.altering]
         facts = (checkpoint, label_map, config.segmentor.precision, altering)
+        refuse_small_tile(config.tiling, checkpoint)
+        refuse_mirrored_sides(config.views, label_map)
         mask = mask_fingerprint(*facts)
         notes = checkpoint.notes if config.labels is None else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
