@@ -18,7 +18,9 @@ from batchseg.storage.location import Location
 from batchseg.storage.reader import Reader, image_reader
 
 
-def restore(results: Location, label_map: LabelMap, limits: Limits, images_as: ImageReading) -> Stage:
+def restore(
+    results: Location, label_map: LabelMap, limits: Limits, images_as: ImageReading | None = None
+) -> Stage:
     """Read the mask of every item, a path below the results folder, in place of segmenting its image.
 
     One that is too large to be held is left to the stage that scores it by window. Where a picture has no

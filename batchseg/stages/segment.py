@@ -233,6 +233,9 @@ class Segment:
             answers = call.answer()
         if len(answers) != call.inputs:
             raise ValueError(f"{len(answers)} answers for {call.inputs} images")
+        for each in answers:
+            if not isinstance(each, Scores):
+                raise TypeError(f"an answer of type {type(each).__name__}, and not Scores")
         return answers
 
     def _time_for(self, shape: tuple[int, ...]) -> float | None:

@@ -14,6 +14,7 @@ from batchseg.config.segmentor import HuggingFaceSegmentor, ThresholdSegmentor
 from batchseg.engine.nodes import Nodes
 from batchseg.engine.placement import place
 from batchseg.pipeline import assembly
+from batchseg.segmentors.combined.decision import Decision
 from batchseg.stages.segment import Segment
 
 
@@ -47,6 +48,7 @@ def test_batches_that_are_filled_up(
     config = batchseg.load_config(overrides=job).model_copy(update={"segmentor": segmentor})
     chosen = place(segmentor, Nodes(({"CPU": 2},)), 100)
     placement = replace(chosen, largest_batch=largest, threads=torch.get_num_threads())
-    checkpoint: Any = SimpleNamespace(preparer=lambda: Resizing(one_size), load=lambda *given: None)
-    (stage,) = assembly.segment(config, checkpoint, placement)
-    assert isinstance(stage, Segment) and stage.pad is filled
+    member = SimpleNamespace(preparer=lambda as_is=False: Resizing(one_size), load=lambda *given: None)
+    model: Any = SimpleNamespace(members=[member], decision=Decision(2))
+    (stage,) = assembly.segment(config, model, placement)
+    assert isinstance(stage, Segment) and stage.batches.pad is filled

@@ -8,8 +8,7 @@ from batchseg.segmentors.combined.decision import Decision
 from batchseg.segmentors.registry import LoadedModel
 
 
-def loaded(checkpoint: Any, precision: str = "fp32") -> LoadedModel:
-    """On the CPU."""
-    none_below = getattr(checkpoint, "none_below", None)
-    decision = Decision(checkpoint.label_map.num_classes, none_below=none_below)
+def loaded(checkpoint: Any, precision: str = "fp32", **deciding: Any) -> LoadedModel:
+    """On the CPU. `deciding` is what its decision has besides, such as `none_below`."""
+    decision = Decision(checkpoint.label_map.num_classes, **deciding)
     return LoadedModel(checkpoint.load("cpu", precision), decision)

@@ -13,11 +13,12 @@ import pytest
 from batchseg.config.load import validate_segmentor
 from batchseg.config.segmentor import infer_segmentor
 from batchseg.errors import ModelError, RowFault
+from batchseg.segmentors.combined.decision import Decision
 from batchseg.segmentors.custom import CustomCheckpoint
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.stages.item import Item
 from batchseg.stages.prepare import prepare
-from batchseg.stages.segment import Segment
+from batchseg.stages.segment import Batches, Segment
 
 IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 WHOLE = """
@@ -59,7 +60,9 @@ def class_of(*lines: str) -> str:
 def out(checkpoint: CustomCheckpoint, image: np.ndarray = IMAGE) -> Item:
     """One image through the stages."""
     item = Item({"id": "a"}, image_HWC=image, size_hw=image.shape[:2])
-    (done,) = Segment(checkpoint.load("cpu", "fp32", 2), 4)(prepare(checkpoint.preparer())(iter([item])))
+    decision = Decision(checkpoint.label_map.num_classes)
+    stage = Segment([checkpoint.load("cpu", "fp32", 2)], decision, Batches(4))
+    (done,) = stage(prepare(checkpoint.preparer())(iter([item])))
     return done
 
 

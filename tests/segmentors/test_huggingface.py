@@ -171,8 +171,8 @@ def test_a_batch_gives_what_its_images_give_alone(family: str, built: Callable[[
 def test_a_threshold_takes_classes_away_and_changes_none(family: str, built: Callable[[str], Path]) -> None:
     labels = {}
     for below in (None, 0.3, 0.6, 0.999):
-        checkpoint = open_folder(built(family), none_below=below)
-        (prediction,) = loaded(checkpoint, "fp32").segment([prepared(WIDE, checkpoint)])
+        checkpoint = open_folder(built(family))
+        (prediction,) = loaded(checkpoint, none_below=below).segment([prepared(WIDE, checkpoint)])
         labels[below] = prediction.labels_HW
     for below in (0.3, 0.6, 0.999):
         assert set(np.unique(labels[below][labels[below] != labels[None]])) <= {CLASSES}
@@ -192,8 +192,8 @@ def test_the_threshold_of_queries_is_on_their_shares(built: Callable[[str], Path
     )[0]
     share = (full.amax(0) / full.sum(0)).numpy()
     below = float(np.median(share))
-    checkpoint = open_folder(built("maskformer"), none_below=below)
-    (prediction,) = loaded(checkpoint, "fp32").segment([prepared(WIDE, checkpoint)])
+    checkpoint = open_folder(built("maskformer"))
+    (prediction,) = loaded(checkpoint, none_below=below).segment([prepared(WIDE, checkpoint)])
     assert ((prediction.labels_HW == CLASSES) == (share < below)).mean() > 0.97
     assert 0.4 < (prediction.labels_HW == CLASSES).mean() < 0.6
 

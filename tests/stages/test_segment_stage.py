@@ -256,14 +256,14 @@ def test_a_failure_does_not_shrink_later_batches() -> None:
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (lambda inputs: [], "0 label maps for 1 images"),
+        (lambda inputs: [], "0 answers for 1 images"),
         (lambda inputs: [Scores("labels", np.zeros((2, 3), np.uint8))] * 2, "2 answers for 1 images"),
         (
             lambda inputs: [Scores("labels", np.zeros((3, 2), np.uint8))],
             "a label map of shape (3, 2) for an image of (2, 3)",
         ),
         (lambda inputs: [Scores("labels", np.zeros((1, 2, 3), np.uint8))], "shape (1, 2, 3)"),
-        (lambda inputs: [None], "AttributeError"),
+        (lambda inputs: [None], "an answer of type NoneType"),
         (lambda inputs: None, "TypeError"),
     ],
 )
