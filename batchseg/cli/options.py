@@ -54,7 +54,8 @@ modelling = options(
         "given several times: an ensemble.",
     ),
     click.option(
-        "--merge", multiple=True, metavar="NAME=A,B,...", help="Classes that are one; their probabilities add."
+        "--merge", multiple=True, metavar="NAME=A,B,...",
+        help="Classes that are one: their probabilities add.",
     ),
 )  # fmt: skip
 

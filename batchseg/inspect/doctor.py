@@ -24,7 +24,8 @@ from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.merging import merged
-from batchseg.segmentors.base import Normaliser, PixelRange
+from batchseg.segmentors.base import Normaliser, PixelRange, Resizing
+from batchseg.segmentors.combined.ensemble import resizings_of
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.folder import Folder
 from batchseg.source.names import Owners, usable
@@ -114,7 +115,7 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
             findings.add("source", config.source.path, str(exc))
         sizes = _read_headers(listing, config.limits, findings)
         images_as = ImageReading.of(config.source)
-        pictures = sample_images(listing, IMAGES, images_as, config.limits)
+        pictures = sample_images(listing, IMAGES, images_as, config.limits, model.resizings)
         looking = Looking(config.truth, config.limits, images_as)
         sampled = sample_truths(listing, config.truths, model.label_map, looking)
         for image_id, fault in sampled.faults:
@@ -154,11 +155,12 @@ def _warnings(doubts: list[Doubt], config: DoctorConfig, findings: Findings) -> 
 
 @dataclass(frozen=True)
 class _Model:
-    """What is known of the model: its classes, what it has to say, and which pixels it expects."""
+    """What is known of the model: its classes, its notes, which pixels it expects, and of what size."""
 
     label_map: LabelMap | None
     notes: tuple[str, ...] = ()
     expected: PixelRange | None = None
+    resizings: tuple[Resizing, ...] = ()
 
     @classmethod
     def of(cls, config: DoctorConfig) -> _Model:
@@ -167,7 +169,8 @@ class _Model:
         checkpoint = open_checkpoint(config.segmentor)
         notes = checkpoint.notes if config.labels is None else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
-        return cls(choose_labels(config.labels, checkpoint, config.merge), notes, expected)
+        label_map = choose_labels(config.labels, checkpoint, config.merge)
+        return cls(label_map, notes, expected, resizings_of(checkpoint))
 
 
 def _given_labels(config: DoctorConfig) -> LabelMap | None:

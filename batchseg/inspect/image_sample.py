@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,15 +10,17 @@ import numpy as np
 from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
-from batchseg.images.decode import Size, decode_scaled
+from batchseg.images.decode import TRANSPOSED, Size, decode_scaled
 from batchseg.images.rgb import brightest_of
-from batchseg.inspect.image_sizes import look
+from batchseg.inspect.image_sizes import Header, look
+from batchseg.segmentors.base import Resizing
 from batchseg.source.plan import Listing
 from batchseg.storage.reader import Reader, image_reader
 
 LARGE = 20_000_000
 ENOUGH = 512  # pixels a side, of a JPEG, which libjpeg scales at little cost
 DARK = 0.3  # 14 bits in a file of 16 are 0.25 of its range
+SHRUNK = 4  # times along a side, above which small things are gone
 CANDIDATES = 4  # looked at for each image that is decoded
 
 
@@ -32,6 +34,10 @@ class ImageSample:
         wide: those of more than 8 bits.
         brightest: the highest of their samples as a share of what counts as white; None without such.
         highest: that sample as stored.
+        looked_at: images whose header was read.
+        shrunk: those of them that the model sees more than `SHRUNK` times smaller along a side.
+        most_shrunk: the largest such factor; None without such.
+        seen_hw: the size at which the model sees that image.
         warnings: what is likely not as it is meant, a sentence each.
     """
 
@@ -40,14 +46,29 @@ class ImageSample:
     wide: int = 0
     brightest: float | None = None
     highest: float | None = None
+    looked_at: int = 0
+    shrunk: int = 0
+    most_shrunk: float | None = None
+    seen_hw: Size | None = None
     warnings: list[str] = field(default_factory=list)
 
 
-def sample_images(listing: Listing, count: int, reading: ImageReading, limits: Limits) -> ImageSample:
+def sample_images(
+    listing: Listing,
+    count: int,
+    reading: ImageReading,
+    limits: Limits,
+    models: Sequence[Resizing] = (),
+) -> ImageSample:
     """Decode `count` images at most. Those that cannot be read are passed over, and so are large ones while
-    there are others. Raises nothing of an image."""
+    there are others. Raises nothing of an image.
+
+    Args:
+        models: that are to see the images, each at a size of its own.
+    """
     sample, reader, means = ImageSample(), image_reader(), []
-    for uri in _chosen(listing, count, reader, limits):
+    headers: list[Header] = []
+    for uri in _chosen(listing, count, reader, limits, headers):
         try:
             data = reader.read(uri)
             pixels_HWC = decode_scaled(data, limits, _reduced, reading).pixels_HWC
@@ -64,7 +85,30 @@ def sample_images(listing: Listing, count: int, reading: ImageReading, limits: L
         red, green, blue = np.mean(means, axis=0).tolist()
         sample.mean_rgb = (red, green, blue)
     sample.warnings = [*_warnings(sample, reading)]
+    sample.looked_at = len(headers)
+    if headers:
+        _note_shrunk(sample, [_upright(header, reading) for header in headers], models)
     return sample
+
+
+def _upright(header: Header, reading: ImageReading) -> Size:
+    turned = header.orientation in TRANSPOSED and not reading.as_stored
+    return (header.width, header.height) if turned else (header.height, header.width)
+
+
+def _note_shrunk(sample: ImageSample, sizes: Sequence[Size], models: Sequence[Resizing]) -> None:
+    resizes = [model.resizing() for model in models]
+    for size_hw in sizes:
+        seen = [(_factor(size_hw, resize(size_hw)), resize(size_hw)) for resize in resizes]
+        factor, seen_hw = max(seen, default=(1.0, size_hw))
+        if factor > SHRUNK:
+            sample.shrunk += 1
+            if sample.most_shrunk is None or factor > sample.most_shrunk:
+                sample.most_shrunk, sample.seen_hw = factor, seen_hw
+
+
+def _factor(size_hw: Size, seen_hw: Size) -> float:
+    return max(side / seen for side, seen in zip(size_hw, seen_hw, strict=True))
 
 
 def _warnings(sample: ImageSample, reading: ImageReading) -> Iterator[str]:
@@ -84,8 +128,10 @@ def _reduced(size_hw: Size) -> Size:
     return height, width
 
 
-def _chosen(listing: Listing, count: int, reader: Reader, limits: Limits) -> Iterator[str]:
-    """Images of moderate size by their headers; where there are large ones alone, the smallest of them."""
+def _chosen(
+    listing: Listing, count: int, reader: Reader, limits: Limits, headers: list[Header]
+) -> Iterator[str]:
+    """Images of moderate size by their headers, which are kept; of large ones alone, the smallest."""
     large: list[tuple[int, str]] = []
     taken = 0
     for uri in _spread(listing, count):
@@ -93,6 +139,7 @@ def _chosen(listing: Listing, count: int, reader: Reader, limits: Limits) -> Ite
             header = look(reader, uri, limits)
         except RowFault:
             continue
+        headers.append(header)
         if header.width * header.height > LARGE:
             large.append((header.width * header.height, uri))
         elif taken < count:

@@ -154,7 +154,7 @@ def look_at_masks(
 
 def look_at_pixels(listing: Listing, looking: Looking, accepted: Sequence[str]) -> list[Doubt]:
     """What is doubtful about the images of a listing that are to be segmented."""
-    sample = sample_images(listing, DECODED, looking.images, looking.limits)
+    sample = sample_images(listing, DECODED, looking.images, looking.limits, looking.models)
     return settle([*doubts_of_images(sample, looking.expected)], accepted)
 
 

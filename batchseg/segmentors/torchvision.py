@@ -26,7 +26,7 @@ from batchseg.errors import ModelError, RowFault
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.schema import Status
-from batchseg.segmentors.base import ModelInput, PixelRange, Prediction
+from batchseg.segmentors.base import ModelInput, PixelRange, Prediction, Resize
 from batchseg.segmentors.network.compiled import compile_network
 from batchseg.segmentors.network.confidence import confidence
 from batchseg.segmentors.network.one_output import with_background
@@ -102,6 +102,9 @@ class TorchvisionCheckpoint:
 
     def preparer(self) -> TorchvisionPreparer:
         return TorchvisionPreparer(self.resize)
+
+    def resizing(self) -> Resize:
+        return self.preparer().input_hw
 
     def load(self, device: str, precision: str, threads: int | None = None) -> TorchvisionModel:
         """The network, in eval mode. Raises ModelError where the weights do not fit it."""

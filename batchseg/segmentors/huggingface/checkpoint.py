@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap
-from batchseg.segmentors.base import PixelRange
+from batchseg.segmentors.base import PixelRange, Resize
 from batchseg.segmentors.huggingface.content import (
     own_labels,
     read_stride,
@@ -30,10 +30,12 @@ from batchseg.segmentors.huggingface.files import (
     fingerprint,
     locate_checkpoint,
     read_checkpoint_config,
+    read_input_size,
     read_pixel_range,
     reduces_labels,
     require_files,
 )
+from batchseg.segmentors.huggingface.input_size import InputSize
 from batchseg.segmentors.llm.names import check_classes
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class HuggingFaceCheckpoint:
         notes: how its own label map reads truths, where that is not as one would expect.
         pixel_range: of the images that it expects; None where its processor does not say.
         stride: pixels of the input for one cell of its coarsest features, as its configuration says.
+        input_size: what its processor brings images to; None where that is to be asked itself.
     """
 
     location: CheckpointPlace
@@ -66,6 +69,7 @@ class HuggingFaceCheckpoint:
     notes: tuple[str, ...] = ()
     pixel_range: PixelRange | None = None
     stride: int = 1
+    input_size: InputSize | None = None
 
     @classmethod
     def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
@@ -92,13 +96,17 @@ class HuggingFaceCheckpoint:
         identity = _fingerprint(files, config)
         chosen = (config.classes, config.none_below, config.compile)
         expected = read_pixel_range(folder, location.name)
-        stride = read_stride(content)
-        return cls(location, model_type, label_map, identity, *chosen, notes, expected, stride)
+        shape = (read_stride(content), read_input_size(folder, location.name))
+        return cls(location, model_type, label_map, identity, *chosen, notes, expected, *shape)
 
     def preparer(self) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
 
         return HuggingFacePreparer(self.location, self.model_type)
+
+    def resizing(self) -> Resize:
+        # the processor itself takes seconds to import
+        return (self.input_size or self.preparer()).input_hw
 
     def load(self, device: str, precision: str, threads: int | None = None) -> HuggingFaceModel:
         """The network, in eval mode. Raises ModelError where a weight is missing."""

@@ -22,6 +22,7 @@ from batchseg.segmentors.huggingface.advice import (
 )
 from batchseg.segmentors.huggingface.content import CHANNELS
 from batchseg.segmentors.huggingface.fetched import current_version, fetch
+from batchseg.segmentors.huggingface.input_size import InputSize
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
 from batchseg.storage.location import is_uri
 
@@ -116,6 +117,11 @@ def read_pixel_range(folder: Path, name: str) -> PixelRange | None:
     content = _read_processor(folder, name)
     mean, std = (_numbers(content.get(key)) for key in ("image_mean", "image_std"))
     return PixelRange(mean, std) if mean and std and content.get("do_normalize", True) else None
+
+
+def read_input_size(folder: Path, name: str) -> InputSize | None:
+    """What its image processor brings images to, where its file says so."""
+    return InputSize.stated(_read_processor(folder, name))
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

@@ -5,8 +5,7 @@ The geometry stays uint8. The numbers (rescaling, normalising) are one affine ma
 
 from __future__ import annotations
 
-import math
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from batchseg.errors import ModelError, RowFault
 from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, TASK, VIDEO
+from batchseg.segmentors.huggingface.input_size import InputSize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,20 +70,13 @@ class HuggingFacePreparer:
         return ModelInput(pixels_TCHW.permute(0, 2, 3, 1).contiguous().numpy(), (height, width), geometry)
 
     def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
-        """That of the image where the processor does not resize, or by a rule not known here."""
-        size = self._processor.size
-        if not getattr(self._processor, "do_resize", False):
-            return image_hw
-        if getattr(size, "height", None) and getattr(size, "width", None):
-            return size.height, size.width
-        if not getattr(size, "shortest_edge", None):
-            return image_hw
-        scale = size.shortest_edge / min(image_hw)
-        if getattr(size, "longest_edge", None):
-            scale = min(scale, size.longest_edge / max(image_hw))
-        step = getattr(self._processor, "size_divisor", None) or 1
-        height, width = (math.ceil(max(1, round(side * scale)) / step) * step for side in image_hw)
-        return height, width
+        processor = self._processor
+        resizes, step = getattr(processor, "do_resize", False), getattr(processor, "size_divisor", None)
+        return InputSize.of(resizes, partial(_of_size, processor.size), step).input_hw(image_hw)
+
+
+def _of_size(size: Any, key: str) -> Any:
+    return getattr(size, key, None)
 
 
 def load_processor(folder: Path, model_type: str, trust_remote_code: bool) -> Any:
