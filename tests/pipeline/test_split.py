@@ -46,7 +46,8 @@ def write_split(path: Path, folder: Path, parts: dict[str, str] = PARTS) -> None
 def run(folder: Path, *words: str, split: str | None = "validation", out: str = "out") -> Result:
     parent = folder.parent
     taken = ["--split", split, "--set", f"split_file={parent}/split.parquet"] if split else []
-    base = ["run", str(folder), "--model", "threshold", "--output", str(parent / out)]
+    model = [] if "--model" in words else ["--model", "threshold"]
+    base = ["run", str(folder), *model, "--output", str(parent / out)]
     return CliRunner().invoke(cli, [*base, *taken, *words])
 
 
