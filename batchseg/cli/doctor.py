@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
+    bands,
     choosing,
     chosen_model,
     finding,
@@ -36,6 +37,7 @@ _looking = options(
     finding,
     choosing,
     orientation,
+    bands,
     click.option("--truths", type=int, metavar="N", help="Ground truths to read.  [32]"),
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
+    bands,
     choosing,
     chosen_model,
     finding,
@@ -59,6 +60,7 @@ running = options(
     finding,
     choosing,
     orientation,
+    bands,
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
     ),

@@ -54,8 +54,7 @@ modelling = options(
         "given several times: an ensemble.",
     ),
     click.option(
-        "--merge", multiple=True, metavar="NAME=A,B,...",
-        help="Classes that are one: their probabilities add.",
+        "--merge", multiple=True, metavar="NAME=A,B,...", help="Classes that are one: probabilities add."
     ),
 )  # fmt: skip
 
@@ -76,6 +75,10 @@ orientation = click.option(
     "--orientation",
     type=click.Choice(["exif", "stored"]),
     help="Images upright, as EXIF says, or as stored, as some truths are.  [exif]",
+)
+
+bands = click.option(
+    "--bands", metavar="N,N,...", help="Bands that the model reads, in its order, such as 4,3,2."
 )
 
 
@@ -107,6 +110,7 @@ OF_SOURCE = (
     "sample",
     "seed",
     "orientation",
+    "bands",
 )
 
 from_file = options(

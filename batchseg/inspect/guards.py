@@ -81,7 +81,7 @@ def doubts_of_images(sample: ImageSample, expected: PixelRange | None) -> Iterat
         yield Doubt("dark_images", sentence)
     if sample.most_shrunk is not None and sample.seen_hw is not None:
         yield _shrunk(sample.shrunk, sample.looked_at, sample.most_shrunk, sample.seen_hw)
-    if expected is None or sample.mean_rgb is None:
+    if expected is None or sample.mean_rgb is None or len(sample.mean_rgb) != len(expected.mean):
         return
     means = np.array(sample.mean_rgb) / 255
     away = np.abs(means - expected.mean) / np.array(expected.std)
@@ -91,7 +91,7 @@ def doubts_of_images(sample: ImageSample, expected: PixelRange | None) -> Iterat
         )
         yield Doubt(
             "input_range",
-            f"the mean of the images is {found} of red, green and blue (0 to 255, over {sample.files}), and "
+            f"the mean of the images is {found} of {sample.channels} (0 to 255, over {sample.files}), and "
             f"that of the images the model was trained on is {usual}; are they read as they are meant "
             "(source.scale)?",
         )

@@ -7,7 +7,9 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from batchseg.config.looks import Tiling, Views
+from batchseg.config.source import ImageReading, Source, wrong_scale
 from batchseg.errors import ConfigError, LabelMapError, SourceError
+from batchseg.images.raster import load_rasterio
 from batchseg.inspect.guards import (
     Doubt,
     doubts_of_images,
@@ -91,6 +93,26 @@ def _fitting(name: str, own: LabelMap) -> LabelMap:
     return after
 
 
+def choose_bands(source: Source, checkpoint: AnyCheckpoint | None) -> ImageReading:
+    """How the images of a source are read for a model (None: not known).
+
+    Raises ConfigError where `source.bands` or `source.scale` have another number of bands than it reads, or
+    where bands are to be read and rasterio is not installed.
+    """
+    channels = checkpoint.channels if checkpoint is not None else None
+    reading = ImageReading.of(source, channels)
+    if reading.bands is not None and channels not in (None, len(reading.bands)):
+        raise ConfigError(
+            f"source.bands names {len(reading.bands)} band{'' if len(reading.bands) == 1 else 's'} "
+            f"({', '.join(map(str, reading.bands))}), and the model reads {channels}"
+        )
+    if reading.scales is not None and channels not in (None, len(reading.scales)):
+        raise ConfigError(wrong_scale(len(reading.scales), channels))
+    if reading.is_by_band:
+        load_rasterio()
+    return reading
+
+
 def _moved(chosen: LabelMap, own: LabelMap) -> list[tuple[str, int, int]]:
     """Names that both have, at different ids: the name, its id, and its id in the model."""
     ours, theirs = _ids_of_names(chosen), _ids_of_names(own)
@@ -152,9 +174,19 @@ def look_at_masks(
     return _conclude(sample_masks(listing, LOOKED_AT, label_map, looking), "masks", accepted)
 
 
-def look_at_pixels(listing: Listing, looking: Looking, accepted: Sequence[str]) -> list[Doubt]:
-    """What is doubtful about the images of a listing that are to be segmented."""
+def look_at_pixels(
+    listing: Listing, looking: Looking, accepted: Sequence[str], is_new: bool = False
+) -> list[Doubt]:
+    """What is doubtful about the images of a listing that are to be segmented.
+
+    Args:
+        is_new: nothing has been done so far. Later all that is left may be images that cannot be read.
+
+    Raises SourceError where most images of a new job do not have the bands that are to be read.
+    """
     sample = sample_images(listing, DECODED, looking.images, looking.limits, looking.models)
+    if is_new and len(sample.unsupported) > sample.files:
+        raise SourceError(": ".join(sample.unsupported[0]))
     return settle([*doubts_of_images(sample, looking.expected)], accepted)
 
 

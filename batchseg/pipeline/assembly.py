@@ -19,9 +19,10 @@ from batchseg.images.decode import Size, whole
 from batchseg.labels.reading import Reading
 from batchseg.pipeline.choice import Choice
 from batchseg.pipeline.drawing import draw_overlays
+from batchseg.pipeline.model import OpenedModel
 from batchseg.results.folder import Held
-from batchseg.segmentors.base import Checkpoint, Preparer, Resizer
-from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of
+from batchseg.segmentors.base import Preparer, Resizer
+from batchseg.segmentors.combined.looks import Looks
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.plan import Listing
 from batchseg.stages.decode import decode
@@ -30,7 +31,7 @@ from batchseg.stages.overlay import Sight, keep_picture, write_overlay
 from batchseg.stages.prepare import prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
-from batchseg.stages.segment import Segment
+from batchseg.stages.segment import Batches, Segment
 from batchseg.stages.write import write_mask
 from batchseg.storage.location import Location, locate
 from batchseg.storage.lock import Lock
@@ -39,63 +40,70 @@ COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
 def segmenting(
-    config: RunConfig, checkpoint: AnyCheckpoint, after: Callable[[], list[Stage]], placement: Placement
+    config: RunConfig, model: OpenedModel, after: Callable[[], list[Stage]], placement: Placement
 ) -> Stages:
     """decode, prepare | segment | score, write."""
-    (checkpoint,) = members_of(checkpoint)
     return Stages(
-        before=partial(before, config, checkpoint),
-        model=partial(segment, config, checkpoint, placement),
+        before=partial(before, config, model),
+        model=partial(segment, config, model, placement),
         after=after,
     )
 
 
-def scoring(config: RunConfig, reading: Reading, results: Location, placement: Placement) -> Stages:
+def scoring(
+    config: RunConfig, reading: Reading, results: Location, images_as: ImageReading, placement: Placement
+) -> Stages:
     """restore | score: the same without a front, for masks that lie there."""
     return Stages(
-        before=partial(as_list, restore, results, reading.label_map, config.limits),
+        before=partial(as_list, restore, results, reading.label_map, config.limits, images_as),
         model=None,
         after=partial(score_again, config, reading, results),
     )
 
 
-def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
-    """From a URI to the model's input."""
-    preparer = checkpoint.preparer()
+def before(config: RunConfig, model: OpenedModel) -> list[Stage]:
+    """From a URI to the model's input, or to the picture where several looks are to be made of it."""
+    looks = _looks(config, model)
+    (preparer, *_) = looks.preparers
     enough: Callable[[Size], Size] = whole
     chosen = config.segmentor
-    if isinstance(chosen, NetworkConfig) and chosen.scaled_decode and isinstance(preparer, Resizer):
+    scaled = isinstance(chosen, NetworkConfig) and chosen.scaled_decode and looks.is_plain
+    if scaled and isinstance(preparer, Resizer):
         enough = preparer.input_hw
     drawn = _drawn_at_once(config)
     return [
-        decode(config.limits, enough, ImageReading.of(config.source)),
+        decode(config.limits, enough, model.reading),
         *([keep_picture(drawn)] if drawn else []),
-        prepare(preparer),
+        *([prepare(preparer)] if looks.is_plain else []),
     ]
 
 
-def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
+def segment(config: RunConfig, model: OpenedModel, placement: Placement) -> list[Stage]:
     """From the model's input to a label map."""
     network = isinstance(config.segmentor, NetworkConfig)
     if placement.device == "cpu" and network:
         keep_freed_memory()
     compiled = isinstance(config.segmentor, NetworkConfig) and config.segmentor.compile
     resolved = resolve_precision(config.segmentor.precision, placement.device)
-    segmentor = checkpoint.load(placement.device, resolved, placement.threads)
+    members = [each.load(placement.device, resolved, placement.threads) for each in model.members]
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
     if torch is not None and placement.device == "cpu":
         torch.set_num_threads(placement.threads)
-    return [
-        Segment(
-            segmentor,
-            placement.batch_size,
-            resolved if network else None,
-            timeout_s=config.limits.segment_timeout_s,
-            largest_batch=placement.largest_batch,
-            first_call_s=COMPILING_S if compiled else 0.0,
-            pad=network and placement.fixed_batches and _reads_one_size(checkpoint.preparer()),
-        )
-    ]
+    looks = _looks(config, model)
+    one_size = config.tiling is not None or _reads_one_size(looks.preparers[0])
+    batches = Batches(
+        placement.batch_size,
+        placement.largest_batch,
+        timeout_s=config.limits.segment_timeout_s,
+        first_call_s=COMPILING_S if compiled else 0.0,
+        pad=network and placement.fixed_batches and one_size,
+    )
+    several = None if looks.is_plain else looks
+    return [Segment(members, model.decision, batches, resolved if network else None, several)]
+
+
+def _looks(config: RunConfig, model: OpenedModel) -> Looks:
+    return Looks.of(model.members, model.decision, config.tiling, config.views)
 
 
 def _reads_one_size(preparer: Preparer) -> bool:

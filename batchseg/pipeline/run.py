@@ -81,18 +81,23 @@ def _run_in(held: Held, config: RunConfig, model: OpenedModel, on_progress: OnPr
 
 def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: Rows | None) -> Task:
     """Drop what will be replaced, and lay out the rest of the work."""
+    doubts, is_new = list(found.doubts), work.count(SEGMENT) == work.listing.images
+    if is_new:  # before anything is dropped, for it may be refused
+        doubts += look_at_pixels(work.listing, found.looking, config.accept, is_new)
     replaced = work.replaced()
     work.drop(replaced if pruned is None else replaced | pruned)
     repainted = repaint(held, found.reading.label_map)
     folder, results = held.results.work, held.results.root
     after = partial(score_and_write, config, found.reading, str(results), held.lock)
     to_segment = work.to_segment(folder)
+    if not is_new:
+        doubts += look_at_pixels(to_segment, found.looking, config.accept)
     return Task(
         config=config,
         model=found.model.name,
         key=found.key,
         reading=found.reading,
-        doubts=[*found.doubts, *look_at_pixels(to_segment, found.looking, config.accept)],
+        doubts=doubts,
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
         repainted=repainted,
@@ -103,14 +108,14 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
             Pass(
                 to_segment,
                 config.segmentor,
-                partial(segmenting, config, found.model.checkpoint, after),
+                partial(segmenting, config, found.model, after),
                 "segmenting",
                 profile=config.profile,
             ),
             Pass(
                 work.to_score(folder),
                 SegmentorConfig(device="cpu"),
-                partial(scoring, config, found.reading, results),
+                partial(scoring, config, found.reading, results, found.looking.images),
                 "scoring",
             ),
         ),
@@ -134,7 +139,8 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         pruned = int(unlisted(ledger, listing).sum()) if config.prune else 0
         doubts = found.doubts
         if work.count(SEGMENT, RETRY):
-            doubts = doubts + look_at_pixels(listing, found.looking, config.accept)
+            is_new = work.count(SEGMENT) == listing.images
+            doubts = doubts + look_at_pixels(listing, found.looking, config.accept, is_new)
     return {
         "images": {
             "listed": listing.images,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
-from batchseg.config.source import ImageReading
 from batchseg.errors import OutputError
 from batchseg.inspect.guards import Doubt
 from batchseg.inspect.preflight import check_source, look_at_truths
@@ -25,7 +24,7 @@ from batchseg.source.plan import Listing
 from batchseg.storage.location import Location
 
 VANISHED = 3  # of fewer images that are gone nothing is concluded
-_OF_PIXELS = ("source.scale", "source.orientation")
+_OF_PIXELS = ("source.bands", "source.scale", "source.orientation")
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
     listing = list_source(source, work / "listing.arrow", config.output.mask_name)
     check_source(source, listing)
     listing = take_split(config, listing, work)
-    shrinking = () if getattr(config, "tiling", None) else resizings_of(model.checkpoint)
-    looking = Looking(config.truth, config.limits, ImageReading.of(config.source), model.expected, shrinking)
+    shrinking = resizings_of(model.checkpoint) if config.tiling is None else ()
+    looking = Looking(config.truth, config.limits, model.reading, model.expected, shrinking)
     reading, doubts = look_at_truths(listing, model.label_map, looking, config.accept)
     key = Key(model.fingerprint, score_fingerprint(reading))
     return Survey(model, listing, looking, reading, doubts, key)

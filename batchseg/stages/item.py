@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from batchseg.config.bands import BlackWhite
+    from batchseg.images.raster import Area
     from batchseg.labels.label_map import Ids
     from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.segmentors.base import ModelInput, Prediction
@@ -30,7 +32,11 @@ class Item:
         kept: what the results folder holds of its mask already, where it is only scored; see `verdict.KEPT`.
         fault: what went wrong with the image. Once there is one, the stages let it pass untouched.
         truth_fault: what went wrong with its truth, which takes nothing from the mask.
-        image_HWC: uint8 RGB, from decode to prepare.
+        image_HWC: uint8 RGB, or bands in their type (uint8, uint16, float32), from decode until the model's
+            inputs are made.
+        scale: black and white of each band; None: 0 and 255.
+        nodata_HW: bool, where the picture has no data, from decode to score; None where it has everywhere.
+        part: the rectangle of the picture that it stands for; None: all of it.
         orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         picture_HWC: uint8 RGB, the image at the size of its overlay, from decode to overlay; else None.
         truth_HW: its truth's class ids, from score to overlay, where that shows it.
@@ -45,7 +51,10 @@ class Item:
     fault: RowFault | None = None
     truth_fault: RowFault | None = None
     size_hw: tuple[int, int] | None = None
-    image_HWC: NDArray[np.uint8] | None = None
+    image_HWC: NDArray[Any] | None = None
+    scale: tuple[BlackWhite, ...] | None = None
+    nodata_HW: NDArray[np.bool_] | None = None
+    part: Area | None = None
     orientation: int = 1
     picture_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None
@@ -73,7 +82,7 @@ class Item:
     def leave_over(self) -> Item:
         """For another plan, which begins it anew."""
         self.left_over = True
-        self.image_HWC = self.picture_HWC = self.model_input = self.prediction = None
+        self.image_HWC = self.nodata_HW = self.picture_HWC = self.model_input = self.prediction = None
         return self
 
     @property
@@ -81,6 +90,7 @@ class Item:
         """The size of its pixels."""
         sizes = (
             self.image_HWC.nbytes if self.image_HWC is not None else 0,
+            self.nodata_HW.nbytes if self.nodata_HW is not None else 0,
             self.picture_HWC.nbytes if self.picture_HWC is not None else 0,
             self.model_input.pixels_THWC.nbytes if self.model_input else 0,
             self.prediction.labels_HW.nbytes if self.prediction else 0,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from batchseg.config.base import Limits
+from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
+from batchseg.images.bands import decode_bands
+from batchseg.images.raster import load_rasterio
 from batchseg.labels.label_map import Ids, LabelMap
 from batchseg.labels.reading import Reading, as_written
 from batchseg.schema import Status, TruthStatus
@@ -14,9 +17,15 @@ from batchseg.storage.location import Location
 from batchseg.storage.reader import Reader, image_reader
 
 
-def restore(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
-    """Read the mask of every item, a path below the results folder, in place of segmenting its image."""
+def restore(results: Location, label_map: LabelMap, limits: Limits, images_as: ImageReading) -> Stage:
+    """Read the mask of every item, a path below the results folder, in place of segmenting its image.
+
+    Of pictures that are read by bands it is looked up again where they have no data: these pixels count
+    nowhere, and in the mask they are void like those of which the model was not sure.
+    """
     reader, own = image_reader(), as_written(label_map)
+    if images_as.is_by_band:
+        load_rasterio()
 
     def work(item: Item) -> None:
         assert item.kept is not None
@@ -36,6 +45,8 @@ def restore(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
                 f"its mask {mask} cannot be used, so the next run segments the image again: {fault}",
             ) from fault
         item.size_hw = (height, width)
+        if images_as.is_by_band:
+            item.nodata_HW = decode_bands(reader.read(item.row["uri"]), limits, images_as).nodata_HW
 
     return for_each("restore", work)
 

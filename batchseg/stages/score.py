@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
@@ -18,6 +21,8 @@ from batchseg.storage.reader import Reader, truth_reader
 def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stage:
     """Count every image's pixels by true and predicted class; a fault of the truth leaves the truth out.
 
+    Where a picture has no data the mask and the truth are void, and these pixels are not counted at all.
+
     Args:
         keep_truth: for a stage after this one.
     """
@@ -25,6 +30,9 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
 
     def work(item: Item) -> None:
         assert item.prediction is not None
+        if item.nodata_HW is not None:
+            labels_HW = voided(item.prediction.labels_HW, item.nodata_HW, label_map.num_classes)
+            item.prediction = replace(item.prediction, labels_HW=labels_HW)
         labels_HW = item.prediction.labels_HW
         truth: Truth | None = None
         try:
@@ -35,11 +43,22 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
             item.truth_fault, truth = fault, None
         item.has_truth, item.between = truth is not None, truth.between if truth else None
         truth_HW = truth.ids_HW if truth else None
+        if item.nodata_HW is not None and truth_HW is not None:
+            truth_HW = voided(truth_HW, item.nodata_HW, label_map.num_classes)
         item.matrix = ConfusionMatrix.from_maps(labels_HW, truth_HW, label_map.num_classes)
+        if item.nodata_HW is not None:
+            item.matrix.counts[-1, -1] -= np.count_nonzero(item.nodata_HW)
+            item.nodata_HW = None
         if keep_truth:
             item.truth_HW = truth_HW
 
     return for_each("score", work)
+
+
+def voided(ids_HW: Ids, nodata_HW: NDArray[np.bool_], num_classes: int) -> Ids:
+    """The ids with void, which is C, where there are no data."""
+    kind = np.result_type(ids_HW, np.min_scalar_type(num_classes))
+    return np.where(nodata_HW, kind.type(num_classes), ids_HW)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from batchseg.config.segmentor import ScoringConfig, SegmentorConfig
 from batchseg.errors import ConfigError
 from batchseg.labels.label_map import LabelMap, is_background
+from batchseg.segmentors.base import Scores
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint, EnsembleCheckpoint, Groups
 
 _TWO = 2
@@ -30,10 +31,24 @@ class Decision:
     """
 
     classes: int
-    groups: tuple[Groups, ...]
-    weights: tuple[float, ...]
+    groups: tuple[Groups, ...] = (None,)
+    weights: tuple[float, ...] = (1.0,)
     factors: tuple[float, ...] | None = None
     none_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one member said of a window, which it saw mirrored by `flip`: h, v, hv, or not at all.
+
+    `look` is its number among the answers to the window, by which they are ordered: a sum of floating-point
+    numbers depends on the order.
+    """
+
+    scores: Scores
+    member: int = 0
+    flip: str = ""
+    look: int = 0
 
 
 def decision_of(config: SegmentorConfig, checkpoint: AnyCheckpoint, label_map: LabelMap) -> Decision:

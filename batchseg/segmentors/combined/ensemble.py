@@ -45,6 +45,12 @@ class EnsembleCheckpoint:
         """Open each member. Raises ModelError where one cannot be, or `merge` does not fit the classes."""
         members = tuple(open_member(member) for member in config.members)
         maps = [member.label_map for member in members]
+        channels = {member.channels for member in members if member.channels is not None}
+        if len(channels) > 1:
+            raise ModelError(
+                f"the members of the ensemble read images of {' and '.join(map(str, sorted(channels)))} "
+                "channels; let those decide together that read the same images"
+            )
         given = config.weights or (1.0,) * len(members)
         weights = tuple(weight / sum(given) for weight in given)
         label_map, tables = _common(maps)
@@ -56,6 +62,11 @@ class EnsembleCheckpoint:
         facts = [[member.fingerprint for member in members], weights, groups, *config.deciding]
         identity = hashlib.sha256(json.dumps(["ensemble", *facts]).encode()).hexdigest()
         return cls(members, weights, groups, label_map, identity, notes)
+
+    @property
+    def channels(self) -> int | None:
+        """Of the images that all members read; None where they take any."""
+        return next((each.channels for each in self.members if each.channels is not None), None)
 
     @property
     def stride(self) -> int:

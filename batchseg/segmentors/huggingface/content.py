@@ -10,9 +10,9 @@ from typing import Any
 from batchseg.config.train import MULTIPLE
 from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap, is_background
-from batchseg.segmentors.huggingface.families import OWN, PATCHES, UNIVERSAL
+from batchseg.segmentors.huggingface.families import OWN, PATCHES, UNIVERSAL, VIDEO
 
-CHANNELS = 3  # of the images that the program reads
+CHANNELS = 3  # of RGB, which a config.json need not say
 _SHOWN = 5
 _USUAL_STRIDE = 32
 
@@ -82,16 +82,31 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def require_channels(content: dict[str, Any], name: str) -> None:
-    """Raise ModelError where the network reads other images than RGB."""
+def input_channels(content: dict[str, Any], name: str) -> int:
+    """How many channels the images have that the network reads. Raises ModelError where that is no number.
+
+    A video processor of the library reads three only.
+    """
     backbone = content.get("backbone_config")
     inner = backbone.get("num_channels") if isinstance(backbone, dict) else None
     found = content.get("num_channels", CHANNELS) if inner is None else inner
-    if found != CHANNELS:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise ModelError(f"{name}: num_channels in its config.json must be a whole number, not {found!r}")
+    if found != CHANNELS and content.get("model_type") in VIDEO:
         raise ModelError(
-            f"{name} reads images of {found} channels (num_channels in its config.json), and images come to "
-            f"a model with {CHANNELS}, RGB"
+            f"{name} reads frames of {found} channels (num_channels in its config.json), and the processor "
+            f"of {content['model_type']} makes them of {CHANNELS}, RGB"
         )
+    return found
+
+
+def wrong_normalising(name: str, channels: int, found: str) -> str:
+    """What to say where the processor does not normalise as many channels as the network reads."""
+    return (
+        f"{name} reads images of {channels} channels (num_channels in its config.json), and its "
+        f"preprocessor_config.json {found}; put image_mean and image_std of {channels} values each there, "
+        "those that it was trained with, or do_normalize: false"
+    )
 
 
 def require_segmentation(content: dict[str, Any], name: str) -> None:

@@ -20,6 +20,7 @@ OWN = ("llmseg",)
 KNOWN = tuple(sorted((*SEMANTIC, *UNIVERSAL, *OWN)))
 
 FIXED_SIZE = ("eomt", "eomt_dinov3")  # their input is a square, or several
+ONE_SIZE = (*FIXED_SIZE, "beit", "data2vec-vision")  # places in the picture are learned, and not interpolated
 VIDEO = ("videomt",)  # an image is a clip of one frame
 TASK = ("oneformer",)  # told in words what to do
 
