@@ -19,7 +19,7 @@ from batchseg.inspect.image_sizes import Header, look
 from batchseg.schema import Status
 from batchseg.segmentors.base import Resizing
 from batchseg.source.plan import Listing
-from batchseg.storage.reader import Reader, image_reader
+from batchseg.storage.reader import image_reader
 
 LARGE = 20_000_000
 ENOUGH = 512  # pixels a side, of a JPEG, which libjpeg scales at little cost
