@@ -39,6 +39,12 @@ running = options(
     reading,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="a.jpg -> a.png, or a.jpg.png."),
     click.option(
+        "--format",
+        type=click.Choice(["auto", "png", "tiff"]),
+        help="Of the masks; auto: TIFF for TIFFs that are read in windows or by their bands.  [auto]",
+    ),
+    click.option("--tile", type=int, metavar="N", help="Look at every picture in windows of N x N pixels."),
+    click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.  [auto]"
     ),
     click.option(
@@ -90,7 +96,11 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
             "model": chosen_model(flags["model"]),
             **{name: flags[name] for name in _OF_SEGMENTOR},
         },
-        "output": {"path": flags["output"], "mask_name": flags["mask_name"], "overlays": flags["overlays"]},
+        "output": {
+            "path": flags["output"],
+            **{name: flags[name] for name in ("mask_name", "format", "overlays")},
+        },
+        "tiling": {"size": flags["tile"]},
         "gates": gates,
         "ray": {"address": flags["address"]},
         "labels": flags["labels"],

@@ -85,7 +85,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay nested values over others; a plain string below a mapping counts as its main key."""
+    """Lay nested values over others; a plain value below a mapping counts as its main key."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
@@ -108,7 +108,7 @@ def config_differences(old: Any, new: Any, place: str = "") -> list[tuple[str, A
 
 def _beneath(key: str, old: Any, value: Mapping[str, Any]) -> Mapping[str, Any]:
     main = _MAIN_KEY.get(key, "")
-    old = {main: old} if main and isinstance(old, str) else old
+    old = {main: old} if main and isinstance(old, str | int) and not isinstance(old, bool) else old
     if not isinstance(old, Mapping):
         return {}
     if main not in value and not (key == "segmentor" and "members" in value):
@@ -119,7 +119,7 @@ def _beneath(key: str, old: Any, value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 _OF_ENSEMBLES = ("members", "weights", "merge")
-_MAIN_KEY = {"source": "path", "output": "path", "segmentor": "model", "truth": "path"}
+_MAIN_KEY = {"source": "path", "output": "path", "segmentor": "model", "truth": "path", "tiling": "size"}
 
 
 def _nested(setting: str) -> dict[str, Any]:

@@ -15,7 +15,13 @@ OVERLAY_SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
 
 def overlay_names(mask: str) -> list[str]:
     """What a mask's overlay may be called, in any format; all are paths below masks/ and overlays/."""
-    return [f"{mask.rpartition('.')[0]}{suffix}" for suffix in OVERLAY_SUFFIXES.values()]
+    return [f"{overlay_stem(mask)}{suffix}" for suffix in OVERLAY_SUFFIXES.values()]
+
+
+def overlay_stem(mask: str) -> str:
+    """The path of a mask's overlay without its ending: of a.png it is a, but of a.tif, which may lie beside
+    it, a.tif."""
+    return mask if mask.endswith(".tif") else mask.rpartition(".")[0]
 
 
 class Overlays(Model):
@@ -40,7 +46,7 @@ class Overlays(Model):
 
     def name_of(self, mask: str) -> str:
         """Path below overlays/ of the picture of a mask, whose path is one below masks/."""
-        return f"{mask.rpartition('.')[0]}{OVERLAY_SUFFIXES[self.format]}"
+        return f"{overlay_stem(mask)}{OVERLAY_SUFFIXES[self.format]}"
 
     @property
     def count(self) -> int | None:

@@ -18,6 +18,8 @@ from batchseg.config.segmentor import AnySegmentor, Merge, infer_segmentor
 from batchseg.config.source import ImageReading, Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
+Tiffs = Literal["none", "of tiffs", "all"]  # which images have a mask that is a TIFF
+
 
 class Output(Model):
     """The results folder."""
@@ -26,6 +28,11 @@ class Output(Model):
     mask_name: Literal["stem", "full"] = Field(
         "stem",
         description="stem: a.jpg -> a.png; full: a.jpg -> a.jpg.png, where names differ only in extension.",
+    )
+    format: Literal["auto", "png", "tiff"] = Field(
+        "auto",
+        description="Of the masks. tiff: tiled, with the image's georeference; auto: TIFF for images that "
+        "are TIFFs where tiling or source.bands is set, else PNG. Masks that lie there stay as they are.",
     )
     overlays: OverlaySetting = Field(
         False, description="Also write overlays/, the images with their masks in colour; true: as by default."
@@ -102,3 +109,11 @@ class RunConfig(Model):
                 "source.scale: the threshold segmentor reads 8 bits as they are; leave out what scales them"
             )
         return self
+
+    @property
+    def tiffs(self) -> Tiffs:
+        """Which images have a mask that is a TIFF."""
+        if self.output.format != "auto":
+            return "all" if self.output.format == "tiff" else "none"
+        has_bands = getattr(self.source, "bands", None) is not None
+        return "of tiffs" if has_bands or self.tiling is not None else "none"

@@ -102,7 +102,12 @@ def _refuse_pages(picture: ImageFile) -> None:
         pages = sum(_is_page(picture, index) for index in range(pages))
         picture.seek(0)
     if pages > 1:
-        raise _unfit(f"it has {pages} pages, and a ground truth is one; write the classes as ids into it")
+        raise unfit(several(pages))
+
+
+def several(pages: int) -> str:
+    """What is wrong with a label file of several pages."""
+    return f"it has {pages} pages, and a ground truth is one; write the classes as ids into it"
 
 
 def _is_page(picture: TiffImageFile, index: int) -> bool:
@@ -126,12 +131,12 @@ def _ids(picture: ImageFile) -> NDArray[Any]:
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         ids_HW = np.array(picture)
         return ids_HW.astype(ids_HW.dtype.newbyteorder("="), copy=False)
-    raise _unfit(f"{picture.format} pixels of mode {picture.mode} are neither class ids nor colours")
+    raise unfit(f"{picture.format} pixels of mode {picture.mode} are neither class ids nor colours")
 
 
 def _colours(picture: ImageFile) -> NDArray[np.uint8]:
     if ";16" in raw_mode(picture):
-        raise _unfit("its colours have 16 bits a channel, which are neither class ids nor colours of 8 bits")
+        raise unfit("its colours have 16 bits a channel, which are neither class ids nor colours of 8 bits")
     if picture.mode != "RGBA":
         return np.array(picture)
     pixels_HWC = np.array(picture)
@@ -141,7 +146,7 @@ def _colours(picture: ImageFile) -> NDArray[np.uint8]:
 
 def _refuse_bare_alpha(colours_HWC: NDArray[np.uint8], alpha_HW: NDArray[np.uint8]) -> None:
     if (colours_HWC == colours_HWC[0, 0]).all() and alpha_HW.min() != alpha_HW.max():
-        raise _unfit(
+        raise unfit(
             "all its pixels have one colour, and only its transparency (alpha) tells them apart; write the "
             "alpha as the pixel values"
         )
@@ -153,14 +158,15 @@ def _npy(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
     read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
     if len(shape) != 2 or dtype.kind not in "iub":
-        raise _unfit(f"its array is {dtype} of shape {shape}, not integer class ids [H, W]")
+        raise unfit(f"its array is {dtype} of shape {shape}, not integer class ids [H, W]")
     check_size(*shape, limits)
     file.seek(0)
     ids_HW: NDArray[Any] = np.load(file, allow_pickle=False)
     return np.ascontiguousarray(ids_HW, dtype=dtype.newbyteorder("="))
 
 
-def _unfit(sentence: str) -> RowFault:
+def unfit(sentence: str) -> RowFault:
+    """A label file that is sound, and none."""
     return RowFault(
         TruthStatus.UNREADABLE, f"{sentence}; save it as PNG, TIFF, BMP, GIF or integer .npy, without loss"
     )

@@ -7,9 +7,11 @@ file's content asks for, such as further files.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from batchseg.errors import ConfigError, RowFault
 from batchseg.schema import Status
 
 CACHE_MIB = 64  # GDAL's own, which by default takes a twentieth of the machine's memory
+
+
+RasterFile = str | bytes | memoryview | Callable[[], BinaryIO]
 
 
 class Area(NamedTuple):
@@ -55,8 +60,10 @@ def load_rasterio() -> Any:
 
 
 @contextmanager
-def open_raster(file: str | bytes | Any) -> Iterator[Any]:
-    """A rasterio dataset of a TIFF: a local path, its bytes, or an open file that can seek.
+def open_raster(file: RasterFile) -> Iterator[Any]:
+    """A rasterio dataset of a TIFF: a local path, its bytes, or what opens a file that can seek.
+
+    An open file would not do: rasterio reads the whole of one into memory.
 
     Raises:
         ConfigError: rasterio is not installed.
@@ -69,13 +76,24 @@ def open_raster(file: str | bytes | Any) -> Iterator[Any]:
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_MIB, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"))
         try:
             if isinstance(file, bytes | memoryview):
-                file = stack.enter_context(rasterio.MemoryFile(bytes(file))).open(driver="GTiff")
-                yield stack.enter_context(file)
+                memory = stack.enter_context(rasterio.MemoryFile(bytes(file)))
+                yield stack.enter_context(memory.open(driver="GTiff"))
+            elif callable(file):
+                name = f"{uuid4().hex}.tif"
+                opened = rasterio.open(name, driver="GTiff", opener=partial(_opener, name, file))
+                yield stack.enter_context(opened)
             else:
                 yield stack.enter_context(rasterio.open(file, driver="GTiff"))
         except rasterio.errors.RasterioError as exc:
             cause = exc.__cause__ or exc
             raise RowFault(Status.UNREADABLE, f"the TIFF cannot be read ({cause})") from exc
+
+
+def _opener(name: str, file: Callable[[], BinaryIO], asked: str, *_: Any, **__: Any) -> BinaryIO:
+    """GDAL asks for further files, too, of which there are none."""
+    if asked != name:
+        raise FileNotFoundError(asked)
+    return file()
 
 
 def read_window(

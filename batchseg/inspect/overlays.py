@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from batchseg.config.base import Limits
+from batchseg.config.overlay import overlay_stem
 from batchseg.errors import OutputError, RowFault
 from batchseg.images.headers import decoding, open_picture, sniff
 from batchseg.inspect.findings import Findings
@@ -31,14 +32,14 @@ def try_overlays(
     if not _made(record):
         return 0
     names = [path for paths in file_paths(results.root, "overlays") for path in paths]
-    there, runs = KeyIndex(keys(map(_stem, names))), dict[str, bool]()
+    there, runs = KeyIndex(keys(_below(name).rpartition(".")[0] for name in names)), dict[str, bool]()
     for part in parts:
         rows = np.flatnonzero(part.named & ~part.broken & ~part.superseded) if not part.lost else ()
         if not len(rows):
             continue
         table = read_part(results.images / part.name, ["id", "mask", "width", "height", "run_id"])
         table = table.take(pa.array(rows))
-        at = there.find(keys(map(_stem, table["mask"].to_pylist())))
+        at = there.find(keys(overlay_stem(_below(mask)) for mask in table["mask"].to_pylist()))
         for index, row, place in zip(rows, table.to_pylist(), at, strict=True):
             if place >= 0:
                 fault = None if quick else _fault(results, names[place], row)
@@ -52,9 +53,9 @@ def try_overlays(
     return len(names)
 
 
-def _stem(path: str | None) -> str:
-    """`overlays/a/b.jpg` and `masks/a/b.png` belong together."""
-    return (path or "").partition("/")[2].rpartition(".")[0]
+def _below(path: str | None) -> str:
+    """`masks/a/b.png` -> `a/b.png`, and likewise of overlays."""
+    return (path or "").partition("/")[2]
 
 
 def _made(record: dict[str, Any] | None) -> bool:

@@ -148,7 +148,8 @@ def some_overlays(
     wanted = config.output.pictures
     if wanted is None or wanted.count is None:
         return None
-    choice, head = Choice(wanted, config.output.mask_name), config.ray.exclude_head
+    choice = Choice(wanted, config.output.mask_name, tiffs=config.tiffs)
+    head = config.ray.exclude_head
     sight = Sight(reading, ImageReading.of(config.source))
     return lambda held: asdict(
         draw_overlays(held, choice, sight, config.limits, listing.tables, exclude_head=head)

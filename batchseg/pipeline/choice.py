@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchseg.config.overlay import Overlays
+from batchseg.config.run import Tiffs
 from batchseg.errors import ConfigError
 from batchseg.results.folder import Held
 from batchseg.results.ledger import Ledger
 from batchseg.results.masks import below_masks
 from batchseg.results.tables import read_images
 from batchseg.schema import Status
-from batchseg.source.names import mask_path
+from batchseg.source.names import mask_path, mask_suffix
 from batchseg.storage.keys import KeyIndex, keys
 
 COLUMNS = ("id", "uri", "status", "error", "mask", "width", "height", "mean_iou", "confidence_mean")
@@ -31,12 +32,14 @@ class Choice:
 
     Attributes:
         ids: these images alone; empty for those that `overlays.which` says.
-        mask_name: how the run names its masks: the overlay of an image without one has its name as well.
+        mask_name, tiffs: how the run names its masks: the overlay of an image without one has its name as
+            well.
     """
 
     overlays: Overlays
     mask_name: str
     ids: tuple[str, ...] = ()
+    tiffs: Tiffs = "none"
 
     def rows(self, held: Held) -> Iterator[pa.Table]:
         """COLUMNS of the chosen images. Raises ConfigError where an id has no row, and OutputError."""
@@ -76,8 +79,11 @@ class Choice:
         failed = pc.not_equal(rows["status"], Status.OK.value).combine_chunks()
         names = below_masks(rows["mask"]).combine_chunks()
         if pc.any(failed).as_py():
-            own = pa.array([mask_path(name, self.mask_name) for name in rows["id"].to_pylist()], pa.string())
-            names = pc.if_else(failed, own, names)
+            images = zip(rows["id"].to_pylist(), rows["uri"].to_pylist(), strict=True)
+            own = [
+                mask_path(name, self.mask_name, mask_suffix(name, uri, self.tiffs)) for name, uri in images
+            ]
+            names = pc.if_else(failed, pa.array(own, pa.string()), names)
         kept = [rows[field.name].combine_chunks() for field in _KEPT]
         columns = {
             "id": rows["id"],

@@ -55,7 +55,8 @@ def overlay(config: OverlayConfig, on_drawn: OnDrawn = unseen) -> OverlayReport:
             return ()
         return open_source(job.source, (config.results,)).tables()
 
-    choice = Choice(config, job.output.mask_name if job else "stem", config.ids)
+    named = (job.output.mask_name, job.tiffs) if job else ("stem", "none")
+    choice = Choice(config, named[0], config.ids, named[1])
     limits = job.limits if job else Limits()
     images = ImageReading.of(job.source) if job else ImageReading()
     with results.looked_at() as held, ray_session(config.ray.address):

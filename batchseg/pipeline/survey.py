@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
 from batchseg.errors import OutputError
+from batchseg.images.raster import load_rasterio
 from batchseg.inspect.guards import Doubt
 from batchseg.inspect.preflight import check_source, look_at_truths
 from batchseg.inspect.truth_sample import Looking
@@ -46,9 +47,14 @@ class Survey:
 
 
 def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
-    """List the source and find what can be known to be wrong with it. Raises SourceError, LabelMapError."""
+    """List the source and find what can be known to be wrong with it.
+
+    Raises SourceError and LabelMapError, and ConfigError where masks would be TIFFs without rasterio.
+    """
     source = open_source(config.source, (config.output.path,))
-    listing = list_source(source, work / "listing.arrow", config.output.mask_name)
+    listing = list_source(source, work / "listing.arrow", config.output.mask_name, config.tiffs)
+    if listing.tiff_masks:
+        load_rasterio()  # once, before anything is computed
     check_source(source, listing)
     listing = take_split(config, listing, work)
     shrinking = resizings_of(model.checkpoint) if config.tiling is None else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,20 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from batchseg.config.run import Tiffs
 from batchseg.schema import Status
 from batchseg.source.listing import LISTING
 from batchseg.storage.keys import NULL, Keys, KeySet, keys
 
 MAX_NAME_BYTES = 255
+PNG_SUFFIX, TIFF_SUFFIX = ".png", ".tif"
+_TIFF = r"\.tiff?(\?[^?]*)?$"  # a URI may end in options of its file system
 # an id with a part that is empty, . or .., with an address, or with what a file system takes otherwise
 _NOT_PLAIN = r"(^|/)\.{0,2}(/|$)|\\|\x00|://"
 _EXTENSION = r"([^/.][^/]*)\.[^/.]*$"  # as os.path.splitext has it: dots at the beginning are none
 MAX_PATH_BYTES = 900  # an object store's keys end at 1024, and the results folder's own path comes first
 
 
-def with_mask_names(table: pa.Table, mask_name: str) -> pa.Table:
+def with_mask_names(table: pa.Table, mask_name: str, tiffs: Tiffs = "none") -> pa.Table:
     """Add the path of every mask below masks/; an id that has no safe one is marked `denied`."""
-    table = table.append_column("mask", _mask_paths(table, mask_name))
+    table = table.append_column("mask", _mask_paths(table, mask_name, tiffs))
     unsafe = table["mask"].is_null().to_numpy()
     if not unsafe.any():
         return table
@@ -34,42 +38,63 @@ def with_mask_names(table: pa.Table, mask_name: str) -> pa.Table:
     return mark(table, rows, Status.DENIED, lambda _: "no safe file name follows from this id; rename it")
 
 
-def _mask_paths(table: pa.Table, mask_name: str) -> pa.Array:
+def _mask_paths(table: pa.Table, mask_name: str, tiffs: Tiffs) -> pa.Array:
     """`mask_of` each: Arrow does the plain ones, for ten million ids take minutes one by one."""
     ids = table["id"].combine_chunks()
     plain = pc.invert(pc.match_substring_regex(ids, _NOT_PLAIN))
-    plain = pc.and_(plain, pc.less_equal(pc.binary_length(ids), MAX_NAME_BYTES - len(".png")))
+    plain = pc.and_(plain, pc.less_equal(pc.binary_length(ids), MAX_NAME_BYTES - len(PNG_SUFFIX)))
     stems = pc.replace_substring_regex(ids, _EXTENSION, r"\1") if mask_name == "stem" else ids
-    paths = pc.binary_join_element_wise(stems, ".png", "")
+    suffixes = _suffixes(table, tiffs)
+    paths = pc.binary_join_element_wise(stems, suffixes, "")
     others = np.flatnonzero(~plain.to_numpy(zero_copy_only=False))
     if len(others):
         rows = table.select(["id", "uri"]).take(pa.array(others)).to_pylist()
-        by_hand = [mask_of(row["id"], row["uri"], mask_name) for row in rows]
+        by_hand = [
+            mask_of(row["id"], row["uri"], mask_name, mask_suffix(row["id"], row["uri"], tiffs))
+            for row in rows
+        ]
         paths = pc.replace_with_mask(paths, pc.invert(plain), pa.array(by_hand, pa.string()))
     return paths
 
 
-def mask_of(image_id: str, uri: str, mask_name: str) -> str | None:
+def _suffixes(table: pa.Table, tiffs: Tiffs) -> pa.Array | pa.Scalar:
+    if tiffs != "of tiffs":
+        return pa.scalar(mask_suffix("", "", tiffs))
+    of_ids, of_uris = (
+        pc.match_substring_regex(table[name].combine_chunks(), f"(?i){_TIFF}") for name in ("id", "uri")
+    )
+    return pc.if_else(pc.or_(of_ids, of_uris), TIFF_SUFFIX, PNG_SUFFIX)
+
+
+def mask_suffix(image_id: str, uri: str, tiffs: Tiffs) -> str:
+    """The ending of an image's mask."""
+    is_tiff = tiffs == "all" or (
+        tiffs == "of tiffs" and any(re.search(_TIFF, name, re.IGNORECASE) for name in (image_id, uri))
+    )
+    return TIFF_SUFFIX if is_tiff else PNG_SUFFIX
+
+
+def mask_of(image_id: str, uri: str, mask_name: str, suffix: str = PNG_SUFFIX) -> str | None:
     """`mask_path`, where `..` is resolved in the id of an image that is named by its own path.
 
     What leaves the folder nevertheless begins in it: `../images/a.jpg` -> `images/a.png`.
     """
-    path = mask_path(image_id, mask_name)
+    path = mask_path(image_id, mask_name, suffix)
     if path is not None or not ("://" in image_id or image_id in uri):
         return path
     below = image_id.partition("://")[2] or image_id
     resolved = [part for part in posixpath.normpath(below).split("/") if part != ".."]
-    return None if below.endswith("/..") else mask_path("/".join(resolved), mask_name)
+    return None if below.endswith("/..") else mask_path("/".join(resolved), mask_name, suffix)
 
 
-def mask_path(image_id: str, mask_name: str) -> str | None:
+def mask_path(image_id: str, mask_name: str, suffix: str = PNG_SUFFIX) -> str | None:
     """`a/b.jpg` -> `a/b.png` (stem) or `a/b.jpg.png` (full); None where it would leave the folder."""
     below = image_id.partition("://")[2] or image_id
     # strings, not pathlib: ten million ids are a minute this way and ten the other
     parts = [part for part in below.split("/") if part not in ("", ".")]
     if not parts or ".." in parts or "\0" in below or "\\" in below:
         return None
-    parts[-1] = (os.path.splitext(parts[-1])[0] if mask_name == "stem" else parts[-1]) + ".png"
+    parts[-1] = (os.path.splitext(parts[-1])[0] if mask_name == "stem" else parts[-1]) + suffix
     path = "/".join(parts)
     too_long = len(path.encode()) > MAX_PATH_BYTES or any(
         len(part.encode()) > MAX_NAME_BYTES for part in parts
@@ -79,7 +104,8 @@ def mask_path(image_id: str, mask_name: str) -> str | None:
 
 def possible_masks(ids: Iterable[str]) -> list[str]:
     """What the masks of these images may be called, whichever way a run names them."""
-    paths = (mask_path(image_id, how) for image_id in ids for how in ("stem", "full"))
+    ways = [(how, suffix) for suffix in (PNG_SUFFIX, TIFF_SUFFIX) for how in ("stem", "full")]
+    paths = (mask_path(image_id, *way) for image_id in ids for way in ways)
     return [path for path in paths if path is not None]
 
 
@@ -171,7 +197,7 @@ class Owners:
     def _choices(self, images: pa.Table, had: Keys) -> list[tuple[_Name, _Name]]:
         """The two names that each image may have, with what is known of them."""
         rows = images.to_pylist()
-        fulls = [mask_of(row["id"], row["uri"], "full") or row["mask"] for row in rows]
+        fulls = [mask_of(row["id"], row["uri"], "full", row["mask"][-4:]) or row["mask"] for row in rows]
         of_shorts = self._look_up([row["mask"] for row in rows], had, KeySet())
         return list(zip(of_shorts, self._look_up(fulls, had, self.listed()), strict=True))
 

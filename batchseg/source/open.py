@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batchseg.config.run import Tiffs
 from batchseg.config.source import FolderSource, ManifestSource
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
@@ -17,9 +18,9 @@ def open_source(source: FolderSource | ManifestSource, without: tuple[str, ...] 
     return Folder(source, without) if isinstance(source, FolderSource) else Manifest(source)
 
 
-def list_source(source: Folder | Manifest, path: Location, mask_name: str) -> Listing:
+def list_source(source: Folder | Manifest, path: Location, mask_name: str, tiffs: Tiffs = "none") -> Listing:
     """List it into a file, and keep what was passed over. Raises SourceError."""
-    listing = write_listing(source.tables(), path, mask_name)
+    listing = write_listing(source.tables(), path, mask_name, tiffs)
     if isinstance(source, Folder):
         listing.passed_over = source.passed_over.counts
     return listing

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from batchseg.config.run import Tiffs
 from batchseg.errors import SourceError
 from batchseg.source.listing import LISTING
-from batchseg.source.names import mask_keys, with_mask_names
+from batchseg.source.names import TIFF_SUFFIX, mask_keys, with_mask_names
 from batchseg.storage.keys import KeySet, keys, repeated
 from batchseg.storage.location import Location, locate
 
@@ -44,7 +45,7 @@ class Plan:
     @property
     def carried(self) -> pa.Schema:
         """The manifest's own columns."""
-        ours = (*LISTING.names, "mask", "_row", "_kept")
+        ours = (*LISTING.names, "mask", "_row", "_kept", "_part")
         return pa.schema([column for column in self.schema if column.name not in ours])
 
 
@@ -56,6 +57,7 @@ class Listing:
         split: images of the source by what the model's training made of them.
         shared_masks: the names of masks that several images would have, as keys.
         full_names: how many masks have their full name, because another image has the short one.
+        tiff_masks: how many masks would be TIFFs.
         passed_over: what lies in the source and is not listed, by kind.
     """
 
@@ -66,6 +68,7 @@ class Listing:
     split: dict[str, int] = field(default_factory=dict)
     shared_masks: KeySet = field(default_factory=KeySet)
     full_names: int = 0
+    tiff_masks: int = 0
     passed_over: dict[str, int] = field(default_factory=dict)
 
     def masks(self) -> KeySet:
@@ -85,13 +88,16 @@ class Listing:
                 yield pa.Table.from_batches([reader.get_batch(index)])
 
 
-def write_listing(tables: Iterable[pa.Table], path: Location, mask_name: str) -> Listing:
+def write_listing(
+    tables: Iterable[pa.Table], path: Location, mask_name: str, tiffs: Tiffs = "none"
+) -> Listing:
     """List the source into a file. Raises SourceError where two rows have the same id."""
     listing, ids, masks = Listing(path), [], []
 
     def noted() -> Iterator[pa.Table]:
         for table in regrouped(tables):
-            table = with_mask_names(table, mask_name)
+            table = with_mask_names(table, mask_name, tiffs)
+            listing.tiff_masks += pc.sum(pc.ends_with(table["mask"], TIFF_SUFFIX)).as_py() or 0
             ids.append(keys(table["id"]))
             masks.append(mask_keys(table))
             yield table

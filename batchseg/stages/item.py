@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from batchseg.errors import RowFault
+from batchseg.images.raster import Area
 from batchseg.schema import Status, TruthStatus
 
 if TYPE_CHECKING:
@@ -17,10 +18,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchseg.config.bands import BlackWhite
-    from batchseg.images.raster import Area
     from batchseg.labels.label_map import Ids
     from batchseg.metrics.confusion import ConfusionMatrix
-    from batchseg.segmentors.base import ModelInput, Prediction
+    from batchseg.segmentors.base import Confidence, ModelInput, Prediction
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of a raster that is computed by itself; or all of it, where parts are joined.
+
+    Attributes:
+        area: in pixels of the picture.
+        number: from 0 on, row by row, of `count`.
+        picture_hw: height and width of the whole.
+        folder: where the files of the picture's parts lie, below `.parts` of the results.
+    """
+
+    area: Area
+    number: int
+    count: int
+    picture_hw: tuple[int, int]
+    folder: str
+
+    @classmethod
+    def from_plan(cls, row: dict[str, Any]) -> Part:
+        """Of what a plan's row says."""
+        return cls(Area(*row["area"]), row["number"], row["count"], (row["height"], row["width"]), row["folder"])
+
+    def __str__(self) -> str:
+        top, left, height, width = self.area
+        return (
+            f"part {self.number + 1} of {self.count} (rows {top} to {top + height - 1}, columns {left} to "
+            f"{left + width - 1})"
+        )
 
 
 @dataclass(slots=True)
@@ -37,6 +67,7 @@ class Item:
         scale: black and white of each band; None: 0 and 255.
         nodata_HW: bool, where the picture has no data, from decode to score; None where it has everywhere.
         part: the rectangle of the picture that it stands for; None: all of it.
+        confidence: how sure the model was of a raster that was joined from parts, and has no prediction.
         orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         picture_HWC: uint8 RGB, the image at the size of its overlay, from decode to overlay; else None.
         truth_HW: its truth's class ids, from score to overlay, where that shows it.
@@ -54,7 +85,8 @@ class Item:
     image_HWC: NDArray[Any] | None = None
     scale: tuple[BlackWhite, ...] | None = None
     nodata_HW: NDArray[np.bool_] | None = None
-    part: Area | None = None
+    part: Part | None = None
+    confidence: Confidence | None = None
     orientation: int = 1
     picture_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None
@@ -72,7 +104,14 @@ class Item:
         """An item with the fault the listing may have found already."""
         status = row.pop("status")
         error = row.pop("error")
-        return cls(row, row.pop("_kept", None), RowFault(Status(status), error) if status else None)
+        kept, part = row.pop("_kept", None), row.pop("_part", None)
+        fault = RowFault(Status(status), error) if status else None
+        return cls(row, kept, fault, part=Part.from_plan(part) if part else None)
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others of a run."""
+        return self.row["id"] if self.part is None else f"{self.row['id']} {self.part}"
 
     @property
     def alive(self) -> bool:

@@ -24,9 +24,9 @@ from batchseg.labels.label_map import is_background
 from batchseg.labels.reading import Reading
 from batchseg.schema import Status
 from batchseg.segmentors.base import Prediction
+from batchseg.stages.files import writer
 from batchseg.stages.item import Item, Stage, for_each, named
 from batchseg.stages.score import check_truth_size, read_truth
-from batchseg.stages.write import writer
 from batchseg.storage.location import Location
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 

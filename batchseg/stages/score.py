@@ -30,9 +30,6 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
 
     def work(item: Item) -> None:
         assert item.prediction is not None
-        if item.nodata_HW is not None:
-            labels_HW = voided(item.prediction.labels_HW, item.nodata_HW, label_map.num_classes)
-            item.prediction = replace(item.prediction, labels_HW=labels_HW)
         labels_HW = item.prediction.labels_HW
         truth: Truth | None = None
         try:
@@ -41,18 +38,30 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
                 check_truth_size(truth.ids_HW.shape, labels_HW.shape, item.orientation)
         except RowFault as fault:
             item.truth_fault, truth = fault, None
-        item.has_truth, item.between = truth is not None, truth.between if truth else None
-        truth_HW = truth.ids_HW if truth else None
-        if item.nodata_HW is not None and truth_HW is not None:
-            truth_HW = voided(truth_HW, item.nodata_HW, label_map.num_classes)
-        item.matrix = ConfusionMatrix.from_maps(labels_HW, truth_HW, label_map.num_classes)
-        if item.nodata_HW is not None:
-            item.matrix.counts[-1, -1] -= np.count_nonzero(item.nodata_HW)
-            item.nodata_HW = None
+        item.between = truth.between if truth else None
+        truth_HW = count(item, truth.ids_HW if truth else None, label_map.num_classes)
         if keep_truth:
             item.truth_HW = truth_HW
 
     return for_each("score", work)
+
+
+def count(item: Item, truth_HW: Ids | None, num_classes: int) -> Ids | None:
+    """Count an item's pixels against its truth, which is returned.
+
+    Where the picture has no data both are void from then on, and those pixels are not counted at all.
+    """
+    assert item.prediction is not None
+    item.has_truth, nodata_HW = truth_HW is not None, item.nodata_HW
+    if nodata_HW is not None:
+        labels_HW = voided(item.prediction.labels_HW, nodata_HW, num_classes)
+        item.prediction = replace(item.prediction, labels_HW=labels_HW)
+        truth_HW = voided(truth_HW, nodata_HW, num_classes) if truth_HW is not None else None
+    item.matrix = ConfusionMatrix.from_maps(item.prediction.labels_HW, truth_HW, num_classes)
+    if nodata_HW is not None:
+        item.matrix.counts[-1, -1] -= np.count_nonzero(nodata_HW)
+        item.nodata_HW = None
+    return truth_HW
 
 
 def voided(ids_HW: Ids, nodata_HW: NDArray[np.bool_], num_classes: int) -> Ids:

@@ -148,8 +148,9 @@ class Segment:
             picture_HWC, size_hw = item.image_HWC, item.size_hw
             assert picture_HWC is not None and size_hw is not None
             item.image_HWC = None
-            work.canvas = self.looks.canvas(size_hw, item.part)
-            looks = self.looks.inputs(Picture(picture_HWC, item.scale), size_hw, item.part)
+            area = item.part.area if item.part is not None else None
+            work.canvas = self.looks.canvas(size_hw, area)
+            looks = self.looks.inputs(Picture(picture_HWC, item.scale), size_hw, area)
             while work.is_open:
                 try:
                     look = next(looks, None)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
 
-from batchseg.errors import OutputError, RowFault
 from batchseg.images.encode import encode_png
 from batchseg.labels.label_map import LabelMap
 from batchseg.schema import IMAGES, PRIVATE, Status
+from batchseg.stages.files import writer
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.storage.location import Location
 from batchseg.storage.lock import Lock
@@ -84,7 +82,7 @@ def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
 def _mask_side(item: Item, stamp: Stamp) -> dict[str, Any]:
     """What is known of the mask; the columns of `results.verdict.KEPT`."""
     height, width = item.size_hw or (None, None)
-    confidence = item.prediction.confidence if item.prediction else None
+    confidence = item.prediction.confidence if item.prediction else item.confidence
     return {
         "source_version": item.row["source_version"],
         "model": stamp.model,
@@ -112,32 +110,3 @@ def _sparse(item: Item) -> list[dict[str, int | None]]:
         }
         for truth, predicted, pixels in columns
     ]
-
-
-# a name that stands for a folder, or a file where a folder should be; a full disk is neither
-_TAKEN = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
-
-
-def writer(root: Location, noun: str) -> Callable[[str, bytes], None]:
-    """Writes files by their paths below a folder, and makes the folders on the way.
-
-    It raises RowFault where the name is taken by something else, and OutputError for all other trouble.
-    """
-    made: set[str] = set()
-
-    def write(below: str, data: bytes) -> None:
-        target = root / below
-        try:
-            if target.parent.path not in made:
-                target.parent.make_folder()
-                made.add(target.parent.path)
-            target.write(data)
-        except OSError as exc:
-            if exc.errno in _TAKEN or os.path.isdir(target.path):
-                # a folder called a.png beside an image a.jpg: rare, and only this image's trouble
-                raise RowFault(
-                    Status.NAME_COLLISION, f"its {noun} {below} is taken by a folder or a file"
-                ) from exc
-            raise OutputError(f"{target}: cannot be written: {exc.strerror or exc}") from exc
-
-    return write

@@ -6,8 +6,9 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -129,10 +130,26 @@ class Location:
             with self.filesystem.open_output_stream(self.path) as stream:
                 stream.write(data)
             return
+
+        def make(path: str) -> None:
+            with open(path, "wb") as file:
+                file.write(data)
+
+        self.write_by(make)
+
+    @plain_errors()
+    def write_by(self, make: Callable[[str], None]) -> None:
+        """The same for a file of any size, by what makes it at the path of this machine that it is given."""
+        if not self.is_local:
+            with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
+                path = os.path.join(folder, self.name)
+                make(path)
+                with open(path, "rb") as file, self.filesystem.open_output_stream(self.path) as stream:
+                    shutil.copyfileobj(file, stream, COPY_BYTES)
+            return
         temporary = self.parent / temporary_name()
         try:
-            with open(temporary.path, "wb") as file:
-                file.write(data)
+            make(temporary.path)
             os.replace(temporary.path, self.path)
         except BaseException:
             temporary.delete()

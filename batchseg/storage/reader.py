@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import BinaryIO
 
 import pyarrow as pa
 
 from batchseg.errors import ConfigError, RowFault
 from batchseg.schema import Status, TruthStatus
 from batchseg.storage.embedded import EmbeddedReader, is_embedded
-from batchseg.storage.location import is_uri, locate
+from batchseg.storage.location import Location, is_uri, locate
+
+WINDOW_BYTES = 2**18
 
 
 class Reader:
@@ -28,8 +35,32 @@ class Reader:
 
     def read(self, uri: str) -> bytes:
         """Raises RowFault."""
-        try:
+        with self._faults():
             data = self._read(uri)
+        if data is None:
+            raise RowFault(self.missing, "the manifest holds no bytes for it")
+        return data
+
+    def by_window(self, uri: str) -> str | bytes | Callable[[], BinaryIO]:
+        """What rasterio reads a file by, without reading all of it; but bytes of a manifest.
+
+        Raises RowFault where it is not there or may not be read.
+        """
+        if is_embedded(uri):
+            return self.read(uri)
+        with self._faults():
+            place = locate(uri)
+            if not place.is_local:
+                place.filesystem.open_input_file(place.path).close()
+                return partial(_buffered, place)
+            _refuse_irregular(place.path)
+            with open(place.path, "rb"):  # says why it cannot be read, which GDAL does not
+                return place.path
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
         except FileNotFoundError as exc:
             raise RowFault(self.missing, "there is no such file") from exc
         except PermissionError as exc:
@@ -37,19 +68,25 @@ class Reader:
             raise RowFault(status, "permission denied") from exc
         except (OSError, pa.ArrowException, ValueError, ConfigError) as exc:
             raise RowFault(self.broken, f"cannot be read: {reason(exc)}") from exc
-        if data is None:
-            raise RowFault(self.missing, "the manifest holds no bytes for it")
-        return data
 
     def _read(self, uri: str) -> bytes | None:
         if is_embedded(uri):
             return self.embedded.read(uri)
         if is_uri(uri):
             return locate(uri).read()
-        if not stat.S_ISREG(os.stat(uri).st_mode):
-            raise OSError("not a regular file")  # a pipe or a device would never end
+        _refuse_irregular(uri)
         with open(uri, "rb") as file:
             return file.read()
+
+
+def _buffered(place: Location) -> BinaryIO:
+    # directories are read a few bytes at a time, each of which would be a request
+    return io.BufferedReader(place.filesystem.open_input_file(place.path), WINDOW_BYTES)
+
+
+def _refuse_irregular(path: str) -> None:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("not a regular file")  # a pipe or a device would never end
 
 
 def reason(exc: Exception) -> str:

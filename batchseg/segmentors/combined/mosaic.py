@@ -65,7 +65,9 @@ class Mosaic:
 
     def prediction(self) -> Prediction:
         """Once all is there."""
-        return Prediction(self.labels_HW, self.sureness.confidence() if self.has_scores else None)
+        if not self.has_scores:
+            return Prediction(self.labels_HW)
+        return Prediction(self.labels_HW, self.sureness.confidence(), self.sureness)
 
     def _has_rows(self, rows: Sequence[int]) -> bool:
         columns = range(len(self.windows.lefts))
