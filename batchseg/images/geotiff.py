@@ -20,10 +20,11 @@ import numpy as np
 
 from batchseg.errors import RowFault
 from batchseg.images.encode import PALETTE_SIZE, Colour, LabelIds, png_palette
-from batchseg.images.raster import CACHE_MIB, load_rasterio
+from batchseg.images.raster import CACHE_MIB, Area, load_rasterio
 from batchseg.schema import TruthStatus
 
 TILE = 512  # pixels along a side of what is compressed and read at once
+WIDEST = 64 * TILE
 _AREA_OR_POINT = "AREA_OR_POINT"
 _FULL = 2**20  # a disk with fewer free bytes is full
 # of a pixel: by so much may two corners differ that are meant to be one, for other software rounds them
@@ -155,9 +156,16 @@ def overview_factors(hw: tuple[int, int]) -> list[int]:
     return factors[1:]
 
 
-def rows_at_once(length: int) -> Iterator[tuple[int, int]]:
+def rows_at_once(length: int, rows: int = TILE) -> Iterator[tuple[int, int]]:
     """Where rows of tiles start and stop along a height."""
-    return pairwise([*range(0, length, TILE), length])
+    return pairwise([*range(0, length, rows), length])
+
+
+def areas_of(hw: tuple[int, int]) -> Iterator[Area]:
+    """Rectangles that cover it, from the upper left on, each of some 16 million pixels and whole tiles."""
+    for top, bottom in rows_at_once(hw[0]):
+        for left, right in rows_at_once(hw[1], WIDEST):
+            yield Area(top, left, bottom - top, right - left)
 
 
 @contextmanager

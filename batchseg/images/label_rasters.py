@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import Georeference, georeference_of, rows_at_once
 from batchseg.images.label_files import LabelFile, several, unfit
-from batchseg.images.raster import Area, RasterFile, open_raster
+from batchseg.images.raster import Area, RasterFile, load_rasterio, open_raster
 from batchseg.images.tiff import MIN_IS_BLACK, MIN_IS_WHITE, PALETTE_COLOUR, RGB, YCBCR
 from batchseg.images.tiff_pages import Head, head_of
 from batchseg.schema import TruthStatus
 
 _GREY = (MIN_IS_WHITE, MIN_IS_BLACK, PALETTE_COLOUR, -1)
 _RGB = ("red", "green", "blue")
+_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE = {"1": 1, "2": 3, "4": 15}  # by bits a pixel
 
 
@@ -48,11 +49,13 @@ class LabelRaster:
         Raises RowFault where a block of it is damaged.
         """
         rows_columns = area and ((area.top, area.top + area.height), (area.left, area.left + area.width))
-        return self._file(self.dataset.read(self._bands, window=rows_columns))
+        with _faults():
+            return self._file(self.dataset.read(self._bands, window=rows_columns))
 
     def read_smaller(self, hw: tuple[int, int]) -> LabelFile:
         """The whole at another size, by nearest, and from its overviews where it has them."""
-        return self._file(self.dataset.read(self._bands, out_shape=(len(self._bands), *hw)))
+        with _faults():
+            return self._file(self.dataset.read(self._bands, out_shape=(len(self._bands), *hw)))
 
     @property
     def _bands(self) -> list[int]:
@@ -75,15 +78,24 @@ def open_labels(file: RasterFile) -> Iterator[LabelRaster]:
         RowFault: of the truth, unreadable, whatever the cause; also for what is read inside the block.
         ConfigError: rasterio is not installed.
     """
+    with ExitStack() as stack:
+        with _faults():
+            head = tiff_head(file) or Head()
+            labels = _opened(stack.enter_context(open_raster(file)), head)
+        yield labels
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Of a truth, whatever cannot be read."""
+    errors = load_rasterio().errors
     try:
-        head = _head(file)
-        with open_raster(file) as dataset:
-            yield _opened(dataset, head)
+        yield
     except RowFault as fault:
-        if isinstance(fault.status, TruthStatus) and fault.status is not TruthStatus.UNREADABLE:
-            raise
-        told = str(fault).removeprefix("label file: ")
-        raise RowFault(TruthStatus.UNREADABLE, f"label file: {told}") from fault
+        raise RowFault(TruthStatus.UNREADABLE, f"label file: {fault}") from fault
+    except errors.RasterioError as exc:
+        sentence = f"label file: the TIFF cannot be read ({exc.__cause__ or exc})"
+        raise RowFault(TruthStatus.UNREADABLE, sentence) from exc
 
 
 def _opened(dataset: Any, head: Head) -> LabelRaster:
@@ -152,10 +164,11 @@ def _refuse_bare_alpha(dataset: Any) -> None:
         )
 
 
-def _head(file: RasterFile) -> Head:
+def tiff_head(file: RasterFile) -> Head | None:
+    """Of a TIFF, by its content; None where it is none. Needs no rasterio."""
     try:
         with _stream(file) as opened:
-            return head_of(opened)
+            return head_of(opened) if opened.read(4) in _SIGNATURES else None
     except (struct.error, OSError):
         return Head()  # what is wrong with it is told by whoever opens it
 

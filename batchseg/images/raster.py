@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, BinaryIO, NamedTuple
 from uuid import uuid4
 
@@ -57,6 +58,11 @@ def load_rasterio() -> Any:
             "pip install 'batchseg[raster]'"
         ) from exc
     return rasterio
+
+
+def has_rasterio() -> bool:
+    """Whether it is installed."""
+    return find_spec("rasterio") is not None
 
 
 @contextmanager
@@ -116,22 +122,32 @@ def read_window(
     return Window(np.ascontiguousarray(pixels_CHW.transpose(1, 2, 0)), nodata_HW if nodata_HW.any() else None)
 
 
+def has_gaps(dataset: Any, bands: Sequence[int]) -> bool:
+    """Whether some pixels of these bands may have no data: where not, nobody need look."""
+    floating = any(np.dtype(dataset.dtypes[band - 1]).kind in "fc" for band in bands)
+    return floating or bool(_masked(dataset, bands))
+
+
+def _masked(dataset: Any, bands: Sequence[int]) -> list[int]:
+    """The bands that have a mask."""
+    from rasterio.enums import ColorInterp, MaskFlags
+
+    own_alpha = ColorInterp.alpha in (dataset.colorinterp[band - 1] for band in bands)
+    flags = {band: dataset.mask_flag_enums[band - 1] for band in bands}
+    return [
+        band
+        for band in sorted(flags)
+        if MaskFlags.all_valid not in flags[band] and not (own_alpha and MaskFlags.alpha in flags[band])
+    ]
+
+
 def _without_data(
     dataset: Any, indexes: Sequence[int], window: Any, pixels_CHW: NDArray[Any]
 ) -> NDArray[np.bool_]:
     """By nodata value, mask band and NaN. An alpha band masks the others only where it is not read itself:
     GDAL calls the fourth of four 8-bit bands alpha unless it is told otherwise, and it may be infrared."""
-    from rasterio.enums import ColorInterp, MaskFlags
-
-    own_alpha = ColorInterp.alpha in (dataset.colorinterp[index - 1] for index in indexes)
-    flags = {index: dataset.mask_flag_enums[index - 1] for index in indexes}
-    masked = [
-        index
-        for index in sorted(flags)
-        if MaskFlags.all_valid not in flags[index] and not (own_alpha and MaskFlags.alpha in flags[index])
-    ]
     nodata_HW = np.zeros(pixels_CHW.shape[1:], np.bool_)
-    for index in masked:
+    for index in _masked(dataset, indexes):
         nodata_HW |= dataset.read_masks(index, window=window, out_shape=nodata_HW.shape) == 0
     if pixels_CHW.dtype.kind in "fc":
         nodata_HW |= np.isnan(pixels_CHW).any(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -45,11 +44,11 @@ def plan_picture(dataset: Any, reading: ImageReading) -> BandPlan:
     return plan_bands(dataset, replace(reading, bands=bands, channels=len(_RGB)))
 
 
-def read_picture(dataset: Any, plan: BandPlan, reading: ImageReading, area: Area | None = None) -> RasterPicture:
+def read_picture(
+    dataset: Any, plan: BandPlan, reading: ImageReading, area: Area | None = None
+) -> RasterPicture:
     """A rectangle that lies within the raster; None: the whole."""
     pixels_HWC, nodata_HW = read_bands(dataset, plan, area)
     if reading.is_by_band:
         return RasterPicture(pixels_HWC, plan.scale, nodata_HW)
     return RasterPicture(np.ascontiguousarray(levels_of(pixels_HWC, plan.scale)), None, nodata_HW)
-
-

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from batchseg.images.tiff import ORIENTATION, PALETTE, PHOTOMETRIC
+from batchseg.images.tiff import HEIGHT, ORIENTATION, PALETTE, PHOTOMETRIC, WIDTH
 
 _SIZES = {
     1: 1,
@@ -27,7 +27,7 @@ _SIZES = {
     18: 8,
 }
 _UPRIGHT, _LONG = 1, 4
-_HEAD = (("orientation", ORIENTATION), ("photometric", PHOTOMETRIC))
+_HEAD = (("height", HEIGHT), ("width", WIDTH), ("orientation", ORIENTATION), ("photometric", PHOTOMETRIC))
 
 
 class Values(NamedTuple):
@@ -77,10 +77,13 @@ class Head(NamedTuple):
     """How the first page's pixels are to be understood: what rasterio does not tell.
 
     Attributes:
+        height, width: in pixels, as they are stored.
         orientation: how they are stored, 1 to 8 as in EXIF.
         photometric: what a sample is, such as `tiff.RGB`; -1 where the file does not say.
     """
 
+    height: int = 0
+    width: int = 0
     orientation: int = _UPRIGHT
     photometric: int = -1
 
@@ -110,7 +113,20 @@ def repaint_tiff(file: BinaryIO, palette: bytes) -> bool:
     Raises:
         struct.error: it is no TIFF, or ends before its directories do.
     """
-    changed = False
+    others = list(_other_palettes(file, palette))
+    for at, wanted in others:
+        file.seek(at)
+        file.write(wanted)
+    return bool(others)
+
+
+def has_other_palette(file: BinaryIO, palette: bytes) -> bool:
+    """Whether `repaint_tiff` would change anything; the file may be open for reading alone."""
+    return any(_other_palettes(file, palette))
+
+
+def _other_palettes(file: BinaryIO, palette: bytes) -> Iterator[tuple[int, bytes]]:
+    """Where palettes lie that are not this one, and what is to stand there."""
     for page in list(pages(file)):
         if PALETTE not in page.tags:
             continue
@@ -120,7 +136,4 @@ def repaint_tiff(file: BinaryIO, palette: bytes) -> bool:
         wanted = struct.pack(f"{page.order}{length}H", *(257 * value for value in planes))
         file.seek(at)
         if file.read(len(wanted)) != wanted:
-            file.seek(at)
-            file.write(wanted)
-            changed = True
-    return changed
+            yield at, wanted

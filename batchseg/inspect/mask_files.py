@@ -10,15 +10,22 @@ from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
 from batchseg.errors import OutputError, RowFault
+from batchseg.images.geotiff import areas_of
 from batchseg.images.label_files import decode_labels
+from batchseg.images.label_rasters import open_labels
 from batchseg.inspect.findings import Findings
 from batchseg.inspect.parts import Part, broken_rows
 from batchseg.results.folder import Results
 from batchseg.results.masks import file_paths, is_unfinished, may_be_mask
 from batchseg.results.tables import read_part
+from batchseg.source.names import TIFF_SUFFIX
 from batchseg.storage.keys import KeySet, keys, repeated
+from batchseg.storage.location import Location
+from batchseg.storage.reader import by_window
 
 Histogram = dict[int | None, int]
+Found = dict[int, int]
+Fault = tuple[str, str]
 
 
 def try_presence(results: Results, parts: list[Part], pending: KeySet, findings: Findings) -> int:
@@ -80,30 +87,58 @@ def _predicted(pixels: pa.Table) -> dict[str, Histogram]:
 def _try_mask(
     results: Results, row: dict[str, Any], counted: Histogram, num_classes: int | None
 ) -> tuple[str, str] | None:
-    width, height = row["width"], row["height"]
-    # the run may have had a higher limit than the default, and then so has its mask
-    limits = Limits(max_pixels=max(Limits().max_pixels, width * height))
+    place, hw = results.root / row["mask"], (row["height"], row["width"])
     try:
-        ids_HW = decode_labels((results.root / row["mask"]).read(), limits).values
+        found = _of_tiff(place, hw) if row["mask"].endswith(TIFF_SUFFIX) else _of_png(place, hw)
     except FileNotFoundError:
         return "mask_missing", "is not there"
     except OSError as exc:  # a file that may not be read may well be whole
-        raise OutputError(f"{results.root / row['mask']}: cannot be read: {exc.strerror or exc}") from exc
+        raise OutputError(f"{place}: cannot be read: {exc.strerror or exc}") from exc
     except RowFault as fault:
         return "mask_unreadable", f"cannot be read: {str(fault).removeprefix('label file: ')}"
-    if ids_HW.shape[:2] != (height, width):
-        return "mask_size", f"is {ids_HW.shape[1]} x {ids_HW.shape[0]} pixels, its row {width} x {height}"
-    if ids_HW.ndim != 2 or ids_HW.dtype not in (np.uint8, np.uint16):
-        return "mask_values", "does not hold class ids of 8 or 16 bits"
-    return _compare(ids_HW, counted, num_classes)
+    return found if isinstance(found, tuple) else _compare(found, counted, num_classes)
 
 
-def _compare(
-    ids_HW: NDArray[np.unsignedinteger[Any]], counted: Histogram, num_classes: int | None
-) -> tuple[str, str] | None:
+def _of_png(place: Location, hw: tuple[int, int]) -> Found | Fault:
+    # the run may have had a higher limit than the default, and then so has its mask
+    limits = Limits(max_pixels=max(Limits().max_pixels, hw[0] * hw[1]))
+    ids_HW = decode_labels(place.read(), limits).values
+    fault = _unlike(ids_HW.shape[:2], hw) or _no_ids(ids_HW)
+    return fault or _histogram(np.bincount(ids_HW.ravel()))
+
+
+def _of_tiff(place: Location, hw: tuple[int, int]) -> Found | Fault:
+    """By window, whatever its size: histograms add."""
+    counts = np.zeros(2**16, np.int64)
+    with open_labels(by_window(place)) as labels:
+        if fault := _unlike(labels.hw, hw):
+            return fault
+        for area in areas_of(hw):
+            ids_HW = labels.read(area).values
+            if fault := _no_ids(ids_HW):
+                return fault
+            counts += np.bincount(ids_HW.ravel(), minlength=len(counts))
+    return _histogram(counts)
+
+
+def _unlike(found_hw: tuple[int, ...], hw: tuple[int, int]) -> Fault | None:
+    if found_hw == hw:
+        return None
+    return "mask_size", f"is {found_hw[1]} x {found_hw[0]} pixels, its row {hw[1]} x {hw[0]}"
+
+
+def _no_ids(ids_HW: NDArray[Any]) -> Fault | None:
+    if ids_HW.ndim == 2 and ids_HW.dtype in (np.uint8, np.uint16):
+        return None
+    return "mask_values", "does not hold class ids of 8 or 16 bits"
+
+
+def _histogram(counts: NDArray[np.int64]) -> Found:
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+def _compare(found: Found, counted: Histogram, num_classes: int | None) -> Fault | None:
     """The mask's histogram against the table's. One value that is no class may stand for void."""
-    counts = np.bincount(ids_HW.ravel())
-    found = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     if num_classes is None:
         num_classes = 1 + max((value for value in counted if value is not None), default=-1)
     strange = [value for value in found if value >= num_classes]

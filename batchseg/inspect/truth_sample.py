@@ -16,15 +16,19 @@ from batchseg.errors import RowFault
 from batchseg.images.bands import picture_size
 from batchseg.images.decode import TRANSPOSED
 from batchseg.images.label_files import LabelFile, decode_labels
+from batchseg.images.label_rasters import open_labels, tiff_head
+from batchseg.images.overlay import size_within
 from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading, ReadingChoice, is_grey
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.source.plan import Listing
+from batchseg.stages.by_window import TIFF_SUFFIXES
 from batchseg.stages.score import Truth, as_truth, check_truth_size
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
+LOOKED_AT = 2048  # pixels of the longer side, of a truth that is too large to be decoded
 KEPT_BYTES = 256 * 2**20
 MAX_VALUES = 4096  # a photograph among the truths has a million colours, and one more tells nothing
 
@@ -107,6 +111,7 @@ class _Sampling:
     reader: Reader
     looking: Looking
     kept: dict[str, LabelFile] = field(default_factory=dict)  # decoded, and looked at once more
+    large: dict[str, Size] = field(default_factory=dict)  # of which some pixels are looked at
 
     def sample(self, count: int, label_map: LabelMap | None) -> Sampled:
         chosen = list(self._spread(count))
@@ -119,6 +124,7 @@ class _Sampling:
         for image_id, uri, at in chosen:
             try:
                 shape = self._look(sampled, at)
+                shape = self.large.get(at, shape)
                 if self.column == "truth":
                     self._check_size(sampled, shape, images, uri)
             except RowFault as fault:
@@ -139,7 +145,20 @@ class _Sampling:
         return decision.reading()
 
     def _decoded(self, at: str) -> LabelFile:
-        return self.kept.pop(at, None) or decode_labels(self.reader.read(at), self.looking.limits)
+        return (
+            self.kept.pop(at, None)
+            or self._smaller(at)
+            or decode_labels(self.reader.read(at), self.looking.limits)
+        )
+
+    def _smaller(self, at: str) -> LabelFile | None:
+        """Of a TIFF that is too large to be decoded as a whole, some of its pixels."""
+        head = tiff_head(self.reader.by_window(at)) if at.lower().endswith(TIFF_SUFFIXES) else None
+        if head is None or head.height * head.width <= self.looking.limits.max_pixels:
+            return None
+        self.large[at] = (head.height, head.width)
+        with open_labels(self.reader.by_window(at)) as labels:
+            return labels.read_smaller(size_within(labels.hw, LOOKED_AT))
 
     def _check_size(self, sampled: Sampled, truth_hw: Size, images: Reader, uri: str) -> None:
         """Raises RowFault."""

@@ -16,7 +16,7 @@ from batchseg.engine.graph import Stages
 from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
 from batchseg.images.decode import Size, whole
-from batchseg.labels.reading import Reading
+from batchseg.labels.reading import Reading, as_written
 from batchseg.pipeline.choice import Choice
 from batchseg.pipeline.drawing import draw_overlays
 from batchseg.pipeline.model import OpenedModel
@@ -25,9 +25,11 @@ from batchseg.segmentors.base import Preparer, Resizer
 from batchseg.segmentors.combined.looks import Looks
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.plan import Listing
+from batchseg.stages.by_window import score_lying
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
 from batchseg.stages.overlay import Sight, keep_picture, write_overlay
+from batchseg.stages.parts import join_parts, keep_parts, read_parts, score_parts
 from batchseg.stages.prepare import prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
@@ -50,6 +52,42 @@ def segmenting(
     )
 
 
+def segmenting_parts(
+    config: RunConfig, model: OpenedModel, after: Callable[[], list[Stage]], placement: Placement
+) -> Stages:
+    """The same for parts of rasters, each of which is kept in a file."""
+    return Stages(
+        before=partial(before_parts, config, model),
+        model=partial(segment, config, model, placement),
+        after=after,
+    )
+
+
+def score_and_keep(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
+    """From the label map of a part to counts and a file."""
+    return [score_parts(reading, config.limits), keep_parts(locate(results), lock)]
+
+
+def joining(
+    config: RunConfig, reading: Reading, results: str, lock: Lock | None, placement: Placement
+) -> Stages:
+    """Rasters, from their parts."""
+    return Stages(before=list, model=None, after=partial(join_and_draw, config, reading, results, lock))
+
+
+def before_parts(config: RunConfig, model: OpenedModel) -> list[Stage]:
+    """From a raster to what the windows of a part see of it."""
+    return [read_parts(_looks(config, model), config.limits, model.reading)]
+
+
+def join_and_draw(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
+    """From the files of parts to a mask."""
+    root, drawn = locate(results), _drawn_at_once(config)
+    assert config.tiling is not None
+    joined = join_parts(root, reading.label_map, config.tiling, lock)
+    return [joined, *_overlays(config, reading, root, drawn)]
+
+
 def scoring(
     config: RunConfig, reading: Reading, results: Location, images_as: ImageReading, placement: Placement
 ) -> Stages:
@@ -57,7 +95,7 @@ def scoring(
     return Stages(
         before=partial(as_list, restore, results, reading.label_map, config.limits, images_as),
         model=None,
-        after=partial(score_again, config, reading, results),
+        after=partial(score_again, config, reading, results, images_as),
     )
 
 
@@ -118,11 +156,13 @@ def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Loc
     return [_score(config, reading, drawn), mask, *_overlays(config, reading, root, drawn)]
 
 
-def score_again(config: RunConfig, reading: Reading, root: Location) -> list[Stage]:
+def score_again(config: RunConfig, reading: Reading, root: Location, images_as: ImageReading) -> list[Stage]:
     """From a label map that lies there to counts, and a new picture where that shows the truth."""
     drawn = _drawn_at_once(config)
     drawn = drawn if drawn and drawn.kind == "triptych" else None
-    return [_score(config, reading, drawn), *_overlays(config, reading, root, drawn)]
+    own, keep = as_written(reading.label_map), drawn is not None
+    scored = score_lying(own, reading, config.limits, images_as, keep_truth=keep)
+    return [scored, *_overlays(config, reading, root, drawn)]
 
 
 def _drawn_at_once(config: RunConfig) -> Overlays | None:

@@ -18,6 +18,7 @@ from batchseg.errors import RowFault, SourceError
 from batchseg.pipeline.choice import Choice, truths_of
 from batchseg.results.folder import Held
 from batchseg.source.plan import Plan, write_chosen, write_plan
+from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
 from batchseg.stages.item import Item
 from batchseg.stages.overlay import Drawn, Painter, Sight, read_prediction
 from batchseg.storage.reader import Reader, truth_reader
@@ -151,9 +152,12 @@ def draw_chunks(batch: pa.Table, plan: Plan, make: Callable[[], Painter]) -> Ite
 
 def _draw(painter: Painter, masks: Reader, item: Item) -> Drawn:
     if item.kept is not None:
-        size_hw = (item.kept["height"], item.kept["width"])
+        item.size_hw = size_hw = (item.kept["height"], item.kept["width"])
+        place = painter.results / item.kept["mask"]
+        if item.kept["mask"].endswith(TIFF_SUFFIXES) and is_large(size_hw, painter.limits):
+            item.large = str(place)
+            return painter.draw(item)
         try:
-            place = painter.results / item.kept["mask"]
             item.prediction = read_prediction(masks, str(place), size_hw, painter.label_map.num_classes)
         except RowFault as fault:
             mask = str(fault).removeprefix("label file: ")

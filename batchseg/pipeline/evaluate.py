@@ -31,9 +31,9 @@ from batchseg.source.folder import Folder, stem_rule
 from batchseg.source.open import list_source
 from batchseg.source.plan import Listing
 from batchseg.source.truths import MASK_SUFFIXES
+from batchseg.stages.by_window import score_lying
 from batchseg.stages.item import as_list
 from batchseg.stages.restore import read_masks
-from batchseg.stages.score import score
 
 _AS_STORED = ImageReading(as_stored=True)  # masks play the part of the images
 
@@ -120,5 +120,5 @@ def _stages(config: EvaluateConfig, reading: Reading, masks: Reading) -> Callabl
     return lambda placement: Stages(
         before=partial(as_list, read_masks, masks, config.limits),
         model=None,
-        after=partial(as_list, score, reading, config.limits),
+        after=partial(as_list, score_lying, masks, reading, config.limits),
     )

@@ -6,12 +6,7 @@ from dataclasses import dataclass
 
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
-from batchseg.inspect.preflight import (
-    choose_bands,
-    choose_labels,
-    refuse_mirrored_sides,
-    refuse_small_tile,
-)
+from batchseg.inspect.preflight import choose_bands, choose_labels, refuse_mirrored_sides, refuse_small_tile
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
 from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
@@ -52,15 +47,15 @@ class OpenedModel:
 
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:
-        """Raises ModelError, LabelMapError, and ConfigError where bands, windows or views do not fit it."""
+        """Raises ModelError, LabelMapError, and ConfigError where the source's bands are not the model's."""
         checkpoint = open_checkpoint(config.segmentor)
         reading = choose_bands(config.source, checkpoint)
         label_map = choose_labels(config.labels, checkpoint, config.merge)
-        refuse_small_tile(config.tiling, checkpoint)
-        refuse_mirrored_sides(config.views, label_map)
         tiling = [] if config.tiling is None else config.tiling.altering
         altering = [*reading.altering, *tiling, *config.views.altering]
         facts = (checkpoint, label_map, config.segmentor.precision, altering)
+        refuse_small_tile(config.tiling, checkpoint)
+        refuse_mirrored_sides(config.views, label_map)
         mask = mask_fingerprint(*facts)
         notes = checkpoint.notes if config.labels is None else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)

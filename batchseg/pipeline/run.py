@@ -12,9 +12,19 @@ from batchseg.config.compare import Comparison, NightConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import SegmentorConfig
 from batchseg.inspect.preflight import look_at_pixels
-from batchseg.pipeline.assembly import score_and_write, scoring, segmenting, some_overlays
+from batchseg.pipeline.assembly import (
+    joining,
+    score_and_keep,
+    score_and_write,
+    scoring,
+    segmenting,
+    segmenting_parts,
+    some_overlays,
+)
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.model import OpenedModel
+from batchseg.pipeline.parts import PartsPass
+from batchseg.pipeline.rasters import Rasters, set_apart
 from batchseg.pipeline.survey import Survey, refuse_mixture, refuse_vanished, survey, unlisted
 from batchseg.pipeline.trial import judge_candidate
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
@@ -92,6 +102,7 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
     to_segment = work.to_segment(folder)
     if not is_new:
         doubts += look_at_pixels(to_segment, found.looking, config.accept)
+    at_once, rasters = set_apart(to_segment, config.tiling, found.key, results, folder)
     return Task(
         config=config,
         model=found.model.name,
@@ -101,17 +112,18 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
         repainted=repainted,
-        fresh=work.fresh,
+        fresh=max(0, work.fresh - (rasters.images.images if rasters else 0)),
         overlays=some_overlays(config, found.reading, work.listing),
         notes=found.model.notes if work.listing.with_truth else (),
         passes=(
             Pass(
-                to_segment,
+                at_once,
                 config.segmentor,
                 partial(segmenting, config, found.model, after),
                 "segmenting",
                 profile=config.profile,
             ),
+            *([] if rasters is None else [_joining(config, found, held, rasters)]),
             Pass(
                 work.to_score(folder),
                 SegmentorConfig(device="cpu"),
@@ -119,6 +131,20 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
                 "scoring",
             ),
         ),
+    )
+
+
+def _joining(config: RunConfig, found: Survey, held: Held, rasters: Rasters) -> Pass:
+    """Large rasters, of which the parts are computed first."""
+    results, lock = str(held.results.root), held.lock
+    after = partial(score_and_keep, config, found.reading, results, lock)
+    compute = partial(segmenting_parts, config, found.model, after)
+    return Pass(
+        rasters.images,
+        SegmentorConfig(device="cpu"),
+        partial(joining, config, found.reading, results, lock),
+        "segmenting rasters",
+        parts=PartsPass(rasters, config.segmentor, compute),
     )
 
 

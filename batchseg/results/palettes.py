@@ -10,10 +10,12 @@ behind that the next run, with this label map or another, does not find.
 from __future__ import annotations
 
 import hashlib
+import struct
 from functools import partial
 
 from batchseg.images.encode import PALETTE_SIZE, png_palette
 from batchseg.images.palette import HEADER_BYTES, repainted
+from batchseg.images.tiff_pages import has_other_palette, repaint_tiff
 from batchseg.labels.label_map import LabelMap
 from batchseg.results.folder import Held
 from batchseg.results.masks import is_inside
@@ -27,7 +29,7 @@ STATE = ".palette"
 def repaint(held: Held, label_map: LabelMap) -> int:
     """Give every mask that a row names the label map's colours; how many had others.
 
-    What cannot be read as a PNG is left for `verify` to find.
+    What cannot be read as a PNG or TIFF is left for `verify` to find.
 
     Raises:
         OutputError: a mask cannot be written, or another run has taken the folder over.
@@ -62,6 +64,8 @@ def _repaint(masks: Location, palette: bytes, lock: Lock | None, mask: str) -> b
     if lock is not None:
         lock.check_now_and_then()
     place = masks / mask
+    if mask.endswith(".tif"):
+        return _repaint_tiff(place, palette)
     try:
         if not _has_others(place, palette):
             return False
@@ -71,6 +75,27 @@ def _repaint(masks: Location, palette: bytes, lock: Lock | None, mask: str) -> b
     if png is not None:
         place.write(png)
     return png is not None
+
+
+def _repaint_tiff(place: Location, palette: bytes) -> bool:
+    """In place on a local disk: a raster may be large, and all but the same bytes of it stay."""
+    try:
+        if place.is_local:
+            with open(place.path, "r+b") as file:
+                return repaint_tiff(file, palette)
+        with place.filesystem.open_input_file(place.path) as file:
+            if not has_other_palette(file, palette):
+                return False
+    except (FileNotFoundError, struct.error):
+        return False
+
+    def make(path: str) -> None:
+        place.download(path)
+        with open(path, "r+b") as file:
+            repaint_tiff(file, palette)
+
+    place.write_by(make)
+    return True
 
 
 def _has_others(place: Location, palette: bytes) -> bool:

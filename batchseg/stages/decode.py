@@ -12,6 +12,7 @@ from batchseg.images.decode import Size, decode_scaled, load_jpeg_decoder, whole
 from batchseg.images.raster import load_rasterio
 from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
+from batchseg.stages.nodata import nodata_of
 from batchseg.storage.reader import image_reader
 
 _NO_JPEG = (".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # without torch, where nothing else needs it
@@ -40,6 +41,7 @@ def decode(
             item.image_HWC, item.size_hw, item.orientation, item.scale, item.nodata_HW = picture
         else:
             item.image_HWC, item.size_hw, item.orientation = decode_scaled(data, limits, enough, how)
+            item.nodata_HW = nodata_of(item, reader, how)
 
     timed = for_each("decode", work)
     return lambda items: timed(map(_ready, items))

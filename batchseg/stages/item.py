@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from batchseg.config.bands import BlackWhite
+    from batchseg.images.geotiff import Georeference
     from batchseg.labels.label_map import Ids
     from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.segmentors.base import Confidence, ModelInput, Prediction
@@ -43,7 +44,9 @@ class Part:
     @classmethod
     def from_plan(cls, row: dict[str, Any]) -> Part:
         """Of what a plan's row says."""
-        return cls(Area(*row["area"]), row["number"], row["count"], (row["height"], row["width"]), row["folder"])
+        return cls(
+            Area(*row["area"]), row["number"], row["count"], (row["height"], row["width"]), row["folder"]
+        )
 
     def __str__(self) -> str:
         top, left, height, width = self.area
@@ -70,6 +73,8 @@ class Item:
         confidence: how sure the model was of a raster that was joined from parts, and has no prediction.
         orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         picture_HWC: uint8 RGB, the image at the size of its overlay, from decode to overlay; else None.
+        large: where its mask lies, if that is too large to be held; then there is no prediction.
+        place: where its image lies on the map, from the first stage that asked.
         truth_HW: its truth's class ids, from score to overlay, where that shows it.
         between: pixels of its truth that a threshold decided although they are neither black nor white.
         precision: what the model computed in.
@@ -91,6 +96,8 @@ class Item:
     picture_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None
     prediction: Prediction | None = None
+    large: str | None = None
+    place: Georeference | None = None
     matrix: ConfusionMatrix | None = None
     has_truth: bool = False
     truth_HW: Ids | None = None

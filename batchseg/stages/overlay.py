@@ -17,13 +17,16 @@ from batchseg.errors import RowFault
 from batchseg.images.bands import as_rgb, shown_rgb
 from batchseg.images.decode import Size
 from batchseg.images.encode import encode_picture
-from batchseg.images.label_files import decode_labels
+from batchseg.images.label_files import LabelFile, decode_labels
+from batchseg.images.label_rasters import open_labels, tiff_head
 from batchseg.images.overlay import Drawing, LabelIds, Pixels, nearest, resized, size_within
 from batchseg.images.picture import Subject, draw_picture
+from batchseg.images.raster_look import smaller_rgb
 from batchseg.labels.label_map import is_background
 from batchseg.labels.reading import Reading
 from batchseg.schema import Status
 from batchseg.segmentors.base import Prediction
+from batchseg.stages.by_window import open_truth
 from batchseg.stages.files import writer
 from batchseg.stages.item import Item, Stage, for_each, named
 from batchseg.stages.score import check_truth_size, read_truth
@@ -102,7 +105,11 @@ class Painter:
             return Drawn(False)
         if item.fault and item.fault.status in _NOT_SHOWN:
             return Drawn(False, f"is not opened: {item.fault}")
-        labels_HW = item.prediction.labels_HW if item.prediction else None
+        try:
+            labels_HW = self._smaller_mask(item) if item.large is not None else None
+        except RowFault as fault:
+            return Drawn(False, f"its mask cannot be used: {fault}")
+        labels_HW = item.prediction.labels_HW if item.prediction else labels_HW
         notes = []
         try:
             image_HWC = self._image(item, labels_HW)
@@ -130,15 +137,23 @@ class Painter:
         """At the size of the picture. Raises RowFault, also where it is not the image of the mask."""
         if item.picture_HWC is not None:
             return item.picture_HWC
-        data = self.images.read(item.row["uri"])
+        uri, mask_hw = item.row["uri"], labels_HW.shape if labels_HW is not None else None
+        if item.large is not None and (head := tiff_head(self.images.by_window(uri))) is not None:
+            size_hw = (head.height, head.width)
+            _check_unchanged(size_hw, item.size_hw)
+            return smaller_rgb(self.images.by_window(uri), self._smaller(size_hw), self.sight.images)
+        data = self.images.read(uri)
         image_HWC, size_hw = shown_rgb(data, self.limits, self._smaller, self.sight.images)
-        if labels_HW is not None and labels_HW.shape != size_hw:
-            raise RowFault(
-                Status.UNREADABLE,
-                f"it is {size_hw[1]} x {size_hw[0]} pixels by now, its mask "
-                f"{labels_HW.shape[1]} x {labels_HW.shape[0]}",
-            )
+        _check_unchanged(size_hw, item.size_hw if item.large is not None else mask_hw)
         return resized(image_HWC, self._smaller(size_hw))
+
+    def _smaller_mask(self, item: Item) -> LabelIds:
+        """Of a mask that is too large to be held. Raises RowFault."""
+        assert item.large is not None and item.size_hw is not None
+        with open_labels(self.images.by_window(item.large)) as labels:
+            if labels.hw != item.size_hw:
+                raise RowFault(Status.UNREADABLE, "its size is not that of its row")
+            return _classes(labels.read_smaller(self._smaller(labels.hw)), self.label_map.num_classes)
 
     def _smaller(self, size_hw: Size) -> Size:
         return size_within(size_hw, self.overlays.longest)
@@ -152,12 +167,21 @@ class Painter:
         try:
             if item.truth_fault is not None:
                 raise item.truth_fault
+            if item.large is not None:
+                return self._smaller_truth(item, uri)
             truth_HW = read_truth(self.truths, self.sight.truths, self.limits, uri).ids_HW
             check_truth_size(truth_HW.shape, labels_HW.shape)
         except RowFault as fault:
             notes.append(f"The truth cannot be shown: {fault}.")
             return None
         return truth_HW
+
+    def _smaller_truth(self, item: Item, uri: str) -> LabelIds:
+        """Raises RowFault."""
+        assert item.size_hw is not None
+        with open_truth(self.truths, self.sight.truths, self.limits, uri) as truth:
+            check_truth_size(truth.hw, item.size_hw)
+            return truth.smaller(self._smaller(truth.hw)).ids_HW
 
     def _save(self, mask: str, picture_HWC: Pixels) -> None:
         """Write the file; what there is in another format shows what was."""
@@ -182,9 +206,22 @@ def read_prediction(reader: Reader, uri: str, size_hw: Size, num_classes: int) -
     """A mask that lies there; whatever is no class stands for void. Raises RowFault."""
     # the run that wrote it may have had a higher limit than today's
     limits = Limits(max_pixels=max(Limits().max_pixels, size_hw[0] * size_hw[1]))
-    ids_HW = decode_labels(reader.read(uri), limits).values
-    if ids_HW.shape != size_hw:
-        shape = " x ".join(map(str, ids_HW.shape[1::-1]))
+    file = decode_labels(reader.read(uri), limits)
+    if file.values.shape != size_hw:
+        shape = " x ".join(map(str, file.values.shape[1::-1]))
         raise RowFault(Status.UNREADABLE, f"it is {shape} pixels, not {size_hw[1]} x {size_hw[0]}")
+    return Prediction(_classes(file, num_classes))
+
+
+def _classes(file: LabelFile, num_classes: int) -> LabelIds:
     kind = np.min_scalar_type(num_classes)
-    return Prediction(np.minimum(ids_HW, num_classes).astype(kind, copy=False))
+    ids_HW: LabelIds = np.minimum(file.values, num_classes).astype(kind, copy=False)
+    return ids_HW
+
+
+def _check_unchanged(size_hw: Size, mask_hw: tuple[int, ...] | None) -> None:
+    if mask_hw is not None and mask_hw != size_hw:
+        raise RowFault(
+            Status.UNREADABLE,
+            f"it is {size_hw[1]} x {size_hw[0]} pixels by now, its mask {mask_hw[1]} x {mask_hw[0]}",
+        )

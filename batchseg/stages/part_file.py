@@ -39,7 +39,11 @@ def write_part(results: Location, item: Item) -> None:
     folder.make_folder()
     facts: dict[str, Any] = {"seconds": item.seconds, "precision": item.precision, "between": item.between}
     if item.fault is not None:
-        facts |= {"status": item.fault.status.value, "error": str(item.fault), "traceback": item.fault.traceback}
+        facts |= {
+            "status": item.fault.status.value,
+            "error": str(item.fault),
+            "traceback": item.fault.traceback,
+        }
         (folder / f"{part.number}{FAILED}").write(json.dumps(facts).encode())
         return
     assert item.prediction is not None and item.matrix is not None
@@ -47,9 +51,12 @@ def write_part(results: Location, item: Item) -> None:
         facts |= {"truth_status": item.truth_fault.status.value, "truth_error": str(item.truth_fault)}
     facts["has_truth"] = item.has_truth
     labels_HW, sureness = item.prediction.labels_HW, item.prediction.sureness
-    arrays: dict[str, Any] = {f"rows_{top}": labels_HW[top : top + STRIP] for top in range(0, len(labels_HW), STRIP)}
+    arrays: dict[str, Any] = {
+        f"rows_{top}": labels_HW[top : top + STRIP] for top in range(0, len(labels_HW), STRIP)
+    }
     if sureness is not None:
-        arrays["sureness"] = sureness.as_array()
+        sums = (sureness.pixels, sureness.low, sureness.top, sureness.entropy)
+        arrays["sums"], arrays["entropy_bins"] = np.array(sums, np.int64), sureness.entropy_bins
     arrays["counts"] = np.stack(item.matrix.sparse())
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     file = io.BytesIO()
@@ -59,7 +66,9 @@ def write_part(results: Location, item: Item) -> None:
 
 def kept_numbers(folder: Location) -> set[int]:
     """The numbers of the parts that need not be computed again."""
-    return {int(file.name.removesuffix(KEPT)) for file in folder.files(KEPT) if file.name[: -len(KEPT)].isdigit()}
+    return {
+        int(file.name.removesuffix(KEPT)) for file in folder.files(KEPT) if file.name[: -len(KEPT)].isdigit()
+    }
 
 
 @dataclass
@@ -115,10 +124,12 @@ class KeptParts:
             return
         facts = json.loads(file["facts"].tobytes())
         self._add_facts(facts)
-        self.matrix += ConfusionMatrix.from_sparse(*file["counts"], num_classes=self.matrix.num_classes)
+        truth, predicted, pixels = file["counts"]
+        self.matrix += ConfusionMatrix.from_sparse(truth, predicted, pixels, self.matrix.num_classes)
         self.has_truth |= facts["has_truth"]
-        if "sureness" in file:
-            sureness = Sureness.from_array(file["sureness"])
+        if "sums" in file:
+            pixels, low, top, entropy = file["sums"].tolist()
+            sureness = Sureness(pixels, low, top, entropy, file["entropy_bins"])
             self.sureness = sureness if self.sureness is None else self.sureness + sureness
         if "truth_status" in facts and self.truth_fault is None:
             self.truth_fault = RowFault(TruthStatus(facts["truth_status"]), facts["truth_error"])

@@ -1,4 +1,4 @@
-"""Parts of large rasters: each is read, decided and scored by itself, and kept in a file until all are there."""
+"""Parts of large rasters: each is read, decided, scored and kept by itself, and joined with the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from batchseg.storage.reader import image_reader, truth_reader
 def read_parts(looks: Looks, limits: Limits, reading: ImageReading) -> Stage:
     """Read what the windows of every part see, from the raster by window."""
     reader = image_reader()
-    plans: dict[tuple[str, str | None], BandPlan] = {}  # of the last one: percentiles take a look at all of it
+    plans: dict[tuple[str, str | None], BandPlan] = {}  # percentiles take a look at all of it
 
     def work(item: Item) -> None:
         assert item.part is not None
@@ -68,7 +68,8 @@ def score_parts(reading: Reading, limits: Limits) -> Stage:
                 with open_truth(reader, reading, limits, uri) as truth:
                     check_truth_size(truth.hw, item.part.picture_hw)
                     check_truth_place(item.place, truth.georeference)
-                    truth_HW, item.between = truth.read(item.part.area)
+                    read = truth.read(item.part.area)
+                truth_HW, item.between = read.ids_HW, read.between
             except RowFault as fault:
                 item.truth_fault = fault
         count(item, truth_HW, reading.label_map.num_classes)
@@ -91,9 +92,7 @@ def keep_parts(results: Location, lock: Lock | None = None) -> Stage:
     return stage
 
 
-def join_parts(
-    results: Location, label_map: LabelMap, tiling: Tiling, lock: Lock | None = None
-) -> Stage:
+def join_parts(results: Location, label_map: LabelMap, tiling: Tiling, lock: Lock | None = None) -> Stage:
     """Write the mask of every raster from its parts, and add up what they counted.
 
     Where a part failed the image fails; its other parts stay for the next run.
@@ -114,6 +113,7 @@ def join_parts(
         item.matrix, item.has_truth, item.truth_fault = kept.matrix, kept.has_truth, kept.truth_fault
         with open_raster(reader.by_window(item.row["uri"])) as dataset:
             item.place = georeference_of(dataset)
+        item.large = str(results / "masks" / item.row["mask"])
         write_raster_mask(
             results / "masks",
             item.row["mask"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,8 @@ from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import TruthStatus
 from batchseg.stages.item import Item, Stage, for_each
-from batchseg.storage.reader import Reader, truth_reader
+from batchseg.stages.places import check_place
+from batchseg.storage.reader import Reader, image_reader, truth_reader
 
 
 def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stage:
@@ -26,7 +28,12 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
     Args:
         keep_truth: for a stage after this one.
     """
-    reader, label_map = truth_reader(), reading.label_map
+    return for_each("score", scorer(reading, limits, keep_truth=keep_truth))
+
+
+def scorer(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Callable[[Item], None]:
+    """What `score` does with an item."""
+    images, reader, label_map = image_reader(), truth_reader(), reading.label_map
 
     def work(item: Item) -> None:
         assert item.prediction is not None
@@ -36,6 +43,7 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
             if item.row["truth"] is not None:
                 truth = read_truth(reader, reading, limits, item.row["truth"])
                 check_truth_size(truth.ids_HW.shape, labels_HW.shape, item.orientation)
+                check_place(item, item.row["truth"], images, reader)
         except RowFault as fault:
             item.truth_fault, truth = fault, None
         item.between = truth.between if truth else None
@@ -43,25 +51,32 @@ def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stag
         if keep_truth:
             item.truth_HW = truth_HW
 
-    return for_each("score", work)
+    return work
 
 
 def count(item: Item, truth_HW: Ids | None, num_classes: int) -> Ids | None:
     """Count an item's pixels against its truth, which is returned.
 
-    Where the picture has no data both are void from then on, and those pixels are not counted at all.
+    Where the picture has no data both are void from then on.
     """
     assert item.prediction is not None
-    item.has_truth, nodata_HW = truth_HW is not None, item.nodata_HW
+    nodata_HW, labels_HW = item.nodata_HW, item.prediction.labels_HW
+    item.matrix = counted(labels_HW, truth_HW, nodata_HW, num_classes)
+    item.has_truth, item.nodata_HW = truth_HW is not None, None
+    if nodata_HW is None:
+        return truth_HW
+    item.prediction = replace(item.prediction, labels_HW=voided(labels_HW, nodata_HW, num_classes))
+    return None if truth_HW is None else voided(truth_HW, nodata_HW, num_classes)
+
+
+def counted(
+    labels_HW: Ids, truth_HW: Ids | None, nodata_HW: NDArray[np.bool_] | None, num_classes: int
+) -> ConfusionMatrix:
+    """Pixels by true and predicted class, without those where there are no data."""
     if nodata_HW is not None:
-        labels_HW = voided(item.prediction.labels_HW, nodata_HW, num_classes)
-        item.prediction = replace(item.prediction, labels_HW=labels_HW)
-        truth_HW = voided(truth_HW, nodata_HW, num_classes) if truth_HW is not None else None
-    item.matrix = ConfusionMatrix.from_maps(item.prediction.labels_HW, truth_HW, num_classes)
-    if nodata_HW is not None:
-        item.matrix.counts[-1, -1] -= np.count_nonzero(nodata_HW)
-        item.nodata_HW = None
-    return truth_HW
+        labels_HW = labels_HW[~nodata_HW][None]
+        truth_HW = None if truth_HW is None else truth_HW[~nodata_HW][None]
+    return ConfusionMatrix.from_maps(labels_HW, truth_HW, num_classes)
 
 
 def voided(ids_HW: Ids, nodata_HW: NDArray[np.bool_], num_classes: int) -> Ids:

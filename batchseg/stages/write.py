@@ -14,8 +14,11 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.schema import IMAGES, PRIVATE, Status
 from batchseg.stages.files import writer
 from batchseg.stages.item import Item, Stage, for_each
+from batchseg.stages.places import is_tiff_mask, place_of_image
+from batchseg.stages.raster_mask import write_raster_mask
 from batchseg.storage.location import Location
 from batchseg.storage.lock import Lock
+from batchseg.storage.reader import image_reader
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,23 @@ def row_schema(carried: pa.Schema) -> pa.Schema:
 
 
 def write_mask(results: Location, label_map: LabelMap, lock: Lock | None = None) -> Stage:
-    """Write every prediction as a palette PNG below masks/, for as long as the folder's lock is ours."""
-    write = writer(results / "masks", "mask")
+    """Write every prediction below masks/, as a palette PNG or as a TIFF that lies where its image lies.
+
+    It does so for as long as the folder's lock is ours.
+    """
+    masks, reader = results / "masks", image_reader()
+    write = writer(masks, "mask")
 
     def work(item: Item) -> None:
         assert item.prediction is not None
         if lock is not None:
             lock.check_now_and_then()
-        write(
-            item.row["mask"], encode_png(item.prediction.labels_HW, label_map.colours, label_map.ignore_index)
-        )
+        name, labels_HW = item.row["mask"], item.prediction.labels_HW
+        if is_tiff_mask(item):
+            place, hw = place_of_image(item, reader), (labels_HW.shape[0], labels_HW.shape[1])
+            write_raster_mask(masks, name, iter([labels_HW]), hw, label_map=label_map, source=place)
+        else:
+            write(name, encode_png(labels_HW, label_map.colours, label_map.ignore_index))
 
     return for_each("write", work)
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from batchseg.errors import ConfigError, RowFault
 from batchseg.schema import Status, TruthStatus
 from batchseg.storage.embedded import EmbeddedReader, is_embedded
-from batchseg.storage.location import Location, is_uri, locate
+from batchseg.storage.location import Location, is_uri, locate, plain_errors
 
 WINDOW_BYTES = 2**18
 
@@ -49,13 +49,7 @@ class Reader:
         if is_embedded(uri):
             return self.read(uri)
         with self._faults():
-            place = locate(uri)
-            if not place.is_local:
-                place.filesystem.open_input_file(place.path).close()
-                return partial(_buffered, place)
-            _refuse_irregular(place.path)
-            with open(place.path, "rb"):  # says why it cannot be read, which GDAL does not
-                return place.path
+            return by_window(locate(uri))
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -77,6 +71,17 @@ class Reader:
         _refuse_irregular(uri)
         with open(uri, "rb") as file:
             return file.read()
+
+
+@plain_errors()
+def by_window(place: Location) -> str | Callable[[], BinaryIO]:
+    """What rasterio reads a file by, without reading all of it. Raises OSError as the file system does."""
+    if not place.is_local:
+        place.filesystem.open_input_file(place.path).close()
+        return partial(_buffered, place)
+    _refuse_irregular(place.path)
+    with open(place.path, "rb"):  # says why it cannot be read, which GDAL does not
+        return place.path
 
 
 def _buffered(place: Location) -> BinaryIO:

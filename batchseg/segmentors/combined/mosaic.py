@@ -45,7 +45,7 @@ class Mosaic:
         self.rows = _blocks(area.top, area.height, windows.tops, windows.side)
         self.columns = _blocks(area.left, area.width, windows.lefts, windows.side)
         self.labels_HW = np.empty((area.height, area.width), np.min_scalar_type(decision.classes))
-        self.sureness = Sureness.none()
+        self.sureness = Sureness.zeros()
         self.has_scores = False
 
     @property
@@ -65,7 +65,7 @@ class Mosaic:
 
     def prediction(self) -> Prediction:
         """Once all is there."""
-        if not self.has_scores:
+        if not self.has_scores or not self.sureness.pixels:
             return Prediction(self.labels_HW)
         return Prediction(self.labels_HW, self.sureness.confidence(), self.sureness)
 
