@@ -181,6 +181,8 @@ def test_images_that_the_model_sees_much_smaller_are_said_by_doctor_and_run(
     assert json.loads(CliRunner().invoke(cli, words).stdout)["warnings"] == {"shrunk_images": said}
     accepted = json.loads(CliRunner().invoke(cli, [*words, "--accept", "shrunk_images"]).stdout)
     assert accepted["warnings"] == {}
+    in_windows = json.loads(CliRunner().invoke(cli, [*words, "--tile", "224"]).stdout)
+    assert in_windows["warnings"] == {}
     without = json.loads(CliRunner().invoke(cli, ["doctor", str(images), "--json"]).stdout)
     assert without["warnings"] == [] and without["pictures"]["looked_at"] == 3
 

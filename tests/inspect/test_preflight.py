@@ -16,6 +16,7 @@ from batchseg.inspect.preflight import choose_labels, refuse_mirrored_sides, ref
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import Checkpoint
 from batchseg.segmentors.registry import open_checkpoint
+from tests.command_line import command
 
 OWN = ["road", "Traffic-Light", "sky", "LABEL_3"]
 
@@ -151,3 +152,15 @@ def test_a_tile_smaller_than_a_cell_of_the_model_is_refused_with_both_numbers(
     refuse_small_tile(Tiling(size=16), own)
     refuse_small_tile(None, own)
     refuse_small_tile(Tiling(size=1), open_checkpoint(validate_segmentor({"kind": "threshold"})))
+
+
+def test_windows_and_views_that_do_not_fit_are_refused_before_a_run(
+    sample_data: Path, tmp_path: Path
+) -> None:
+    sides = labels(tmp_path, ["left hand"])
+    words = ["run", sample_data / "images", "--model", sample_data / "model", "--output", tmp_path / "out"]
+    small = command(*words, "--dry-run", "--tile", 8)
+    mirrored = command(*words, "--dry-run", "--labels", sides, "--set", "views.flip=[horizontal]")
+    assert (small.exit_code, mirrored.exit_code) == (2, 2)
+    assert "tiling.size (--tile) is 8 pixels" in small.stderr
+    assert "'left hand'; leave it out, or say views.mirror_sides: true" in mirrored.stderr
