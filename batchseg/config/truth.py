@@ -18,6 +18,7 @@ GUARDS = {
     "turned_images": "images turned by EXIF beside a truth that may not be",
     "dark_images": "16-bit images that use a small part of their range",
     "input_range": "images much darker or brighter than those that the model was trained on",
+    "shrunk_images": "images that the model sees more than 4 times smaller along a side",
     "one_class": "every pixel of every image is predicted as one class",
 }
 

@@ -25,7 +25,8 @@ from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.merging import merged
 from batchseg.schema import Status
-from batchseg.segmentors.base import Normaliser, PixelRange
+from batchseg.segmentors.base import Normaliser, PixelRange, Resizing
+from batchseg.segmentors.combined.ensemble import resizings_of
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.folder import Folder
 from batchseg.source.names import Owners, usable
@@ -115,7 +116,7 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
             findings.add("source", config.source.path, str(exc))
         images_as = model.reading
         sizes = _read_headers(listing, config.limits, findings, images_as.is_by_band)
-        pictures = sample_images(listing, IMAGES, images_as, config.limits)
+        pictures = sample_images(listing, IMAGES, images_as, config.limits, model.resizings)
         for uri, problem in pictures.unsupported:
             findings.add(Status.UNSUPPORTED.kind, uri, problem)
         looking = Looking(config.truth, config.limits, images_as)
@@ -164,6 +165,7 @@ class _Model:
     label_map: LabelMap | None
     notes: tuple[str, ...] = ()
     expected: PixelRange | None = None
+    resizings: tuple[Resizing, ...] = ()
 
     @classmethod
     def of(cls, config: DoctorConfig) -> _Model:
@@ -172,8 +174,11 @@ class _Model:
         checkpoint = open_checkpoint(config.segmentor)
         notes = checkpoint.notes if config.labels is None else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
-        reading = choose_bands(config.source, checkpoint)
-        return cls(reading, choose_labels(config.labels, checkpoint, config.merge), notes, expected)
+        reading, label_map = (
+            choose_bands(config.source, checkpoint),
+            choose_labels(config.labels, checkpoint, config.merge),
+        )
+        return cls(reading, label_map, notes, expected, resizings_of(checkpoint))
 
 
 def _given_labels(config: DoctorConfig) -> LabelMap | None:

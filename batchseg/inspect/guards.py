@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.errors import LabelMapError, SourceError
-from batchseg.inspect.image_sample import ImageSample
+from batchseg.inspect.image_sample import SHRUNK, ImageSample
 from batchseg.inspect.truth_sample import Sampled
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
@@ -79,6 +79,8 @@ def doubts_of_images(sample: ImageSample, expected: PixelRange | None) -> Iterat
     """What a sample of images tells before a run, also against the range that the model was trained on."""
     for sentence in sample.warnings:
         yield Doubt("dark_images", sentence)
+    if sample.most_shrunk is not None and sample.seen_hw is not None:
+        yield _shrunk(sample.shrunk, sample.looked_at, sample.most_shrunk, sample.seen_hw)
     if expected is None or sample.mean_rgb is None or len(sample.mean_rgb) != len(expected.mean):
         return
     means = np.array(sample.mean_rgb) / 255
@@ -93,6 +95,15 @@ def doubts_of_images(sample: ImageSample, expected: PixelRange | None) -> Iterat
             f"that of the images the model was trained on is {usual}; are they read as they are meant "
             "(source.scale)?",
         )
+
+
+def _shrunk(images: int, of: int, factor: float, seen_hw: tuple[int, int]) -> Doubt:
+    return Doubt(
+        "shrunk_images",
+        f"{images} of {of} sampled images are shrunk more than {SHRUNK} times along a side before the model "
+        f"sees them, the most {factor:.3g} times; windows keep what is small: --tile {min(seen_hw)} (in a "
+        f"file tiling: {min(seen_hw)})",
+    )
 
 
 def turned(which: str) -> Doubt:

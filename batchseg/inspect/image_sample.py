@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,16 +13,18 @@ from batchseg.config.base import Limits
 from batchseg.config.source import RGB_CHANNELS, ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.bands import decode_bands
-from batchseg.images.decode import Size, decode_scaled
+from batchseg.images.decode import TRANSPOSED, Size, decode_scaled
 from batchseg.images.rgb import Brightest, brightest_of
-from batchseg.inspect.image_sizes import look
+from batchseg.inspect.image_sizes import Header, look
 from batchseg.schema import Status
+from batchseg.segmentors.base import Resizing
 from batchseg.source.plan import Listing
-from batchseg.storage.reader import Reader, image_reader
+from batchseg.storage.reader import image_reader
 
 LARGE = 20_000_000
 ENOUGH = 512  # pixels a side, of a JPEG, which libjpeg scales at little cost
 DARK = 0.3  # 14 bits in a file of 16 are 0.25 of its range
+SHRUNK = 4  # times along a side, above which small things are gone
 CANDIDATES = 4  # looked at for each image that is decoded
 
 
@@ -36,6 +39,10 @@ class ImageSample:
         wide: those of more than 8 bits.
         brightest: the highest of their samples as a share of what counts as white; None without such.
         highest: that sample as stored.
+        looked_at: images whose header was read.
+        shrunk: those of them that the model sees more than `SHRUNK` times smaller along a side.
+        most_shrunk: the largest such factor; None without such.
+        seen_hw: the size at which the model sees that image.
         unsupported: those that cannot be read by bands, and why.
         warnings: what is likely not as it is meant, a sentence each.
     """
@@ -45,6 +52,10 @@ class ImageSample:
     wide: int = 0
     brightest: float | None = None
     highest: float | None = None
+    looked_at: int = 0
+    shrunk: int = 0
+    most_shrunk: float | None = None
+    seen_hw: Size | None = None
     unsupported: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -54,11 +65,22 @@ class ImageSample:
         return "red, green and blue" if len(self.mean_rgb or ()) == RGB_CHANNELS else "its bands"
 
 
-def sample_images(listing: Listing, count: int, reading: ImageReading, limits: Limits) -> ImageSample:
+def sample_images(
+    listing: Listing,
+    count: int,
+    reading: ImageReading,
+    limits: Limits,
+    models: Sequence[Resizing] = (),
+) -> ImageSample:
     """Decode `count` images at most. Those that cannot be read are passed over, and so are large ones while
-    there are others. Raises nothing of an image."""
+    there are others. Raises nothing of an image.
+
+    Args:
+        models: that are to see the images, each at a size of its own.
+    """
     sample, reader, means = ImageSample(), image_reader(), []
-    for uri in _chosen(listing, count, reader, limits, reading.is_by_band):
+    headers = [*_headers(listing, count, limits, reading.is_by_band)]
+    for uri in _moderate(headers, count):
         try:
             mean_C, found = _look(reader.read(uri), limits, reading)
         except RowFault as fault:
@@ -75,7 +97,30 @@ def sample_images(listing: Listing, count: int, reading: ImageReading, limits: L
         common = [mean_C for mean_C in means if len(mean_C) == len(means[0])]
         sample.mean_rgb = tuple(np.mean(common, axis=0).tolist())
     sample.warnings = [*_warnings(sample, reading)]
+    sample.looked_at = len(headers)
+    if headers:
+        _note_shrunk(sample, [_upright(header, reading) for _, header in headers], models)
     return sample
+
+
+def _upright(header: Header, reading: ImageReading) -> Size:
+    turned = header.orientation in TRANSPOSED and not reading.as_stored
+    return (header.width, header.height) if turned else (header.height, header.width)
+
+
+def _note_shrunk(sample: ImageSample, sizes: Sequence[Size], models: Sequence[Resizing]) -> None:
+    resizes = [model.resizing() for model in models]
+    for size_hw in sizes:
+        seen = [(_factor(size_hw, resize(size_hw)), resize(size_hw)) for resize in resizes]
+        factor, seen_hw = max(seen, default=(1.0, size_hw))
+        if factor > SHRUNK:
+            sample.shrunk += 1
+            if sample.most_shrunk is None or factor > sample.most_shrunk:
+                sample.most_shrunk, sample.seen_hw = factor, seen_hw
+
+
+def _factor(size_hw: Size, seen_hw: Size) -> float:
+    return max(side / seen for side, seen in zip(size_hw, seen_hw, strict=True))
 
 
 def _look(data: bytes, limits: Limits, reading: ImageReading) -> tuple[NDArray[np.float64], Brightest | None]:
@@ -104,22 +149,20 @@ def _reduced(size_hw: Size) -> Size:
     return height, width
 
 
-def _chosen(listing: Listing, count: int, reader: Reader, limits: Limits, by_band: bool) -> Iterator[str]:
-    """Images of moderate size by their headers; where there are large ones alone, the smallest of them."""
-    large: list[tuple[int, str]] = []
-    taken = 0
+def _headers(listing: Listing, count: int, limits: Limits, by_band: bool) -> Iterator[tuple[str, Header]]:
+    """Of images that are there, some more than `count`."""
+    reader = image_reader()
     for uri in _spread(listing, count):
-        try:
-            header = look(reader, uri, limits, by_band)
-        except RowFault:
-            continue
-        if header.width * header.height > LARGE:
-            large.append((header.width * header.height, uri))
-        elif taken < count:
-            taken += 1
-            yield uri
-    if not taken and large and count:
-        yield min(large)[1]
+        with suppress(RowFault):
+            yield uri, look(reader, uri, limits, by_band)
+
+
+def _moderate(headers: Sequence[tuple[str, Header]], count: int) -> list[str]:
+    """Images of moderate size; where there are large ones alone, the smallest of them."""
+    sizes = [(header.width * header.height, uri) for uri, header in headers]
+    return [uri for pixels, uri in sizes if pixels <= LARGE][:count] or [
+        uri for _, uri in sorted(sizes)[: min(count, 1)]
+    ]
 
 
 def _spread(listing: Listing, count: int) -> Iterator[str]:

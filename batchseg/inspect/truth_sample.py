@@ -22,7 +22,7 @@ from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading, ReadingChoice, is_grey
 from batchseg.schema import TruthStatus
-from batchseg.segmentors.base import PixelRange
+from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.source.plan import Listing
 from batchseg.stages.by_window import TIFF_SUFFIXES
 from batchseg.stages.score import Truth, as_truth, check_truth_size
@@ -80,12 +80,18 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Looking:
-    """What a sample is looked at with; `expected` is the range of pixels that the model was trained on."""
+    """What a sample is looked at with.
+
+    Attributes:
+        expected: the range of pixels that the model was trained on.
+        models: that see the images shrunk; none where they see them in windows.
+    """
 
     truth: TruthSettings
     limits: Limits
     images: ImageReading
     expected: PixelRange | None = None
+    models: tuple[Resizing, ...] = ()
 
 
 def sample_truths(listing: Listing, count: int, label_map: LabelMap | None, looking: Looking) -> Sampled:

@@ -17,14 +17,16 @@ def take_split(config: RunConfig, listing: Listing, work: Location) -> Listing:
         ConfigError: a part is asked for, and no file tells who is in it.
         SourceError: the file cannot be read, or the source has none of the part.
     """
-    place = _place(config)
+    places = _places(config)
     if config.split is None:
-        if place is not None and place.exists():
-            split = Split.read(place)
+        known = [Split.read(place) for place in places if place.exists()]
+        if known:
+            split = Split.joined(known)
             # the same ids may well be other images; the same places are not
             if split.column(listing) == "uri":
                 listing.split = split.count(listing, "uri")
         return listing
+    place = places[0] if len(places) == 1 else None
     if place is None or not place.exists():
         raise ConfigError(
             f"split {config.split}: there is no {place or SPLIT_FILE} that says which images these are; a "
@@ -36,10 +38,14 @@ def take_split(config: RunConfig, listing: Listing, work: Location) -> Listing:
     return chosen
 
 
-def _place(config: RunConfig) -> Location | None:
+def _places(config: RunConfig) -> list[Location]:
+    """The file that is named, or those that may lie with the models."""
     if config.split_file is not None:
-        return locate(config.split_file)
-    if not isinstance(config.segmentor, HuggingFaceSegmentor):
-        return None
-    folder = locate(config.segmentor.model)
-    return folder / SPLIT_FILE if is_uri(config.segmentor.model) or folder.is_folder() else None
+        return [locate(config.split_file)]
+    models = [model.model for model in config.segmentor.models if isinstance(model, HuggingFaceSegmentor)]
+    folders = [locate(model) for model in models]
+    return [
+        folder / SPLIT_FILE
+        for model, folder in zip(models, folders, strict=True)
+        if is_uri(model) or folder.is_folder()
+    ]

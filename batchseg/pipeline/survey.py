@@ -19,6 +19,7 @@ from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
 from batchseg.results.ledger import Ledger
 from batchseg.results.verdict import Key, Rows
+from batchseg.segmentors.combined.ensemble import resizings_of
 from batchseg.source.open import list_source, open_source
 from batchseg.source.plan import Listing
 from batchseg.storage.location import Location
@@ -56,7 +57,8 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
         load_rasterio()  # once, before anything is computed
     check_source(source, listing)
     listing = take_split(config, listing, work)
-    looking = Looking(config.truth, config.limits, model.reading, model.expected)
+    shrinking = resizings_of(model.checkpoint) if config.tiling is None else ()
+    looking = Looking(config.truth, config.limits, model.reading, model.expected, shrinking)
     reading, doubts = look_at_truths(listing, model.label_map, looking, config.accept)
     key = Key(model.fingerprint, score_fingerprint(reading))
     return Survey(model, listing, looking, reading, doubts, key)

@@ -143,6 +143,18 @@ class Normaliser(Protocol):
         ...
 
 
+Resize = Callable[[tuple[int, int]], tuple[int, int]]
+
+
+@runtime_checkable
+class Resizing(Protocol):
+    """A checkpoint that knows what size it brings images to."""
+
+    def resizing(self) -> Resize:
+        """Height and width of the model's input, from those of an image, in pixels."""
+        ...
+
+
 class Checkpoint(Protocol):
     """A model that can be loaded: cheap to make (no weights, no torch where possible) and picklable."""
 

@@ -28,7 +28,7 @@ from batchseg.errors import ModelError, RowFault
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.schema import Status
-from batchseg.segmentors.base import ModelInput, PixelRange, Scores
+from batchseg.segmentors.base import ModelInput, PixelRange, Resize, Scores
 from batchseg.segmentors.network.compiled import compile_network
 from batchseg.segmentors.network.levels import scaled_pixels, to_levels
 from batchseg.segmentors.network.one_output import with_background
@@ -108,6 +108,9 @@ class TorchvisionCheckpoint:
 
     def preparer(self, as_is: bool = False) -> TorchvisionPreparer:
         return TorchvisionPreparer(None if as_is else self.resize)
+
+    def resizing(self) -> Resize:
+        return self.preparer().input_hw
 
     def load(self, device: str, precision: str, threads: int | None = None) -> TorchvisionModel:
         """The network, in eval mode. Raises ModelError where the weights do not fit it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +45,22 @@ class Split:
             raise SourceError(f"{place}: has no column {missing[0]}; it is not the split of a training")
         names = table["split"].unique().to_pylist()
         return cls(place, {name: table.filter(pc.equal(table["split"], name)) for name in names if name})
+
+    @classmethod
+    def joined(cls, splits: Sequence[Split]) -> Split:
+        """Of models that decide together: what trained one of them counts as training, whatever it was to the
+        others, and of the rest what judged one counts as validation."""
+        names = [*dict.fromkeys(("train", "validation", *(name for each in splits for name in each.parts)))]
+        parts: dict[str, pa.Table] = {}
+        for name in names:
+            tables = [each.parts[name].select(["id", "uri"]) for each in splits if name in each.parts]
+            if not tables:
+                continue
+            table = pa.concat_tables(tables)
+            for before in parts.values():
+                table = table.filter(pc.invert(pc.is_in(table["uri"], value_set=before["uri"])))
+            parts[name] = table
+        return cls(splits[0].place, parts)
 
     def column(self, listing: Listing) -> str | None:
         """What tells its images in this source: `uri` where one of them lies where it lay, else `id`.

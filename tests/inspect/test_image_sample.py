@@ -161,3 +161,41 @@ def test_images_far_from_what_the_model_was_trained_on_are_said(
     assert [said in each for each in report["warnings"]] == ([True] if is_far else [])
     accepted = CliRunner().invoke(cli, [*words, "--json", "--accept", "input_range"])
     assert json.loads(accepted.stdout)["warnings"] == []
+
+
+def test_images_that_the_model_sees_much_smaller_are_said_by_doctor_and_run(
+    tmp_path: Path, sample_data: Path
+) -> None:
+    """The sample model's input is 224 x 224: 896 pixels are 4 times as many, and 1,120 are 5 times."""
+    images, model = tmp_path / "images", str(sample_data / "model")
+    save(images, "a.png", np.full((896, 300, 3), 110, np.uint8))
+    save(images, "b.png", np.full((300, 900, 3), 110, np.uint8))
+    save(images, "c.png", np.full((1120, 240, 3), 110, np.uint8))
+    said = (
+        "2 of 3 sampled images are shrunk more than 4 times along a side before the model sees them, the "
+        "most 5 times; windows keep what is small: --tile 224 (in a file tiling: 224)"
+    )
+    report = json.loads(CliRunner().invoke(cli, ["doctor", str(images), "--model", model, "--json"]).stdout)
+    assert report["warnings"] == [f"{said} (--accept shrunk_images)"]
+    words = ["run", str(images), "--model", model, "--output", str(tmp_path / "out"), "--dry-run", "--json"]
+    assert json.loads(CliRunner().invoke(cli, words).stdout)["warnings"] == {"shrunk_images": said}
+    accepted = json.loads(CliRunner().invoke(cli, [*words, "--accept", "shrunk_images"]).stdout)
+    assert accepted["warnings"] == {}
+    in_windows = json.loads(CliRunner().invoke(cli, [*words, "--tile", "224"]).stdout)
+    assert in_windows["warnings"] == {}
+    without = json.loads(CliRunner().invoke(cli, ["doctor", str(images), "--json"]).stdout)
+    assert without["warnings"] == [] and without["pictures"]["looked_at"] == 3
+
+
+def test_how_far_a_turned_image_is_shrunk(tmp_path: Path) -> None:
+    """A model that reads height 100 and width 400, and images that EXIF lays on their side."""
+
+    class Wide:
+        def resizing(self) -> Any:
+            return lambda _: (100, 400)
+
+    save(tmp_path / "images", "a.jpg", np.full((1200, 200, 3), 110, np.uint8), exif=turned(6))
+    source = open_source(FolderSource(path=str(tmp_path / "images")))
+    listing = write_listing(source.tables(), locate(str(tmp_path)) / "listing.arrow", "full")
+    for reading, factor in ((ImageReading(), None), (ImageReading(as_stored=True), 12.0)):
+        assert sample_images(listing, 8, reading, Limits(), [Wide()]).most_shrunk == factor

@@ -46,7 +46,8 @@ def write_split(path: Path, folder: Path, parts: dict[str, str] = PARTS) -> None
 def run(folder: Path, *words: str, split: str | None = "validation", out: str = "out") -> Result:
     parent = folder.parent
     taken = ["--split", split, "--set", f"split_file={parent}/split.parquet"] if split else []
-    base = ["run", str(folder), "--model", "threshold", "--output", str(parent / out)]
+    model = [] if "--model" in words else ["--model", "threshold"]
+    base = ["run", str(folder), *model, "--output", str(parent / out)]
     return CliRunner().invoke(cli, [*base, *taken, *words])
 
 
@@ -174,3 +175,17 @@ def test_what_cannot_be_chosen_says_so(photos: Path, words: list[str], code: int
 def test_a_file_without_a_part_is_refused(photos: Path) -> None:
     result = run(photos, "--set", "split=null")
     assert result.exit_code == 2 and "split_file needs split" in result.stderr
+
+
+def test_what_trained_one_member_of_an_ensemble_trained_it(photos: Path, sample_data: Path) -> None:
+    """Two folds: what judged one of them trained the other, but for one image that was left out there."""
+    models = [photos.parent / "folds" / str(fold) for fold in range(2)]
+    second = {"a.png": "validation", "c.png": "train", "sub/d.png": "left_out", "e.png": "validation"}
+    for model, parts in zip(models, (PARTS, second), strict=True):
+        shutil.copytree(sample_data / "model", model)
+        write_split(model / "split.parquet", photos, parts)
+    words = [part for model in models for part in ("--model", str(model))]
+    result = run(photos, *words, "--dry-run", "--json", split=None)
+    assert json.loads(result.stdout)["split"] == {"train": 3, "unknown": 1, "validation": 2}
+    refused = run(photos, *words, "--split", "train", "--dry-run", split=None)
+    assert refused.exit_code == 2 and "split train: there is no split.parquet" in refused.stderr

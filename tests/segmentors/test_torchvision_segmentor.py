@@ -239,11 +239,22 @@ def test_the_fingerprint_tells_what_changes_a_mask(checkpoint, saved, network, t
     copy.write_bytes(saved.read_bytes())
     assert open_(SMALL, copy).fingerprint == checkpoint.fingerprint
     assert open_(SMALL, saved, batch_size=3).fingerprint == checkpoint.fingerprint
-    for settings in ({"resize": 80}, {"compile": True}, {"scaled_decode": True}):
+    for settings in ({"resize": 80}, {"compile": True}, {"scaled_decode": True}, {"none_below": 0.5}):
         assert open_(SMALL, saved, **settings).fingerprint != checkpoint.fingerprint
     state = network.state_dict()
     torch.save({**state, "classifier.low_classifier.bias": torch.ones(CLASSES)}, copy)
     assert open_(SMALL, copy).fingerprint != checkpoint.fingerprint
+
+
+@pytest.mark.parametrize("builder", CLASSIFIER)
+def test_the_stride_is_that_of_the_backbone(builder):
+    label_map = load_label_map("voc")
+    checkpoint = TorchvisionCheckpoint(builder, "DEFAULT", 64, label_map, "")
+    with torch.device("meta"):
+        network = get_model_builder(builder)(weights=None, weights_backbone=None)
+        cells = [part.shape[-1] for part in network.eval().backbone(torch.empty(1, 3, 256, 256)).values()]
+    assert checkpoint.stride == 256 // min(cells)
+    assert checkpoint.resizing()((640, 320)) == (128, 64)
 
 
 def test_is_what_the_configuration_opens(saved, checkpoint):

@@ -13,7 +13,7 @@ from batchseg.errors import LabelMapError, ModelError
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.merging import merged
 from batchseg.labels.names import fold_name, is_mere_number
-from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
+from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange, Resizing
 
 _NAMED = 3
 Groups = tuple[int, ...] | None
@@ -85,6 +85,11 @@ AnyCheckpoint = Checkpoint | EnsembleCheckpoint
 def members_of(checkpoint: AnyCheckpoint) -> tuple[Checkpoint, ...]:
     """The models to load: those of an ensemble, or the one."""
     return checkpoint.members if isinstance(checkpoint, EnsembleCheckpoint) else (checkpoint,)
+
+
+def resizings_of(checkpoint: AnyCheckpoint) -> tuple[Resizing, ...]:
+    """Those of the models that bring images to a size of their own."""
+    return tuple(member for member in members_of(checkpoint) if isinstance(member, Resizing))
 
 
 def _common(maps: Sequence[LabelMap]) -> tuple[LabelMap, list[tuple[int, ...]]]:

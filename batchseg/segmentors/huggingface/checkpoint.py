@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap
-from batchseg.segmentors.base import PixelRange
+from batchseg.segmentors.base import PixelRange, Resize
 from batchseg.segmentors.huggingface.content import (
     CHANNELS,
     input_channels,
@@ -31,10 +31,12 @@ from batchseg.segmentors.huggingface.files import (
     fingerprint,
     locate_checkpoint,
     read_checkpoint_config,
+    read_input_size,
     read_pixel_range,
     reduces_labels,
     require_files,
 )
+from batchseg.segmentors.huggingface.input_size import InputSize
 from batchseg.segmentors.llm.names import check_classes
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class HuggingFaceCheckpoint:
         pixel_range: of the images that it expects; None where its processor does not say.
         stride: pixels of the input for one cell of its coarsest features, as its configuration says.
         channels: of the images that the network reads.
+        input_size: what its processor brings images to; None where that is to be asked itself.
     """
 
     location: CheckpointPlace
@@ -67,6 +70,7 @@ class HuggingFaceCheckpoint:
     pixel_range: PixelRange | None = None
     stride: int = 1
     channels: int = CHANNELS
+    input_size: InputSize | None = None
 
     @classmethod
     def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
@@ -99,12 +103,17 @@ class HuggingFaceCheckpoint:
             pixel_range=expected,
             stride=read_stride(content),
             channels=channels,
+            input_size=read_input_size(folder, location.name),
         )
 
     def preparer(self, as_is: bool = False) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
 
         return HuggingFacePreparer(self.location, self.model_type, as_is)
+
+    def resizing(self) -> Resize:
+        # the processor itself takes seconds to import
+        return (self.input_size or self.preparer()).input_hw
 
     def load(self, device: str, precision: str, threads: int | None = None) -> HuggingFaceModel:
         """The network, in eval mode. Raises ModelError where a weight is missing."""

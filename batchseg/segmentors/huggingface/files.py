@@ -22,6 +22,7 @@ from batchseg.segmentors.huggingface.advice import (
 )
 from batchseg.segmentors.huggingface.content import CHANNELS, wrong_normalising
 from batchseg.segmentors.huggingface.fetched import current_version, fetch
+from batchseg.segmentors.huggingface.input_size import InputSize
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
 from batchseg.storage.location import is_uri
 
@@ -123,6 +124,11 @@ def read_pixel_range(folder: Path, name: str, channels: int = CHANNELS) -> Pixel
             raise ModelError(wrong_normalising(name, channels, f"has {len(values)} values as {key}"))
     mean, std = (_numbers(content.get(key), channels) for key in ("image_mean", "image_std"))
     return PixelRange(mean, std) if mean and std and content.get("do_normalize", True) else None
+
+
+def read_input_size(folder: Path, name: str) -> InputSize | None:
+    """What its image processor brings images to, where its file says so."""
+    return InputSize.stated(_read_processor(folder, name))
 
 
 def _numbers(values: Any, channels: int) -> tuple[float, ...]:

@@ -6,8 +6,7 @@ numbers (rescaling, normalising) are one affine map a channel.
 
 from __future__ import annotations
 
-import math
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput
 from batchseg.segmentors.huggingface.content import CHANNELS, wrong_normalising
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, ONE_SIZE, TASK, VIDEO
+from batchseg.segmentors.huggingface.input_size import InputSize
 from batchseg.segmentors.network.levels import scaled_pixels
 
 if TYPE_CHECKING:
@@ -94,19 +94,15 @@ class HuggingFacePreparer:
 
     def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """That of the image where the processor does not resize, or by a rule not known here."""
-        size = self._processor.size
-        if self.as_is or not getattr(self._processor, "do_resize", False):
+        if self.as_is:
             return image_hw
-        if getattr(size, "height", None) and getattr(size, "width", None):
-            return size.height, size.width
-        if not getattr(size, "shortest_edge", None):
-            return image_hw
-        scale = size.shortest_edge / min(image_hw)
-        if getattr(size, "longest_edge", None):
-            scale = min(scale, size.longest_edge / max(image_hw))
-        step = getattr(self._processor, "size_divisor", None) or 1
-        height, width = (math.ceil(max(1, round(side * scale)) / step) * step for side in image_hw)
-        return height, width
+        processor = self._processor
+        resizes, step = getattr(processor, "do_resize", False), getattr(processor, "size_divisor", None)
+        return InputSize.of(resizes, partial(_of_size, processor.size), step).input_hw(image_hw)
+
+
+def _of_size(size: Any, key: str) -> Any:
+    return getattr(size, key, None)
 
 
 def load_processor(folder: Path, model_type: str, trust_remote_code: bool) -> Any:
