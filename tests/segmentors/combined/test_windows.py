@@ -1,0 +1,141 @@
+"""Windows against MONAI's, reflection against numpy's, and parts that cover a picture once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from monai.inferers.utils import _get_scan_interval
+from torch.nn import functional
+
+from batchseg.config.looks import Tiling
+from batchseg.images.raster import Area
+from batchseg.segmentors.combined.windows import Windows, cut, parts_of, window_weights
+
+lengths = st.integers(1, 3000)
+short = st.tuples(st.integers(1, 300), st.integers(1, 300))
+overlaps = st.sampled_from([0, 0.1, 0.25, 1 / 3, 0.5, 0.75])
+tilings = st.builds(
+    Tiling,
+    size=st.integers(40, 200),
+    overlap=overlaps,
+    scale=st.sampled_from([1.0, 0.5, 0.3, 1.7]),
+    part=st.integers(20, 300),
+)
+
+
+def on_picture(map_HW: torch.Tensor, window: Area) -> torch.Tensor:
+    bottom, right = window.top + window.height, window.left + window.width
+    return map_HW[max(0, window.top) : bottom, max(0, window.left) : right]
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (2, 3), (64, 64), (97, 512), (1024, 1024)])
+@pytest.mark.parametrize("blend", ["gaussian", "constant"])
+def test_weights_equal_monai(size_hw, blend):
+    expected = compute_importance_map(size_hw, mode=blend, sigma_scale=0.125)
+    weights = window_weights(size_hw, blend)
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights, torch.as_tensor(expected), rtol=0, atol=1e-7)
+
+
+@given(lengths, lengths, st.integers(1, 600), overlaps)
+@settings(deadline=None, max_examples=200)
+def test_windows_equal_monai(height, width, size, overlap):
+    # as sliding_window_inference calls it: on the picture after padding
+    padded = (max(height, size), max(width, size))
+    step = _get_scan_interval(padded, (size, size), 2, (overlap, overlap))
+    expected = [(y.start, x.start) for y, x in dense_patch_slices(padded, (size, size), step)]
+    before = max(0, size - height) // 2, max(0, size - width) // 2
+    windows = Windows.over((height, width), Tiling(size=size, overlap=overlap))
+    assert [(area.top + before[0], area.left + before[1]) for area in windows.areas] == expected
+    assert {area[2:] for area in windows.areas} == {(size, size)}
+
+
+def test_a_small_picture_is_reflected_as_monai_pads_it():
+    pixels = np.random.default_rng(0).integers(0, 255, (21, 40, 3), np.uint8)
+    (window,) = Windows.over((21, 40), Tiling(size=40)).areas
+    padded = functional.pad(torch.from_numpy(pixels).permute(2, 0, 1)[None].float(), (0, 0, 9, 10), "reflect")
+    assert np.array_equal(cut(pixels, window), padded[0].permute(1, 2, 0).byte().numpy())
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.lists(st.integers(0, 40), min_size=4, max_size=4))
+def test_reflects_as_numpy_pads(height, width, padding):
+    above, below, left, right = padding
+    pixels = np.arange(height * width * 2, dtype=np.uint16).reshape(height, width, 2)
+    window = Area(-above, -left, above + height + below, left + width + right)
+    expected = np.pad(pixels, ((above, below), (left, right), (0, 0)), mode="reflect")
+    actual = cut(pixels, window)
+    assert actual.dtype == pixels.dtype
+    assert actual.flags["C_CONTIGUOUS"]
+    assert np.array_equal(actual, expected)
+
+
+@given(short, tilings)
+@settings(deadline=None)
+def test_a_part_is_computed_from_what_it_reaches(picture_hw, tiling):
+    windows = Windows.over(picture_hw, tiling)
+    height, width = windows.scaled_hw
+    scaled = np.arange(height * width, dtype=np.int32).reshape(height, width, 1)
+    for part in parts_of(picture_hw, tiling)[:3]:
+        held = windows.reach(part)
+        pixels = scaled[held.top : held.top + held.height, held.left : held.left + held.width]
+        for window in windows.of(part)[:2]:
+            assert np.array_equal(cut(pixels, window, held, windows.scaled_hw), cut(scaled, window))
+
+
+@given(short, tilings)
+@settings(deadline=None)
+def test_parts_cover_every_pixel_once(picture_hw, tiling):
+    seen = np.zeros(picture_hw, np.uint16)
+    for part in parts_of(picture_hw, tiling):
+        assert min(part) >= 0
+        assert min(part[2:]) > 0
+        seen[part.top : part.top + part.height, part.left : part.left + part.width] += 1
+    assert (seen == 1).all()
+
+
+def test_parts_may_be_single_pixels():
+    tiling = Tiling(size=1, overlap=0, scale=4, part=1)
+    assert parts_of((2, 3), tiling) == [Area(y, x, 1, 1) for y in range(2) for x in range(3)]
+
+
+@given(short, tilings)
+@settings(deadline=None)
+def test_parts_are_no_larger_than_asked_for(picture_hw, tiling):
+    for part in parts_of(picture_hw, tiling):
+        assert max(part[2:]) <= max(tiling.part, tiling.step / tiling.scale) + 3
+
+
+@given(short, tilings, st.data())
+@settings(deadline=None)
+def test_every_window_over_a_rectangle_is_among_its_own(picture_hw, tiling, data):
+    windows = Windows.over(picture_hw, tiling)
+    top, left = (data.draw(st.integers(0, length - 1)) for length in picture_hw)
+    bottom, right = (
+        data.draw(st.integers(start + 1, length))
+        for start, length in zip((top, left), picture_hw, strict=True)
+    )
+    area = Area(top, left, bottom - top, right - left)
+    # the cells that torch itself reads to interpolate the rectangle
+    cells = torch.zeros(1, 1, *windows.scaled_hw, requires_grad=True)
+    full = functional.interpolate(cells, size=picture_hw, mode="bilinear", align_corners=False)
+    full[0, 0, top:bottom, left:right].sum().backward()
+    read_HW = cells.grad[0, 0] > 0
+    expected = [window for window in windows.areas if on_picture(read_HW, window).any()]
+    needed = windows.of(area)
+    assert [window for window in needed if window in expected] == expected
+    if tiling.scale == 1:
+        assert needed == expected
+
+
+def test_parts_share_only_the_windows_across_their_borders():
+    tiling = Tiling(size=64, overlap=0.25, part=200)
+    windows = Windows.over((1000, 1000), tiling)
+    parts = parts_of((1000, 1000), tiling)
+    assert {part.top % tiling.step for part in parts} == {0}
+    assert len(parts) == 36
+    # one row of windows reaches over each of the 5 borders
+    assert sum(len(windows.of(part)) for part in parts) == (len(windows.tops) + 5) ** 2
