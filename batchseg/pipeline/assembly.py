@@ -33,7 +33,7 @@ from batchseg.stages.parts import join_parts, keep_parts, read_parts, score_part
 from batchseg.stages.prepare import prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
-from batchseg.stages.segment import Batches, Segment
+from batchseg.stages.segment import Batching, Segment
 from batchseg.stages.write import write_mask
 from batchseg.storage.location import Location, locate
 from batchseg.storage.lock import Lock
@@ -129,7 +129,7 @@ def segment(config: RunConfig, model: OpenedModel, placement: Placement) -> list
         torch.set_num_threads(placement.threads)
     looks = _looks(config, model)
     one_size = config.tiling is not None or _reads_one_size(looks.preparers[0])
-    batches = Batches(
+    batches = Batching(
         placement.batch_size,
         placement.largest_batch,
         timeout_s=config.limits.segment_timeout_s,

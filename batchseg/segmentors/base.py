@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from batchseg.config.bands import BlackWhite
     from batchseg.labels.label_map import LabelMap
-    from batchseg.segmentors.combined.sureness import Sureness
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +74,10 @@ class Prediction:
     Attributes:
         labels_HW: class ids 0 .. C-1, or C where the model abstains; uint8 while C <= 255, else uint16.
         confidence: None for segmentors without probabilities.
-        sureness: what `confidence` was made of, where it adds up over the parts of a picture.
     """
 
     labels_HW: NDArray[np.unsignedinteger[Any]]
     confidence: Confidence | None = None
-    sureness: Sureness | None = None
 
 
 class Preparer(Protocol):

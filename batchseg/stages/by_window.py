@@ -22,7 +22,7 @@ from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import Status, TruthStatus
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.nodata import Lookup, open_nodata
-from batchseg.stages.score import Truth, as_truth, check_truth_size, counted, scorer
+from batchseg.stages.score import Truth, as_truth, check_truth_size, count_pixels, scorer
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -98,7 +98,7 @@ def score_lying(
     *,
     keep_truth: bool = False,
 ) -> Stage:
-    """`score` for masks that lie there: what `restore` left where it lies is counted by window.
+    """`score` for masks that lie there: what `restore` left where it lies is count_pixels by window.
 
     Args:
         masks: how the masks are read.
@@ -185,7 +185,7 @@ def _count(mask: _Mask, truth: TruthWindows | None, nodata: Lookup) -> tuple[Con
     for area in areas_of(mask.labels.hw):
         part = truth.read(area) if truth else None
         truth_HW = part.ids_HW if part else None
-        total += counted(mask.read(area), truth_HW, nodata(area), num_classes)
+        total += count_pixels(mask.read(area), truth_HW, nodata(area), num_classes)
         if part is not None and part.between is not None:
             between = (between or 0) + part.between
     return total, between

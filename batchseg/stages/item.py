@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from batchseg.labels.label_map import Ids
     from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.segmentors.base import Confidence, ModelInput, Prediction
+    from batchseg.segmentors.combined.sureness import Sureness
 
 
 @dataclass(frozen=True)
-class Part:
+class RasterPart:
     """A rectangle of a raster that is computed by itself; or all of it, where parts are joined.
 
     Attributes:
@@ -42,7 +43,7 @@ class Part:
     folder: str
 
     @classmethod
-    def from_plan(cls, row: dict[str, Any]) -> Part:
+    def from_plan(cls, row: dict[str, Any]) -> RasterPart:
         """Of what a plan's row says."""
         return cls(
             Area(*row["area"]), row["number"], row["count"], (row["height"], row["width"]), row["folder"]
@@ -70,6 +71,7 @@ class Item:
         scale: black and white of each band; None: 0 and 255.
         nodata_HW: bool, where the picture has no data, from decode to score; None where it has everywhere.
         part: the rectangle of the picture that it stands for; None: all of it.
+        sureness: what the confidence of a part is made of, which adds up over all parts.
         confidence: how sure the model was of a raster that was joined from parts, and has no prediction.
         orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         picture_HWC: uint8 RGB, the image at the size of its overlay, from decode to overlay; else None.
@@ -90,8 +92,9 @@ class Item:
     image_HWC: NDArray[Any] | None = None
     scale: tuple[BlackWhite, ...] | None = None
     nodata_HW: NDArray[np.bool_] | None = None
-    part: Part | None = None
+    part: RasterPart | None = None
     confidence: Confidence | None = None
+    sureness: Sureness | None = None
     orientation: int = 1
     picture_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None
@@ -113,7 +116,7 @@ class Item:
         error = row.pop("error")
         kept, part = row.pop("_kept", None), row.pop("_part", None)
         fault = RowFault(Status(status), error) if status else None
-        return cls(row, kept, fault, part=Part.from_plan(part) if part else None)
+        return cls(row, kept, fault, part=RasterPart.from_plan(part) if part else None)
 
     @property
     def name(self) -> str:

@@ -23,7 +23,7 @@ from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Confidence
 from batchseg.segmentors.combined.sureness import Sureness
-from batchseg.stages.item import Item, Part
+from batchseg.stages.item import Item, RasterPart
 from batchseg.storage.location import Location
 
 FOLDER = ".parts"
@@ -50,7 +50,7 @@ def write_part(results: Location, item: Item) -> None:
     if item.truth_fault is not None:
         facts |= {"truth_status": item.truth_fault.status.value, "truth_error": str(item.truth_fault)}
     facts["has_truth"] = item.has_truth
-    labels_HW, sureness = item.prediction.labels_HW, item.prediction.sureness
+    labels_HW, sureness = item.prediction.labels_HW, item.sureness
     arrays: dict[str, Any] = {
         f"rows_{top}": labels_HW[top : top + STRIP] for top in range(0, len(labels_HW), STRIP)
     }
@@ -81,7 +81,7 @@ class KeptParts:
     """
 
     folder: Location
-    parts: list[Part]
+    parts: list[RasterPart]
     matrix: ConfusionMatrix
     sureness: Sureness | None = None
     has_truth: bool = False
@@ -92,7 +92,7 @@ class KeptParts:
     seconds: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, results: Location, raster: Part, areas: Sequence[Area], num_classes: int) -> KeptParts:
+    def of(cls, results: Location, raster: RasterPart, areas: Sequence[Area], num_classes: int) -> KeptParts:
         """Of a raster whose parts are all there, or failed."""
         every = [replace(raster, area=area, number=number) for number, area in enumerate(areas)]
         kept = cls(results / FOLDER / raster.folder, every, ConfusionMatrix.zeros(num_classes))
@@ -116,7 +116,7 @@ class KeptParts:
             for top in range(0, parts[0].area.height, STRIP):
                 yield np.concatenate([file[f"rows_{top}"] for file in files], axis=1)
 
-    def _add(self, part: Part) -> None:
+    def _add(self, part: RasterPart) -> None:
         try:
             file = np.load(io.BytesIO((self.folder / f"{part.number}{KEPT}").read()))
         except FileNotFoundError:
@@ -134,7 +134,7 @@ class KeptParts:
         if "truth_status" in facts and self.truth_fault is None:
             self.truth_fault = RowFault(TruthStatus(facts["truth_status"]), facts["truth_error"])
 
-    def _add_failed(self, part: Part) -> None:
+    def _add_failed(self, part: RasterPart) -> None:
         facts = json.loads((self.folder / f"{part.number}{FAILED}").read())
         self._add_facts(facts)
         if self.fault is None:

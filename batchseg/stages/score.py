@@ -23,7 +23,7 @@ from batchseg.storage.reader import Reader, image_reader, truth_reader
 def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stage:
     """Count every image's pixels by true and predicted class; a fault of the truth leaves the truth out.
 
-    Where a picture has no data the mask and the truth are void, and these pixels are not counted at all.
+    Where a picture has no data the mask and the truth are void, and these pixels are not count_pixels at all.
 
     Args:
         keep_truth: for a stage after this one.
@@ -61,7 +61,7 @@ def count(item: Item, truth_HW: Ids | None, num_classes: int) -> Ids | None:
     """
     assert item.prediction is not None
     nodata_HW, labels_HW = item.nodata_HW, item.prediction.labels_HW
-    item.matrix = counted(labels_HW, truth_HW, nodata_HW, num_classes)
+    item.matrix = count_pixels(labels_HW, truth_HW, nodata_HW, num_classes)
     item.has_truth, item.nodata_HW = truth_HW is not None, None
     if nodata_HW is None:
         return truth_HW
@@ -69,7 +69,7 @@ def count(item: Item, truth_HW: Ids | None, num_classes: int) -> Ids | None:
     return None if truth_HW is None else voided(truth_HW, nodata_HW, num_classes)
 
 
-def counted(
+def count_pixels(
     labels_HW: Ids, truth_HW: Ids | None, nodata_HW: NDArray[np.bool_] | None, num_classes: int
 ) -> ConfusionMatrix:
     """Pixels by true and predicted class, without those where there are no data."""

@@ -27,7 +27,7 @@ WAITING_PIXELS = 64 * 2**20  # label maps of a batch exist at once, so large ima
 
 
 @dataclass(frozen=True)
-class Batches:
+class Batching:
     """How inputs go to a model.
 
     Attributes:
@@ -48,7 +48,7 @@ class Batches:
 
 
 @dataclass(eq=False)
-class Work:
+class _Work:
     """An item, and what is known of it so far. It is open until its label map is there, or it failed."""
 
     item: Item
@@ -66,14 +66,14 @@ class Work:
         return self.item.prediction.labels_HW.size if self.item.prediction else 0
 
 
-class Job(NamedTuple):
+class _Job(NamedTuple):
     """One input of an item."""
 
-    work: Work
+    work: _Work
     look: Look
 
 
-class Call(NamedTuple):
+class _Call(NamedTuple):
     """One of a model, with how many inputs it is given: those of a batch, and what fills that up."""
 
     inputs: int
@@ -104,7 +104,7 @@ class Segment:
         self,
         members: Sequence[Segmentor],
         decision: Decision,
-        batches: Batches,
+        batches: Batching,
         precision: str | None = None,
         looks: Looks | None = None,
     ) -> None:
@@ -115,15 +115,15 @@ class Segment:
         self.turn = Lock()
 
     def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
-        queue: deque[Work] = deque()
-        groups: dict[tuple[int, ...], list[Job]] = defaultdict(list)
+        queue: deque[_Work] = deque()
+        groups: dict[tuple[int, ...], list[_Job]] = defaultdict(list)
         for item in items:
-            work = Work(item)
+            work = _Work(item)
             queue.append(work)
             for look in self._looks(work):
                 shape = (look.member, *look.model_input.pixels_THWC.shape)
                 group = groups[shape]
-                group.append(Job(work, look))
+                group.append(_Job(work, look))
                 if len(group) >= self.batch.size:
                     self._finish(group)
             yield from _finished(queue)
@@ -137,7 +137,7 @@ class Segment:
             self._finish(group)
         yield from _finished(queue)
 
-    def _looks(self, work: Work) -> Iterator[Look]:
+    def _looks(self, work: _Work) -> Iterator[Look]:
         """The inputs of an item, until it fails."""
         item = work.item
         if item.model_input is not None:
@@ -161,7 +161,7 @@ class Segment:
                     return
                 yield look
 
-    def _finish(self, group: list[Job]) -> None:
+    def _finish(self, group: list[_Job]) -> None:
         while group:
             # more may wait than fit, for the size shrinks when memory runs out
             batch = group[: self.batch.size]
@@ -169,7 +169,7 @@ class Segment:
             if batch := [job for job in batch if job.work.is_open]:
                 self._finish_batch(batch)
 
-    def _finish_batch(self, batch: list[Job]) -> None:
+    def _finish_batch(self, batch: list[_Job]) -> None:
         call = self._uploaded(batch)
         with self.turn:
             start = perf_counter()
@@ -184,27 +184,29 @@ class Segment:
             item.precision = self.precision
             item.seconds["segment"] = item.seconds.get("segment", 0.0) + seconds / len(batch)
 
-    def _take(self, job: Job, outcome: Scores | RowFault, together: int) -> None:
+    def _take(self, job: _Job, outcome: Scores | RowFault, together: int) -> None:
         """Add an answer to what is known of its item, and decide where it is the last."""
         if isinstance(outcome, Scores) and job.work.is_open:
             outcome = self._decided(job, outcome, together) or outcome
         if isinstance(outcome, RowFault):
             job.work.item.fault = job.work.item.fault or outcome
 
-    def _decided(self, job: Job, scores: Scores, together: int) -> RowFault | None:
+    def _decided(self, job: _Job, scores: Scores, together: int) -> RowFault | None:
         canvas, look = job.work.canvas, job.look
         assert canvas is not None
         try:
             canvas.add(look.window, Answer(scores, look.member, look.flip, look.number))
             if canvas.is_complete:
-                job.work.item.prediction, job.work.canvas = canvas.prediction(), None
+                item = job.work.item
+                item.prediction, item.sureness = canvas.prediction(), canvas.sureness
+                job.work.canvas = None
         except Exception as exc:  # such as scores that are not numbers
             if out_of_memory(exc) and together > 1:
                 self.batch.settle(together // 2)
             return model_fault("the model failed", exc)
         return None
 
-    def _uploaded(self, batch: Sequence[Job]) -> Call:
+    def _uploaded(self, batch: Sequence[_Job]) -> _Call:
         """The call for a batch, whose inputs are on the device if they can be there beforehand."""
         member = self.members[batch[0].look.member]
         inputs = [job.look.model_input for job in batch]
@@ -213,10 +215,10 @@ class Segment:
         shape = (len(inputs), *inputs[0].pixels_THWC.shape)
         if isinstance(member, Uploader):
             with suppress(Exception):  # what is wrong, such as memory that is full, shows again in the call
-                return Call(len(inputs), shape, member.upload(inputs))
-        return Call(len(inputs), shape, partial(member.scores, inputs))
+                return _Call(len(inputs), shape, member.upload(inputs))
+        return _Call(len(inputs), shape, partial(member.scores, inputs))
 
-    def _answers(self, batch: Sequence[Job], call: Call) -> list[Scores | RowFault]:
+    def _answers(self, batch: Sequence[_Job], call: _Call) -> list[Scores | RowFault]:
         try:
             return [*self._answer(call)[: len(batch)]]
         except Exception as exc:  # a model may fail in any way; the job goes on without the image
@@ -228,7 +230,7 @@ class Segment:
         halves = batch[:half], batch[half:]
         return [outcome for part in halves for outcome in self._answers(part, self._uploaded(part))]
 
-    def _answer(self, call: Call) -> list[Scores]:
+    def _answer(self, call: _Call) -> list[Scores]:
         with deadline(self._time_for(call.shape)):
             answers = call.answer()
         if len(answers) != call.inputs:
@@ -268,7 +270,7 @@ def out_of_memory(exc: BaseException) -> bool:
     return isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError"
 
 
-def _finished(queue: deque[Work]) -> Iterator[Item]:
+def _finished(queue: deque[_Work]) -> Iterator[Item]:
     """Take what is finished from the front."""
     while queue and not queue[0].is_open:
         yield queue.popleft().item

@@ -18,7 +18,7 @@ from batchseg.segmentors.custom import CustomCheckpoint
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.stages.item import Item
 from batchseg.stages.prepare import prepare
-from batchseg.stages.segment import Batches, Segment
+from batchseg.stages.segment import Batching, Segment
 
 IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 WHOLE = """
@@ -61,7 +61,7 @@ def out(checkpoint: CustomCheckpoint, image: np.ndarray = IMAGE) -> Item:
     """One image through the stages."""
     item = Item({"id": "a"}, image_HWC=image, size_hw=image.shape[:2])
     decision = Decision(checkpoint.label_map.num_classes)
-    stage = Segment([checkpoint.load("cpu", "fp32", 2)], decision, Batches(4))
+    stage = Segment([checkpoint.load("cpu", "fp32", 2)], decision, Batching(4))
     (done,) = stage(prepare(checkpoint.preparer())(iter([item])))
     return done
 

@@ -10,12 +10,21 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from batchseg.segmentors.network import several
 from batchseg.segmentors.network.several import several_argmax, several_at, several_below
 from batchseg.segmentors.network.upsample import bilinear_argmax
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-SIZE = (91, 130)  # more pixels than those for which everything is interpolated
+SIZE = (91, 130)
 EPS = torch.finfo(torch.float32).eps
+
+
+@pytest.fixture(autouse=True, scope="module")
+def however_few():
+    """What is compared here would else be so little that everything is interpolated."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(several, "_FEW", 0)
+        yield
 
 
 def interpolated_sum(grids: list[Tensor], size: tuple[int, int]) -> Tensor:
@@ -57,7 +66,7 @@ def assert_best(labels: Tensor, grids: list[Tensor], size: tuple[int, int]) -> N
     assert ((chosen == best) | (lost <= rounding)).all()
 
 
-cells = st.tuples(st.integers(1, 70), st.integers(1, 70))
+cells = st.tuples(st.integers(1, 50), st.integers(1, 50))
 
 
 @given(
@@ -65,7 +74,7 @@ cells = st.tuples(st.integers(1, 70), st.integers(1, 70))
     st.integers(2, 40),
     st.sampled_from(KINDS),
     st.integers(0, 2**31),
-    st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    st.tuples(st.integers(1, 120), st.integers(1, 120)),
 )
 @settings(deadline=None, max_examples=1000)
 def test_equals_the_argmax_of_the_sum(shapes, classes, kind, seed, size):
@@ -100,6 +109,13 @@ def test_nan_wins_where_interpolate_spreads_it(size):
     grids = [make("noise", 7, shape, 1) for shape in ((12, 14), (9, 30))]
     grids[1].view(-1)[::17] = torch.nan
     assert torch.equal(several_argmax(grids, size).long(), interpolated_sum(grids, size).argmax(0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_argmax_where_everything_is_interpolated(kind, monkeypatch):
+    monkeypatch.setattr(several, "_FEW", 1 << 21)
+    grids = [make(kind, 7, shape, 1) for shape in ((12, 14), (9, 30))]
+    assert_best(several_argmax(grids, SIZE), grids, SIZE)
 
 
 def test_one_shape_is_decided_as_one_grid():
@@ -138,8 +154,17 @@ class LargestTensor(TorchDispatchMode):
 def test_no_intermediate_is_much_larger_than_the_labels(kind):
     grids = [make(kind, 150, shape, 1) for shape in ((32, 32), (24, 24))]
     with LargestTensor() as largest:
-        several_argmax(grids, (800, 800))
-    assert largest.bytes <= 8 * 2**20  # all 150 maps at full size would take 384 MB
+        several_argmax(grids, (400, 400))
+    assert largest.bytes <= 8 * 2**20  # all 150 maps at full size would take 96 MB
+
+
+@pytest.mark.parametrize(("cells", "size"), [((500, 3), (4, 800)), ((3, 90), (300, 50))])
+def test_nor_is_it_where_one_side_shrinks(cells, size):
+    grids = [make("noise", 150, cells, 1), make("noise", 150, (12, 10), 1)]
+    with LargestTensor() as largest:
+        labels = several_argmax(grids, size)
+    assert_best(labels, grids, size)
+    assert largest.bytes <= 8 * 2**20
 
 
 @pytest.mark.parametrize("kind", KINDS[:5])

@@ -18,7 +18,7 @@ from batchseg.segmentors.base import ModelInput, Scores
 from batchseg.segmentors.combined.decision import Decision
 from batchseg.stages import segment as stage_module
 from batchseg.stages.item import Item
-from batchseg.stages.segment import Batches, Segment
+from batchseg.stages.segment import Batching, Segment
 
 
 class OutOfMemoryError(RuntimeError):
@@ -60,7 +60,7 @@ def dead(value: int) -> Item:
 
 
 def stage(segmentor: Any, batch_size: int, precision: str | None = None, **batches: Any) -> Segment:
-    return Segment([segmentor], Decision(200), Batches(batch_size, **batches), precision)
+    return Segment([segmentor], Decision(200), Batching(batch_size, **batches), precision)
 
 
 def run(segmentor: Any, items: list[Item], batch_size: int = 4) -> list[Item]:

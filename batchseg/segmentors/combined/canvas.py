@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from batchseg.images.raster import Area
 from batchseg.segmentors.base import Prediction
 from batchseg.segmentors.combined.decide import decide
 from batchseg.segmentors.combined.decision import Answer, Decision
+
+if TYPE_CHECKING:
+    from batchseg.segmentors.combined.sureness import Sureness
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Canvas(Protocol):
     """A rectangle of a picture that waits for answers."""
 
     area: Area
+    sureness: Sureness | None  # what the confidence is made of, where it adds up over parts
 
     @property
     def is_complete(self) -> bool: ...
@@ -51,6 +55,7 @@ class Whole:
     def __init__(self, area: Area, decision: Decision, looks: int = 1) -> None:
         self.area, self.decision, self.looks = area, decision, looks
         self.answers: list[Answer] = []
+        self.sureness: Sureness | None = None
 
     @property
     def is_complete(self) -> bool:

@@ -45,8 +45,7 @@ class Mosaic:
         self.rows = _blocks(area.top, area.height, windows.tops, windows.side)
         self.columns = _blocks(area.left, area.width, windows.lefts, windows.side)
         self.labels_HW = np.empty((area.height, area.width), np.min_scalar_type(decision.classes))
-        self.sureness = Sureness.zeros()
-        self.has_scores = False
+        self.sureness: Sureness | None = None  # of label maps alone nobody knows
 
     @property
     def is_complete(self) -> bool:
@@ -58,16 +57,15 @@ class Mosaic:
         if len(self.answers[window]) < self.looks:
             return
         answers = self.answers.pop(window)
-        self.has_scores |= any(each.scores.kind != "labels" for each in answers)
+        if self.sureness is None and any(each.scores.kind != "labels" for each in answers):
+            self.sureness = Sureness.zeros()
         self.grids[window] = probability_grids(answers, self.decision)
         while self.rows and self._has_rows(self.rows[0][2]):
             self._decide_row(*self.rows.pop(0))
 
     def prediction(self) -> Prediction:
         """Once all is there."""
-        if not self.has_scores or not self.sureness.pixels:
-            return Prediction(self.labels_HW)
-        return Prediction(self.labels_HW, self.sureness.confidence(), self.sureness)
+        return Prediction(self.labels_HW, self.sureness.confidence() if self.sureness else None)
 
     def _has_rows(self, rows: Sequence[int]) -> bool:
         columns = range(len(self.windows.lefts))
@@ -93,7 +91,7 @@ class Mosaic:
         (start, end, first, stop), (top, left, _, _) = block, self.area
         self.labels_HW[start - top : end - top, first - left : stop - left] = labels_HW.cpu().numpy()
         some = (slice(-start % EVERY, None, EVERY), slice(-first % EVERY, None, EVERY))
-        if self.has_scores and cuts[0].weights_HW[some].numel():
+        if self.sureness is not None and cuts[0].weights_HW[some].numel():
             sampled_Chw = _blended(cuts, None, some)[: self.decision.classes]
             self.sureness += Sureness.of(sampled_Chw.flatten(1))
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 ROUNDING = 1e-6  # relative error of a few float32 operations, with room to spare
-SMALL = 64 * 64  # output pixels up to which interpolating everything is quick enough on a CPU
 _BLOCK = 32  # longest run of output pixels treated as one, so that a block fits in a chunk
 _UINT8_CLASSES = 255  # one value stays free for pixels without a class
 

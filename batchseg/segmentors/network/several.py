@@ -9,7 +9,9 @@ are interpolated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +19,6 @@ from torch.nn import functional
 
 from batchseg.segmentors.network.bilinear import (
     ROUNDING,
-    SMALL,
     best_class,
     blend_corners,
     cell_corners,
@@ -28,6 +29,7 @@ from batchseg.segmentors.network.bilinear import (
 from batchseg.segmentors.network.tiles import TiledGrid, TiledSide, axes_of
 from batchseg.segmentors.network.upsample import bilinear_argmax
 
+_FEW = 1 << 21  # values of all classes at all pixels of all grids, up to which interpolating them is as quick
 _SHORTEST, _LONGEST = 4, 16  # sides of a tile, in pixels
 
 
@@ -51,16 +53,17 @@ def several_argmax(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor
         return bilinear_argmax(grids_CHW[0], size)
     classes, device = len(grids_CHW[0]), grids_CHW[0].device
     # a GPU interpolates everything faster than it could be told what to leave out, as long as it has room
-    small = chunk_elements(device) // classes if device.type == "cuda" else SMALL
-    if size[0] * size[1] <= max(small, *(grid[0].numel() for grid in grids_CHW)):
+    few = chunk_elements(device) if device.type == "cuda" else _FEW
+    pixels = size[0] * size[1]
+    if len(grids_CHW) * classes * pixels <= few or pixels <= max(grid[0].numel() for grid in grids_CHW):
         return class_argmax(_interpolated(grids_CHW, size))
-    if any(bool(grid.isnan().any()) for grid in grids_CHW):
+    if any(_defies_tiles(grid, size) for grid in grids_CHW):
         return _pixel_by_pixel(grids_CHW, size)
     grids = _tiled(grids_CHW, size)
     best_TT, agreed_TT = _agreed(grids)
     labels_HW = _at_pixels(best_TT, grids[0])
-    for tile_2M, rival_CM in _rivals(grids, ~agreed_TT):
-        _decide(grids, labels_HW, tile_2M, rival_CM)
+    for some in _together(_contested(grids, ~agreed_TT), chunk_elements(device)):
+        _decide(grids, labels_HW, some)
     return labels_HW
 
 
@@ -113,30 +116,36 @@ def _by_shape(grids_CHW: Sequence[Tensor]) -> list[Tensor]:
     """Grids in float32, contiguous and without infinities, those of one shape added."""
     sums: dict[torch.Size, Tensor] = {}
     for grid_CHW in grids_CHW:
-        grid = finite(grid_CHW.float())
-        sums[grid.shape] = sums[grid.shape] + grid if grid.shape in sums else grid
-    return [finite(total).contiguous() for total in sums.values()]
+        grid = _without_infinities(grid_CHW.float())
+        sums[grid.shape] = _without_infinities(sums[grid.shape] + grid) if grid.shape in sums else grid
+    return [total.contiguous() for total in sums.values()]
 
 
-def _total(parts: Sequence[Tensor]) -> Tensor:
-    total, *others = parts
-    for part in others:
-        total = total + part
-    return total
+def _without_infinities(grid: Tensor) -> Tensor:
+    # looking for them costs a fraction of a copy
+    return grid if bool(torch.stack(grid.aminmax()).isfinite().all()) else finite(grid)
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, parts)
 
 
 def _interpolated(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    total, *others = (
+    upsampled = (
         functional.interpolate(grid[None], size=size, mode="bilinear", align_corners=False)[0]
         for grid in grids_CHW
     )
-    for other in others:
-        total += other
-    return total
+    return reduce(Tensor.add_, upsampled)
+
+
+def _defies_tiles(grid_CHW: Tensor, size: tuple[int, int]) -> bool:
+    """Whether a tile lies over many cells of a grid, or a NaN could spread over a whole tile."""
+    shrunk = any(cells > 2 * pixels for cells, pixels in zip(grid_CHW.shape[1:], size, strict=True))
+    return shrunk or bool(grid_CHW.amax().isnan())
 
 
 def _pixel_by_pixel(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """All classes of all pixels: a NaN goes no further than to the pixels beside its cell."""
+    """All classes of all pixels, some pixels at a time."""
     classes, device = len(grids_CHW[0]), grids_CHW[0].device
     class_C = torch.arange(classes, device=device)[:, None]
     pixel_P = torch.arange(size[0] * size[1], device=device)
@@ -179,32 +188,60 @@ def _agreed(grids: Sequence[TiledGrid]) -> tuple[Tensor, Tensor]:
     return lowest[0], lowest.amin(0) == highest.amax(0)
 
 
-def _rivals(grids: Sequence[TiledGrid], open_TT: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Row and column [2, M] of the open tiles, some at a time, and which classes could win there [C, M]."""
-    classes = len(grids[0].scores_CHW)
+class _Contested(NamedTuple):
+    """Tiles that more than one class may win in.
+
+    Attributes:
+        tile_2M: row and column of each.
+        rivals_M: how many classes could win there.
+        class_P: which ones: those of tile after tile, rising.
+    """
+
+    tile_2M: Tensor
+    rivals_M: Tensor
+    class_P: Tensor
+
+
+def _contested(grids: Sequence[TiledGrid], open_TT: Tensor) -> Iterator[_Contested]:
+    """The open tiles, a band of rows at a time."""
+    widest = max(open_TT.shape[1], *(grid.scores_CHW.shape[2] for grid in grids))
+    most = chunk_elements(open_TT.device) // (len(grids[0].scores_CHW) * widest)
     row_T = open_TT.any(1).nonzero()[:, 0]
-    for row_B in torch.split(row_T, max(1, chunk_elements(open_TT.device) // (classes * open_TT.shape[1]))):
+    for row_B in torch.split(row_T, max(1, most)):
         tile_2M = torch.stack(open_TT[row_B].nonzero(as_tuple=True))
         highest, lowest = zip(*(grid.bounds(row_B, tile_2M) for grid in grids), strict=True)
         least_M = _total(lowest).amax(0)  # what the best class has at least, all over the tile
         # not >=, so that all classes stay where sums overflow
         rival_CM = ~(_total(highest) < least_M - least_M.abs() * ROUNDING)
-        yield torch.stack([row_B[tile_2M[0]], tile_2M[1]]), rival_CM
+        tile_2M = torch.stack([row_B[tile_2M[0]], tile_2M[1]])
+        yield _Contested(tile_2M, rival_CM.sum(0), rival_CM.T.nonzero()[:, 1])
 
 
-def _decide(grids: Sequence[TiledGrid], labels_HW: Tensor, tile_2M: Tensor, rival_CM: Tensor) -> None:
+def _together(bands: Iterable[_Contested], most: int) -> Iterator[_Contested]:
+    """Bands joined until they have about so many pairs of a tile and a class."""
+    waiting: list[_Contested] = []
+    for band in bands:
+        waiting.append(band)
+        if sum(len(some.class_P) for some in waiting) >= most:
+            yield _Contested(*(torch.cat(parts, dim=-1) for parts in zip(*waiting, strict=True)))
+            waiting = []
+    if waiting:
+        yield _Contested(*(torch.cat(parts, dim=-1) for parts in zip(*waiting, strict=True)))
+
+
+def _decide(grids: Sequence[TiledGrid], labels_HW: Tensor, contested: _Contested) -> None:
     """Write the labels of some tiles into `labels_HW`."""
-    classes, side = len(rival_CM), len(grids[0].y.pixel_ST)
-    rivals_M = rival_CM.sum(0)
-    class_P = rival_CM.T.nonzero()[:, 1]  # every tile's rivals, tile after tile, rising
+    tile_2M, rivals_M, class_P = contested
+    classes, side = len(grids[0].scores_CHW), len(grids[0].y.pixel_ST)
+    largest = max(side * side, *(len(grid.y.cell_RT) * len(grid.x.cell_RT) for grid in grids))
     first_M = rivals_M.cumsum(0) - rivals_M
     for count in torch.bincount(rivals_M).nonzero()[:, 0].tolist():
         rank_K = torch.arange(count, device=labels_HW.device)[:, None]
-        most = max(1, chunk_elements(labels_HW.device) // (count * side * side))
+        most = max(1, chunk_elements(labels_HW.device) // (count * largest))
         for tile_m in torch.split((rivals_M == count).nonzero()[:, 0], most):
             class_Km = class_P[first_M[tile_m] + rank_K]
             tile_2m = tile_2M[:, tile_m]
-            values_KSSm = _total([grid.interpolated(class_Km, tile_2m) for grid in grids])
+            values_KSSm = _total(grid.interpolated(class_Km, tile_2m) for grid in grids)
             label_SSm = best_class(values_KSSm, class_Km[:, None, None], classes)
             y_Sm, x_Sm = grids[0].y.pixel_ST[:, tile_2m[0]], grids[0].x.pixel_ST[:, tile_2m[1]]
             pixel_SSm = y_Sm[:, None] * labels_HW.shape[1] + x_Sm

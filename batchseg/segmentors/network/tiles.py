@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -70,10 +71,10 @@ class TiledGrid:
             row_B: a band of rows of tiles.
             tile_2M: row, counted within the band, and column of each tile.
         """
+        rows_CBW = [self.scores_CHW.index_select(1, cell_B) for cell_B in self.y.cell_RT[:, row_B]]
         cell_RM = tile_2M[0] * self.scores_CHW.shape[2] + self.x.cell_RT[:, tile_2M[1]]
-        cell_RB = self.y.cell_RT[:, row_B]
         highest, lowest = (
-            _pool(_pool(self.scores_CHW, 1, cell_RB, combine).flatten(1), 1, cell_RM, combine)
+            _pool(reduce(combine, rows_CBW).flatten(1), 1, cell_RM, combine)
             for combine in (torch.maximum, torch.minimum)
         )
         return highest, lowest
@@ -96,10 +97,7 @@ class TiledGrid:
 
 
 def _pool(values: Tensor, dim: int, cell_RT: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    result, *others = (values.index_select(dim, cell_T) for cell_T in cell_RT)
-    for other in others:
-        result = combine(result, other)
-    return result
+    return reduce(combine, (values.index_select(dim, cell_T) for cell_T in cell_RT))
 
 
 def _weighted(values_KRXm: Tensor, weight_RSm: Tensor) -> Tensor:

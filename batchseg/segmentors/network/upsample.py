@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from batchseg.segmentors.network.bilinear import (
     ROUNDING,
-    SMALL,
     Axis,
     best_class,
     blend_corners,
@@ -24,6 +23,8 @@ from batchseg.segmentors.network.bilinear import (
     class_argmax,
     finite,
 )
+
+_SMALL = 64 * 64  # output pixels up to which interpolating everything is quick enough
 
 
 def bilinear_argmax(scores_CHW: Tensor, size: tuple[int, int]) -> Tensor:
@@ -44,7 +45,7 @@ def bilinear_argmax(scores_CHW: Tensor, size: tuple[int, int]) -> Tensor:
     classes, height, width = scores_CHW.shape
     most = chunk_elements(scores_CHW.device)
     # a GPU interpolates everything faster than it could be told what to leave out, as long as it has room
-    small = most // classes if scores_CHW.is_cuda else SMALL
+    small = most // classes if scores_CHW.is_cuda else _SMALL
     if size[0] * size[1] <= max(height * width, small):
         scores = finite(scores_CHW[None].float().contiguous())
         return class_argmax(
