@@ -11,6 +11,7 @@ from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Prediction
 from batchseg.stages.by_window import TIFF_SUFFIXES, is_large, unusable
 from batchseg.stages.item import Item, Stage, for_each
+from batchseg.stages.places import is_tiff_mask, place_at
 from batchseg.stages.score import read_truth
 from batchseg.storage.location import Location
 from batchseg.storage.reader import Reader, image_reader
@@ -33,6 +34,8 @@ def restore(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
         # the run that wrote it may have had a higher limit
         enough = limits.model_copy(update={"max_pixels": max(limits.max_pixels, width * height)})
         try:
+            if is_tiff_mask(item) and item.row["truth"] is not None:  # the image need not be there
+                item.place = place_at(str(results / item.kept["mask"]), reader, item.size_hw)
             item.prediction = Prediction(read_mask(reader, own, enough, str(results / item.kept["mask"])))
             shape = item.prediction.labels_HW.shape
             if shape != (height, width):
