@@ -10,10 +10,14 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
+    bands,
     choosing,
+    chosen_model,
     finding,
     from_file,
     given,
+    merged_classes,
+    modelling,
     options,
     orientation,
     pairing,
@@ -26,13 +30,14 @@ from batchseg.cli.options import (
 
 _looking = options(
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
-    click.option("--model", help="As for run; its classes are what the truth is held against."),
+    modelling,
     pairing,
     reading,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="As for run."),
     finding,
     choosing,
     orientation,
+    bands,
     click.option("--truths", type=int, metavar="N", help="Ground truths to read.  [32]"),
 )
 
@@ -54,7 +59,8 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         from batchseg.inspect.doctor import doctor
 
         path, settings = flags.pop("config_path"), flags.pop("settings")
-        segmentor = {"model": flags.pop("model")}
+        segmentor = {"model": chosen_model(flags.pop("model"))}
+        flags["merge"] = merged_classes(flags["merge"])
         of_source = source_settings(source, flags)
         nested = {"source": of_source, "segmentor": segmentor, **truth_settings(flags), **flags}
         report = doctor(read_config(DoctorConfig, path, settings, given(nested)))

@@ -10,11 +10,15 @@ from typing import Any
 import click
 
 from batchseg.cli.options import (
+    bands,
     choosing,
+    chosen_model,
     finding,
     from_file,
     gating,
     given,
+    merged_classes,
+    modelling,
     named_values,
     options,
     orientation,
@@ -27,10 +31,7 @@ from batchseg.config.load import load_config
 from batchseg.config.run import RunConfig
 
 running = options(
-    click.option(
-        "--model",
-        help="Local folder or URI, hub name, torchvision builder, module:Class or file.py:Class, threshold.",
-    ),
+    modelling,
     click.option("--output", metavar="DIR", help="Folder for the results."),
     click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
     from_file,
@@ -65,6 +66,7 @@ running = options(
     finding,
     choosing,
     orientation,
+    bands,
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
     ),
@@ -90,7 +92,10 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     gates = {"max_failed": flags["max_failed"], "minimum": named_values("--min", flags["minimum"])}
     nested = {
         "source": source_settings(source, flags),
-        "segmentor": {name: flags[name] for name in _OF_SEGMENTOR},
+        "segmentor": {
+            "model": chosen_model(flags["model"]),
+            **{name: flags[name] for name in _OF_SEGMENTOR},
+        },
         "output": {
             "path": flags["output"],
             **{name: flags[name] for name in ("mask_name", "format", "overlays")},
@@ -99,6 +104,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "gates": gates,
         "ray": {"address": flags["address"]},
         "labels": flags["labels"],
+        "merge": merged_classes(flags["merge"]),
         **truth_settings(flags),
         "split": flags["split"],
         "recompute": flags["recompute"],
@@ -109,7 +115,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
     return load_config(path, settings, given(nested))
 
 
-_OF_SEGMENTOR = ("model", "device", "precision", "batch_size", "actors", "classes", "none_below")
+_OF_SEGMENTOR = ("device", "precision", "batch_size", "actors", "classes", "none_below")
 
 
 def follow(

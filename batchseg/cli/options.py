@@ -47,6 +47,17 @@ pairing = options(
 )
 
 
+modelling = options(
+    click.option(
+        "--model", multiple=True,
+        help="Local folder or URI, hub name, torchvision builder, module:Class or file.py:Class, threshold; "
+        "given several times: an ensemble.",
+    ),
+    click.option(
+        "--merge", multiple=True, metavar="NAME=A,B,...", help="Classes that are one: probabilities add."
+    ),
+)  # fmt: skip
+
 reading = options(
     click.option(
         "--truth-threshold", type=int, metavar="LEVEL",
@@ -64,6 +75,10 @@ orientation = click.option(
     "--orientation",
     type=click.Choice(["exif", "stored"]),
     help="Images upright, as EXIF says, or as stored, as some truths are.  [exif]",
+)
+
+bands = click.option(
+    "--bands", metavar="N,N,...", help="Bands that the model reads, in its order, such as 4,3,2."
 )
 
 
@@ -95,6 +110,7 @@ OF_SOURCE = (
     "sample",
     "seed",
     "orientation",
+    "bands",
 )
 
 from_file = options(
@@ -145,6 +161,25 @@ def named_values(option: str, pairs: tuple[str, ...]) -> dict[str, float]:
         except ValueError as exc:
             raise ConfigError(f"{option} {pair}: must be METRIC=VALUE, such as mean_iou=0.7") from exc
     return values
+
+
+def chosen_model(models: tuple[str, ...]) -> str | list[str] | None:
+    """Of --model, given any number of times: the one, or those of an ensemble."""
+    return [*models] if len(models) > 1 else next(iter(models), None)
+
+
+def merged_classes(groups: tuple[str, ...]) -> dict[str, list[str]]:
+    """NAME=A,B, given any number of times. Raises ConfigError."""
+    merge: dict[str, list[str]] = {}
+    for group in groups:
+        name, _, text = (part.strip() for part in group.partition("="))
+        classes = [each.strip() for each in text.split(",")]
+        if not name or not all(classes):
+            raise ConfigError(f"--merge {group}: must be NAME=A,B,..., such as vehicle=car,bus,truck")
+        if name in merge:
+            raise ConfigError(f"--merge {group}: {name} was given before; name all of its classes at once")
+        merge[name] = classes
+    return merge
 
 
 def named_columns(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -21,7 +21,7 @@ JOB_FILE, LABELS_FILE = "job.yaml", "labels.yaml"
 
 # what a job reads and writes where it runs; a segmentor's only if it is a file or folder here
 _PLACES = (("source", ("path", "truth", "root")), ("output", ("path",)))
-_MODELS = ("model", "weights")
+_OF_MODELS = ("model", "weights")
 
 
 def pack_job(config: RunConfig, folder: Path) -> str:
@@ -37,8 +37,9 @@ def pack_job(config: RunConfig, folder: Path) -> str:
         if not (BUILT_IN / f"{config.labels}.yaml").is_file():
             shutil.copyfile(config.labels, folder / LABELS_FILE)
             data["labels"] = LABELS_FILE
-    if isinstance(config.segmentor, CustomSegmentor):
-        data["segmentor"]["model"] = _pack_module(config.segmentor.model, folder)
+    for (_, packed), model in zip(_models(data), config.segmentor.models, strict=True):
+        if isinstance(model, CustomSegmentor):
+            packed["model"] = _pack_module(model.model, folder)
     (folder / JOB_FILE).write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
     return _digest(folder)
 
@@ -48,10 +49,11 @@ def as_seen_everywhere(config: RunConfig) -> dict[str, Any]:
     data = config.model_dump(mode="json")
     for part, names in _PLACES:
         data[part] |= {name: _absolute(data[part][name]) for name in names if data[part].get(name)}
-    for name in _MODELS:
-        value = data["segmentor"].get(name)
-        if value and not is_uri(value) and os.path.exists(os.path.expanduser(value)):
-            data["segmentor"][name] = _absolute(value)
+    for _, model in _models(data):
+        for name in _OF_MODELS:
+            value = model.get(name)
+            if value and not is_uri(value) and os.path.exists(os.path.expanduser(value)):
+                model[name] = _absolute(value)
     if config.split_file is not None:
         data["split_file"] = _absolute(config.split_file)
     # on the cluster, Ray itself tells the driver which cluster it is on
@@ -63,9 +65,18 @@ def local_paths(config: RunConfig) -> dict[str, str]:
     """The settings that name a place on a disk, which every node must see under the same path."""
     data = as_seen_everywhere(config)
     places = {f"{part}.{name}": data[part].get(name) for part, names in _PLACES for name in names}
-    places |= {f"segmentor.{name}": data["segmentor"].get(name) for name in _MODELS}
+    places |= {f"{key}.{name}": model.get(name) for key, model in _models(data) for name in _OF_MODELS}
     places["split_file"] = data["split_file"]
     return {key: path for key, path in places.items() if path and os.path.isabs(path)}
+
+
+def _models(data: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The settings of the model, or of each member of an ensemble, and their key."""
+    segmentor = data["segmentor"]
+    members = segmentor.get("members")
+    if members is None:
+        return [("segmentor", segmentor)]
+    return [(f"segmentor.members.{place}", member) for place, member in enumerate(members)]
 
 
 def _absolute(path: str) -> str:
@@ -83,7 +94,13 @@ def _pack_module(target: str, folder: Path) -> str:
         file = Path(path).expanduser()
         if not file.is_file():
             raise ConfigError(f"segmentor.model {target}: there is no file {file}")
-        shutil.copyfile(file, folder / file.name)
+        there = folder / file.name
+        if there.exists() and there.read_bytes() != file.read_bytes():
+            raise ConfigError(
+                f"segmentor.model {target}: another file called {file.name} goes along already; give one of "
+                "them another name"
+            )
+        shutil.copyfile(file, there)
         return f"{file.name}:{class_name}"
     name = target.partition(":")[0].partition(".")[0]
     if (Path(name) / "__init__.py").is_file():

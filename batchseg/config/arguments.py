@@ -69,5 +69,9 @@ def from_arguments(
 
 def _placed(place: str, item: Any) -> dict[str, Any]:
     whole, _, key = place.partition(".")
-    item = os.fspath(item) if isinstance(item, os.PathLike) else item
+    item = [*map(_plain, item)] if isinstance(item, list | tuple) else _plain(item)
     return {whole: {key: item} if key and not isinstance(item, Mapping) else item}
+
+
+def _plain(item: Any) -> Any:
+    return os.fspath(item) if isinstance(item, os.PathLike) else item

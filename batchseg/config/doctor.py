@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from batchseg.config.base import Limits, Model
 from batchseg.config.places import Place
-from batchseg.config.segmentor import AnySegmentor, infer_segmentor
+from batchseg.config.segmentor import AnySegmentor, Merge, infer_segmentor
 from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
@@ -21,6 +21,7 @@ class DoctorConfig(Model):
         None, description="The model whose classes the truth is held against."
     )
     labels: Place | None = Field(None, description="A label map by name, or a YAML file.")
+    merge: Merge = Field(default_factory=dict, description="As for run: NAME: classes that are one.")
     mask_name: Literal["stem", "full"] = Field("stem", description="As in the run's output.")
     truth: TruthReading = TruthSettings()
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")

@@ -111,10 +111,14 @@ def _beneath(key: str, old: Any, value: Mapping[str, Any]) -> Mapping[str, Any]:
     old = {main: old} if main and isinstance(old, str | int) and not isinstance(old, bool) else old
     if not isinstance(old, Mapping):
         return {}
+    if main not in value and not (key == "segmentor" and "members" in value):
+        return old
     # another model or source may be of another kind, which its name tells anew
-    return {name: item for name, item in old.items() if not (name == "kind" and main in value)}
+    gone = {"kind", main, *(_OF_ENSEMBLES if "members" in old or "members" in value else ())}
+    return {name: item for name, item in old.items() if name not in gone}
 
 
+_OF_ENSEMBLES = ("members", "weights", "merge")
 _MAIN_KEY = {"source": "path", "output": "path", "segmentor": "model", "truth": "path", "tiling": "size"}
 
 
@@ -141,10 +145,12 @@ def _place(location: tuple[int | str, ...]) -> str:
     parts = [str(part) for part in location if not str(part).startswith("(")]
     if len(parts) > 1 and parts[1] in _TAGS.get(parts[0], ()):
         del parts[1]
+    if parts[:2] == ["segmentor", "members"] and len(parts) > 3 and parts[3] in _SEGMENTORS:
+        del parts[3]
     return ".".join(parts) or "(top level)"
 
 
-_SEGMENTORS = frozenset(("huggingface", "torchvision", "threshold", "custom"))
+_SEGMENTORS = frozenset(("huggingface", "torchvision", "threshold", "custom", "ensemble"))
 _TAGS = {
     "source": ("folder", "manifest"),
     "segmentor": _SEGMENTORS,
@@ -181,10 +187,10 @@ def _sentence(error: Any) -> str:
     kind, given = error["type"], error["input"]
     if kind == "extra_forbidden" and error["loc"][:2] == ("source", "manifest"):
         return "not a setting of a manifest, which names its truth and its images in its own columns"
-    if kind == "extra_forbidden" and error["loc"][-1] in _OF_TRANSFORMERS and _SEGMENTORS & {*error["loc"]}:
-        return "is a setting of the models of transformers alone"
-    if kind == "extra_forbidden" and error["loc"][-1] in _OF_NETWORKS and _SEGMENTORS & {*error["loc"]}:
-        return "is a setting of the models of transformers and torchvision alone"
+    if kind == "extra_forbidden" and error["loc"][-1] in _OF_SOME and _SEGMENTORS & {*error["loc"]}:
+        if error["loc"][-2:-1] == ("ensemble",):
+            return "is a setting of one model, so give it to a member"
+        return f"is a setting of {_OF_SOME[error['loc'][-1]]}"
     if kind in ("extra_forbidden", "missing"):
         return _CLEARER[kind]
     message = _CLEARER.get(kind) or _CLEARER.get(error.get("ctx", {}).get("pattern")) or str(error["msg"])
@@ -195,8 +201,15 @@ def _sentence(error: Any) -> str:
     return message.removeprefix("Value error, ") + shown
 
 
-_OF_TRANSFORMERS = ("classes", "none_below")
-_OF_NETWORKS = ("compile", "scaled_decode")
+_OF_NETWORKS = "the models of transformers and torchvision alone"
+_OF_SCORES = "models that give scores, and the threshold segmentor gives none"
+_OF_SOME = {
+    "classes": "the models of transformers alone",
+    "compile": _OF_NETWORKS,
+    "scaled_decode": _OF_NETWORKS,
+    "none_below": _OF_SCORES,
+    "threshold": _OF_SCORES,
+}
 
 # by type of error, or by the pattern that was not met
 _CLEARER = {
@@ -205,6 +218,7 @@ _CLEARER = {
     "model_type": "must be a mapping of settings",
     "model_attributes_type": "must be a name or a mapping of settings",
     "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
     "string_too_short": "must not be empty",
     SUFFIX_RULE: "must be FROM=TO, such as _image=_label",
     FAILED_RULE: "must be a number of images or a percentage, such as 5 or 0.5%",

@@ -31,9 +31,14 @@ class Tiling(Model):
     )
 
     @property
+    def window(self) -> int:
+        """Side of a window, in pixels of the picture."""
+        return max(1, round(self.size / self.scale))
+
+    @property
     def step(self) -> int:
-        """From the start of a window to that of the next, in pixels of the model's input."""
-        return max(1, int(self.size * (1 - self.overlap)))
+        """From the start of a window to that of the next, in pixels of the picture."""
+        return max(1, int(self.window * (1 - self.overlap)))
 
     @property
     def altering(self) -> list[str]:

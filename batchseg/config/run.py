@@ -14,8 +14,8 @@ from batchseg.config.base import Gates, Limits, Model, RayConfig
 from batchseg.config.looks import TilingSetting, Views
 from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
-from batchseg.config.segmentor import AnySegmentor, infer_segmentor
-from batchseg.config.source import Source, infer_source
+from batchseg.config.segmentor import AnySegmentor, Merge, infer_segmentor
+from batchseg.config.source import ImageReading, Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
 Tiffs = Literal["none", "of tiffs", "all"]  # which images have a mask that is a TIFF
@@ -61,10 +61,15 @@ class RunConfig(Model):
         None,
         description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
     )
-    truth: TruthReading = TruthSettings()
-    accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
+    merge: Merge = Field(
+        default_factory=dict,
+        description="NAME: classes of the label map that are one, such as vehicle: [car, bus]; their "
+        "probabilities add, and a truth of any of them means it.",
+    )
     tiling: TilingSetting = None
     views: Views = Views()
+    truth: TruthReading = TruthSettings()
+    accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()
@@ -94,6 +99,15 @@ class RunConfig(Model):
             raise ValueError("prune would remove every image of the other split; leave one of them out")
         if self.split_file is not None and self.split is None:
             raise ValueError("split_file needs split: train or validation")
+        return self
+
+    @model_validator(mode="after")
+    def _threshold_reads_8_bits(self) -> RunConfig:
+        reading = ImageReading.of(self.source)
+        if self.segmentor.kind == "threshold" and (reading.scales or reading.percentiles):
+            raise ValueError(
+                "source.scale: the threshold segmentor reads 8 bits as they are; leave out what scales them"
+            )
         return self
 
     @property

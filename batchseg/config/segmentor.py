@@ -1,9 +1,10 @@
-"""The segmentor of a run: one model a kind, and how a plain name tells its kind."""
+"""The segmentor of a run: one model a kind, several together, and how a plain name tells its kind."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     field_validator,
+    model_validator,
 )
 
 from batchseg.config.base import CLASS_RULE, Model
@@ -41,8 +43,39 @@ class SegmentorConfig(Model):
             )
         return gpus
 
+    @property
+    def name(self) -> str:
+        """Of the model, for a person."""
+        return str(getattr(self, "model", getattr(self, "kind", "")))
 
-class NetworkConfig(SegmentorConfig):
+    @property
+    def models(self) -> tuple[SegmentorConfig, ...]:
+        """What is loaded: itself, or the members of an ensemble."""
+        return (self,)
+
+
+class ScoringConfig(SegmentorConfig):
+    """What models have that give scores, from which a class is decided."""
+
+    none_below: float | None = Field(
+        None, gt=0, lt=1, description="Pixels whose best class is less probable belong to none. Null: all do."
+    )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Of two classes: foreground is where its probability is above this. Foreground is the "
+        "second class, or the first where the model calls the second background. Null: 0.5.",
+    )
+
+    @property
+    def deciding(self) -> list[str]:
+        """The settings in use that change what is decided: nothing is added to a fingerprint without any."""
+        none = [] if self.none_below is None else [f"none_below={self.none_below!r}"]
+        return none + ([] if self.threshold in (None, 0.5) else [f"threshold={self.threshold!r}"])
+
+
+class NetworkConfig(ScoringConfig):
     """What neural networks have besides. Both settings change masks a little, and so the fingerprint."""
 
     compile: bool = Field(
@@ -90,9 +123,6 @@ class HuggingFaceSegmentor(NetworkConfig):
     classes: Annotated[ClassNames | None, BeforeValidator(_split_names)] = Field(
         None, description="Other classes by name, for an LLM segmentor with a text head. Null: its own."
     )
-    none_below: float | None = Field(
-        None, gt=0, lt=1, description="Pixels whose best class is less probable belong to none. Null: all do."
-    )
 
 
 class TorchvisionSegmentor(NetworkConfig):
@@ -122,7 +152,7 @@ class ThresholdSegmentor(SegmentorConfig):
         return levels
 
 
-class CustomSegmentor(SegmentorConfig):
+class CustomSegmentor(ScoringConfig):
     """A class of your own, named `module:Class` or `path/to/file.py:Class`."""
 
     kind: Literal["custom"] = "custom"
@@ -134,22 +164,119 @@ class CustomSegmentor(SegmentorConfig):
     )
 
 
-AnySegmentor = Annotated[
+AnyMember = Annotated[
     HuggingFaceSegmentor | TorchvisionSegmentor | ThresholdSegmentor | CustomSegmentor,
+    Field(discriminator="kind"),
+]
+Merge = dict[str, Annotated[tuple[str, ...], BeforeValidator(_split_names)]]
+
+
+_MOST_MEMBERS = 16
+
+
+def _infer_member(value: Any) -> Any:
+    data = infer_segmentor(value)
+    if isinstance(data, Mapping) and data.get("kind") == "ensemble":
+        raise ValueError("is an ensemble itself; name its members in its place")
+    return data
+
+
+class EnsembleSegmentor(ScoringConfig):
+    """Several models that decide together: their class probabilities are averaged.
+
+    Classes of one name are one. Where a model lacks a class, its probability is 0 in it.
+    """
+
+    kind: Literal["ensemble"] = "ensemble"
+    members: tuple[Annotated[AnyMember, BeforeValidator(_infer_member)], ...] = Field(
+        description="The models, 2 to 16, each by its name or in full."
+    )
+    weights: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        None, description="How much each model counts, in their order. Null: all alike."
+    )
+    merge: Merge = Field(
+        default_factory=dict,
+        description="NAME: classes of the models that are one, such as those that differ in name alone.",
+    )
+
+    @model_validator(mode="after")
+    def _a_weight_each(self) -> EnsembleSegmentor:
+        if self.weights is not None and len(self.weights) != len(self.members):
+            raise ValueError(
+                f"has {len(self.members)} members and {len(self.weights)} weights; give one for each, or none"
+            )
+        return self
+
+    @field_validator("members")
+    @classmethod
+    def _settings_of_the_whole(cls, members: tuple[AnyMember, ...]) -> tuple[AnyMember, ...]:
+        if not 2 <= len(members) <= _MOST_MEMBERS:
+            raise ValueError(f"an ensemble has 2 to {_MOST_MEMBERS} members, and here are {len(members)}")
+        for place, member in enumerate(members):
+            for name in ScoringConfig.model_fields:
+                field = type(member).model_fields.get(name)
+                if field is not None and getattr(member, name) != field.default:
+                    raise ValueError(
+                        f"member {place} ({member.name}) sets {name}, which is one for all members; set "
+                        f"segmentor.{name} in its place"
+                    )
+            if isinstance(member, NetworkConfig) and member.scaled_decode:
+                raise ValueError(
+                    f"member {place} ({member.name}) sets scaled_decode, and all members see one decoded "
+                    "image; leave it out"
+                )
+        return members
+
+    @property
+    def name(self) -> str:
+        return " + ".join(member.name for member in self.members)
+
+    @property
+    def models(self) -> tuple[SegmentorConfig, ...]:
+        return self.members
+
+
+AnySegmentor = Annotated[
+    HuggingFaceSegmentor | TorchvisionSegmentor | ThresholdSegmentor | CustomSegmentor | EnsembleSegmentor,
     Field(discriminator="kind"),
 ]
 
 
 def infer_segmentor(value: Any) -> Any:
-    """A plain model name, or a mapping without `kind`: the name tells the kind."""
-    data = {"model": value} if isinstance(value, str) else value
-    if not isinstance(data, Mapping):
-        return data
+    """A plain model name, several, or a mapping without `kind`: the name tells the kind."""
+    if not isinstance(value, str | list | tuple | Mapping):
+        return value
+    data = dict(value) if isinstance(value, Mapping) else {"model": value}
+    if isinstance(data.get("model"), list | tuple):
+        data["members"] = [*data.pop("model")]
+        if len(data["members"]) == 1:  # as `--model` once
+            data["model"] = data.pop("members")[0]
     if data.get("model") == "threshold" and data.get("kind", "threshold") == "threshold":
         return {**{key: item for key, item in data.items() if key != "model"}, "kind": "threshold"}
-    if "kind" in data:
-        return data
-    return {"kind": _kind_of(str(data.get("model"))), **data}
+    if "model" in data and "kind" not in data and (folds := _folds(str(data["model"]))):
+        del data["model"]
+        data["members"] = folds
+    kind = "ensemble" if "members" in data else _kind_of(str(data.get("model")))
+    return {"kind": kind, **data}
+
+
+def _folds(model: str) -> list[str]:
+    """The models in `folds/` of a folder that is none itself, as cross-validation leaves them."""
+    folder = os.path.join(os.path.expanduser(model), "folds")
+    if not os.path.isdir(folder) or _is_model(os.path.dirname(folder)):
+        return []
+    below = (os.path.join(folder, name) for name in sorted(os.listdir(folder), key=_by_number))
+    return [
+        place for fold in below if (place := next(filter(_is_model, (fold, os.path.join(fold, "model"))), ""))
+    ]
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isascii() and name.isdigit() else (sys.maxsize, name)
+
+
+def _is_model(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "config.json"))
 
 
 def _kind_of(model: str) -> str:

@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, Field, Strict, model_validator
+from pydantic import Field, model_validator
 
+from batchseg.config.bands import Bands, BlackWhite, Percentiles, Scale, of_each_band
 from batchseg.config.base import SUFFIX_RULE, Model
 from batchseg.config.places import Place
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff")
+
+RGB_CHANNELS = 3
 
 Limit = Annotated[int | None, Field(ge=1, description="Stop after this many images.")]
 SampleSize = Annotated[
@@ -35,25 +38,6 @@ FollowLinks = Annotated[
 OurColumn = Literal["image", "image_bytes", "truth", "truth_bytes", "id", "version"]
 
 
-Number = Annotated[float, Strict()]
-
-
-def _rising(scale: float | tuple[float, float] | None) -> float | tuple[float, float] | None:
-    if scale is not None:
-        black, white = scale if isinstance(scale, tuple) else (0.0, scale)
-        if not black < white:
-            raise ValueError(f"white must lie above black, and {white:g} does not lie above {black:g}")
-    return scale
-
-
-Scale = Annotated[
-    Number | tuple[Number, Number] | None,
-    AfterValidator(_rising),
-    Field(
-        description="The value that is white, or [black, white], of images of 16 and 32 bits. "
-        "Null: the range of 16 bits, or of the bits that the file says are used."
-    ),
-]
 Orientation = Annotated[
     Literal["exif", "stored"],
     Field(description="Images upright, as EXIF says, or as their pixels are stored, which truth may be too."),
@@ -74,12 +58,20 @@ class _Source(Model):
     limit: Limit = None
     sample: SampleSize = None
     seed: SampleSeed = 0
+    bands: Bands = None
     scale: Scale = None
     orientation: Orientation = "exif"
 
     @model_validator(mode="after")
     def _first_or_random(self) -> _Source:
         one_choice(self.limit, self.sample)
+        return self
+
+    @model_validator(mode="after")
+    def _a_scale_a_band(self) -> _Source:
+        each = of_each_band(self.scale)
+        if self.bands is not None and each is not None and len(each) != len(self.bands):
+            raise ValueError(wrong_scale(len(each), len(self.bands)))
         return self
 
     @property
@@ -128,6 +120,11 @@ _OF_FOLDERS = {*FolderSource.model_fields} - {*ManifestSource.model_fields}
 _OF_MANIFESTS = {*ManifestSource.model_fields} - {*FolderSource.model_fields}
 
 
+def wrong_scale(values: int, bands: int) -> str:
+    """What to say of a scale that has another number of values than there are bands."""
+    return f"source.scale has the black and white of {values} bands, and {bands} are read; give one for each"
+
+
 @dataclass(frozen=True)
 class ImageReading:
     """How the pixels of a source's images are read.
@@ -135,22 +132,53 @@ class ImageReading:
     Attributes:
         scale: what is black and what is white in data that are not 8-bit; None: the range of their type.
         as_stored: an EXIF orientation is not applied.
+        bands: numbers of the bands to read, from 1 on; None: all, or red, green and blue.
+        scales: the black and white of each band, in place of `scale`.
+        percentiles: of each picture's bands, which are black and white, in place of both.
+        channels: how many the model reads; None: as many as there are.
     """
 
-    scale: tuple[float, float] | None = None
+    scale: BlackWhite | None = None
     as_stored: bool = False
+    bands: tuple[int, ...] | None = None
+    scales: tuple[BlackWhite, ...] | None = None
+    percentiles: tuple[float, float] | None = None
+    channels: int | None = None
 
     @classmethod
-    def of(cls, source: FolderSource | ManifestSource) -> ImageReading:
-        scale = source.scale
-        pair = scale if scale is None or isinstance(scale, tuple) else (0.0, scale)
-        return cls(pair, source.orientation == "stored")
+    def of(cls, source: FolderSource | ManifestSource, channels: int | None = None) -> ImageReading:
+        """As a source says, for a model of so many input channels."""
+        given, pair, percentiles = source.scale, None, None
+        scales = of_each_band(given)
+        if isinstance(given, Percentiles):
+            percentiles = given.percentiles
+        elif given is not None and scales is None:
+            pair = given if isinstance(given, tuple) else (0.0, given)
+        as_stored = source.orientation == "stored"
+        return cls(cast("BlackWhite | None", pair), as_stored, source.bands, scales, percentiles, channels)
+
+    @property
+    def is_by_band(self) -> bool:
+        """Whether pictures are read as the bands they have, in their type, and not as 8-bit RGB."""
+        asked = any(each is not None for each in (self.bands, self.scales, self.percentiles))
+        return asked or self.channels not in (None, RGB_CHANNELS)
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether it is said what black and white are."""
+        return any(each is not None for each in (self.scale, self.scales, self.percentiles))
 
     @property
     def altering(self) -> list[str]:
         """What of it changes a mask; nothing by default, so that what was computed stays valid."""
-        scale = [f"scale={self.scale[0]!r}..{self.scale[1]!r}"] if self.scale is not None else []
-        return [*scale, *(["orientation=stored"] if self.as_stored else [])]
+        pairs = (self.scale,) if self.scale is not None else self.scales
+        facts = {
+            "scale": pairs and ",".join(f"{black!r}..{white!r}" for black, white in pairs),
+            "percentiles": self.percentiles and "{!r}..{!r}".format(*self.percentiles),
+            "orientation": "stored" if self.as_stored else None,
+            "bands": self.bands and ",".join(map(str, self.bands)),
+        }
+        return [f"{name}={value}" for name, value in facts.items() if value]
 
 
 def infer_source(value: Any) -> Any:

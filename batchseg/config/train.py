@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from batchseg.config.base import Limits, Model, RayConfig
 from batchseg.config.places import Place
-from batchseg.config.source import Source, infer_source
+from batchseg.config.source import ImageReading, Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
 MULTIPLE = 16  # the deepest features have one cell for so many pixels
@@ -143,6 +143,15 @@ class TrainConfig(Model):
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _of_rgb(self) -> TrainConfig:
+        if ImageReading.of(self.source).is_by_band:
+            raise ValueError(
+                "source.bands, and a source.scale for each band or by percentiles, are for runs: a training "
+                "reads RGB"
+            )
+        return self
 
     @property
     def peak_rate(self) -> float:

@@ -62,7 +62,7 @@ class Journal:
         return sum(int(count) for name, count, _ in names if name == part)
 
     def _carefully(self, note: Note, item: Item, through: Through) -> Iterator[Item]:
-        name = item.row["id"]
+        name = item.name
         if item.alive and note.deaths(name) >= DEATHS:
             item.fault = RowFault(
                 Status.MODEL_FAILED,
@@ -126,5 +126,5 @@ class Note:
 
 def _digest(items: Iterable[Item]) -> str:
     """A retried batch holds the same images, so it finds its note by them."""
-    names = "\n".join(item.row["id"] for item in items)
+    names = "\n".join(item.name for item in items)
     return hashlib.sha256(names.encode()).hexdigest()[:24]

@@ -60,8 +60,12 @@ class Placement:
         return MAX_CHUNK[self.device]
 
 
-def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
+def place(config: SegmentorConfig, nodes: Nodes, images: int, at_most: int | None = None) -> Placement:
     """Fill in what the configuration leaves open from what the nodes have.
+
+    Args:
+        images: inputs of the model, by which it is found how many copies pay.
+        at_most: copies that can be busy at once; None: as many as there are images.
 
     Raises ConfigError where the configuration asks for GPUs and there are none.
     """
@@ -72,6 +76,7 @@ def place(config: SegmentorConfig, nodes: Nodes, images: int) -> Placement:
     batch_size = config.batch_size or BATCH[device]
     largest = config.batch_size or LARGEST_BATCH[device]
     useful = max(1, math.ceil(images / batch_size))  # a copy more would be loaded for nothing
+    useful = useful if at_most is None else min(useful, at_most)
     if device == "cuda":
         share = config.gpus_per_actor or 1.0
         most = max(node.get("GPU", 0.0) for node in nodes.resources)

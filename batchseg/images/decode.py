@@ -20,7 +20,7 @@ The rules, which are those of Pillow's `convert("RGB")` but for samples of more 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from batchseg.config.base import Limits
 
 Size = tuple[int, int]
+Sample = TypeVar("Sample", bound=np.generic)
 
 _AS_THEY_ARE = ImageReading()
 _UPRIGHT = 1
@@ -98,14 +99,14 @@ def decode_scaled(
         if name == "JPEG":
             return _jpeg(picture, data, limits, enough, reading)
         # of a TIFF before its pixels, with which Pillow forgets it; of a PNG after them, where it may stand
-        orientation = _orientation(picture) if name == "TIFF" else _UPRIGHT
+        orientation = orientation_of(picture) if name == "TIFF" else _UPRIGHT
         pixels_HWC = to_rgb(picture, data, limits, reading)
         if name == "TIFF":  # Pillow has turned it already
             turn = _INVERSE.get(orientation, orientation) if reading.as_stored else _UPRIGHT
         else:
-            orientation = _orientation(picture)
+            orientation = orientation_of(picture)
             turn = _UPRIGHT if reading.as_stored else orientation
-        pixels_HWC = _turn(pixels_HWC, turn)
+        pixels_HWC = turn_pixels(pixels_HWC, turn)
         return Decoded(pixels_HWC, (pixels_HWC.shape[0], pixels_HWC.shape[1]), orientation)
 
 
@@ -116,12 +117,12 @@ def _jpeg(
     enough: Callable[[Size], Size],
     reading: ImageReading,
 ) -> Decoded:
-    orientation = _orientation(picture)
+    orientation = orientation_of(picture)
     turn = _UPRIGHT if reading.as_stored else orientation
     width, height = picture.size
     pixels_HWC = _jpeg_pixels(picture, data, limits, partial(_scale, enough=enough, turn=turn))
     size_hw = (width, height) if turn in TRANSPOSED else (height, width)
-    return Decoded(_turn(pixels_HWC, turn), size_hw, orientation)
+    return Decoded(turn_pixels(pixels_HWC, turn), size_hw, orientation)
 
 
 def _scale(picture: ImageFile, enough: Callable[[Size], Size], turn: int) -> None:
@@ -178,7 +179,7 @@ def _by_torchvision(picture: ImageFile, data: bytes | memoryview) -> NDArray[np.
     return pixels_HWC
 
 
-def _orientation(picture: ImageFile) -> int:
+def orientation_of(picture: ImageFile) -> int:
     """The EXIF orientation, 1 to 8 (CIPA DC-008, 4.6.4)."""
     try:
         orientation: Any = picture.getexif().get(ExifTag.Orientation)
@@ -187,14 +188,16 @@ def _orientation(picture: ImageFile) -> int:
     return int(orientation) if orientation in range(1, 9) else _UPRIGHT
 
 
-def _turn(pixels_HWC: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def turn_pixels(pixels_HWC: NDArray[Sample], orientation: int) -> NDArray[Sample]:
+    """Pixels of any type as an orientation, 1 to 8, says; [H, W, C], C-contiguous."""
     if orientation == _UPRIGHT:
         return np.ascontiguousarray(pixels_HWC)
     # whole pixels move: twice as fast as single bytes
-    pixels_HW = np.ascontiguousarray(pixels_HWC).view("V3")[..., 0]
+    pixel = f"V{pixels_HWC.shape[2] * pixels_HWC.itemsize}"
+    pixels_HW = np.ascontiguousarray(pixels_HWC).view(pixel)[..., 0]
     if orientation in TRANSPOSED:
         pixels_HW = pixels_HW.T
     rows, columns = (-1 if orientation in turned else 1 for turned in (_UPSIDE_DOWN, _MIRRORED))
     # copied, even where one row or column is contiguous as it is: torch refuses negative strides
-    upright_HWC: NDArray[np.uint8] = pixels_HW[::rows, ::columns, np.newaxis].copy().view(np.uint8)
-    return upright_HWC
+    turned_HWC: NDArray[Sample] = pixels_HW[::rows, ::columns, np.newaxis].copy().view(pixels_HWC.dtype)
+    return turned_HWC

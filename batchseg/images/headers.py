@@ -148,8 +148,9 @@ def decoding(name: str) -> Iterator[None]:
 def _fault(name: str, exc: Exception) -> RowFault:
     reason = str(exc) or type(exc).__name__
     if _BEYOND_PILLOW.search(reason):
+        bands = "say which of its bands the model reads (source.bands), or " if name == "TIFF" else ""
         return RowFault(
             Status.UNSUPPORTED,
-            f"the {name} file is of a kind that is not read ({reason}); convert it to 8-bit RGB",
+            f"the {name} file is of a kind that is not read ({reason}); {bands}convert it to 8-bit RGB",
         )
     return RowFault(Status.UNREADABLE, f"the {name} file is damaged or truncated ({reason})")

@@ -40,7 +40,8 @@ class Window(NamedTuple):
 
     Attributes:
         pixels_HWC: in the type they are stored in.
-        nodata_HW: bool, where a band has no data (nodata value, mask band, NaN); None where all have.
+        nodata_HW: bool, where a band has no data (nodata value, mask band, alpha that is not among the bands,
+            NaN); None where all have.
     """
 
     pixels_HWC: NDArray[Any]
@@ -101,15 +102,53 @@ def _opener(name: str, file: Callable[[], BinaryIO], asked: str, *_: Any, **__: 
     return file()
 
 
-def read_window(dataset: Any, bands: Sequence[int] | None = None, area: Area | None = None) -> Window:
-    """Some bands (counted from 1; None: all) of a rectangle that lies within the raster (None: the whole)."""
+def read_window(
+    dataset: Any,
+    bands: Sequence[int] | None = None,
+    area: Area | None = None,
+    size_hw: tuple[int, int] | None = None,
+) -> Window:
+    """Some bands (counted from 1; None: all) of a rectangle that lies within the raster (None: the whole).
+
+    With `size_hw` only so many of its pixels are read, evenly spread.
+    """
     from rasterio.windows import Window as RasterWindow
 
     indexes = list(bands or dataset.indexes)
     window = RasterWindow(area.left, area.top, area.width, area.height) if area else None
-    pixels_CHW = dataset.read(indexes, window=window)
-    masks_CHW = dataset.read_masks(indexes, window=window)
-    nodata_HW = (masks_CHW == 0).any(0)
-    if pixels_CHW.dtype.kind == "f":
-        nodata_HW |= np.isnan(pixels_CHW).any(0)
+    out_shape = None if size_hw is None else (len(indexes), *size_hw)
+    pixels_CHW = dataset.read(indexes, window=window, out_shape=out_shape)
+    nodata_HW = _without_data(dataset, indexes, window, pixels_CHW)
     return Window(np.ascontiguousarray(pixels_CHW.transpose(1, 2, 0)), nodata_HW if nodata_HW.any() else None)
+
+
+def has_gaps(dataset: Any, bands: Sequence[int]) -> bool:
+    """Whether some pixels of these bands may have no data: where not, nobody need look."""
+    floating = any(np.dtype(dataset.dtypes[band - 1]).kind in "fc" for band in bands)
+    return floating or bool(_masked(dataset, bands))
+
+
+def _masked(dataset: Any, bands: Sequence[int]) -> list[int]:
+    """The bands that have a mask."""
+    from rasterio.enums import ColorInterp, MaskFlags
+
+    own_alpha = ColorInterp.alpha in (dataset.colorinterp[band - 1] for band in bands)
+    flags = {band: dataset.mask_flag_enums[band - 1] for band in bands}
+    return [
+        band
+        for band in sorted(flags)
+        if MaskFlags.all_valid not in flags[band] and not (own_alpha and MaskFlags.alpha in flags[band])
+    ]
+
+
+def _without_data(
+    dataset: Any, indexes: Sequence[int], window: Any, pixels_CHW: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """By nodata value, mask band and NaN. An alpha band masks the others only where it is not read itself:
+    GDAL calls the fourth of four 8-bit bands alpha unless it is told otherwise, and it may be infrared."""
+    nodata_HW = np.zeros(pixels_CHW.shape[1:], np.bool_)
+    for index in _masked(dataset, indexes):
+        nodata_HW |= dataset.read_masks(index, window=window, out_shape=nodata_HW.shape) == 0
+    if pixels_CHW.dtype.kind in "fc":
+        nodata_HW |= np.isnan(pixels_CHW).any(0)
+    return nodata_HW

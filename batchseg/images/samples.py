@@ -42,10 +42,15 @@ def is_wide(picture: ImageFile) -> bool:
     return picture.mode in ("I", "F") or picture.mode.startswith("I;16") or ";16" in raw_mode(picture)
 
 
-def read_samples(picture: ImageFile, data: bytes | memoryview, limits: Limits) -> NDArray[Any]:
+def read_samples(
+    picture: ImageFile, data: bytes | memoryview, limits: Limits, *, alpha: bool = False
+) -> NDArray[Any]:
     """The samples of a wide picture as stored: grey [H, W] or RGB [H, W, 3], upright where a TIFF is turned.
 
     uint16, or of grey also int32, uint32 and float32.
+
+    Args:
+        alpha: a PNG's alpha comes along as one more channel.
 
     Raises:
         RowFault: 16 bits of these channels cannot be had (unsupported).
@@ -59,7 +64,8 @@ def read_samples(picture: ImageFile, data: bytes | memoryview, limits: Limits) -
         return native_HW
     if raw == "LA;16B":  # both bytes of both channels, as if each were a channel
         bytes_HWC = np.array(_opened(picture, data, limits, "RGBA"))
-        return _joined(bytes_HWC[..., 0], bytes_HWC[..., 1])
+        kept = slice(None, None, 2) if alpha else 0
+        return _joined(bytes_HWC[..., kept], bytes_HWC[..., 1:][..., kept])
     if not raw.startswith(_COLOURS):
         raise RowFault(
             Status.UNSUPPORTED,
@@ -70,7 +76,8 @@ def read_samples(picture: ImageFile, data: bytes | memoryview, limits: Limits) -
         planes = (open_picture("TIFF", plane(data, tags, channel), limits) for channel in range(3))
         return np.stack([read_samples(each, data, limits) for each in planes], axis=-1)
     low = _opened(picture, data, limits, raw[:-1] + _SWAPPED[raw[-1]])
-    return _joined(np.array(picture)[..., :3], np.array(low)[..., :3])
+    channels = 4 if alpha else 3  # where there are as many
+    return _joined(np.array(picture)[..., :channels], np.array(low)[..., :channels])
 
 
 def own_range(picture: ImageFile, data: bytes | memoryview) -> Range | None:

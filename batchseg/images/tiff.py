@@ -26,7 +26,7 @@ PREDICTOR, PALETTE, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, EXTRA = 317, 320
 SAMPLE_FORMAT, SUBFILE, SUBSAMPLING = 339, 254, 530
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE_COLOUR, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 SEPARATE, SIGNED = 2, 2
-_UNCOMPRESSED, _LONG = 1, 4
+_UNCOMPRESSED, _SHORT, _LONG = 1, 3, 4
 _REDUCED_OR_MASK = 1 | 4
 _MOTOROLA_BIG = b"MM\0+"
 
@@ -98,15 +98,24 @@ def has_more_pages(file: BinaryIO) -> bool:
     Only directories are read. What is damaged ends the search.
     """
     try:
-        links = _links(file)
-        next(links)
-        return any(not kind & _REDUCED_OR_MASK for kind in links)
+        pages = _pages(file)
+        next(pages)
+        return any(not page.get(SUBFILE, 0) & _REDUCED_OR_MASK for page in pages)
     except (struct.error, StopIteration, OSError, ValueError):
         return False
 
 
-def _links(file: BinaryIO) -> Iterator[int]:
-    """NewSubfileType of every page."""
+def tiff_orientation(file: BinaryIO) -> int:
+    """The orientation that the first page states, 1 to 8; 1 where it states none. Only it is read."""
+    try:
+        stated = next(_pages(file)).get(ORIENTATION, 1)
+    except (struct.error, StopIteration, OSError, ValueError):
+        return 1
+    return stated if stated in range(1, 9) else 1
+
+
+def _pages(file: BinaryIO) -> Iterator[dict[int, int]]:
+    """The first value of each tag of one number, page by page."""
     file.seek(0)
     start = file.read(16)
     order, big = "<" if start[:2] == b"II" else ">", 43 in start[2:4]
@@ -118,13 +127,13 @@ def _links(file: BinaryIO) -> Iterator[int]:
         file.seek(at)
         (entries,) = struct.unpack(count, file.read(struct.calcsize(count)))
         fields = file.read(entries * entry)
-        kinds = [
-            struct.unpack_from(f"{order}I", fields, place + entry - struct.calcsize(word))[0]
-            for place in range(0, len(fields) - entry + 1, entry)
-            if struct.unpack_from(f"{order}H", fields, place)[0] == SUBFILE
-        ]
+        page = {}
+        for place in range(0, len(fields) - entry + 1, entry):
+            tag, kind = struct.unpack_from(f"{order}HH", fields, place)
+            form = f"{order}{'H' if kind == _SHORT else 'I'}"
+            (page[tag],) = struct.unpack_from(form, fields, place + entry - struct.calcsize(word))
         (at,) = struct.unpack(word, file.read(struct.calcsize(word)))
-        yield kinds[0] if kinds else 0
+        yield page
 
 
 def _refuse(tags: ImageFileDirectory_v2) -> None:

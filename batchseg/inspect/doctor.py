@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,12 @@ from batchseg.inspect.findings import Findings, Problem
 from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, turned
 from batchseg.inspect.image_sample import ImageSample, sample_images
 from batchseg.inspect.image_sizes import Sizes, look
-from batchseg.inspect.preflight import check_source, choose_labels
+from batchseg.inspect.preflight import check_source, choose_bands, choose_labels
 from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.merging import merged
+from batchseg.schema import Status
 from batchseg.segmentors.base import Normaliser, PixelRange
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.folder import Folder
@@ -83,7 +85,7 @@ class DoctorReport:
 def doctor(
     source: DoctorConfig | Plain,
     *,
-    model: Plain | Mapping[str, Any] | None = None,
+    model: Plain | Sequence[Plain] | Mapping[str, Any] | None = None,
     truth: Plain | None = None,
     labels: Plain | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -111,9 +113,11 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
             check_source(source, listing)
         except SourceError as exc:
             findings.add("source", config.source.path, str(exc))
-        sizes = _read_headers(listing, config.limits, findings)
-        images_as = ImageReading.of(config.source)
+        images_as = model.reading
+        sizes = _read_headers(listing, config.limits, findings, images_as.is_by_band)
         pictures = sample_images(listing, IMAGES, images_as, config.limits)
+        for uri, problem in pictures.unsupported:
+            findings.add(Status.UNSUPPORTED.kind, uri, problem)
         looking = Looking(config.truth, config.limits, images_as)
         sampled = sample_truths(listing, config.truths, model.label_map, looking)
         for image_id, fault in sampled.faults:
@@ -153,8 +157,10 @@ def _warnings(doubts: list[Doubt], config: DoctorConfig, findings: Findings) -> 
 
 @dataclass(frozen=True)
 class _Model:
-    """What is known of the model: its classes, what it has to say, and which pixels it expects."""
+    """What is known of the model: how its images are read, its classes, what it has to say, and which pixels
+    it expects."""
 
+    reading: ImageReading
     label_map: LabelMap | None
     notes: tuple[str, ...] = ()
     expected: PixelRange | None = None
@@ -162,14 +168,22 @@ class _Model:
     @classmethod
     def of(cls, config: DoctorConfig) -> _Model:
         if config.segmentor is None:
-            return cls(load_label_map(config.labels) if config.labels is not None else None)
+            return cls(choose_bands(config.source, None), _given_labels(config))
         checkpoint = open_checkpoint(config.segmentor)
         notes = checkpoint.notes if config.labels is None else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
-        return cls(choose_labels(config.labels, checkpoint), notes, expected)
+        reading = choose_bands(config.source, checkpoint)
+        return cls(reading, choose_labels(config.labels, checkpoint, config.merge), notes, expected)
 
 
-def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes:
+def _given_labels(config: DoctorConfig) -> LabelMap | None:
+    if config.labels is None:
+        return None
+    label_map = load_label_map(config.labels)
+    return merged(label_map, config.merge) if config.merge else label_map
+
+
+def _read_headers(listing: Listing, limits: Limits, findings: Findings, by_band: bool) -> Sizes:
     """The sizes of all images; a fault of an image hides that of its truth, as it does in a run."""
     sizes, reader = Sizes(), image_reader()
     for table in _marked(listing):
@@ -177,7 +191,7 @@ def _read_headers(listing: Listing, limits: Limits, findings: Findings) -> Sizes
         for row, is_usable in zip(rows, usable(table), strict=True):
             try:
                 if is_usable:
-                    sizes.add(row["id"], look(reader, row["uri"], limits), row["truth"] is not None)
+                    sizes.add(row["id"], look(reader, row["uri"], limits, by_band), row["truth"] is not None)
             except RowFault as fault:
                 findings.add(fault.status.kind, row["id"], str(fault))
                 continue

@@ -79,7 +79,7 @@ def doubts_of_images(sample: ImageSample, expected: PixelRange | None) -> Iterat
     """What a sample of images tells before a run, also against the range that the model was trained on."""
     for sentence in sample.warnings:
         yield Doubt("dark_images", sentence)
-    if expected is None or sample.mean_rgb is None:
+    if expected is None or sample.mean_rgb is None or len(sample.mean_rgb) != len(expected.mean):
         return
     means = np.array(sample.mean_rgb) / 255
     away = np.abs(means - expected.mean) / np.array(expected.std)
@@ -89,7 +89,7 @@ def doubts_of_images(sample: ImageSample, expected: PixelRange | None) -> Iterat
         )
         yield Doubt(
             "input_range",
-            f"the mean of the images is {found} of red, green and blue (0 to 255, over {sample.files}), and "
+            f"the mean of the images is {found} of {sample.channels} (0 to 255, over {sample.files}), and "
             f"that of the images the model was trained on is {usual}; are they read as they are meant "
             "(source.scale)?",
         )

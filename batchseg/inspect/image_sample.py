@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
-from batchseg.config.source import ImageReading
+from batchseg.config.source import RGB_CHANNELS, ImageReading
 from batchseg.errors import RowFault
+from batchseg.images.bands import decode_bands
 from batchseg.images.decode import Size, decode_scaled
-from batchseg.images.rgb import brightest_of
+from batchseg.images.rgb import Brightest, brightest_of
 from batchseg.inspect.image_sizes import look
+from batchseg.schema import Status
 from batchseg.source.plan import Listing
 from batchseg.storage.reader import Reader, image_reader
 
@@ -28,50 +31,67 @@ class ImageSample:
 
     Attributes:
         files: images that were decoded.
-        mean_rgb: of all their pixels, 0 to 255, each image weighing the same; None where none was decoded.
+        mean_rgb: of all their pixels, 0 to 255, each image weighing the same; None where none was decoded. Of
+            bands: of each of them.
         wide: those of more than 8 bits.
         brightest: the highest of their samples as a share of what counts as white; None without such.
         highest: that sample as stored.
+        unsupported: those that cannot be read by bands, and why.
         warnings: what is likely not as it is meant, a sentence each.
     """
 
     files: int = 0
-    mean_rgb: tuple[float, float, float] | None = None
+    mean_rgb: tuple[float, ...] | None = None
     wide: int = 0
     brightest: float | None = None
     highest: float | None = None
+    unsupported: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def channels(self) -> str:
+        """What `mean_rgb` is of, in words."""
+        return "red, green and blue" if len(self.mean_rgb or ()) == RGB_CHANNELS else "its bands"
 
 
 def sample_images(listing: Listing, count: int, reading: ImageReading, limits: Limits) -> ImageSample:
     """Decode `count` images at most. Those that cannot be read are passed over, and so are large ones while
     there are others. Raises nothing of an image."""
     sample, reader, means = ImageSample(), image_reader(), []
-    for uri in _chosen(listing, count, reader, limits):
+    for uri in _chosen(listing, count, reader, limits, reading.is_by_band):
         try:
-            data = reader.read(uri)
-            pixels_HWC = decode_scaled(data, limits, _reduced, reading).pixels_HWC
-            found = brightest_of(data, limits, reading)
-        except RowFault:
+            mean_C, found = _look(reader.read(uri), limits, reading)
+        except RowFault as fault:
+            if reading.is_by_band and fault.status is Status.UNSUPPORTED:
+                sample.unsupported.append((uri, str(fault)))
             continue
-        means.append(pixels_HWC.mean(axis=(0, 1)))
+        means.append(mean_C)
         if found is not None:
             sample.wide += 1
             if sample.brightest is None or found.share > sample.brightest:
                 sample.brightest, sample.highest = found.share, found.value
     sample.files = len(means)
     if means:
-        red, green, blue = np.mean(means, axis=0).tolist()
-        sample.mean_rgb = (red, green, blue)
+        common = [mean_C for mean_C in means if len(mean_C) == len(means[0])]
+        sample.mean_rgb = tuple(np.mean(common, axis=0).tolist())
     sample.warnings = [*_warnings(sample, reading)]
     return sample
+
+
+def _look(data: bytes, limits: Limits, reading: ImageReading) -> tuple[NDArray[np.float64], Brightest | None]:
+    """The mean of each channel, 0 to 255, and what is brightest among samples that are scaled."""
+    if not reading.is_by_band:
+        mean_C = decode_scaled(data, limits, _reduced, reading).pixels_HWC.mean(axis=(0, 1))
+        return mean_C, brightest_of(data, limits, reading)
+    picture = decode_bands(data, limits, reading, _reduced)
+    return picture.mean, None if reading.percentiles else picture.brightest
 
 
 def _warnings(sample: ImageSample, reading: ImageReading) -> Iterator[str]:
     if sample.brightest is None or sample.highest is None:
         return
     found = f"brightest of the 16-bit images: {sample.brightest:.0%} of white"
-    if reading.scale is not None and not DARK < sample.brightest <= 1:
+    if (reading.scale or reading.scales) and not DARK < sample.brightest <= 1:
         yield f"{found}; look at source.scale"
     elif sample.brightest < DARK:
         white = 2 ** max(int(sample.highest).bit_length(), 8) - 1
@@ -84,13 +104,13 @@ def _reduced(size_hw: Size) -> Size:
     return height, width
 
 
-def _chosen(listing: Listing, count: int, reader: Reader, limits: Limits) -> Iterator[str]:
+def _chosen(listing: Listing, count: int, reader: Reader, limits: Limits, by_band: bool) -> Iterator[str]:
     """Images of moderate size by their headers; where there are large ones alone, the smallest of them."""
     large: list[tuple[int, str]] = []
     taken = 0
     for uri in _spread(listing, count):
         try:
-            header = look(reader, uri, limits)
+            header = look(reader, uri, limits, by_band)
         except RowFault:
             continue
         if header.width * header.height > LARGE:

@@ -14,8 +14,9 @@ from pyarrow import fs
 
 from batchseg.config.base import Limits
 from batchseg.errors import ConfigError, RowFault
+from batchseg.images.bands import raster_size
 from batchseg.images.headers import decoding, open_picture, sniff
-from batchseg.images.tiff import has_more_pages
+from batchseg.images.tiff import has_more_pages, tiff_orientation
 from batchseg.schema import Status
 from batchseg.storage.embedded import is_embedded
 from batchseg.storage.location import locate
@@ -86,10 +87,15 @@ def read_header(reader: Reader, uri: str, limits: Limits) -> tuple[str, int, int
     return header.name, header.width, header.height, header.bytes
 
 
-def look(reader: Reader, uri: str, limits: Limits) -> Header:
-    """The header of an image, of which no pixel is decoded. Raises RowFault."""
+def look(reader: Reader, uri: str, limits: Limits, by_band: bool = False) -> Header:
+    """The header of an image, of which no pixel is decoded; TIFFs by rasterio where they are read by band.
+
+    Raises RowFault.
+    """
     if is_embedded(uri):
         data = reader.read(uri)
+        if by_band and sniff(data, limits) == "TIFF":
+            return _of_raster(io.BytesIO(data), len(data), limits)
         return _parse(data, len(data), limits, io.BytesIO(data))
     with _opened(uri) as (file, total):
         if total > limits.max_bytes:
@@ -98,6 +104,8 @@ def look(reader: Reader, uri: str, limits: Limits) -> Header:
             )
         head = file.read(HEAD_BYTES)
         is_cut = total > len(head)
+        if by_band and sniff(head, limits) == "TIFF":
+            return _of_raster(file, total, limits)
         try:
             # where a GIF has its second frame only the first one's end tells
             if not (is_cut and sniff(head, limits) == "GIF"):
@@ -106,6 +114,12 @@ def look(reader: Reader, uri: str, limits: Limits) -> Header:
             if fault.status is Status.TOO_LARGE or not is_cut:
                 raise
         return _parse(reader.read(uri), total, limits, file)
+
+
+def _of_raster(file: BinaryIO, total: int, limits: Limits) -> Header:
+    file.seek(0)
+    width, height = raster_size(file, limits)
+    return Header("TIFF", width, height, total, tiff_orientation(file), has_more_pages(file))
 
 
 def _parse(data: bytes, total: int, limits: Limits, file: BinaryIO) -> Header:

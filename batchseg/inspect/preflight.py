@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
-from batchseg.errors import LabelMapError, SourceError
+from batchseg.config.looks import Tiling, Views
+from batchseg.config.source import ImageReading, Source, wrong_scale
+from batchseg.errors import ConfigError, LabelMapError, SourceError
+from batchseg.images.raster import load_rasterio
 from batchseg.inspect.guards import (
     Doubt,
     doubts_of_images,
@@ -15,17 +19,18 @@ from batchseg.inspect.guards import (
 )
 from batchseg.inspect.image_sample import sample_images
 from batchseg.inspect.truth_sample import Looking, Sampled, sample_masks, sample_truths
-from batchseg.labels.label_file import load_label_map
+from batchseg.labels.label_file import load_both
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.merging import Merging, merged
+from batchseg.labels.names import fold_name, is_mere_number, with_side
 from batchseg.labels.reading import Reading
-from batchseg.segmentors.base import Checkpoint
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.plan import Listing
 
 LOOKED_AT, DECODED = 16, 8  # label files, and images
-_SEPARATORS = re.compile(r"[\W_]+")
-_MERE_NUMBER = re.compile(r"((label|class|level)?\d+)?")  # such as LABEL_3, which transformers fills in
+_NAMED = 3
 
 
 def check_source(source: Folder | Manifest, listing: Listing) -> None:
@@ -52,26 +57,60 @@ def _nothing_found(source: Folder | Manifest) -> str:
     )
 
 
-def choose_labels(name: str | None, checkpoint: Checkpoint) -> LabelMap:
+def choose_labels(
+    name: str | None, checkpoint: AnyCheckpoint, merge: Merging = MappingProxyType({})
+) -> LabelMap:
     """The label map of a run: of as many classes as the model, and none of its names at another id.
+
+    What it merges is compared as it was before. Of a model that was trained on the merged classes it is taken
+    as it is after.
+
+    Args:
+        name: built-in, or a file; None: the model's own.
+        merge: classes of it that are one in this run, whatever the file merges already.
 
     Raises LabelMapError where it does not fit the model.
     """
-    if name is None:
-        return checkpoint.label_map
-    chosen, own = load_label_map(name), checkpoint.label_map
-    if chosen.num_classes != own.num_classes:
+    chosen = checkpoint.label_map if name is None else _fitting(name, checkpoint.label_map)
+    return merged(chosen, merge) if merge else chosen
+
+
+def _fitting(name: str, own: LabelMap) -> LabelMap:
+    before, after = load_both(name)
+    if before.num_classes != own.num_classes == after.num_classes:
+        before, after = after, replace(after, groups=None)
+    if before.num_classes != own.num_classes:
         raise LabelMapError(
-            f"labels {name}: {chosen.num_classes} classes, but the model predicts {own.num_classes} "
+            f"labels {name}: {before.num_classes} classes, but the model predicts {own.num_classes} "
             f"({', '.join(own.names[:5])} ...); choose the label map the model was trained with"
         )
-    if moved := _moved(chosen, own):
+    if moved := _moved(before, own):
         found = " and ".join(f"{mine!r} is {at}, of the model {there}" for mine, at, there in moved[:2])
         raise LabelMapError(
             f"labels {name}: its classes are in another order than the model's ({found}); put them in the "
             "model's order, or choose the label map the model was trained with"
         )
-    return chosen
+    return after
+
+
+def choose_bands(source: Source, checkpoint: AnyCheckpoint | None) -> ImageReading:
+    """How the images of a source are read for a model (None: not known).
+
+    Raises ConfigError where `source.bands` or `source.scale` have another number of bands than it reads, or
+    where bands are to be read and rasterio is not installed.
+    """
+    channels = checkpoint.channels if checkpoint is not None else None
+    reading = ImageReading.of(source, channels)
+    if reading.bands is not None and channels not in (None, len(reading.bands)):
+        raise ConfigError(
+            f"source.bands names {len(reading.bands)} band{'' if len(reading.bands) == 1 else 's'} "
+            f"({', '.join(map(str, reading.bands))}), and the model reads {channels}"
+        )
+    if reading.scales is not None and channels not in (None, len(reading.scales)):
+        raise ConfigError(wrong_scale(len(reading.scales), channels))
+    if reading.is_by_band:
+        load_rasterio()
+    return reading
 
 
 def _moved(chosen: LabelMap, own: LabelMap) -> list[tuple[str, int, int]]:
@@ -84,12 +123,36 @@ def _moved(chosen: LabelMap, own: LabelMap) -> list[tuple[str, int, int]]:
 
 def _ids_of_names(label_map: LabelMap) -> dict[str, int]:
     """Of names that say something and stand once; case and separators do not count."""
-    folded = [_SEPARATORS.sub("", name.casefold()) for name in label_map.names]
+    folded = [*map(fold_name, label_map.names)]
     return {
         name: index
         for index, name in enumerate(folded)
-        if folded.count(name) == 1 and not _MERE_NUMBER.fullmatch(name)
+        if folded.count(name) == 1 and not is_mere_number(name)
     }
+
+
+def refuse_small_tile(tiling: Tiling | None, checkpoint: AnyCheckpoint) -> None:
+    """Raises ConfigError where a window has less than one cell of the model's coarsest features."""
+    if tiling is not None and tiling.size < checkpoint.stride:
+        raise ConfigError(
+            f"tiling.size (--tile) is {tiling.size} pixels, and the model's coarsest features have one cell "
+            f"for {checkpoint.stride}; take windows of {checkpoint.stride} pixels or, better, many times as "
+            "much"
+        )
+
+
+def refuse_mirrored_sides(views: Views | None, label_map: LabelMap) -> None:
+    """Raises ConfigError where pictures would be mirrored left to right, and classes have a side."""
+    if views is None or "horizontal" not in views.flip or views.mirror_sides:
+        return
+    sided = with_side(label_map.names)
+    if sided:
+        more = f" and {len(sided) - _NAMED} more" if len(sided) > _NAMED else ""
+        raise ConfigError(
+            "views.flip: horizontal takes left for right, and classes have a side: "
+            f"{', '.join(map(repr, sided[:_NAMED]))}{more}; leave it out, or say views.mirror_sides: true "
+            "where these names do not mean a side"
+        )
 
 
 def look_at_truths(
@@ -111,9 +174,19 @@ def look_at_masks(
     return _conclude(sample_masks(listing, LOOKED_AT, label_map, looking), "masks", accepted)
 
 
-def look_at_pixels(listing: Listing, looking: Looking, accepted: Sequence[str]) -> list[Doubt]:
-    """What is doubtful about the images of a listing that are to be segmented."""
+def look_at_pixels(
+    listing: Listing, looking: Looking, accepted: Sequence[str], is_new: bool = False
+) -> list[Doubt]:
+    """What is doubtful about the images of a listing that are to be segmented.
+
+    Args:
+        is_new: nothing has been done so far. Later all that is left may be images that cannot be read.
+
+    Raises SourceError where most images of a new job do not have the bands that are to be read.
+    """
     sample = sample_images(listing, DECODED, looking.images, looking.limits)
+    if is_new and len(sample.unsupported) > sample.files:
+        raise SourceError(": ".join(sample.unsupported[0]))
     return settle([*doubts_of_images(sample, looking.expected)], accepted)
 
 

@@ -13,13 +13,14 @@ from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
 from batchseg.config.truth import TruthSettings
 from batchseg.errors import RowFault
-from batchseg.images.decode import TRANSPOSED, decode_scaled, whole
+from batchseg.images.bands import picture_size
+from batchseg.images.decode import TRANSPOSED
 from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.images.label_rasters import open_labels, tiff_head
 from batchseg.images.overlay import size_within
 from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.reading import Decision, Reading, is_grey
+from batchseg.labels.reading import Reading, ReadingChoice, is_grey
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange
 from batchseg.source.plan import Listing
@@ -126,7 +127,7 @@ class _Sampling:
         return sampled
 
     def _decide(self, chosen: list[tuple[str, str, str]], label_map: LabelMap) -> Reading:
-        decision = Decision(label_map, self.looking.truth)
+        decision = ReadingChoice(label_map, self.looking.truth)
         for _, _, at in chosen if decision.depends_on_files else ():
             try:
                 file = self._decoded(at)
@@ -155,13 +156,14 @@ class _Sampling:
 
     def _check_size(self, sampled: Sampled, truth_hw: Size, images: Reader, uri: str) -> None:
         """Raises RowFault."""
-        header, as_read = look(images, uri, self.looking.limits), self.looking.images
+        as_read = self.looking.images
+        header = look(images, uri, self.looking.limits, as_read.is_by_band)
         size = image_hw = (header.height, header.width)
         is_turned = header.orientation != 1 and not as_read.as_stored
         if is_turned and header.orientation in TRANSPOSED:
             image_hw = size[::-1]
         if truth_hw == image_hw[::-1] != image_hw:  # an orientation may stand behind the pixels
-            image_hw = decode_scaled(images.read(uri), self.looking.limits, whole, as_read).size_hw
+            image_hw = picture_size(images.read(uri), self.looking.limits, as_read)
         if truth_hw != image_hw:
             sampled.sizes.append((image_hw, truth_hw))
             check_truth_size(truth_hw, image_hw, header.orientation)

@@ -15,6 +15,7 @@ from batchseg.config.suggest import did_you_mean, likely_key
 from batchseg.errors import LabelMapError
 from batchseg.labels.colours import Colour
 from batchseg.labels.label_map import IGNORE_INDEX, LabelMap, default_colours
+from batchseg.labels.merging import merged
 
 BUILT_IN = Path(__file__).parent / "builtin"
 
@@ -33,22 +34,40 @@ class Wording:
 
 
 def load_label_map(name_or_path: str) -> LabelMap:
-    """A built-in label map by its name, or one from a YAML file.
+    """A built-in label map by its name, or one from a YAML file, whose `merge` is carried out.
 
     Raises:
         LabelMapError: there is no such name or file, or the file is not a label map.
     """
+    return load_both(name_or_path)[1]
+
+
+def load_both(name_or_path: str) -> tuple[LabelMap, LabelMap]:
+    """A label map before and after its classes are merged: the same one where none are.
+
+    Raises LabelMapError, as `load_label_map` does.
+    """
     file = _read(name_or_path)
     try:
-        return file.label_map()
+        before = file.label_map()
+        return before, merged(before, file.merge) if file.merge else before
     except LabelMapError as exc:
         raise LabelMapError(f"{name_or_path}: {exc}") from exc
 
 
 def load_wording(name_or_path: str) -> Wording:
-    """Of a label map, by its name or from a YAML file. Raises LabelMapError."""
-    file = _read(name_or_path)
-    return Wording(tuple((entry.name, *entry.synonyms) for entry in file.classes), tuple(file.prompts))
+    """Of a label map, by its name or from a YAML file. Raises LabelMapError.
+
+    A merged class has its own name, and those of the classes that it is made of with their synonyms.
+    """
+    file, names = _read(name_or_path), load_label_map(name_or_path).names
+    group_of = {name: group for group, members in file.merge.items() for name in members}
+    phrases: dict[str, list[str]] = {name: [] for name in names}
+    for entry in file.classes:
+        phrases[group_of.get(entry.name, entry.name)] += [entry.name, *entry.synonyms]
+    for group in file.merge:
+        phrases[group] = [*dict.fromkeys([group, *phrases[group]])]
+    return Wording(tuple(tuple(phrases[name]) for name in names), tuple(file.prompts))
 
 
 def _read(name_or_path: str) -> _LabelFile:
@@ -128,6 +147,9 @@ class _LabelFile(Model, strict=True):
     ignored_truth_ids: list[int] = Field(default_factory=list)
     ignored_colours: _Colours = Field(default_factory=list)
     prompts: list[Annotated[str, AfterValidator(_with_place)]] = Field(default=["{}"], min_length=1)
+    merge: dict[str, list[str]] = Field(
+        default_factory=dict, description="NAME: classes of the file that are one; their probabilities add."
+    )
 
     @model_validator(mode="before")
     @classmethod

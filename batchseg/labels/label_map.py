@@ -54,6 +54,7 @@ class LabelMap:
         remap: truth id -> class id or `ignore_index`; None where truth ids are class ids.
         read_colours: colour in a truth -> class id or `ignore_index`. By default `colours`, if these are
             given; the default palette is for drawing alone, since no truth is known to have it.
+        groups: the class here of each class of the model, whose probabilities add; None: they are the same.
 
     Raises:
         LabelMapError: the parts contradict each other.
@@ -64,6 +65,7 @@ class LabelMap:
     ignore_index: int = IGNORE_INDEX
     remap: Mapping[int, int] | None = None
     read_colours: Mapping[Colour, int] = field(default_factory=lambda: _AS_DRAWN)
+    groups: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.read_colours is _AS_DRAWN:
@@ -84,6 +86,11 @@ class LabelMap:
         return len(self.names)
 
     @property
+    def num_model_classes(self) -> int:
+        """How many classes the model tells apart: more than there are here, where some are merged."""
+        return self.num_classes if self.groups is None else len(self.groups)
+
+    @property
     def void(self) -> int:
         """The id, inside the program, of pixels without truth and of pixels where a mask abstains."""
         return self.num_classes
@@ -101,18 +108,24 @@ class LabelMap:
     @cached_property
     def mask_fingerprint(self) -> str:
         """SHA-256, in hex, of everything here that changes the pixels of a mask: no names, no colours."""
-        return _digest(self.num_classes, self.ignore_index)
+        return _digest(self.num_classes, self.ignore_index, *self._merging)
 
     @cached_property
     def drawn_fingerprint(self) -> str:
         """SHA-256, in hex, that also covers names and colours: what rows bear whose mask was computed before
         a palette could be rewritten."""
-        return _digest(self.names, self._colours_before, self.ignore_index, None)
+        return _digest(self.names, self._colours_before, self.ignore_index, None, *self._merging)
 
     @cached_property
     def single_fingerprint(self) -> str:
         """SHA-256, in hex, of both: what rows bear that were written when masks and scores had one key."""
-        return _digest(self.names, self._colours_before, self.ignore_index, self._remap_list)
+        remap = None if self.remap is None else sorted(self.remap.items())
+        return _digest(self.names, self._colours_before, self.ignore_index, remap, *self._merging)
+
+    @property
+    def _merging(self) -> list[tuple[int, ...]]:
+        """Nothing where no classes are merged, so that the fingerprints stay what they were."""
+        return [] if self.groups is None else [self.groups]
 
     @property
     def _colours_before(self) -> list[Colour]:
@@ -122,10 +135,6 @@ class LabelMap:
             colour if colour in self.read_colours else voc_colour(first + index)
             for index, colour in enumerate(self.colours)
         ]
-
-    @property
-    def _remap_list(self) -> list[tuple[int, int]] | None:
-        return None if self.remap is None else sorted(self.remap.items())
 
     def encode(self, raw: NDArray[Any]) -> Ids:
         """Class ids, [H, W] of `dtype`, of a ground truth as it was read.
@@ -241,6 +250,8 @@ def _id_problems(labels: LabelMap) -> list[str]:
             problems.append(f"truth id {truth} is not in {LOWEST_TRUTH_ID} to {HIGHEST_TRUTH_ID}")
         if to != labels.ignore_index and not 0 <= to <= last:
             problems.append(f"truth id {truth} is mapped to {to}, which is no class (0 to {last})")
+    if labels.groups is not None and {*labels.groups} != {*range(labels.num_classes)}:
+        problems.append(f"groups must name each of the classes 0 to {last}, and no other")
     return problems
 
 

@@ -159,7 +159,7 @@ class Reading:
         return self.label_map.encode(ids_HW)
 
 
-class Decision:
+class ReadingChoice:
     """Finds out, from some label files, how all of a source are to be read."""
 
     def __init__(self, label_map: LabelMap, settings: TruthSettings) -> None:

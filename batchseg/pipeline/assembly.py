@@ -19,18 +19,21 @@ from batchseg.images.decode import Size, whole
 from batchseg.labels.reading import Reading, as_written
 from batchseg.pipeline.choice import Choice
 from batchseg.pipeline.drawing import draw_overlays
+from batchseg.pipeline.model import OpenedModel
 from batchseg.results.folder import Held
-from batchseg.segmentors.base import Checkpoint, Preparer, Resizer
+from batchseg.segmentors.base import Preparer, Resizer
+from batchseg.segmentors.combined.looks import Looks
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.plan import Listing
 from batchseg.stages.by_window import score_lying
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
 from batchseg.stages.overlay import Sight, keep_picture, write_overlay
+from batchseg.stages.parts import join_parts, keep_parts, read_parts, score_parts
 from batchseg.stages.prepare import prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
-from batchseg.stages.segment import Segment
+from batchseg.stages.segment import Batches, Segment
 from batchseg.stages.write import write_mask
 from batchseg.storage.location import Location, locate
 from batchseg.storage.lock import Lock
@@ -39,62 +42,106 @@ COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
 def segmenting(
-    config: RunConfig, checkpoint: Checkpoint, after: Callable[[], list[Stage]], placement: Placement
+    config: RunConfig, model: OpenedModel, after: Callable[[], list[Stage]], placement: Placement
 ) -> Stages:
     """decode, prepare | segment | score, write."""
     return Stages(
-        before=partial(before, config, checkpoint),
-        model=partial(segment, config, checkpoint, placement),
+        before=partial(before, config, model),
+        model=partial(segment, config, model, placement),
         after=after,
     )
 
 
-def scoring(config: RunConfig, reading: Reading, results: Location, placement: Placement) -> Stages:
-    """restore | score: the same without a front, for masks that lie there."""
+def segmenting_parts(
+    config: RunConfig, model: OpenedModel, after: Callable[[], list[Stage]], placement: Placement
+) -> Stages:
+    """The same for parts of rasters, each of which is kept in a file."""
     return Stages(
-        before=partial(as_list, restore, results, reading.label_map, config.limits),
-        model=None,
-        after=partial(score_again, config, reading, results),
+        before=partial(before_parts, config, model),
+        model=partial(segment, config, model, placement),
+        after=after,
     )
 
 
-def before(config: RunConfig, checkpoint: Checkpoint) -> list[Stage]:
-    """From a URI to the model's input."""
-    preparer = checkpoint.preparer()
+def score_and_keep(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
+    """From the label map of a part to counts and a file."""
+    return [score_parts(reading, config.limits), keep_parts(locate(results), lock)]
+
+
+def joining(
+    config: RunConfig, reading: Reading, results: str, lock: Lock | None, placement: Placement
+) -> Stages:
+    """Rasters, from their parts."""
+    return Stages(before=list, model=None, after=partial(join_and_draw, config, reading, results, lock))
+
+
+def before_parts(config: RunConfig, model: OpenedModel) -> list[Stage]:
+    """From a raster to what the windows of a part see of it."""
+    return [read_parts(_looks(config, model), config.limits, model.reading)]
+
+
+def join_and_draw(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
+    """From the files of parts to a mask."""
+    root, drawn = locate(results), _drawn_at_once(config)
+    assert config.tiling is not None
+    joined = join_parts(root, reading.label_map, config.tiling, lock)
+    return [joined, *_overlays(config, reading, root, drawn)]
+
+
+def scoring(
+    config: RunConfig, reading: Reading, results: Location, images_as: ImageReading, placement: Placement
+) -> Stages:
+    """restore | score: the same without a front, for masks that lie there."""
+    return Stages(
+        before=partial(as_list, restore, results, reading.label_map, config.limits, images_as),
+        model=None,
+        after=partial(score_again, config, reading, results, images_as),
+    )
+
+
+def before(config: RunConfig, model: OpenedModel) -> list[Stage]:
+    """From a URI to the model's input, or to the picture where several looks are to be made of it."""
+    looks = _looks(config, model)
+    (preparer, *_) = looks.preparers
     enough: Callable[[Size], Size] = whole
     chosen = config.segmentor
-    if isinstance(chosen, NetworkConfig) and chosen.scaled_decode and isinstance(preparer, Resizer):
+    scaled = isinstance(chosen, NetworkConfig) and chosen.scaled_decode and looks.is_plain
+    if scaled and isinstance(preparer, Resizer):
         enough = preparer.input_hw
     drawn = _drawn_at_once(config)
     return [
-        decode(config.limits, enough, ImageReading.of(config.source)),
+        decode(config.limits, enough, model.reading),
         *([keep_picture(drawn)] if drawn else []),
-        prepare(preparer),
+        *([prepare(preparer)] if looks.is_plain else []),
     ]
 
 
-def segment(config: RunConfig, checkpoint: Checkpoint, placement: Placement) -> list[Stage]:
+def segment(config: RunConfig, model: OpenedModel, placement: Placement) -> list[Stage]:
     """From the model's input to a label map."""
     network = isinstance(config.segmentor, NetworkConfig)
     if placement.device == "cpu" and network:
         keep_freed_memory()
     compiled = isinstance(config.segmentor, NetworkConfig) and config.segmentor.compile
     resolved = resolve_precision(config.segmentor.precision, placement.device)
-    segmentor = checkpoint.load(placement.device, resolved, placement.threads)
+    members = [each.load(placement.device, resolved, placement.threads) for each in model.members]
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
     if torch is not None and placement.device == "cpu":
         torch.set_num_threads(placement.threads)
-    return [
-        Segment(
-            segmentor,
-            placement.batch_size,
-            resolved if network else None,
-            timeout_s=config.limits.segment_timeout_s,
-            largest_batch=placement.largest_batch,
-            first_call_s=COMPILING_S if compiled else 0.0,
-            pad=network and placement.fixed_batches and _reads_one_size(checkpoint.preparer()),
-        )
-    ]
+    looks = _looks(config, model)
+    one_size = config.tiling is not None or _reads_one_size(looks.preparers[0])
+    batches = Batches(
+        placement.batch_size,
+        placement.largest_batch,
+        timeout_s=config.limits.segment_timeout_s,
+        first_call_s=COMPILING_S if compiled else 0.0,
+        pad=network and placement.fixed_batches and one_size,
+    )
+    several = None if looks.is_plain else looks
+    return [Segment(members, model.decision, batches, resolved if network else None, several)]
+
+
+def _looks(config: RunConfig, model: OpenedModel) -> Looks:
+    return Looks.of(model.members, model.decision, config.tiling, config.views)
 
 
 def _reads_one_size(preparer: Preparer) -> bool:
@@ -109,12 +156,12 @@ def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Loc
     return [_score(config, reading, drawn), mask, *_overlays(config, reading, root, drawn)]
 
 
-def score_again(config: RunConfig, reading: Reading, root: Location) -> list[Stage]:
+def score_again(config: RunConfig, reading: Reading, root: Location, images_as: ImageReading) -> list[Stage]:
     """From a label map that lies there to counts, and a new picture where that shows the truth."""
     drawn = _drawn_at_once(config)
     drawn = drawn if drawn and drawn.kind == "triptych" else None
     own, keep = as_written(reading.label_map), drawn is not None
-    scored = score_lying(own, reading, config.limits, keep_truth=keep)
+    scored = score_lying(own, reading, config.limits, images_as, keep_truth=keep)
     return [scored, *_overlays(config, reading, root, drawn)]
 
 

@@ -24,6 +24,7 @@ from batchseg.errors import BatchsegError, Interrupted
 from batchseg.inspect.guards import Doubt, doubts_of_total, settle
 from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.pipeline.parts import PartsPass, Sink, Told
 from batchseg.pipeline.timings import timings
 from batchseg.results.closing import Closing, class_rows, closing_of
 from batchseg.results.commits import Commits
@@ -31,7 +32,7 @@ from batchseg.results.folder import Held, Results
 from batchseg.results.progress import INTERRUPTED_LINE
 from batchseg.results.record import new_run_id, run_record
 from batchseg.results.result import RunResult, result_of, total_facts
-from batchseg.results.tally import Tally
+from batchseg.results.tally import PartsTally, Tally
 from batchseg.results.verdict import Key
 from batchseg.source.plan import Listing, Plan, write_plan, write_rest
 from batchseg.stages.write import Stamp
@@ -45,13 +46,18 @@ def ignore(tally: Tally) -> None:
 
 @dataclass(frozen=True)
 class Pass:
-    """Some listed images, and the stages that they go through. A pass without images costs nothing."""
+    """Some listed images, and the stages that they go through. A pass without images costs nothing.
+
+    Attributes:
+        parts: what is computed before, of images that are joined from parts.
+    """
 
     chosen: Listing
     hardware: SegmentorConfig
     stages: Callable[[Placement], Stages]
     doing: str
     profile: bool = False
+    parts: PartsPass | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,11 @@ class Execution:
             first = 0
             for each in self.task.passes:
                 if each.chosen.images:
+                    if each.parts:
+                        self._compute_parts(each.parts)
                     self._go_through(each, first)
+                    if each.parts:
+                        each.parts.rasters.delete_joined(self.held)
                 first += each.chosen.images
             if self.task.overlays:
                 self.facts["overlays"] = self.task.overlays(self.held)
@@ -197,9 +207,24 @@ class Execution:
             "images": images,
             "split": listing.split,
             "timings": timings(self.tally, self.placement),
+            **({"parts": self.tally.parts.facts} if self.tally.parts else {}),
             **facts,
         }
         return run_record(self.run_id, status, self.task.config, self.tally, known)
+
+    def _compute_parts(self, each: PartsPass) -> None:
+        """Those that are not kept. Their images are joined in the pass after it, and deleted then."""
+        rasters, nodes = each.rasters, usable_nodes(self.task.config.ray.exclude_head)
+        parts = self.tally.parts = PartsTally(rasters.parts.images, rasters.kept)
+        if parts.total:
+            self.placement = place(each.hardware, nodes, rasters.windows, at_most=parts.total)
+            parts.actors = self.placement.actors
+            plan = write_plan(rasters.parts, self.results.work / "plan-parts.arrow", 1)
+            with Telemetry(self.placement, str(self.results.root)) as telemetry:
+                told = Told(self.tally, parts)
+                self._drive(plan, each.stages(self.placement), self.placement, telemetry, sink=told)
+                if left := parts.total - parts.done:
+                    raise BatchsegError(f"Ray lost {left:,} parts; the same command computes them again")
 
     def _go_through(self, each: Pass, first: int) -> None:
         nodes = usable_nodes(self.task.config.ray.exclude_head)
@@ -214,7 +239,7 @@ class Execution:
         trace = self._traced(plan) if each.profile else None
         stages = each.stages(placement)
         with Telemetry(placement, str(self.results.root)) as telemetry:
-            self._drive(plan, stages, placement, telemetry, trace)
+            self._drive(plan, stages, placement, telemetry, trace=trace)
             before = -1
             while len(left := self.commits.untold(first, first + each.chosen.images)):
                 if self.tally.done == before:
@@ -230,7 +255,9 @@ class Execution:
         stages: Stages,
         placement: Placement,
         telemetry: Telemetry,
+        *,
         trace: Trace | None = None,
+        sink: Sink | None = None,
     ) -> None:
         """Take every row; whatever ends the run, the rows that were finished are committed first.
 
@@ -244,7 +271,7 @@ class Execution:
             telemetry(tally)
             self.on_progress(tally)
 
-        collect(dataset, self.commits, report)
+        collect(dataset, sink or self.commits, report)
 
     def _rows_in_time(self, placement: Placement) -> int:
         """Images that a worker is through with before its time is up, at the speed there has been so far."""
@@ -259,14 +286,14 @@ class Execution:
         return trace
 
 
-def collect(dataset: Any, commits: Commits, report: OnProgress) -> None:
+def collect(dataset: Any, sink: Sink, report: OnProgress) -> None:
     """Take every row of a dataset, and commit what was taken however it ends."""
 
     def take(rows: pa.Table) -> None:
-        commits.take(rows)
-        report(commits.tally)
+        sink.take(rows)
+        report(sink.tally)
 
     try:
         drive(dataset, take)
     finally:
-        commits.close()
+        sink.close()

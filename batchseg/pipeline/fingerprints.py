@@ -6,21 +6,21 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from batchseg.config.source import ImageReading
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
-from batchseg.segmentors.base import Checkpoint
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint
 
 
 def mask_fingerprint(
-    checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: ImageReading
+    checkpoint: AnyCheckpoint, label_map: LabelMap, precision: str, altering: Sequence[str]
 ) -> str:
     """Of the model and of every setting that changes a mask.
 
     Args:
         precision: as asked for, not as resolved: a night on another machine continues the same results.
+        altering: how pictures are read and looked at, where that is not as by default.
     """
-    return _digest([checkpoint.fingerprint, label_map.mask_fingerprint, precision, *reading.altering])
+    return _digest([checkpoint.fingerprint, label_map.mask_fingerprint, precision, *altering])
 
 
 def score_fingerprint(reading: Reading) -> str:
@@ -29,7 +29,7 @@ def score_fingerprint(reading: Reading) -> str:
 
 
 def earlier_fingerprints(
-    checkpoint: Checkpoint, label_map: LabelMap, precision: str, reading: ImageReading
+    checkpoint: AnyCheckpoint, label_map: LabelMap, precision: str, altering: Sequence[str]
 ) -> list[str]:
     """What `mask_fingerprint` was in results folders of earlier versions, which are carried on.
 
@@ -37,7 +37,7 @@ def earlier_fingerprints(
     mask's fingerprint covered the names and colours of the classes.
     """
     earlier = (label_map.single_fingerprint, label_map.drawn_fingerprint)
-    return [_digest([checkpoint.fingerprint, each, precision, *reading.altering]) for each in earlier]
+    return [_digest([checkpoint.fingerprint, each, precision, *altering]) for each in earlier]
 
 
 def existing_fingerprint(reading: Reading) -> str:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
-from batchseg.inspect.preflight import choose_labels
+from batchseg.inspect.preflight import choose_bands, choose_labels, refuse_mirrored_sides, refuse_small_tile
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
 from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
+from batchseg.segmentors.combined.decision import Decision, decision_of
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of
 from batchseg.segmentors.registry import open_checkpoint
 
 
@@ -18,17 +20,25 @@ class OpenedModel:
     """The checkpoint, and the label map it is run with.
 
     Attributes:
+        reading: how the pixels of its images are read.
         fingerprint: of both, and of every setting that changes a mask.
         notes: how its own label map reads truths; none where another label map is given.
         renamed: the fingerprints that rows of earlier versions bear for this model, to that of today.
     """
 
     name: str
-    checkpoint: Checkpoint
+    checkpoint: AnyCheckpoint
     label_map: LabelMap
+    reading: ImageReading
     fingerprint: str
     renamed: dict[str, str]
+    decision: Decision
     notes: tuple[str, ...] = ()
+
+    @property
+    def members(self) -> tuple[Checkpoint, ...]:
+        """The models that decide together, most often one."""
+        return members_of(self.checkpoint)
 
     @property
     def expected(self) -> PixelRange | None:
@@ -37,12 +47,17 @@ class OpenedModel:
 
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:
-        """Raises ModelError and LabelMapError."""
+        """Raises ModelError, LabelMapError, and ConfigError where the source's bands are not the model's."""
         checkpoint = open_checkpoint(config.segmentor)
-        label_map = choose_labels(config.labels, checkpoint)
-        facts = (checkpoint, label_map, config.segmentor.precision, ImageReading.of(config.source))
+        reading = choose_bands(config.source, checkpoint)
+        label_map = choose_labels(config.labels, checkpoint, config.merge)
+        tiling = [] if config.tiling is None else config.tiling.altering
+        altering = [*reading.altering, *tiling, *config.views.altering]
+        facts = (checkpoint, label_map, config.segmentor.precision, altering)
+        refuse_small_tile(config.tiling, checkpoint)
+        refuse_mirrored_sides(config.views, label_map)
         mask = mask_fingerprint(*facts)
-        name = getattr(config.segmentor, "model", config.segmentor.kind)
         notes = checkpoint.notes if config.labels is None else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
-        return cls(name, checkpoint, label_map, mask, renamed, notes)
+        decision = decision_of(config.segmentor, checkpoint, label_map)
+        return cls(config.segmentor.name, checkpoint, label_map, reading, mask, renamed, decision, notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,19 @@ from batchseg.config.compare import Comparison, NightConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import SegmentorConfig
 from batchseg.inspect.preflight import look_at_pixels
-from batchseg.pipeline.assembly import score_and_write, scoring, segmenting, some_overlays
+from batchseg.pipeline.assembly import (
+    joining,
+    score_and_keep,
+    score_and_write,
+    scoring,
+    segmenting,
+    segmenting_parts,
+    some_overlays,
+)
 from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
 from batchseg.pipeline.model import OpenedModel
+from batchseg.pipeline.parts import PartsPass
+from batchseg.pipeline.rasters import Rasters, set_apart
 from batchseg.pipeline.survey import Survey, refuse_mixture, refuse_vanished, survey, unlisted
 from batchseg.pipeline.trial import judge_candidate
 from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
@@ -31,7 +41,7 @@ def run(
     source: RunConfig | Plain,
     on_progress: OnProgress = ignore,
     *,
-    model: Plain | Mapping[str, Any] | None = None,
+    model: Plain | Sequence[Plain] | Mapping[str, Any] | None = None,
     output: Plain | Mapping[str, Any] | None = None,
     truth: Plain | None = None,
     labels: Plain | None = None,
@@ -81,39 +91,60 @@ def _run_in(held: Held, config: RunConfig, model: OpenedModel, on_progress: OnPr
 
 def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: Rows | None) -> Task:
     """Drop what will be replaced, and lay out the rest of the work."""
+    doubts, is_new = list(found.doubts), work.count(SEGMENT) == work.listing.images
+    if is_new:  # before anything is dropped, for it may be refused
+        doubts += look_at_pixels(work.listing, found.looking, config.accept, is_new)
     replaced = work.replaced()
     work.drop(replaced if pruned is None else replaced | pruned)
     repainted = repaint(held, found.reading.label_map)
     folder, results = held.results.work, held.results.root
     after = partial(score_and_write, config, found.reading, str(results), held.lock)
     to_segment = work.to_segment(folder)
+    if not is_new:
+        doubts += look_at_pixels(to_segment, found.looking, config.accept)
+    at_once, rasters = set_apart(to_segment, config.tiling, found.key, results, folder)
     return Task(
         config=config,
         model=found.model.name,
         key=found.key,
         reading=found.reading,
-        doubts=[*found.doubts, *look_at_pixels(to_segment, found.looking, config.accept)],
+        doubts=doubts,
         listing=work.listing,
         pruned=0 if pruned is None else int(pruned.sum()),
         repainted=repainted,
-        fresh=work.fresh,
+        fresh=max(0, work.fresh - (rasters.images.images if rasters else 0)),
         overlays=some_overlays(config, found.reading, work.listing),
         notes=found.model.notes if work.listing.with_truth else (),
         passes=(
             Pass(
-                to_segment,
+                at_once,
                 config.segmentor,
-                partial(segmenting, config, found.model.checkpoint, after),
+                partial(segmenting, config, found.model, after),
                 "segmenting",
                 profile=config.profile,
             ),
+            *([] if rasters is None else [_joining(config, found, held, rasters)]),
             Pass(
                 work.to_score(folder),
                 SegmentorConfig(device="cpu"),
-                partial(scoring, config, found.reading, results),
+                partial(scoring, config, found.reading, results, found.looking.images),
                 "scoring",
             ),
         ),
+    )
+
+
+def _joining(config: RunConfig, found: Survey, held: Held, rasters: Rasters) -> Pass:
+    """Large rasters, of which the parts are computed first."""
+    results, lock = str(held.results.root), held.lock
+    after = partial(score_and_keep, config, found.reading, results, lock)
+    compute = partial(segmenting_parts, config, found.model, after)
+    return Pass(
+        rasters.images,
+        SegmentorConfig(device="cpu"),
+        partial(joining, config, found.reading, results, lock),
+        "segmenting rasters",
+        parts=PartsPass(rasters, config.segmentor, compute),
     )
 
 
@@ -134,7 +165,8 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         pruned = int(unlisted(ledger, listing).sum()) if config.prune else 0
         doubts = found.doubts
         if work.count(SEGMENT, RETRY):
-            doubts = doubts + look_at_pixels(listing, found.looking, config.accept)
+            is_new = work.count(SEGMENT) == listing.images
+            doubts = doubts + look_at_pixels(listing, found.looking, config.accept, is_new)
     return {
         "images": {
             "listed": listing.images,

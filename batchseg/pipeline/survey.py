@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
-from batchseg.config.source import ImageReading
 from batchseg.errors import OutputError
 from batchseg.images.raster import load_rasterio
 from batchseg.inspect.guards import Doubt
@@ -25,7 +24,7 @@ from batchseg.source.plan import Listing
 from batchseg.storage.location import Location
 
 VANISHED = 3  # of fewer images that are gone nothing is concluded
-_OF_PIXELS = ("source.scale", "source.orientation")
+_OF_PIXELS = ("source.bands", "source.scale", "source.orientation")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
         load_rasterio()  # once, before anything is computed
     check_source(source, listing)
     listing = take_split(config, listing, work)
-    looking = Looking(config.truth, config.limits, ImageReading.of(config.source), model.expected)
+    looking = Looking(config.truth, config.limits, model.reading, model.expected)
     reading, doubts = look_at_truths(listing, model.label_map, looking, config.accept)
     key = Key(model.fingerprint, score_fingerprint(reading))
     return Survey(model, listing, looking, reading, doubts, key)
@@ -127,7 +126,7 @@ def _changes(results: Results, config: RunConfig) -> str:
     before = {**before, "source": {"orientation": "exif", **before.get("source", {})}}  # where it is older
     changes = [
         f"{key}: {old!r} -> {new!r}"
-        for part in ("segmentor", "labels", "source")
+        for part in ("segmentor", "labels", "merge", "source")
         for key, old, new in config_differences(before.get(part), now.get(part), part)
         if part != "source" or key in _OF_PIXELS
     ]

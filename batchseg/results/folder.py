@@ -4,6 +4,7 @@ pixels/PART.parquet, then images/PART.parquet    the second is the commit; PART 
 classes.parquet                                  the sum of pixels/
 runs/RUN.json and run.json                       the record of a run, written last
 candidate/                                       another model's results, which may take the place of these
+.parts/                                          parts of large rasters until these are joined
 .work/                                           what is under way; gone when a run has finished
 """
 
@@ -36,7 +37,18 @@ from batchseg.storage.lock import Lock, check, exclusive
 
 # what a run or an evaluation writes, and a data set may have too
 WRITTEN = ("images", "pixels", "masks", "overlays", ".work", "classes.parquet", "run.json")
-FOLDERS = ("images", "pixels", "runs", "masks", "overlays", "nights", "profiles", CANDIDATE, ".work")
+FOLDERS = (
+    "images",
+    "pixels",
+    "runs",
+    "masks",
+    "overlays",
+    "nights",
+    "profiles",
+    CANDIDATE,
+    ".parts",
+    ".work",
+)
 OF_TRAINING = ("train.json", "history.parquet")
 
 

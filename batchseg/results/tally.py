@@ -42,6 +42,44 @@ def kinds(rows: pa.Table) -> list[str]:
 
 
 @dataclass
+class PartsTally:
+    """How far the parts of rasters are.
+
+    Attributes:
+        total: that this run computes.
+        kept: from an earlier run that was cut off.
+        busy_s: seconds that workers spent on those that are done.
+        first_s, last_s: when the first of them was begun and the last one done, since the run's start.
+    """
+
+    total: int
+    kept: int
+    done: int = 0
+    actors: int = 1
+    busy_s: float = 0.0
+    first_s: float | None = None
+    last_s: float = 0.0
+
+    def add(self, spent_s: float, now_s: float) -> None:
+        """A part that is done now."""
+        self.done, self.busy_s, self.last_s = self.done + 1, self.busy_s + spent_s, now_s
+        begun_s = max(0.0, now_s - spent_s)
+        self.first_s = begun_s if self.first_s is None else min(begun_s, self.first_s)
+
+    @property
+    def facts(self) -> dict[str, float | None]:
+        """For the record; `utilisation` is the share of the actors' time in which they worked on parts."""
+        took_s = self.last_s - (self.first_s or 0.0)
+        busy = self.busy_s / (took_s * self.actors) if self.done and took_s > 0 else None
+        return {
+            "computed": self.done,
+            "kept": self.kept,
+            "elapsed_s": round(took_s, 3) if self.done else None,
+            "utilisation": None if busy is None else round(min(1.0, busy), 3),
+        }
+
+
+@dataclass
 class Tally:
     """What has come out of a run so far.
 
@@ -53,6 +91,7 @@ class Tally:
         segmented: images that went through the model.
         scored: images whose mask lay there already.
         warnings: what is likely to be wrong, one sentence by the name of each guard.
+        parts: of rasters, which are joined after; None without such.
         between: pixels of truths that a threshold decided although they are neither black nor white.
         notes: what whoever started the run should know from the first.
         traceback: of the first failure in a class of the user's own.
@@ -85,6 +124,7 @@ class Tally:
     marks: list[Stretch] = field(default_factory=list)
     warnings: dict[str, str] = field(default_factory=dict)
     between: int | None = None
+    parts: PartsTally | None = None
 
     @property
     def done(self) -> int:

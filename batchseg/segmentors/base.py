@@ -1,8 +1,10 @@
 """What a segmentor is: the only contract between the pipeline and a model.
 
 Checkpoint   on the driver: knows its label map and fingerprint without loading weights; travels to workers
-Preparer     on a CPU worker: one image -> one ModelInput, geometry only, uint8 in and uint8 out
-Segmentor    in an actor, holding the model: ModelInputs -> Predictions at the original resolution
+Preparer     on a CPU worker: one image -> one ModelInput, geometry only, in the type of the image
+Segmentor    in an actor, holding the model: ModelInputs -> Scores on the model's own grid
+
+What turns scores into a label map is the same for all of them: see segmentors/combined.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from batchseg.config.bands import BlackWhite
     from batchseg.labels.label_map import LabelMap
+    from batchseg.segmentors.combined.sureness import Sureness
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +27,19 @@ class ModelInput:
     """What a model needs of one image.
 
     Attributes:
-        pixels_THWC: uint8, contiguous. T crops of one size; T is 1 unless the model reads an image in crops.
-        image_hw: height and width of the image as decoded, in pixels: the size of the mask.
+        pixels_THWC: uint8, uint16 or float32, contiguous. T crops of one size; T is 1 unless the model reads
+            an image in crops.
+        image_hw: height and width of what was prepared, in pixels: of the image, whose mask has this size.
         geometry: small JSON-serialisable facts that the same checkpoint's segmentor needs to undo the
             geometry, such as the offsets of the crops. Empty for most models.
+        scale: black and white of each band, which become 0 and 255 on the device (`network.levels`); None:
+            they are 0 and 255 already.
     """
 
-    pixels_THWC: NDArray[np.uint8]
+    pixels_THWC: NDArray[Any]
     image_hw: tuple[int, int]
     geometry: dict[str, Any]
+    scale: tuple[BlackWhite, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +75,23 @@ class Prediction:
     Attributes:
         labels_HW: class ids 0 .. C-1, or C where the model abstains; uint8 while C <= 255, else uint16.
         confidence: None for segmentors without probabilities.
+        sureness: what `confidence` was made of, where it adds up over the parts of a picture.
     """
 
     labels_HW: NDArray[np.unsignedinteger[Any]]
     confidence: Confidence | None = None
+    sureness: Sureness | None = None
 
 
 class Preparer(Protocol):
     """Geometry on the CPU. Must be picklable before its first call."""
 
-    def __call__(self, image_HWC: NDArray[np.uint8], /) -> ModelInput:
-        """Prepare one RGB image (uint8, [H, W, 3])."""
+    def __call__(self, image_HWC: NDArray[Any], scale: tuple[BlackWhite, ...] | None = None, /) -> ModelInput:
+        """Prepare one image: uint8 RGB [H, W, 3], or the bands of one [H, W, C], uint8, uint16 or float32.
+
+        Args:
+            scale: black and white of each band; None: 0 and 255.
+        """
         ...
 
 
@@ -93,8 +107,8 @@ class Resizer(Preparer, Protocol):
 class Segmentor(Protocol):
     """A loaded model. The one method every segmentor has."""
 
-    def segment(self, inputs: Sequence[ModelInput], /) -> list[Prediction]:
-        """Segment a batch whose `pixels_THWC` all have the same shape; one Prediction an input, in order."""
+    def scores(self, inputs: Sequence[ModelInput], /) -> list[Scores]:
+        """Of a batch whose `pixels_THWC` all have the same shape; one Scores an input, in order."""
         ...
 
 
@@ -102,8 +116,8 @@ class Segmentor(Protocol):
 class Uploader(Segmentor, Protocol):
     """A segmentor whose inputs can go to its device while that works on another batch."""
 
-    def upload(self, inputs: Sequence[ModelInput], /) -> Callable[[], list[Prediction]]:
-        """Take a batch to the device; what is returned does the rest of `segment`."""
+    def upload(self, inputs: Sequence[ModelInput], /) -> Callable[[], list[Scores]]:
+        """Take a batch to the device; what is returned does the rest of `scores`."""
         ...
 
 
@@ -112,7 +126,7 @@ class PixelRange:
     """What a model's inputs are normalised by: mean and standard deviation of the images it was trained on.
 
     Attributes:
-        mean, std: of red, green and blue, 0 to 1.
+        mean, std: of each channel, such as red, green and blue, 0 to 1.
     """
 
     mean: tuple[float, ...]
@@ -143,12 +157,26 @@ class Checkpoint(Protocol):
         ...
 
     @property
+    def channels(self) -> int | None:
+        """How many the model's input has; None: any, and RGB unless `source.bands` says otherwise."""
+        ...
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on how its own label map reads ground truths, for whoever starts a run."""
         ...
 
-    def preparer(self) -> Preparer:
-        """Called on a CPU worker."""
+    @property
+    def stride(self) -> int:
+        """Pixels of the input, along a side, for one cell of its coarsest features."""
+        ...
+
+    def preparer(self, as_is: bool = False) -> Preparer:
+        """Called on a CPU worker.
+
+        Args:
+            as_is: it does not resize, unless the model reads one size alone.
+        """
         ...
 
     def load(self, device: str, precision: str, threads: int | None = None) -> Segmentor:

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
 
 from batchseg.config.load import validate_segmentor
-from batchseg.config.segmentor import AnySegmentor, infer_segmentor
+from batchseg.config.segmentor import AnyMember, AnySegmentor, EnsembleSegmentor, infer_segmentor
 from batchseg.errors import ConfigError, ModelError
-from batchseg.segmentors.base import Checkpoint, Preparer, Segmentor
+from batchseg.segmentors.base import Checkpoint, ModelInput, Prediction, Preparer, Segmentor
+from batchseg.segmentors.combined.decide import segment_whole
+from batchseg.segmentors.combined.decision import Decision, decision_of
 from batchseg.segmentors.network.precision import resolve_precision
 
+if TYPE_CHECKING:
+    from batchseg.segmentors.combined.ensemble import AnyCheckpoint, EnsembleCheckpoint
 
-def open_checkpoint(config: AnySegmentor) -> Checkpoint:
-    """Find the model a configuration names, without loading it. Raises ModelError."""
+
+@overload
+def open_checkpoint(config: AnyMember) -> Checkpoint: ...
+@overload
+def open_checkpoint(config: EnsembleSegmentor) -> EnsembleCheckpoint: ...
+
+
+def open_checkpoint(config: AnySegmentor) -> AnyCheckpoint:
+    """Find the model a configuration names, or all of an ensemble, without loading it. Raises ModelError."""
     # each kind is imported only when it is used: a threshold run needs no torch
     if config.kind == "threshold":
         from batchseg.segmentors.threshold import ThresholdCheckpoint
 
         return ThresholdCheckpoint.open(config)
+    if config.kind == "ensemble":
+        from batchseg.segmentors.combined.ensemble import EnsembleCheckpoint
+
+        return EnsembleCheckpoint.open(config, open_checkpoint)
     if config.kind == "custom":
         from batchseg.segmentors.custom import CustomCheckpoint
 
@@ -34,9 +50,21 @@ def open_checkpoint(config: AnySegmentor) -> Checkpoint:
     return HuggingFaceCheckpoint.open(config)
 
 
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in this process, with what turns its scores into label maps."""
+
+    segmentor: Segmentor
+    decision: Decision
+
+    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+        """A label map for each of some prepared images, whose inputs have one shape."""
+        return segment_whole(self.segmentor, inputs, self.decision)
+
+
 def load_segmentor(
     model: str | os.PathLike[str] | Mapping[str, Any], device: str = "cpu", precision: str = "auto"
-) -> tuple[Preparer, Segmentor]:
+) -> tuple[Preparer, LoadedModel]:
     """A model ready for use in this process, by the name or path that `batchseg run --model` takes.
 
     A mapping has its other settings, too, such as `{"model": "my-model", "classes": ["road", "person"]}`;
@@ -49,9 +77,12 @@ def load_segmentor(
         chosen = {"precision": precision, **chosen}
         device = chosen.pop("device", device)
     config, device = validate_segmentor(chosen), _resolve_device(str(device))
+    if config.kind == "ensemble":
+        raise ConfigError(f"{config.name} are {len(config.members)} models; load them one by one")
     checkpoint = open_checkpoint(config)
     resolved = resolve_precision(config.precision, device.partition(":")[0])
-    return checkpoint.preparer(), checkpoint.load(device, resolved)
+    decision = decision_of(config, checkpoint, checkpoint.label_map)
+    return checkpoint.preparer(), LoadedModel(checkpoint.load(device, resolved), decision)
 
 
 def _resolve_device(device: str) -> str:

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchseg.config.bands import BlackWhite
 from batchseg.config.segmentor import ThresholdSegmentor
+from batchseg.errors import RowFault
 from batchseg.labels.label_map import LabelMap
-from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.schema import Status
+from batchseg.segmentors.base import ModelInput, Scores
 
 _ROWS = 256  # at once: the arithmetic takes five times the memory of the image
 
@@ -23,6 +26,7 @@ class ThresholdCheckpoint:
 
     levels: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    stride: int = 1
 
     @classmethod
     def open(cls, config: ThresholdSegmentor) -> ThresholdCheckpoint:
@@ -38,8 +42,13 @@ class ThresholdCheckpoint:
     def fingerprint(self) -> str:
         return hashlib.sha256(f"threshold {self.levels}".encode()).hexdigest()
 
-    def preparer(self) -> Identity:
-        return Identity()
+    @property
+    def channels(self) -> int:
+        """Brightness is that of RGB."""
+        return 3
+
+    def preparer(self, as_is: bool = False) -> Identity:
+        return EightBits()
 
     def load(self, device: str, precision: str, threads: int | None = None) -> ThresholdModel:
         return ThresholdModel(self.levels)
@@ -48,9 +57,23 @@ class ThresholdCheckpoint:
 class Identity:
     """A preparer that leaves the image as it is."""
 
-    def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
+    def __call__(self, image_HWC: NDArray[Any], scale: tuple[BlackWhite, ...] | None = None) -> ModelInput:
         height, width, _ = image_HWC.shape
-        return ModelInput(image_HWC[None], (height, width), {})
+        return ModelInput(image_HWC[None], (height, width), {}, scale)
+
+
+class EightBits(Identity):
+    """The same, for a model that reads 8 bits alone."""
+
+    def __call__(self, image_HWC: NDArray[Any], scale: tuple[BlackWhite, ...] | None = None) -> ModelInput:
+        """Raises RowFault for bands of another type or range."""
+        if image_HWC.dtype != np.uint8 or scale is not None:
+            raise RowFault(
+                Status.UNSUPPORTED,
+                f"the threshold segmentor reads three bands of 8 bits as they are, and these are "
+                f"{image_HWC.dtype} to be scaled; leave source.bands out, or convert the file",
+            )
+        return super().__call__(image_HWC)
 
 
 class ThresholdModel:
@@ -62,8 +85,8 @@ class ThresholdModel:
             ((grey >= level).astype(np.uint8) for level in levels), start=np.zeros(256, np.uint8)
         )
 
-    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        return [Prediction(self._labels(each.pixels_THWC[0])) for each in inputs]
+    def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
+        return [Scores("labels", self._labels(each.pixels_THWC[0])) for each in inputs]
 
     def _labels(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
         labels_HW = np.empty(image_HWC.shape[:2], np.uint8)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,19 +22,19 @@ from torch import Tensor, nn
 from torchvision.models import get_model_builder, get_model_weights
 from torchvision.transforms.v2 import functional
 
+from batchseg.config.bands import BlackWhite
 from batchseg.config.segmentor import TorchvisionSegmentor
 from batchseg.errors import ModelError, RowFault
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.schema import Status
-from batchseg.segmentors.base import ModelInput, PixelRange, Prediction
+from batchseg.segmentors.base import ModelInput, PixelRange, Scores
 from batchseg.segmentors.network.compiled import compile_network
-from batchseg.segmentors.network.confidence import confidence
+from batchseg.segmentors.network.levels import scaled_pixels, to_levels
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.state_dict import FILES, State, read_state
 from batchseg.segmentors.network.upload import to_device
-from batchseg.segmentors.network.upsample import bilinear_argmax
 
 CLASSIFIER = {  # the weight whose length is the number of classes
     "deeplabv3_mobilenet_v3_large": "classifier.4.weight",
@@ -69,6 +70,11 @@ class TorchvisionCheckpoint:
     compile: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def stride(self) -> int:
+        """The last two stages are dilated in place of strided; of MobileNetV3 the last one."""
+        return 8 if "resnet" in self.builder else 16
+
     @classmethod
     def open(cls, config: TorchvisionSegmentor) -> TorchvisionCheckpoint:
         """Find the weights a configuration names, downloading torchvision's own if they are not here yet.
@@ -84,10 +90,15 @@ class TorchvisionCheckpoint:
         _require_channels(config.model, weights, state)
         names = _class_names(config.model, weights, outputs)
         identity = [config.model, _sha256(weights) if _is_file(weights) else weights, config.resize]
-        identity += config.altering
+        identity += [*config.altering, *config.deciding]
         fingerprint = hashlib.sha256(json.dumps(["torchvision", *identity]).encode()).hexdigest()
         label_map = LabelMap.from_names(names)
         return cls(config.model, weights, config.resize, label_map, fingerprint, config.compile)
+
+    @property
+    def channels(self) -> int:
+        """Torchvision says how three channels are normalised, and no others."""
+        return _CHANNELS
 
     @property
     def pixel_range(self) -> PixelRange:
@@ -95,8 +106,8 @@ class TorchvisionCheckpoint:
         preset = get_model_weights(self.builder).DEFAULT.transforms()
         return PixelRange(tuple(preset.mean), tuple(preset.std))
 
-    def preparer(self) -> TorchvisionPreparer:
-        return TorchvisionPreparer(self.resize)
+    def preparer(self, as_is: bool = False) -> TorchvisionPreparer:
+        return TorchvisionPreparer(None if as_is else self.resize)
 
     def load(self, device: str, precision: str, threads: int | None = None) -> TorchvisionModel:
         """The network, in eval mode. Raises ModelError where the weights do not fit it."""
@@ -118,13 +129,19 @@ class TorchvisionCheckpoint:
 
 
 class TorchvisionPreparer:
-    """Resizes the shorter side, as the transforms of torchvision's weights do for a Pillow image."""
+    """Resizes the shorter side, as the transforms of torchvision's weights do for a Pillow image.
 
-    def __init__(self, resize: int) -> None:
+    Args:
+        resize: pixels of the shorter side; None leaves it as it is.
+    """
+
+    def __init__(self, resize: int | None) -> None:
         self.resize = resize
 
-    def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
-        """Raises RowFault for an image so narrow that the input would be blown up beyond measure."""
+    def __call__(self, image_HWC: NDArray[Any], scale: Sequence[BlackWhite] | None = None) -> ModelInput:
+        """Raises RowFault for an image so narrow that the input would be blown up beyond measure.
+
+        What has a scale is resized as float32, scaled before: in the library's own order."""
         height, width = image_HWC.shape[:2]
         input_h, input_w = self.input_hw((height, width))
         if input_h * input_w > LARGEST_INPUT_PIXELS:
@@ -133,17 +150,26 @@ class TorchvisionPreparer:
                 f"the image is {width} x {height} pixels, so narrow that the model's input would be "
                 f"{input_w} x {input_h}",
             )
-        image_CHW = torch.from_numpy(np.require(image_HWC, requirements="W")).permute(2, 0, 1)
+        if self.resize is None:
+            return ModelInput(
+                np.ascontiguousarray(image_HWC)[None], (height, width), {}, tuple(scale) if scale else None
+            )
+        pixels_HWC = torch.from_numpy(np.require(image_HWC, requirements="W"))
+        if scale is not None:
+            pixels_HWC = scaled_pixels(pixels_HWC[None], [scale])[0]
+        image_CHW = pixels_HWC.permute(2, 0, 1)
         resized_CHW = functional.resize(image_CHW, [self.resize], antialias=True)
         return ModelInput(resized_CHW.permute(1, 2, 0).contiguous().numpy()[None], (height, width), {})
 
     def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        if self.resize is None:
+            return image_hw
         scale = self.resize / min(image_hw)
         return round(image_hw[0] * scale), round(image_hw[1] * scale)
 
 
 class TorchvisionModel:
-    """The network and all that stands between uint8 pixels and label maps."""
+    """The network and all that stands between pixels and label maps."""
 
     def __init__(
         self, network: nn.Module, mean: list[float], std: list[float], device: str, dtype: torch.dtype
@@ -156,16 +182,16 @@ class TorchvisionModel:
         self.scale_C11 = 1 / (255 * spread_C11)
         self.shift_C11 = -torch.tensor(mean, device=self.device)[:, None, None] / spread_C11
 
-    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+    def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
         return self.upload(inputs)()
 
-    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
-        return partial(self._segment, to_device(inputs, self.device), inputs)
+    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Scores]]:
+        return partial(self._scores, to_device(inputs, self.device), inputs)
 
     @torch.inference_mode()
-    def _segment(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        logits_BCHW = self._forward(pixels_BHWC)
-        return [_predict(logits, each.image_hw) for logits, each in zip(logits_BCHW, inputs, strict=True)]
+    def _scores(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
+        logits_BCHW = self._forward(to_levels(pixels_BHWC, inputs))
+        return [Scores("logits", logits_CHW) for logits_CHW in logits_BCHW]
 
     def _forward(self, pixels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, H, W] at the size of the input, to which the network itself brings them."""
@@ -173,12 +199,6 @@ class TorchvisionModel:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits: Tensor = self.network(pixels_BCHW * self.scale_C11 + self.shift_C11)["out"]
         return with_background(logits) if logits.shape[1] == 1 else logits
-
-
-def _predict(logits_CHW: Tensor, image_hw: tuple[int, int]) -> Prediction:
-    labels_HW = bilinear_argmax(logits_CHW, image_hw).cpu().numpy()
-    dtype = np.min_scalar_type(len(logits_CHW))
-    return Prediction(labels_HW.astype(dtype, copy=False), confidence(logits_CHW.float().softmax(0)))
 
 
 def _is_file(weights: str) -> bool:
@@ -232,8 +252,8 @@ def _require_channels(builder: str, weights: str, state: State) -> None:
     first = state.get("backbone.conv1.weight" if "resnet" in builder else "backbone.0.0.weight")
     if first is not None and first.ndim == 4 and first.shape[1] != _CHANNELS:
         raise ModelError(
-            f"{weights} reads images of {first.shape[1]} channels, and images come to a model with "
-            f"{_CHANNELS}, RGB"
+            f"{weights} reads images of {first.shape[1]} channels, and torchvision normalises {_CHANNELS}, "
+            "RGB, and no others; name a class of your own that does (see configs/models/README.md)"
         )
 
 

@@ -45,7 +45,7 @@ class Plan:
     @property
     def carried(self) -> pa.Schema:
         """The manifest's own columns."""
-        ours = (*LISTING.names, "mask", "_row", "_kept")
+        ours = (*LISTING.names, "mask", "_row", "_kept", "_part")
         return pa.schema([column for column in self.schema if column.name not in ours])
 
 

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from batchseg.config.base import Limits
+from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import Georeference, areas_of, check_truth_place
 from batchseg.images.label_files import LabelFile, decode_labels
@@ -20,7 +21,8 @@ from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import Status, TruthStatus
 from batchseg.stages.item import Item, Stage, for_each
-from batchseg.stages.score import Truth, as_truth, check_truth_size, scorer
+from batchseg.stages.nodata import Lookup, open_nodata
+from batchseg.stages.score import Truth, as_truth, check_truth_size, counted, scorer
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -88,12 +90,20 @@ def _smaller(whole: LabelFile, hw: tuple[int, int]) -> LabelFile:
     return LabelFile(whole.values[rows[:, np.newaxis], columns], whole.palette, whole.lossy, whole.white)
 
 
-def score_lying(masks: Reading, reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stage:
+def score_lying(
+    masks: Reading,
+    reading: Reading,
+    limits: Limits,
+    images_as: ImageReading | None = None,
+    *,
+    keep_truth: bool = False,
+) -> Stage:
     """`score` for masks that lie there: what `restore` left where it lies is counted by window.
 
     Args:
         masks: how the masks are read.
         reading: how the truths are.
+        images_as: how the images are read, for some have no data somewhere; None where there are no images.
         keep_truth: as for `score`; of large ones none is kept.
     """
     images, truths = image_reader(), truth_reader()
@@ -101,20 +111,20 @@ def score_lying(masks: Reading, reading: Reading, limits: Limits, *, keep_truth:
 
     def by_window(item: Item) -> None:
         assert item.large is not None and item.size_hw is not None
-        with _open_mask(images, masks, item) as mask:
+        with _open_mask(images, masks, item) as mask, open_nodata(item, images, images_as) as nodata:
             if item.row["truth"] is not None:
                 try:
                     with open_truth(truths, reading, limits, item.row["truth"]) as truth:
                         check_truth_size(truth.hw, item.size_hw)
                         check_truth_place(mask.georeference, truth.georeference)
-                        item.matrix, item.between = _count(mask, truth)
+                        item.matrix, item.between = _count(mask, truth, nodata)
                         item.has_truth = True
                         return
                 except RowFault as fault:
                     if not isinstance(fault.status, TruthStatus):
                         raise  # it is the mask's
                     item.truth_fault = fault
-            item.matrix, _ = _count(mask, None)
+            item.matrix, _ = _count(mask, None, nodata)
 
     return for_each("score", lambda item: whole(item) if item.large is None else by_window(item))
 
@@ -169,12 +179,13 @@ def unusable(item: Item, fault: RowFault) -> RowFault:
     )
 
 
-def _count(mask: _Mask, truth: TruthWindows | None) -> tuple[ConfusionMatrix, int | None]:
+def _count(mask: _Mask, truth: TruthWindows | None, nodata: Lookup) -> tuple[ConfusionMatrix, int | None]:
     num_classes = mask.reading.label_map.num_classes
     total, between = ConfusionMatrix.zeros(num_classes), None
     for area in areas_of(mask.labels.hw):
         part = truth.read(area) if truth else None
-        total += ConfusionMatrix.from_maps(mask.read(area), part.ids_HW if part else None, num_classes)
+        truth_HW = part.ids_HW if part else None
+        total += counted(mask.read(area), truth_HW, nodata(area), num_classes)
         if part is not None and part.between is not None:
             between = (between or 0) + part.between
     return total, between

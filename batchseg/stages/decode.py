@@ -1,4 +1,4 @@
-"""Decode: bytes at a URI -> a uint8 RGB image, or the status that says why not."""
+"""Decode: bytes at a URI -> a uint8 RGB image, or its bands, or the status that says why not."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Callable
 from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
+from batchseg.images.bands import decode_bands
 from batchseg.images.decode import Size, decode_scaled, load_jpeg_decoder, whole
+from batchseg.images.raster import load_rasterio
 from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
+from batchseg.stages.nodata import nodata_of
 from batchseg.storage.reader import image_reader
 
 _NO_JPEG = (".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # without torch, where nothing else needs it
@@ -18,8 +21,13 @@ _NO_JPEG = (".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # without torch, 
 def decode(
     limits: Limits, enough: Callable[[Size], Size] = whole, reading: ImageReading | None = None
 ) -> Stage:
-    """Read and decode every image, JPEGs no larger than is `enough` (see `images.decode_scaled`)."""
+    """Read and decode every image, JPEGs no larger than is `enough` (see `images.decode_scaled`).
+
+    Raises ConfigError where bands are to be read and rasterio is not installed.
+    """
     reader, how = image_reader(), reading or ImageReading()
+    if how.is_by_band:
+        load_rasterio()
 
     def work(item: Item) -> None:
         size = item.row["size"] or 0
@@ -27,8 +35,13 @@ def decode(
             raise RowFault(
                 Status.TOO_LARGE, f"the file has {size:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
             )
-        decoded = decode_scaled(reader.read(item.row["uri"]), limits, enough, how)
-        item.image_HWC, item.size_hw, item.orientation = decoded
+        data = reader.read(item.row["uri"])
+        if how.is_by_band:
+            picture = decode_bands(data, limits, how, enough)
+            item.image_HWC, item.size_hw, item.orientation, item.scale, item.nodata_HW = picture
+        else:
+            item.image_HWC, item.size_hw, item.orientation = decode_scaled(data, limits, enough, how)
+            item.nodata_HW = nodata_of(item, reader, how)
 
     timed = for_each("decode", work)
     return lambda items: timed(map(_ready, items))

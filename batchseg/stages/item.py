@@ -10,16 +10,50 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from batchseg.errors import RowFault
+from batchseg.images.raster import Area
 from batchseg.schema import Status, TruthStatus
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from batchseg.config.bands import BlackWhite
     from batchseg.images.geotiff import Georeference
     from batchseg.labels.label_map import Ids
     from batchseg.metrics.confusion import ConfusionMatrix
-    from batchseg.segmentors.base import ModelInput, Prediction
+    from batchseg.segmentors.base import Confidence, ModelInput, Prediction
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of a raster that is computed by itself; or all of it, where parts are joined.
+
+    Attributes:
+        area: in pixels of the picture.
+        number: from 0 on, row by row, of `count`.
+        picture_hw: height and width of the whole.
+        folder: where the files of the picture's parts lie, below `.parts` of the results.
+    """
+
+    area: Area
+    number: int
+    count: int
+    picture_hw: tuple[int, int]
+    folder: str
+
+    @classmethod
+    def from_plan(cls, row: dict[str, Any]) -> Part:
+        """Of what a plan's row says."""
+        return cls(
+            Area(*row["area"]), row["number"], row["count"], (row["height"], row["width"]), row["folder"]
+        )
+
+    def __str__(self) -> str:
+        top, left, height, width = self.area
+        return (
+            f"part {self.number + 1} of {self.count} (rows {top} to {top + height - 1}, columns {left} to "
+            f"{left + width - 1})"
+        )
 
 
 @dataclass(slots=True)
@@ -31,7 +65,12 @@ class Item:
         kept: what the results folder holds of its mask already, where it is only scored; see `verdict.KEPT`.
         fault: what went wrong with the image. Once there is one, the stages let it pass untouched.
         truth_fault: what went wrong with its truth, which takes nothing from the mask.
-        image_HWC: uint8 RGB, from decode to prepare.
+        image_HWC: uint8 RGB, or bands in their type (uint8, uint16, float32), from decode until the model's
+            inputs are made.
+        scale: black and white of each band; None: 0 and 255.
+        nodata_HW: bool, where the picture has no data, from decode to score; None where it has everywhere.
+        part: the rectangle of the picture that it stands for; None: all of it.
+        confidence: how sure the model was of a raster that was joined from parts, and has no prediction.
         orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         picture_HWC: uint8 RGB, the image at the size of its overlay, from decode to overlay; else None.
         large: where its mask lies, if that is too large to be held; then there is no prediction.
@@ -48,7 +87,11 @@ class Item:
     fault: RowFault | None = None
     truth_fault: RowFault | None = None
     size_hw: tuple[int, int] | None = None
-    image_HWC: NDArray[np.uint8] | None = None
+    image_HWC: NDArray[Any] | None = None
+    scale: tuple[BlackWhite, ...] | None = None
+    nodata_HW: NDArray[np.bool_] | None = None
+    part: Part | None = None
+    confidence: Confidence | None = None
     orientation: int = 1
     picture_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None
@@ -68,7 +111,14 @@ class Item:
         """An item with the fault the listing may have found already."""
         status = row.pop("status")
         error = row.pop("error")
-        return cls(row, row.pop("_kept", None), RowFault(Status(status), error) if status else None)
+        kept, part = row.pop("_kept", None), row.pop("_part", None)
+        fault = RowFault(Status(status), error) if status else None
+        return cls(row, kept, fault, part=Part.from_plan(part) if part else None)
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others of a run."""
+        return self.row["id"] if self.part is None else f"{self.row['id']} {self.part}"
 
     @property
     def alive(self) -> bool:
@@ -78,7 +128,7 @@ class Item:
     def leave_over(self) -> Item:
         """For another plan, which begins it anew."""
         self.left_over = True
-        self.image_HWC = self.picture_HWC = self.model_input = self.prediction = None
+        self.image_HWC = self.nodata_HW = self.picture_HWC = self.model_input = self.prediction = None
         return self
 
     @property
@@ -86,6 +136,7 @@ class Item:
         """The size of its pixels."""
         sizes = (
             self.image_HWC.nbytes if self.image_HWC is not None else 0,
+            self.nodata_HW.nbytes if self.nodata_HW is not None else 0,
             self.picture_HWC.nbytes if self.picture_HWC is not None else 0,
             self.model_input.pixels_THWC.nbytes if self.model_input else 0,
             self.prediction.labels_HW.nbytes if self.prediction else 0,

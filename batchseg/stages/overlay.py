@@ -12,9 +12,10 @@ from pyarrow import fs
 
 from batchseg.config.base import Limits
 from batchseg.config.overlay import Overlays, overlay_names
-from batchseg.config.source import ImageReading
+from batchseg.config.source import RGB_CHANNELS, ImageReading
 from batchseg.errors import RowFault
-from batchseg.images.decode import Size, decode_scaled
+from batchseg.images.bands import as_rgb, shown_rgb
+from batchseg.images.decode import Size
 from batchseg.images.encode import encode_picture
 from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.images.label_rasters import open_labels, tiff_head
@@ -52,7 +53,9 @@ def keep_picture(overlays: Overlays) -> Stage:
         size_hw = size_within(item.size_hw, overlays.longest)
         # it may have been decoded smaller than that, for a model that reads no more
         if min(np.subtract(item.image_HWC.shape[:2], size_hw)) >= 0:
-            item.picture_HWC = resized(item.image_HWC, size_hw)
+            is_rgb = item.scale is None and item.image_HWC.shape[2] == RGB_CHANNELS
+            rgb_HWC = item.image_HWC if is_rgb else as_rgb(item.image_HWC, item.scale)
+            item.picture_HWC = resized(rgb_HWC, size_hw)
 
     return for_each("overlay", work)
 
@@ -140,7 +143,7 @@ class Painter:
             _check_unchanged(size_hw, item.size_hw)
             return smaller_rgb(self.images.by_window(uri), self._smaller(size_hw), self.sight.images)
         data = self.images.read(uri)
-        image_HWC, size_hw, _ = decode_scaled(data, self.limits, self._smaller, self.sight.images)
+        image_HWC, size_hw = shown_rgb(data, self.limits, self._smaller, self.sight.images)
         _check_unchanged(size_hw, item.size_hw if item.large is not None else mask_hw)
         return resized(image_HWC, self._smaller(size_hw))
 

@@ -1,4 +1,4 @@
-"""Prepare: a decoded image -> the model's input, geometry only, still uint8."""
+"""Prepare: a decoded image -> the model's input, geometry only, as narrow as that allows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ def prepare(preparer: Preparer) -> Stage:
         assert item.image_HWC is not None and item.size_hw is not None
         try:
             # the image may have been decoded smaller than it is; its mask gets its own size
-            item.model_input = replace(preparer(item.image_HWC), image_hw=item.size_hw)
-        except BatchsegError:
-            raise
+            item.model_input = replace(preparer(item.image_HWC, item.scale), image_hw=item.size_hw)
         except Exception as exc:  # a preparer may be the user's own code, and fail on one image in any way
-            raise model_fault("preparing the input failed", exc) from exc
+            raise prepare_fault(exc) from exc
         item.image_HWC = None
 
     return for_each("prepare", work)
+
+
+def prepare_fault(exc: Exception) -> RowFault:
+    """What a preparer raised, as the fault of its image. Raises what ends the job."""
+    if isinstance(exc, RowFault):
+        return exc
+    if isinstance(exc, BatchsegError):
+        raise exc
+    return model_fault("preparing the input failed", exc)
 
 
 def model_fault(what: str, exc: BaseException) -> RowFault:

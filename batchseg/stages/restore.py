@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from batchseg.config.base import Limits
+from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.label_rasters import tiff_head
 from batchseg.labels.label_map import Ids, LabelMap
@@ -11,16 +12,18 @@ from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Prediction
 from batchseg.stages.by_window import TIFF_SUFFIXES, is_large, unusable
 from batchseg.stages.item import Item, Stage, for_each
-from batchseg.stages.places import is_tiff_mask, place_at
+from batchseg.stages.nodata import nodata_of
 from batchseg.stages.score import read_truth
 from batchseg.storage.location import Location
 from batchseg.storage.reader import Reader, image_reader
 
 
-def restore(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
+def restore(results: Location, label_map: LabelMap, limits: Limits, images_as: ImageReading) -> Stage:
     """Read the mask of every item, a path below the results folder, in place of segmenting its image.
 
-    One that is too large to be held is left to the stage that scores it by window.
+    One that is too large to be held is left to the stage that scores it by window. Where a picture has no
+    data is looked up again: these pixels count nowhere, and in the mask they are void like those of which the
+    model was not sure.
     """
     reader, own = image_reader(), as_written(label_map)
 
@@ -34,14 +37,13 @@ def restore(results: Location, label_map: LabelMap, limits: Limits) -> Stage:
         # the run that wrote it may have had a higher limit
         enough = limits.model_copy(update={"max_pixels": max(limits.max_pixels, width * height)})
         try:
-            if is_tiff_mask(item) and item.row["truth"] is not None:  # the image need not be there
-                item.place = place_at(str(results / item.kept["mask"]), reader, item.size_hw)
             item.prediction = Prediction(read_mask(reader, own, enough, str(results / item.kept["mask"])))
             shape = item.prediction.labels_HW.shape
             if shape != (height, width):
                 raise RowFault(Status.UNREADABLE, f"it is {shape[1]} x {shape[0]}, not {width} x {height}")
         except RowFault as fault:
             raise unusable(item, fault) from fault
+        item.nodata_HW = nodata_of(item, reader, images_as)
 
     return for_each("restore", work)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
@@ -19,6 +22,8 @@ from batchseg.storage.reader import Reader, image_reader, truth_reader
 
 def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stage:
     """Count every image's pixels by true and predicted class; a fault of the truth leaves the truth out.
+
+    Where a picture has no data the mask and the truth are void, and these pixels are not counted at all.
 
     Args:
         keep_truth: for a stage after this one.
@@ -43,13 +48,43 @@ def scorer(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Cal
             if not isinstance(fault.status, TruthStatus):
                 raise  # it is the image's
             item.truth_fault, truth = fault, None
-        item.has_truth, item.between = truth is not None, truth.between if truth else None
-        truth_HW = truth.ids_HW if truth else None
-        item.matrix = ConfusionMatrix.from_maps(labels_HW, truth_HW, label_map.num_classes)
+        item.between = truth.between if truth else None
+        truth_HW = count(item, truth.ids_HW if truth else None, label_map.num_classes)
         if keep_truth:
             item.truth_HW = truth_HW
 
     return work
+
+
+def count(item: Item, truth_HW: Ids | None, num_classes: int) -> Ids | None:
+    """Count an item's pixels against its truth, which is returned.
+
+    Where the picture has no data both are void from then on.
+    """
+    assert item.prediction is not None
+    nodata_HW, labels_HW = item.nodata_HW, item.prediction.labels_HW
+    item.matrix = counted(labels_HW, truth_HW, nodata_HW, num_classes)
+    item.has_truth, item.nodata_HW = truth_HW is not None, None
+    if nodata_HW is None:
+        return truth_HW
+    item.prediction = replace(item.prediction, labels_HW=voided(labels_HW, nodata_HW, num_classes))
+    return None if truth_HW is None else voided(truth_HW, nodata_HW, num_classes)
+
+
+def counted(
+    labels_HW: Ids, truth_HW: Ids | None, nodata_HW: NDArray[np.bool_] | None, num_classes: int
+) -> ConfusionMatrix:
+    """Pixels by true and predicted class, without those where there are no data."""
+    if nodata_HW is not None:
+        labels_HW = labels_HW[~nodata_HW][None]
+        truth_HW = None if truth_HW is None else truth_HW[~nodata_HW][None]
+    return ConfusionMatrix.from_maps(labels_HW, truth_HW, num_classes)
+
+
+def voided(ids_HW: Ids, nodata_HW: NDArray[np.bool_], num_classes: int) -> Ids:
+    """The ids with void, which is C, where there are no data."""
+    kind = np.result_type(ids_HW, np.min_scalar_type(num_classes))
+    return np.where(nodata_HW, kind.type(num_classes), ids_HW)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Segment: model inputs -> label maps at the original resolution, in batches of one input shape."""
+"""Segment: what the models see of each image -> label maps, in batches of one input shape."""
 
 from __future__ import annotations
 
@@ -7,124 +7,218 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from time import perf_counter
 from typing import NamedTuple
 
 from batchseg.errors import RowFault
-from batchseg.segmentors.base import ModelInput, Prediction, Segmentor, Uploader
+from batchseg.images.raster import Area
+from batchseg.segmentors.base import Scores, Segmentor, Uploader
+from batchseg.segmentors.combined.canvas import Canvas, Whole
+from batchseg.segmentors.combined.decision import Answer, Decision
+from batchseg.segmentors.combined.looks import Look, Looks, Picture
 from batchseg.stages.batch_size import BatchSize
 from batchseg.stages.item import Item, named
-from batchseg.stages.prepare import model_fault
+from batchseg.stages.prepare import model_fault, prepare_fault
 
 WAITING_PIXELS = 64 * 2**20  # label maps of a batch exist at once, so large images go in small batches
 
 
-class Call(NamedTuple):
-    """One of the model, with what it is given: the inputs of a batch, and what fills that up."""
+@dataclass(frozen=True)
+class Batches:
+    """How inputs go to a model.
 
-    inputs: Sequence[ModelInput]
-    predict: Callable[[], list[Prediction]]
-
-
-class Segment:
-    """A stage around a loaded segmentor.
-
-    Items leave in the order in which they came. Ray counts what a task has handed on, and skips as much when
-    the task is tried again after its process died: in any other order images would be lost or doubled.
-
-    A batch that fails is bisected down to the images that cause it: they become `model_failed`. A batch
-    that does not fit into the device's memory is halved too, and later batches stay at that size.
-
-    Two threads may send items through at once. The model then sees one batch at a time, while the other
-    thread packs and unpacks, and takes its next batch to the device.
-
-    Args:
-        batch_size: of the first batches.
+    Attributes:
+        size: of the first batches.
+        largest: up to which size batches may grow while that is faster; None keeps them as they are.
         timeout_s: what a call may take, before it ends the process.
-        largest_batch: up to which size batches may grow while that is faster; None keeps them as they are.
         first_call_s: what the first call for each shape of a batch may take longer, such as for compiling.
         pad: whether a batch that is not full is filled up with copies of its last image. Kernels, and with
             them the rounding, are chosen by the size of a batch: with one size a mask does not depend on what
             else was in the batch.
     """
 
+    size: int
+    largest: int | None = None
+    timeout_s: float | None = None
+    first_call_s: float = 0.0
+    pad: bool = False
+
+
+@dataclass(eq=False)
+class Work:
+    """An item, and what is known of it so far. It is open until its label map is there, or it failed."""
+
+    item: Item
+    canvas: Canvas | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.canvas is not None and self.item.alive
+
+    @property
+    def pixels(self) -> int:
+        """Of its label map, which is there or will be."""
+        if self.canvas is not None:
+            return self.canvas.area.height * self.canvas.area.width
+        return self.item.prediction.labels_HW.size if self.item.prediction else 0
+
+
+class Job(NamedTuple):
+    """One input of an item."""
+
+    work: Work
+    look: Look
+
+
+class Call(NamedTuple):
+    """One of a model, with how many inputs it is given: those of a batch, and what fills that up."""
+
+    inputs: int
+    shape: tuple[int, ...]
+    answer: Callable[[], list[Scores]]
+
+
+class Segment:
+    """A stage around loaded segmentors, the members: one, or several that decide together.
+
+    Items leave in the order in which they came. Ray counts what a task has handed on, and skips as much when
+    the task is tried again after its process died: in any other order images would be lost or doubled.
+
+    What a member sees of an image fills batches together with what it sees of others. A batch that fails is
+    bisected down to the images that cause it: they become `model_failed`. A batch that does not fit into the
+    device's memory is halved too, and later batches stay at that size.
+
+    Two threads may send items through at once. The model then sees one batch at a time, while the other
+    thread packs and unpacks, and takes its next batch to the device.
+
+    Args:
+        decision: what turns scores into a label map.
+        precision: what the members compute in, for the record.
+        looks: how the members look at a picture; None where one sees each as it was prepared.
+    """
+
     def __init__(
         self,
-        segmentor: Segmentor,
-        batch_size: int,
+        members: Sequence[Segmentor],
+        decision: Decision,
+        batches: Batches,
         precision: str | None = None,
-        *,
-        timeout_s: float | None = None,
-        largest_batch: int | None = None,
-        first_call_s: float = 0.0,
-        pad: bool = False,
+        looks: Looks | None = None,
     ) -> None:
-        self.segmentor = segmentor
-        self.timeout_s, self.first_call_s = timeout_s, first_call_s
+        self.members, self.decision, self.looks = members, decision, looks
+        self.precision, self.batches = precision, batches
         self.called: set[tuple[int, ...]] = set()
-        self.precision, self.pad = precision, pad
-        self.batch = BatchSize(batch_size, largest_batch)
+        self.batch = BatchSize(batches.size, batches.largest)
         self.turn = Lock()
 
     def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
-        queue: deque[Item] = deque()
-        groups: dict[tuple[int, ...], list[Item]] = defaultdict(list)
+        queue: deque[Work] = deque()
+        groups: dict[tuple[int, ...], list[Job]] = defaultdict(list)
         for item in items:
-            queue.append(item)
-            if item.model_input is not None:
-                group = groups[item.model_input.pixels_THWC.shape]
-                group.append(item)
+            work = Work(item)
+            queue.append(work)
+            for look in self._looks(work):
+                shape = (look.member, *look.model_input.pixels_THWC.shape)
+                group = groups[shape]
+                group.append(Job(work, look))
                 if len(group) >= self.batch.size:
                     self._finish(group)
             yield from _finished(queue)
-            while sum(map(_pixels, queue)) > WAITING_PIXELS:
-                front = queue[0].model_input
-                assert front is not None  # or it would have left
-                self._finish(groups[front.pixels_THWC.shape])
+            while sum(each.pixels for each in queue) > WAITING_PIXELS:
+                front = queue[0]
+                for group in groups.values():
+                    if any(job.work is front for job in group):
+                        self._finish(group)
                 yield from _finished(queue)
         for group in groups.values():
             self._finish(group)
-        yield from queue
+        yield from _finished(queue)
 
-    def _finish(self, group: list[Item]) -> None:
+    def _looks(self, work: Work) -> Iterator[Look]:
+        """The inputs of an item, until it fails."""
+        item = work.item
+        if item.model_input is not None:
+            prepared, item.model_input = item.model_input, None
+            work.canvas = Whole(Area(0, 0, *prepared.image_hw), self.decision)
+            yield Look(0, 0, 0, "", prepared)
+        elif self.looks is not None and item.alive:
+            picture_HWC, size_hw = item.image_HWC, item.size_hw
+            assert picture_HWC is not None and size_hw is not None
+            item.image_HWC = None
+            area = item.part.area if item.part is not None else None
+            work.canvas = self.looks.canvas(size_hw, area)
+            looks = self.looks.inputs(Picture(picture_HWC, item.scale), size_hw, area)
+            while work.is_open:
+                try:
+                    look = next(looks, None)
+                except Exception as exc:  # a preparer may be the user's own code, and fail in any way
+                    item.fault = prepare_fault(exc)
+                    return
+                if look is None:
+                    return
+                yield look
+
+    def _finish(self, group: list[Job]) -> None:
         while group:
             # more may wait than fit, for the size shrinks when memory runs out
             batch = group[: self.batch.size]
             del group[: len(batch)]
-            self._finish_batch(batch)
+            if batch := [job for job in batch if job.work.is_open]:
+                self._finish_batch(batch)
 
-    def _finish_batch(self, batch: list[Item]) -> None:
+    def _finish_batch(self, batch: list[Job]) -> None:
         call = self._uploaded(batch)
         with self.turn:
             start = perf_counter()
             with named("segment"):
-                outcomes = self._segment(batch, call)
+                outcomes = self._answers(batch, call)
+                for job in batch:
+                    self._take(job, outcomes.pop(0), len(batch))
             seconds = perf_counter() - start
             self.batch.note(len(batch), seconds)
-        for item, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, RowFault):
-                item.fault = outcome
-            else:
-                item.prediction = outcome
-            item.model_input, item.precision = None, self.precision
-            item.seconds["segment"] = seconds / len(batch)
+        for job in batch:
+            item = job.work.item
+            item.precision = self.precision
+            item.seconds["segment"] = item.seconds.get("segment", 0.0) + seconds / len(batch)
 
-    def _uploaded(self, batch: Sequence[Item]) -> Call:
-        """The call for a batch, whose inputs are on the device if they can be there beforehand."""
-        inputs = [item.model_input for item in batch if item.model_input is not None]
-        if self.pad:  # with what costs the least when it is brought to its image's size
-            inputs += [replace(inputs[-1], image_hw=(1, 1))] * (self.batch.size - len(inputs))
-        if isinstance(self.segmentor, Uploader):
-            with suppress(Exception):  # what is wrong, such as memory that is full, shows again in the call
-                return Call(inputs, self.segmentor.upload(inputs))
-        return Call(inputs, partial(self.segmentor.segment, inputs))
+    def _take(self, job: Job, outcome: Scores | RowFault, together: int) -> None:
+        """Add an answer to what is known of its item, and decide where it is the last."""
+        if isinstance(outcome, Scores) and job.work.is_open:
+            outcome = self._decided(job, outcome, together) or outcome
+        if isinstance(outcome, RowFault):
+            job.work.item.fault = job.work.item.fault or outcome
 
-    def _segment(self, batch: Sequence[Item], call: Call) -> list[Prediction | RowFault]:
+    def _decided(self, job: Job, scores: Scores, together: int) -> RowFault | None:
+        canvas, look = job.work.canvas, job.look
+        assert canvas is not None
         try:
-            return [*self._predict(call)[: len(batch)]]
+            canvas.add(look.window, Answer(scores, look.member, look.flip, look.number))
+            if canvas.is_complete:
+                job.work.item.prediction, job.work.canvas = canvas.prediction(), None
+        except Exception as exc:  # such as scores that are not numbers
+            if out_of_memory(exc) and together > 1:
+                self.batch.settle(together // 2)
+            return model_fault("the model failed", exc)
+        return None
+
+    def _uploaded(self, batch: Sequence[Job]) -> Call:
+        """The call for a batch, whose inputs are on the device if they can be there beforehand."""
+        member = self.members[batch[0].look.member]
+        inputs = [job.look.model_input for job in batch]
+        if self.batches.pad:
+            inputs += [inputs[-1]] * (self.batch.size - len(inputs))
+        shape = (len(inputs), *inputs[0].pixels_THWC.shape)
+        if isinstance(member, Uploader):
+            with suppress(Exception):  # what is wrong, such as memory that is full, shows again in the call
+                return Call(len(inputs), shape, member.upload(inputs))
+        return Call(len(inputs), shape, partial(member.scores, inputs))
+
+    def _answers(self, batch: Sequence[Job], call: Call) -> list[Scores | RowFault]:
+        try:
+            return [*self._answer(call)[: len(batch)]]
         except Exception as exc:  # a model may fail in any way; the job goes on without the image
             if len(batch) == 1:
                 return [model_fault("the model failed", exc)]
@@ -132,27 +226,21 @@ class Segment:
             if out_of_memory(exc):
                 self.batch.settle(half)
         halves = batch[:half], batch[half:]
-        return [outcome for part in halves for outcome in self._segment(part, self._uploaded(part))]
+        return [outcome for part in halves for outcome in self._answers(part, self._uploaded(part))]
 
-    def _predict(self, call: Call) -> list[Prediction]:
-        inputs = call.inputs
-        with deadline(self._time_for((len(inputs), *inputs[0].pixels_THWC.shape))):
-            predictions = call.predict()
-        if len(predictions) != len(inputs):
-            raise ValueError(f"{len(predictions)} label maps for {len(inputs)} images")
-        for each, prediction in zip(inputs, predictions, strict=True):
-            if prediction.labels_HW.shape != each.image_hw:
-                raise ValueError(
-                    f"a label map of shape {prediction.labels_HW.shape} for an image of {each.image_hw}"
-                )
-        return predictions
+    def _answer(self, call: Call) -> list[Scores]:
+        with deadline(self._time_for(call.shape)):
+            answers = call.answer()
+        if len(answers) != call.inputs:
+            raise ValueError(f"{len(answers)} answers for {call.inputs} images")
+        return answers
 
     def _time_for(self, shape: tuple[int, ...]) -> float | None:
-        if self.timeout_s is None:
+        if self.batches.timeout_s is None:
             return None
         first = shape not in self.called
         self.called.add(shape)
-        return self.timeout_s + (self.first_call_s if first else 0.0)
+        return self.batches.timeout_s + (self.batches.first_call_s if first else 0.0)
 
 
 @contextmanager
@@ -177,15 +265,7 @@ def out_of_memory(exc: BaseException) -> bool:
     return isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError"
 
 
-def _finished(queue: deque[Item]) -> Iterator[Item]:
+def _finished(queue: deque[Work]) -> Iterator[Item]:
     """Take what is finished from the front."""
-    while queue and queue[0].model_input is None:
-        yield queue.popleft()
-
-
-def _pixels(item: Item) -> int:
-    """Of its label map, which is there or will be."""
-    if item.model_input is not None:
-        height, width = item.model_input.image_hw
-        return height * width
-    return item.prediction.labels_HW.size if item.prediction else 0
+    while queue and not queue[0].is_open:
+        yield queue.popleft().item

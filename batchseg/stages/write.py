@@ -92,7 +92,7 @@ def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
 def _mask_side(item: Item, stamp: Stamp) -> dict[str, Any]:
     """What is known of the mask; the columns of `results.verdict.KEPT`."""
     height, width = item.size_hw or (None, None)
-    confidence = item.prediction.confidence if item.prediction else None
+    confidence = item.prediction.confidence if item.prediction else item.confidence
     return {
         "source_version": item.row["source_version"],
         "model": stamp.model,

@@ -17,6 +17,7 @@ from batchseg.errors import ModelError
 from batchseg.labels.label_file import load_label_map, load_wording
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.segmentors.huggingface.content import CHANNELS, input_channels
 from batchseg.segmentors.huggingface.families import OWN, SEMANTIC
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
@@ -146,6 +147,13 @@ def _read_state(weights: str) -> dict[str, Any]:
         raise ModelError(f"model.backbone_weights {weights}: cannot be read: {exc}") from exc
 
 
+def _require_rgb(own: Any, name: str) -> None:
+    if (channels := input_channels(own.to_dict(), name)) != CHANNELS:
+        raise ModelError(
+            f"{name} reads images of {channels} channels, and a training reads them with {CHANNELS}, RGB"
+        )
+
+
 def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
     """A semantic model of transformers; its last layer is new where the classes are others.
 
@@ -160,6 +168,7 @@ def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
                 f"{name} is a {own.model_type} model; those that can be trained here: "
                 f"{', '.join((*SEMANTIC, *OWN))}"
             )
+        _require_rgb(own, name)
         names = (
             load_label_map(config.labels).names
             if config.labels

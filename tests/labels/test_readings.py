@@ -13,7 +13,7 @@ from batchseg.config.truth import TruthSettings
 from batchseg.errors import RowFault
 from batchseg.images.label_files import decode_labels
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.reading import Decision, Reading
+from batchseg.labels.reading import Reading, ReadingChoice
 from batchseg.schema import TruthStatus
 
 GREY, PALETTE = 0, 3
@@ -67,8 +67,8 @@ def test_black_and_white_of_any_depth_by_a_threshold(name: str) -> None:
 def test_what_is_nearly_black_or_nearly_white_does_not_lie_between() -> None:
     levels = np.array([[0, 32, 33, 128, 222, 223, 255]], np.uint8)
     reading = Reading(TWO, threshold=128)
-    assert reading.encode(levels).tolist() == [[0, 0, 0, 1, 1, 1, 1]]
-    assert reading.between(levels) == 3
+    ids_HW, between = reading.part(levels)
+    assert (ids_HW.tolist(), between) == ([[0, 0, 0, 1, 1, 1, 1]], 3)
 
 
 @pytest.mark.parametrize("name", BLACK_AND_WHITE)
@@ -128,7 +128,7 @@ def test_a_threshold_does_not_take_colours_for_black(data: bytes) -> None:
     ],
 )
 def test_rgb_files_of_grey_are_what_most_of_them_fit(files: list[tuple[int, ...]], expected: str) -> None:
-    decision = Decision(BLACK_WHITE, TruthSettings())
+    decision = ReadingChoice(BLACK_WHITE, TruthSettings())
     for levels in files:
         decision.look(np.repeat(np.array([levels], np.uint8)[..., np.newaxis], 3, axis=-1))
     assert decision.reading().rgb == expected

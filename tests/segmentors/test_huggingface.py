@@ -35,6 +35,7 @@ from batchseg.segmentors.base import ModelInput
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.huggingface.families import KNOWN, OWN, UNIVERSAL
 from batchseg.segmentors.huggingface.processor import pixel_affine
+from tests.segmentors.loaded import loaded
 
 Image = NDArray[np.uint8]
 ENOUGH = 0.999
@@ -137,7 +138,7 @@ def test_the_families_listed_are_those_of_the_library() -> None:
 def test_label_maps_are_the_library_s(family: str, built: Callable[[str], Path]) -> None:
     checkpoint = pickle.loads(pickle.dumps(open_folder(built(family))))
     preparer = pickle.loads(pickle.dumps(checkpoint.preparer()))
-    model, library = checkpoint.load("cpu", "fp32"), Library(family, built(family))
+    model, library = loaded(checkpoint, "fp32"), Library(family, built(family))
     most_classes = 0
     for image in (WIDE, TALL):
         (prediction,) = model.segment([preparer(image)])
@@ -155,7 +156,7 @@ def test_label_maps_are_the_library_s(family: str, built: Callable[[str], Path])
 
 def test_a_batch_gives_what_its_images_give_alone(family: str, built: Callable[[str], Path]) -> None:
     checkpoint = open_folder(built(family))
-    model, again = checkpoint.load("cpu", "fp32"), checkpoint.load("cpu", "fp32")
+    model, again = loaded(checkpoint, "fp32"), loaded(checkpoint, "fp32")
     inputs = [prepared(image, checkpoint) for image in (WIDE, WIDE[:, ::-1], WIDE[::-1])]
     together = model.segment(inputs)
     assert len(together) == 3
@@ -171,7 +172,7 @@ def test_a_threshold_takes_classes_away_and_changes_none(family: str, built: Cal
     labels = {}
     for below in (None, 0.3, 0.6, 0.999):
         checkpoint = open_folder(built(family), none_below=below)
-        (prediction,) = checkpoint.load("cpu", "fp32").segment([prepared(WIDE, checkpoint)])
+        (prediction,) = loaded(checkpoint, "fp32").segment([prepared(WIDE, checkpoint)])
         labels[below] = prediction.labels_HW
     for below in (0.3, 0.6, 0.999):
         assert set(np.unique(labels[below][labels[below] != labels[None]])) <= {CLASSES}
@@ -192,7 +193,7 @@ def test_the_threshold_of_queries_is_on_their_shares(built: Callable[[str], Path
     share = (full.amax(0) / full.sum(0)).numpy()
     below = float(np.median(share))
     checkpoint = open_folder(built("maskformer"), none_below=below)
-    (prediction,) = checkpoint.load("cpu", "fp32").segment([prepared(WIDE, checkpoint)])
+    (prediction,) = loaded(checkpoint, "fp32").segment([prepared(WIDE, checkpoint)])
     assert ((prediction.labels_HW == CLASSES) == (share < below)).mean() > 0.97
     assert 0.4 < (prediction.labels_HW == CLASSES).mean() < 0.6
 
@@ -214,8 +215,8 @@ def test_prepared_pixels_are_the_library_s(family: str, built: Callable[[str], P
 def test_lower_precision_is_nearly_the_same(precision: str, built: Callable[[str], Path]) -> None:
     checkpoint = open_folder(built("segformer"))
     each = prepared(TALL, checkpoint)
-    (full,) = checkpoint.load("cpu", "fp32").segment([each])
-    (half,) = checkpoint.load("cpu", precision).segment([each])
+    (full,) = loaded(checkpoint, "fp32").segment([each])
+    (half,) = loaded(checkpoint, precision).segment([each])
     assert (full.labels_HW == half.labels_HW).mean() > 0.9
 
 
@@ -390,10 +391,10 @@ def test_missing_weights_are_refused_rather_than_made_up(segformer: Path) -> Non
     del weights["decode_head.classifier.weight"]
     save_file(weights, segformer / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"lacks 1 of the weights .* decode_head.classifier.weight"):
-        open_folder(segformer).load("cpu", "fp32")
+        loaded(open_folder(segformer), "fp32")
 
 
 def test_damaged_weights_are_refused(segformer: Path) -> None:
     (segformer / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ModelError, match="cannot load"):
-        open_folder(segformer).load("cpu", "fp32")
+        loaded(open_folder(segformer), "fp32")

@@ -21,6 +21,7 @@ from batchseg.segmentors.huggingface.families import SEMANTIC, UNIVERSAL
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.upsample import bilinear_argmax
 from batchseg.segmentors.torchvision import CLASSIFIER, TorchvisionCheckpoint
+from tests.segmentors.loaded import loaded
 
 PICTURE = image(77, 117, seed=3)
 
@@ -46,7 +47,7 @@ def test_every_semantic_family(family: str, tmp_path: Path) -> None:
     build(family, tmp_path, classes=1)
     checkpoint = HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(tmp_path)))
     assert checkpoint.label_map.names == ("background", "class 0")
-    (prediction,) = checkpoint.load("cpu", "fp32").segment([checkpoint.preparer()(PICTURE)])
+    (prediction,) = loaded(checkpoint, "fp32").segment([checkpoint.preparer()(PICTURE)])
     network = AutoModelForSemanticSegmentation.from_pretrained(tmp_path).eval()
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     inputs = processor(
@@ -104,7 +105,7 @@ def test_builders_of_torchvision(builder: str, tmp_path: Path) -> None:
     checkpoint = TorchvisionCheckpoint.open(config)
     assert checkpoint.label_map.names == ("background", "foreground")
     prepared = checkpoint.preparer()(PICTURE)
-    (prediction,) = checkpoint.load("cpu", "fp32").segment([prepared])
+    (prediction,) = loaded(checkpoint, "fp32").segment([prepared])
     with torch.inference_mode():
         logits = network(normalised(prepared.pixels_THWC[0], resize=None)[None])["out"][0]
     expected = mask_of(logits, PICTURE.shape[:2])

@@ -18,6 +18,7 @@ from batchseg.config.segmentor import TorchvisionSegmentor
 from batchseg.errors import ModelError
 from batchseg.segmentors.network.state_dict import read_state
 from batchseg.segmentors.torchvision import TorchvisionCheckpoint
+from tests.segmentors.loaded import loaded
 
 BUILDER = "lraspp_mobilenet_v3_large"
 
@@ -73,7 +74,7 @@ def test_its_masks_are_those_of_the_plain_state_dict(
     torch.save(WAYS[way](state), tmp_path / "kept.pth")
     plain, kept = open_(tmp_path / "plain.pth"), open_(tmp_path / "kept.pth")
     prepared = plain.preparer()(image(90, 120))
-    (expected,), (found,) = (each.load("cpu", "fp32").segment([prepared]) for each in (plain, kept))
+    (expected,), (found,) = (loaded(each, "fp32").segment([prepared]) for each in (plain, kept))
     assert np.array_equal(found.labels_HW, expected.labels_HW)
 
 
@@ -87,7 +88,7 @@ def test_an_auxiliary_classifier_may_be_there_or_not(aux_loss: bool, tmp_path: P
     network = random_network("deeplabv3_mobilenet_v3_large", aux_loss=aux_loss)
     torch.save({"model": prefixed("module.", network.state_dict()), "args": ARGS}, tmp_path / "model.pth")
     checkpoint = open_(tmp_path / "model.pth", "deeplabv3_mobilenet_v3_large")
-    checkpoint.load("cpu", "fp32")
+    loaded(checkpoint, "fp32")
 
 
 def test_several_are_refused_by_name(state: dict[str, torch.Tensor], tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.segmentors.torchvision import CLASSIFIER, TorchvisionCheckpoint
+from tests.segmentors.loaded import loaded
 
 SMALL = "lraspp_mobilenet_v3_large"
 CLASSES = 6
@@ -86,7 +87,7 @@ def checkpoint(saved) -> TorchvisionCheckpoint:
 
 @pytest.fixture(scope="module")
 def segmentor(checkpoint):
-    return checkpoint.load("cpu", "fp32")
+    return loaded(checkpoint, "fp32")
 
 
 @pytest.mark.parametrize("builder", CLASSIFIER)
@@ -95,7 +96,7 @@ def test_agrees_with_the_librarys_own_recipe(builder, tmp_path):
     torch.save(network.state_dict(), tmp_path / "model.pth")
     checkpoint = open_(builder, tmp_path / "model.pth")
     prepared = checkpoint.preparer()(image(150, 210))
-    [prediction] = checkpoint.load("cpu", "fp32").segment([prepared])
+    [prediction] = loaded(checkpoint, "fp32").segment([prepared])
     expected = recipe(network, prepared)
     assert len(np.unique(expected)) > 1
     assert (prediction.labels_HW == expected).mean() >= 0.999
@@ -159,7 +160,7 @@ def test_confidence_is_that_of_the_networks_probabilities(checkpoint, segmentor,
 
 def test_bfloat16_agrees_as_far_as_random_weights_let_it(checkpoint, segmentor):
     prepared = checkpoint.preparer()(image(90, 120))
-    [exact], [rounded] = segmentor.segment([prepared]), checkpoint.load("cpu", "bf16").segment([prepared])
+    [exact], [rounded] = segmentor.segment([prepared]), loaded(checkpoint, "bf16").segment([prepared])
     assert (exact.labels_HW == rounded.labels_HW).mean() > 0.8
 
 
@@ -167,7 +168,7 @@ def test_survives_pickling_and_loading_again(checkpoint, segmentor):
     again = pickle.loads(pickle.dumps(checkpoint))
     assert again == checkpoint
     prepared = pickle.loads(pickle.dumps(again.preparer()))(image(90, 120))
-    [first], [second] = segmentor.segment([prepared]), again.load("cpu", "fp32").segment([prepared])
+    [first], [second] = segmentor.segment([prepared]), loaded(again, "fp32").segment([prepared])
     assert np.array_equal(first.labels_HW, second.labels_HW)
     assert first.confidence == second.confidence
 
@@ -179,14 +180,14 @@ def test_the_form_of_the_file_does_not_matter(network, segmentor, checkpoint, tm
     save(network.state_dict(), path)
     prepared = checkpoint.preparer()(image(90, 120))
     [expected] = segmentor.segment([prepared])
-    [actual] = open_(SMALL, path).load("cpu", "fp32").segment([prepared])
+    [actual] = loaded(open_(SMALL, path), "fp32").segment([prepared])
     assert np.array_equal(actual.labels_HW, expected.labels_HW)
 
 
 def test_weights_stored_in_half_precision_are_computed_in_full(network, checkpoint, segmentor, tmp_path):
     torch.save({key: value.half() for key, value in network.state_dict().items()}, tmp_path / "half.pt")
     prepared = checkpoint.preparer()(image(90, 120))
-    [half] = open_(SMALL, tmp_path / "half.pt").load("cpu", "fp32").segment([prepared])
+    [half] = loaded(open_(SMALL, tmp_path / "half.pt"), "fp32").segment([prepared])
     [full] = segmentor.segment([prepared])
     assert (half.labels_HW == full.labels_HW).mean() > 0.95
 
@@ -196,7 +197,7 @@ def test_an_auxiliary_classifier_is_left_out(tmp_path):
     torch.save(network.state_dict(), tmp_path / "model.pth")
     checkpoint = open_("deeplabv3_mobilenet_v3_large", tmp_path / "model.pth")
     prepared = checkpoint.preparer()(image(90, 120))
-    [prediction] = checkpoint.load("cpu", "fp32").segment([prepared])
+    [prediction] = loaded(checkpoint, "fp32").segment([prepared])
     assert (prediction.labels_HW == recipe(network, prepared)).mean() >= 0.999
 
 
@@ -206,7 +207,7 @@ def test_the_classifier_tells_the_classes(tmp_path, classes):
     checkpoint = open_(SMALL, tmp_path / "model.pth")
     names = tuple(f"class_{index}" for index in range(classes))
     assert checkpoint.label_map.names == (load_label_map("voc").names if classes == 21 else names)
-    [prediction] = checkpoint.load("cpu", "fp32").segment([checkpoint.preparer()(image(80, 90))])
+    [prediction] = loaded(checkpoint, "fp32").segment([checkpoint.preparer()(image(80, 90))])
     assert prediction.labels_HW.dtype == checkpoint.label_map.dtype
 
 
@@ -221,7 +222,7 @@ def test_torchvisions_own_weights_bring_their_categories(tmp_path, monkeypatch, 
     assert checkpoint.weights == NAME
     assert checkpoint.label_map.names == tuple(weights.meta["categories"])
     assert checkpoint.fingerprint == open_(SMALL, NAME).fingerprint
-    [prediction] = checkpoint.load("cpu", "fp32").segment([checkpoint.preparer()(image(80, 90))])
+    [prediction] = loaded(checkpoint, "fp32").segment([checkpoint.preparer()(image(80, 90))])
     assert prediction.labels_HW.max() < 21
 
 
@@ -297,7 +298,7 @@ def test_weights_that_do_not_fit_are_named(network, tmp_path):
     del state["classifier.cbr.0.weight"]
     torch.save(state, tmp_path / "model.pth")
     with pytest.raises(ModelError) as caught:
-        open_(SMALL, tmp_path / "model.pth").load("cpu", "fp32")
+        loaded(open_(SMALL, tmp_path / "model.pth"), "fp32")
     for problem in ("cbr.0.weight is missing", "stray is not one", "[1, 2, 3, 4] instead of [6, 128, 1, 1]"):
         assert problem in str(caught.value)
 
@@ -306,7 +307,7 @@ def test_of_many_that_do_not_fit_a_few_are_named(network, tmp_path):
     state = {key: value for key, value in network.state_dict().items() if "backbone" not in key}
     torch.save(state, tmp_path / "model.pth")
     with pytest.raises(ModelError, match=r"backbone\.0\.0\.weight is missing, .*, and \d+ more$"):
-        open_(SMALL, tmp_path / "model.pth").load("cpu", "fp32")
+        loaded(open_(SMALL, tmp_path / "model.pth"), "fp32")
 
 
 def test_an_image_blown_up_beyond_measure_is_a_fault_of_the_image(saved):

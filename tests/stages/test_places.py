@@ -11,18 +11,11 @@ from PIL import Image
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from batchseg.config.base import Limits
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import Georeference
-from batchseg.labels.label_map import LabelMap
-from batchseg.labels.reading import Reading, as_written
-from batchseg.schema import TruthStatus
-from batchseg.stages.by_window import score_lying
+from batchseg.schema import Status, TruthStatus
 from batchseg.stages.item import Item
-from batchseg.stages.places import check_place, place_of_image
-from batchseg.stages.raster_mask import write_raster_mask
-from batchseg.stages.restore import restore
-from batchseg.storage.location import locate
+from batchseg.stages.places import check_place, is_tiff_mask, place_of_image
 from batchseg.storage.reader import image_reader, truth_reader
 
 PLACE = {"crs": CRS.from_epsg(32632), "transform": Affine(10, 0, 5e5, 0, -10, 5e6)}
@@ -61,15 +54,16 @@ def test_a_truth_elsewhere_is_a_mismatch_where_masks_are_tiffs(tmp_path: Path) -
     assert caught.value.status is TruthStatus.MISMATCH
 
 
-def test_what_is_scored_alone_lies_where_its_mask_lies(tmp_path: Path) -> None:
-    results, labels = locate(str(tmp_path)), LabelMap.from_names(("sky", "road"))
-    mask_HW = np.ones((4, 6), np.uint8)
-    facts = {"label_map": labels, "source": Georeference(**PLACE)}
-    write_raster_mask(results / "masks", "a.tif", iter([mask_HW]), (4, 6), **facts)
-    elsewhere = {**PLACE, "crs": CRS.from_epsg(32633)}
-    for place, expected in ((PLACE, TruthStatus.OK), (elsewhere, TruthStatus.MISMATCH)):
-        row = {"uri": "/gone.tif", "mask": "a.png", "truth": str(tiff(tmp_path / "t.tif", **place))}
-        made = Item(row, kept={"mask": "masks/a.tif", "height": 4, "width": 6})
-        scored = score_lying(as_written(labels), Reading(labels), Limits())
-        (done,) = scored(restore(results, labels, Limits())(iter([made])))
-        assert done.alive and done.truth_status is expected
+def test_a_head_that_cannot_be_read_is_told_of_whose_it_is(tmp_path: Path) -> None:
+    image = tiff(tmp_path / "a.tif", **PLACE)
+    (tmp_path / "t.tif").write_bytes(b"II*\0" + bytes(40))
+    for uris, expected in (((image, "t.tif"), TruthStatus.UNREADABLE), (("t.tif", image), Status.UNREADABLE)):
+        one, other = (tmp_path / uri for uri in uris)
+        with pytest.raises(RowFault, match="where it lies on the map cannot be read") as caught:
+            check_place(item(one), str(other), image_reader(), truth_reader())
+        assert caught.value.status is expected
+
+
+def test_a_mask_that_lies_there_counts_by_its_own_name() -> None:
+    assert is_tiff_mask(Item({"mask": "a.png"}, kept={"mask": "masks/a.tif"}))
+    assert not is_tiff_mask(Item({"mask": "a.tif"}, kept={"mask": "masks/a.png"}))

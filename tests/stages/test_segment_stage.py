@@ -14,10 +14,11 @@ import pytest
 
 from batchseg.errors import RowFault
 from batchseg.schema import Status
-from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.base import ModelInput, Scores
+from batchseg.segmentors.combined.decision import Decision
 from batchseg.stages import segment as stage_module
 from batchseg.stages.item import Item
-from batchseg.stages.segment import Segment
+from batchseg.stages.segment import Batches, Segment
 
 
 class OutOfMemoryError(RuntimeError):
@@ -36,7 +37,7 @@ class Fake:
         self.fails, self.room = fails, room
         self.batches: list[list[int]] = []
 
-    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+    def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
         values = [int(each.pixels_THWC.flat[0]) for each in inputs]
         assert len({each.pixels_THWC.shape for each in inputs}) == 1
         self.batches.append(values)
@@ -44,7 +45,7 @@ class Fake:
             raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         self.fails(values)
         return [
-            Prediction(np.full(each.image_hw, value, np.uint8))
+            Scores("labels", np.full(each.image_hw, value, np.uint8))
             for each, value in zip(inputs, values, strict=True)
         ]
 
@@ -58,8 +59,12 @@ def dead(value: int) -> Item:
     return Item({"id": value}, fault=RowFault(Status.UNREADABLE, "not an image"))
 
 
+def stage(segmentor: Any, batch_size: int, precision: str | None = None, **batches: Any) -> Segment:
+    return Segment([segmentor], Decision(200), Batches(batch_size, **batches), precision)
+
+
 def run(segmentor: Any, items: list[Item], batch_size: int = 4) -> list[Item]:
-    return list(Segment(segmentor, batch_size, "fp32")(iter(items)))
+    return list(stage(segmentor, batch_size, "fp32")(iter(items)))
 
 
 def ids(items: list[Item]) -> list[int]:
@@ -96,7 +101,7 @@ def test_batches_grow_where_a_call_costs_the_same_for_twice_as_many() -> None:
             pass
 
     fake = Fake(five_milliseconds)
-    out = list(Segment(fake, 1, "fp32", largest_batch=4)(item(value) for value in range(30)))
+    out = list(stage(fake, 1, "fp32", largest=4)(item(value) for value in range(30)))
     sizes = [len(batch) for batch in fake.batches]
     assert (sizes[0], max(sizes), sizes[:-1] == sorted(sizes[:-1])) == (1, 4, True)
     assert ids(out) == [*range(30)]
@@ -120,7 +125,7 @@ def test_items_leave_as_soon_as_their_batch_is_full() -> None:
             taken.append(value)
             yield item(value)
 
-    first = next(Segment(Fake(), 2)(source()))
+    first = next(stage(Fake(), 2)(source()))
     assert (first.row["id"], taken) == (0, [0, 1])
 
 
@@ -155,7 +160,7 @@ def test_large_images_do_not_wait_for_a_full_batch(monkeypatch: pytest.MonkeyPat
 
     fake = Fake()
     out = []
-    for each in Segment(fake, 50)(source()):
+    for each in stage(fake, 50)(source()):
         assert each.prediction is not None
         waiting -= each.prediction.labels_HW.size
         out.append(each)
@@ -175,27 +180,27 @@ class Ahead(Fake):
         self.two_arrived = Event()
         self.working = Lock()
 
-    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
+    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Scores]]:
         self.uploads += 1
         if self.uploads == 2:
             self.two_arrived.set()
         return partial(self.alone, inputs)
 
-    def alone(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+    def alone(self, inputs: Sequence[ModelInput]) -> list[Scores]:
         assert self.two_arrived.wait(60)
         assert self.working.acquire(blocking=False), "two batches at once"
         try:
-            return super().segment(inputs)
+            return super().scores(inputs)
         finally:
             self.working.release()
 
 
 def test_one_thread_uploads_while_the_other_has_the_model() -> None:
     fake = Ahead()
-    stage = Segment(fake, 2)
+    around = stage(fake, 2)
     halves = [item(value) for value in range(8)], [item(value) for value in range(8, 16)]
     with ThreadPoolExecutor(2) as pool:
-        outs = list(pool.map(lambda items: list(stage(iter(items))), halves))
+        outs = list(pool.map(lambda items: list(around(iter(items))), halves))
     assert [ids(out) for out in outs] == [[*range(8)], [*range(8, 16)]]
     assert [failed(out) for out in outs] == [{}, {}]
     assert sorted(fake.batches) == [[value, value + 1] for value in range(0, 16, 2)]
@@ -203,7 +208,7 @@ def test_one_thread_uploads_while_the_other_has_the_model() -> None:
 
 def test_an_upload_that_fails_is_no_verdict_on_the_images() -> None:
     class Full(Fake):
-        def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
+        def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Scores]]:
             raise OutOfMemoryError
 
     assert failed(run(Full(), [item(value) for value in range(6)])) == {}
@@ -252,12 +257,12 @@ def test_a_failure_does_not_shrink_later_batches() -> None:
     ("answer", "sentence"),
     [
         (lambda inputs: [], "0 label maps for 1 images"),
-        (lambda inputs: [Prediction(np.zeros((2, 3), np.uint8))] * 2, "2 label maps for 1 images"),
+        (lambda inputs: [Scores("labels", np.zeros((2, 3), np.uint8))] * 2, "2 answers for 1 images"),
         (
-            lambda inputs: [Prediction(np.zeros((3, 2), np.uint8))],
+            lambda inputs: [Scores("labels", np.zeros((3, 2), np.uint8))],
             "a label map of shape (3, 2) for an image of (2, 3)",
         ),
-        (lambda inputs: [Prediction(np.zeros((1, 2, 3), np.uint8))], "shape (1, 2, 3)"),
+        (lambda inputs: [Scores("labels", np.zeros((1, 2, 3), np.uint8))], "shape (1, 2, 3)"),
         (lambda inputs: [None], "AttributeError"),
         (lambda inputs: None, "TypeError"),
     ],
@@ -266,7 +271,7 @@ def test_answers_that_cannot_be_right_are_failures_of_the_model(
     answer: Callable[[Any], Any], sentence: str
 ) -> None:
     class Wrong:
-        def segment(self, inputs: Sequence[ModelInput]) -> Any:
+        def scores(self, inputs: Sequence[ModelInput]) -> Any:
             return answer(inputs)
 
     (out,) = run(Wrong(), [item(1)])
@@ -316,24 +321,18 @@ def test_interrupts_are_no_failures_of_the_model() -> None:
 
 
 def test_every_call_has_one_size_where_batches_are_filled_up() -> None:
-    class Sized(Fake):
-        def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
-            self.largest = [*getattr(self, "largest", []), sum(each.image_hw != (1, 1) for each in inputs)]
-            return super().segment(inputs)
-
-    fake = Sized(fail_on(5))
-    out = list(Segment(fake, 4, "fp32", pad=True)(item(value) for value in range(7)))
+    fake = Fake(fail_on(5))
+    out = list(stage(fake, 4, "fp32", pad=True)(item(value) for value in range(7)))
     assert ids(out) == [*range(7)]
     assert failed(out) == {5: "the model failed: ValueError: cannot take 5"}
     assert {len(batch) for batch in fake.batches} == {4}  # the halves of a batch that failed, too
     assert fake.batches[:2] == [[0, 1, 2, 3], [4, 5, 6, 6]]
-    assert fake.largest[:2] == [4, 3]  # what fills it up makes no large label maps
 
 
 def test_a_batch_that_was_filled_up_is_answered_whole() -> None:
     class Short(Fake):
-        def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
-            return super().segment(inputs)[:-1]
+        def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
+            return super().scores(inputs)[:-1]
 
-    out = list(Segment(Short(), 4, pad=True)(iter([item(7)])))
-    assert failed(out) == {7: "the model failed: ValueError: 3 label maps for 4 images"}
+    out = list(stage(Short(), 4, pad=True)(iter([item(7)])))
+    assert failed(out) == {7: "the model failed: ValueError: 3 answers for 4 images"}

@@ -84,7 +84,7 @@ def _pictures(report: DoctorReport) -> Iterator[tuple[str, str]]:
     sizes, pictures = report.sizes, report.pictures
     if pictures.mean_rgb is not None:
         mean = ", ".join(f"{channel:.0f}" for channel in pictures.mean_rgb)
-        yield "pixels", f"mean {mean} of red, green and blue, 0 to 255, over {pictures.files:,} images"
+        yield "pixels", f"mean {mean} of {pictures.channels}, 0 to 255, over {pictures.files:,} images"
     if pictures.brightest is not None:
         yield "16-bit", f"{pictures.wide:,} of them; the brightest is {pictures.brightest:.0%} of white"
     if sizes.turned:

@@ -17,9 +17,11 @@ from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import PixelRange
 from batchseg.segmentors.huggingface.content import (
+    CHANNELS,
+    input_channels,
     own_labels,
+    read_stride,
     reduced_note,
-    require_channels,
     require_segmentation,
     with_reduced_truth,
 )
@@ -48,10 +50,11 @@ class HuggingFaceCheckpoint:
         location: where workers find the files; on the hub, at one commit.
         model_type: the family, such as `segformer`.
         classes: other classes than its own, for a text head; None for its own.
-        none_below: pixels whose best class is less probable belong to no class; None where all do.
         compile: whether torch.compile is to speed up the network.
         notes: how its own label map reads truths, where that is not as one would expect.
         pixel_range: of the images that it expects; None where its processor does not say.
+        stride: pixels of the input for one cell of its coarsest features, as its configuration says.
+        channels: of the images that the network reads.
     """
 
     location: CheckpointPlace
@@ -59,10 +62,11 @@ class HuggingFaceCheckpoint:
     label_map: LabelMap
     fingerprint: str
     classes: tuple[str, ...] | None = None
-    none_below: float | None = None
     compile: bool = False
     notes: tuple[str, ...] = ()
     pixel_range: PixelRange | None = None
+    stride: int = 1
+    channels: int = CHANNELS
 
     @classmethod
     def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
@@ -76,7 +80,7 @@ class HuggingFaceCheckpoint:
         model_type = _known_type(content, location)
         require_segmentation(content, location.name)
         require_files(folder, location.name)
-        require_channels(content, location.name)
+        channels = input_channels(content, location.name)
         label_map = own_labels(content, location.name)
         notes: tuple[str, ...] = ()
         if config.classes is not None:
@@ -87,14 +91,20 @@ class HuggingFaceCheckpoint:
             notes = (reduced_note(label_map, location.name),)
         files = location.fingerprint or fingerprint(folder, location.trust_remote_code)
         identity = _fingerprint(files, config)
-        chosen = (config.classes, config.none_below, config.compile)
-        expected = read_pixel_range(folder, location.name)
-        return cls(location, model_type, label_map, identity, *chosen, notes, expected)
+        expected = read_pixel_range(folder, location.name, channels)
+        return cls(
+            *(location, model_type, label_map, identity, config.classes),
+            compile=config.compile,
+            notes=notes,
+            pixel_range=expected,
+            stride=read_stride(content),
+            channels=channels,
+        )
 
-    def preparer(self) -> HuggingFacePreparer:
+    def preparer(self, as_is: bool = False) -> HuggingFacePreparer:
         from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
 
-        return HuggingFacePreparer(self.location, self.model_type)
+        return HuggingFacePreparer(self.location, self.model_type, as_is)
 
     def load(self, device: str, precision: str, threads: int | None = None) -> HuggingFaceModel:
         """The network, in eval mode. Raises ModelError where a weight is missing."""
@@ -106,6 +116,8 @@ class HuggingFaceCheckpoint:
 def _fingerprint(files: str, config: HuggingFaceSegmentor) -> str:
     """Of the files alone where no setting changes their masks: what was computed before stays valid."""
     facts: list[Any] = [files, config.classes, config.none_below, *config.altering]
+    if config.threshold is not None:
+        facts += config.deciding
     if facts == [files, None, None]:
         return files
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

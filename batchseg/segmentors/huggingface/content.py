@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+from batchseg.config.train import MULTIPLE
 from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap, is_background
-from batchseg.segmentors.huggingface.families import UNIVERSAL
+from batchseg.segmentors.huggingface.families import OWN, PATCHES, UNIVERSAL, VIDEO
 
-CHANNELS = 3  # of the images that the program reads
+CHANNELS = 3  # of RGB, which a config.json need not say
 _SHOWN = 5
+_USUAL_STRIDE = 32
 
 
 def own_labels(content: dict[str, Any], name: str) -> LabelMap:
@@ -55,16 +58,55 @@ def _output_names(content: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name if times[name] == 1 else f"{name} ({index})" for index, name in enumerate(names))
 
 
-def require_channels(content: dict[str, Any], name: str) -> None:
-    """Raise ModelError where the network reads other images than RGB."""
+def read_stride(content: dict[str, Any]) -> int:
+    """Pixels of the input for one cell of the coarsest features, by a checkpoint's config.json.
+
+    32 where it does not say, as in pyramids such as those of Swin and ResNet, which halve their input five
+    times.
+    """
+    family = content.get("model_type")
+    if family in OWN:
+        return MULTIPLE
+    strides, whole = content.get("strides"), content.get("output_stride")
+    if family == "segformer" and isinstance(strides, list) and all(map(_count, strides)):
+        return math.prod(strides)
+    if found := _count(whole):
+        return found
+    inner = content.get("backbone_config")
+    patch = content.get("patch_size") or (inner.get("patch_size") if isinstance(inner, dict) else None)
+    return _count(patch) * PATCHES.get(str(family), 0) or _USUAL_STRIDE
+
+
+def _count(value: Any) -> int:
+    """The value where it is a whole number above 0, else 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def input_channels(content: dict[str, Any], name: str) -> int:
+    """How many channels the images have that the network reads. Raises ModelError where that is no number.
+
+    A video processor of the library reads three only.
+    """
     backbone = content.get("backbone_config")
     inner = backbone.get("num_channels") if isinstance(backbone, dict) else None
     found = content.get("num_channels", CHANNELS) if inner is None else inner
-    if found != CHANNELS:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise ModelError(f"{name}: num_channels in its config.json must be a whole number, not {found!r}")
+    if found != CHANNELS and content.get("model_type") in VIDEO:
         raise ModelError(
-            f"{name} reads images of {found} channels (num_channels in its config.json), and images come to "
-            f"a model with {CHANNELS}, RGB"
+            f"{name} reads frames of {found} channels (num_channels in its config.json), and the processor "
+            f"of {content['model_type']} makes them of {CHANNELS}, RGB"
         )
+    return found
+
+
+def wrong_normalising(name: str, channels: int, found: str) -> str:
+    """What to say where the processor does not normalise as many channels as the network reads."""
+    return (
+        f"{name} reads images of {channels} channels (num_channels in its config.json), and its "
+        f"preprocessor_config.json {found}; put image_mean and image_std of {channels} values each there, "
+        "those that it was trained with, or do_normalize: false"
+    )
 
 
 def require_segmentation(content: dict[str, Any], name: str) -> None:

@@ -20,5 +20,18 @@ OWN = ("llmseg",)
 KNOWN = tuple(sorted((*SEMANTIC, *UNIVERSAL, *OWN)))
 
 FIXED_SIZE = ("eomt", "eomt_dinov3")  # their input is a square, or several
+ONE_SIZE = (*FIXED_SIZE, "beit", "data2vec-vision")  # places in the picture are learned, and not interpolated
 VIDEO = ("videomt",)  # an image is a clip of one frame
 TASK = ("oneformer",)  # told in words what to do
+
+# vision transformers: the patches, along a side, that one cell of their decoder's coarsest map stands for
+PATCHES = {
+    "beit": 2,
+    "data2vec-vision": 2,
+    "dpt": 2,
+    "eomt": 1,
+    "eomt_dinov3": 1,
+    "sapiens2": 1,
+    "tipsv2_dpt": 2,
+    "videomt": 1,
+}

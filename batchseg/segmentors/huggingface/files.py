@@ -20,7 +20,7 @@ from batchseg.segmentors.huggingface.advice import (
     other_library,
     single_file,
 )
-from batchseg.segmentors.huggingface.content import CHANNELS
+from batchseg.segmentors.huggingface.content import CHANNELS, wrong_normalising
 from batchseg.segmentors.huggingface.fetched import current_version, fetch
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
 from batchseg.storage.location import is_uri
@@ -111,18 +111,27 @@ def reduces_labels(folder: Path, name: str) -> bool:
     return bool(content.get("do_reduce_labels", content.get("reduce_labels", False)))
 
 
-def read_pixel_range(folder: Path, name: str) -> PixelRange | None:
-    """What its image processor normalises pixels by, where it says so."""
+def read_pixel_range(folder: Path, name: str, channels: int = CHANNELS) -> PixelRange | None:
+    """What its image processor normalises pixels by, where it says so.
+
+    Raises ModelError where it says so for another number of channels than the network reads.
+    """
     content = _read_processor(folder, name)
-    mean, std = (_numbers(content.get(key)) for key in ("image_mean", "image_std"))
+    for key in ("image_mean", "image_std") if content.get("do_normalize", True) else ():
+        values = content.get(key)
+        if isinstance(values, list) and len(values) not in (1, channels):
+            raise ModelError(wrong_normalising(name, channels, f"has {len(values)} values as {key}"))
+    mean, std = (_numbers(content.get(key), channels) for key in ("image_mean", "image_std"))
     return PixelRange(mean, std) if mean and std and content.get("do_normalize", True) else None
 
 
-def _numbers(values: Any) -> tuple[float, ...]:
+def _numbers(values: Any, channels: int) -> tuple[float, ...]:
     """A number a channel; none where something else stands there."""
-    if not isinstance(values, list) or len(values) != CHANNELS:
+    if not isinstance(values, list) or len(values) not in (1, channels):
         return ()
-    return tuple(map(float, values)) if all(isinstance(value, int | float) for value in values) else ()
+    if not all(isinstance(value, int | float) for value in values):
+        return ()
+    return tuple(map(float, values)) * (channels // len(values))
 
 
 def _read_processor(folder: Path, name: str) -> dict[str, Any]:

@@ -34,9 +34,3 @@ def class_scores(
         masks_BQHW = functional.interpolate(masks_BQHW, size=size, mode="bilinear", align_corners=False)
     classes_BQC = class_logits_BQK.float().softmax(-1)[..., :-1]
     return torch.einsum("bqc,bqhw->bchw", classes_BQC, masks_BQHW.sigmoid())
-
-
-def as_probabilities(scores_CHW: Tensor) -> Tensor:
-    """Scores divided by their sum over the classes; even where all are zero."""
-    positive_CHW = scores_CHW + torch.finfo(scores_CHW.dtype).tiny
-    return positive_CHW / positive_CHW.sum(0)

@@ -1,4 +1,4 @@
-"""A loaded model of transformers: batches of prepared images in, label maps out."""
+"""A loaded model of transformers: batches of prepared images in, scores out."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from batchseg.errors import ModelError
-from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.base import ModelInput, Scores
+from batchseg.segmentors.huggingface.content import input_channels
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, OWN, TASK, UNIVERSAL, VIDEO
 from batchseg.segmentors.huggingface.mask_classification import (
     MASK2FORMER_SIZE,
-    as_probabilities,
     class_scores,
     query_logits,
 )
 from batchseg.segmentors.huggingface.processor import fixed_size, load_processor, merge_crops, pixel_affine
 from batchseg.segmentors.network.compiled import compile_network
-from batchseg.segmentors.network.confidence import confidence
+from batchseg.segmentors.network.levels import to_levels
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.upload import to_device
-from batchseg.segmentors.network.upsample import bilinear_argmax, bilinear_unsure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,17 +47,14 @@ class Loadable(Protocol):
     @property
     def classes(self) -> tuple[str, ...] | None: ...
     @property
-    def none_below(self) -> float | None: ...
-    @property
     def compile(self) -> bool: ...
 
 
 class HuggingFaceModel:
-    """The network and all that stands between uint8 pixels and label maps.
+    """The network and all that stands between pixels and scores.
 
-    The label maps are those of the library's own `post_process_semantic_segmentation` at the size of the
-    image (for EoMT with padding, after its `unpad_image`); with `none_below`, a pixel has no class where the
-    best is less probable, by the probabilities of the scores interpolated to the size of the image.
+    The label maps that follow from them are those of the library's own `post_process_semantic_segmentation`
+    at the size of the image (for EoMT with padding, after its `unpad_image`).
     """
 
     def __init__(self, network: Any, processor: Any, model_type: str, device: str, precision: str) -> None:
@@ -68,12 +63,11 @@ class HuggingFaceModel:
         self.by_queries = model_type in UNIVERSAL
         self.device = torch.device(device)
         self.dtype = AUTOCAST[precision]
-        self.scale_C11, self.shift_C11 = (part.to(self.device) for part in pixel_affine(processor))
+        affine = pixel_affine(processor, input_channels(network.config.to_dict(), model_type))
+        self.scale_C11, self.shift_C11 = (part.to(self.device) for part in affine)
         self.mask_size = _mask_size(model_type, processor)
         self.task_L: Tensor | None = None
-        self.none_below: float | None = None
         self.one_output = network.config.num_labels == 1
-        self.labels_dtype = np.min_scalar_type(network.config.num_labels)
 
     @classmethod
     def load(cls, checkpoint: Loadable, device: str, precision: str) -> HuggingFaceModel:
@@ -96,25 +90,26 @@ class HuggingFaceModel:
         elif device == "cpu":
             speed_up_pointwise(network)
         model = cls(network, processor, model_type, device, precision)
-        model.none_below = checkpoint.none_below
         if model_type in TASK:
             model.task_L = _task_tokens(folder, network.config.task_seq_len).to(device)
         return model
 
-    def segment(self, inputs: Sequence[ModelInput]) -> list[Prediction]:
+    def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
         return self.upload(inputs)()
 
-    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Prediction]]:
-        return partial(self._segment, to_device(inputs, self.device), inputs)
+    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Scores]]:
+        return partial(self._scores, to_device(inputs, self.device), inputs)
 
     @torch.inference_mode()
-    def _segment(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Prediction]:
-        outputs = self._forward(pixels_BHWC)
+    def _scores(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
+        outputs = self._forward(to_levels(pixels_BHWC, inputs))
         crops = len(inputs[0].pixels_THWC)
-        return [
-            self._predict(self._scores(outputs, slice(index * crops, (index + 1) * crops)), each)
-            for index, each in enumerate(inputs)
-        ]
+        found = []
+        for index, each in enumerate(inputs):
+            scores_TCHW = self._of_crops(outputs, slice(index * crops, (index + 1) * crops))
+            merged_CHW = merge_crops(scores_TCHW, each.image_hw, each.geometry)
+            found.append(Scores("probabilities" if self.by_queries else "logits", merged_CHW))
+        return found
 
     def logits(self, pixels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, h, w] of a semantic model, with gradients where those are on."""
@@ -130,7 +125,7 @@ class HuggingFaceModel:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.network(**values)
 
-    def _scores(self, outputs: Any, rows: slice) -> Tensor:
+    def _of_crops(self, outputs: Any, rows: slice) -> Tensor:
         """Scores [T, C, H, W] of one image, which is `rows` of the batch."""
         if not self.by_queries:
             return self._logits(outputs["logits"][rows])
@@ -139,22 +134,6 @@ class HuggingFaceModel:
 
     def _logits(self, logits_BCHW: Tensor) -> Tensor:
         return with_background(logits_BCHW) if self.one_output else logits_BCHW
-
-    def _predict(self, scores_TCHW: Tensor, prepared: ModelInput) -> Prediction:
-        scores_CHW = merge_crops(scores_TCHW, prepared.image_hw, prepared.geometry).float()
-        labels_HW = bilinear_argmax(scores_CHW, prepared.image_hw)
-        probabilities = as_probabilities if self.by_queries else _softmax
-        if self.none_below is not None:
-            unsure_HW = bilinear_unsure(scores_CHW, prepared.image_hw, self.none_below, probabilities)
-            labels_HW[unsure_HW] = len(scores_CHW)
-        return Prediction(
-            labels_HW.cpu().numpy().astype(self.labels_dtype, copy=False),
-            confidence(probabilities(scores_CHW)),
-        )
-
-
-def _softmax(scores_C: Tensor) -> Tensor:
-    return scores_C.softmax(0)
 
 
 def _load_network(folder: Path, model_type: str, location: CheckpointPlace) -> Any:

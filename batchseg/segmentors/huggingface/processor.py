@@ -1,6 +1,7 @@
 """What a checkpoint's own image processor does, in two parts: geometry on the CPU, numbers on the device.
 
-The geometry stays uint8. The numbers (rescaling, normalising) are one affine map a channel.
+The geometry leaves pixels in their type, unless it resizes what has a scale: that becomes float32. The
+numbers (rescaling, normalising) are one affine map a channel.
 """
 
 from __future__ import annotations
@@ -18,16 +19,22 @@ from torch.nn import functional
 from batchseg.errors import ModelError, RowFault
 from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput
-from batchseg.segmentors.huggingface.families import FIXED_SIZE, TASK, VIDEO
+from batchseg.segmentors.huggingface.content import CHANNELS, wrong_normalising
+from batchseg.segmentors.huggingface.families import FIXED_SIZE, ONE_SIZE, TASK, VIDEO
+from batchseg.segmentors.network.levels import scaled_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from batchseg.config.bands import BlackWhite
     from batchseg.segmentors.huggingface.files import CheckpointPlace
 
 UNCUT = {"do_center_crop": False, "do_pad": False, "pad_size": None}
 GEOMETRY = {**UNCUT, "do_rescale": False, "do_normalize": False}
 NUMBERS = {**UNCUT, "do_resize": False, "do_split_image": False}
+# what the library does to the channels of RGB, and fails at with others
+OF_RGB = {"do_convert_rgb": False, "do_flip_channel_order": False}
+_ALTERS = ("do_split_image", "do_flip_channel_order")
 LARGEST_INPUT_PIXELS = 2**26
 
 
@@ -41,16 +48,19 @@ class HuggingFacePreparer:
     + 1 pixel of each crop along the longer side.
     """
 
-    def __init__(self, location: CheckpointPlace, model_type: str) -> None:
+    def __init__(self, location: CheckpointPlace, model_type: str, as_is: bool = False) -> None:
         self.location = location
         self.model_type = model_type
+        self.as_is = as_is and model_type not in ONE_SIZE
 
     @cached_property
     def _processor(self) -> Any:
         return load_processor(self.location.folder(), self.model_type, self.location.trust_remote_code)
 
-    def __call__(self, image_HWC: NDArray[np.uint8]) -> ModelInput:
-        """Raises RowFault for an image so narrow that the processor would blow it up beyond measure."""
+    def __call__(self, image_HWC: NDArray[Any], scale: tuple[BlackWhite, ...] | None = None) -> ModelInput:
+        """Bands that are resized are scaled before, for that is the order in which the library has it.
+
+        Raises RowFault for an image so narrow that the processor would blow it up beyond measure."""
         height, width = image_HWC.shape[:2]
         input_h, input_w = self.input_hw((height, width))
         if (input_h, input_w) != (height, width) and input_h * input_w > LARGEST_INPUT_PIXELS:
@@ -59,20 +69,33 @@ class HuggingFacePreparer:
                 f"the image is {width} x {height} pixels, so narrow that the model's input would be "
                 f"{input_w} x {input_h}",
             )
-        image_CHW = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"])).permute(2, 0, 1)
-        pixels_TCHW, crops = run_processor(self._processor, image_CHW, GEOMETRY)
-        if pixels_TCHW.dtype != torch.uint8:
-            raise ModelError(f"the image processor of {self.location.name} does not keep 8-bit pixels")
+        if scale is not None and self._leaves((height, width)):
+            return ModelInput(np.ascontiguousarray(image_HWC)[None], (height, width), {}, scale)
+        pixels_HWC = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"]))
+        if scale is not None:
+            pixels_HWC = scaled_pixels(pixels_HWC[None], [scale])[0]
+        settings = {**GEOMETRY, "do_resize": False} if self.as_is else GEOMETRY
+        pixels_TCHW, crops = run_processor(self._processor, pixels_HWC.permute(2, 0, 1), settings)
+        if pixels_TCHW.dtype != pixels_HWC.dtype:
+            raise ModelError(f"the image processor of {self.location.name} does not keep the type of pixels")
         geometry: dict[str, Any] = {"crops": crops} if crops else {}
         if self.model_type in FIXED_SIZE and self._processor.do_pad and not crops:
             geometry["content"] = list(pixels_TCHW.shape[-2:])
             pixels_TCHW = _pad(pixels_TCHW, fixed_size(self._processor))
         return ModelInput(pixels_TCHW.permute(0, 2, 3, 1).contiguous().numpy(), (height, width), geometry)
 
+    def _leaves(self, image_hw: tuple[int, int]) -> bool:
+        """Whether all of the geometry leaves an image of this size as it is."""
+        alters = any(getattr(self._processor, name, False) for name in _ALTERS)
+        if alters or self.model_type in FIXED_SIZE or self.input_hw(image_hw) != image_hw:
+            return False
+        blank_CHW = torch.zeros((1, *image_hw), dtype=torch.uint8)  # a rule for sizes not known here shows
+        return run_processor(self._processor, blank_CHW, GEOMETRY)[0].shape == (1, *blank_CHW.shape)
+
     def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """That of the image where the processor does not resize, or by a rule not known here."""
         size = self._processor.size
-        if not getattr(self._processor, "do_resize", False):
+        if self.as_is or not getattr(self._processor, "do_resize", False):
             return image_hw
         if getattr(size, "height", None) and getattr(size, "width", None):
             return size.height, size.width
@@ -109,6 +132,8 @@ def run_processor(
     Settings that a processor does not have are left out.
     """
     takes = processor.valid_kwargs.__annotations__
+    if len(image_CHW) != CHANNELS:
+        settings = {**settings, **OF_RGB}
     known = {key: value for key, value in settings.items() if key in takes}
     common = {"input_data_format": "channels_first", "return_tensors": "pt"}
     if "pixel_values_videos" in processor.model_input_names:
@@ -118,14 +143,20 @@ def run_processor(
     return batch["pixel_values"], crops
 
 
-def pixel_affine(processor: Any) -> tuple[Tensor, Tensor]:
-    """Scale and shift a channel, float32 [3, 1, 1], of the processor's rescaling and normalising.
+def pixel_affine(processor: Any, channels: int = CHANNELS) -> tuple[Tensor, Tensor]:
+    """Scale and shift a channel, float32 [C, 1, 1], of the processor's rescaling and normalising.
 
     They are read off what it makes of a black and of a white image, so that every processor's own idea of
     its settings holds: some ignore `do_normalize`, some turn the channels round.
     """
-    levels = (torch.full((3, 32, 32), level, dtype=torch.uint8) for level in (0, 255))
-    black, white = (run_processor(processor, image, NUMBERS)[0][0, :, :1, :1].double() for image in levels)
+    levels = (torch.full((channels, 32, 32), level, dtype=torch.uint8) for level in (0, 255))
+    try:
+        black, white = (run_processor(processor, each, NUMBERS)[0][0, :, :1, :1].double() for each in levels)
+    except (RuntimeError, ValueError) as exc:
+        if channels == CHANNELS:
+            raise
+        found = f"has {len(processor.image_mean)} by default" if processor.image_mean else f"fails: {exc}"
+        raise ModelError(wrong_normalising("the model", channels, found)) from exc
     return ((white - black) / 255).float(), black.float()
 
 

@@ -13,14 +13,17 @@ from batchseg.segmentors.base import ModelInput
 
 
 def to_device(inputs: Sequence[ModelInput], device: torch.device) -> Tensor:
-    """The crops of all inputs, uint8 [B * T, H, W, 3], on the device: a quarter of the bytes of float32.
+    """The crops of all inputs, [B * T, H, W, C] in their own type, on the device: of uint8 a quarter of the
+    bytes of float32. Where types are mixed, the widest of them, which holds the values of all.
 
     On a GPU they go through pinned memory and on a stream of their own, beside the one that computes.
     """
     crops = [each.pixels_THWC for each in inputs]
     shape = (sum(map(len, crops)), *crops[0].shape[1:])
     on_gpu = device.type == "cuda"
-    host_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
+    widest = np.result_type(*{each.dtype for each in crops})
+    dtype = torch.from_numpy(np.empty(0, widest)).dtype
+    host_BHWC = torch.empty(shape, dtype=dtype, pin_memory=on_gpu)
     np.concatenate(crops, out=host_BHWC.numpy())
     if not on_gpu:
         return host_BHWC.to(device)

@@ -20,6 +20,9 @@ from batchseg.config.train import TrainConfig
 from batchseg.errors import SourceError
 from batchseg.inspect.preflight import choose_labels
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.segmentors.base import ModelInput, Prediction
+from batchseg.segmentors.combined.decide import segment_whole
+from batchseg.segmentors.combined.decision import Decision
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.huggingface.model import HuggingFaceModel
 from batchseg.source.open import open_source
@@ -71,7 +74,7 @@ def costs(models: Mapping[str, str], config: TrainConfig) -> dict[str, dict[str,
             segmentation_loss(logits, labels_BHW, torch.ones(logits.shape[1])).backward()  # type: ignore[no-untyped-call]
             times[name]["step_s"].append(perf_counter() - started)
             started = perf_counter()
-            model.segment([sample.model_input])
+            _segment(model, sample.model_input)
             times[name]["image_s"].append(perf_counter() - started)
     return {
         name: {what: median(values[WARM_UP:]) for what, values in each.items()}
@@ -125,7 +128,7 @@ def _measure(model: HuggingFaceModel, samples: Samples) -> dict[str, float]:
         sample = samples.read(index)
         if isinstance(sample, Fault):
             raise SourceError(f"{sample.id}: {sample.error}; the test needs every image")
-        (prediction,) = model.segment([sample.model_input])
+        prediction = _segment(model, sample.model_input)
         total += ConfusionMatrix.from_maps(prediction.labels_HW, sample.truth_HW, classes)
         edges.add(prediction.labels_HW, sample.truth_HW)
     figures, iou_C = total.summary(), total.per_class().iou
@@ -135,6 +138,11 @@ def _measure(model: HuggingFaceModel, samples: Samples) -> dict[str, float]:
         "accuracy": figures["accuracy"] or 0.0,
         "boundary_f": edges.f,
     }
+
+
+def _segment(model: HuggingFaceModel, prepared: ModelInput) -> Prediction:
+    (prediction,) = segment_whole(model, [prepared], Decision(model.network.config.num_labels))
+    return prediction
 
 
 def _test_samples(model: str, config: TrainConfig) -> Samples:

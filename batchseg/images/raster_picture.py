@@ -1,0 +1,54 @@
+"""A rectangle of a raster as a model reads it: its bands in their type, or RGB of 8 bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchseg.config.source import ImageReading
+from batchseg.errors import RowFault
+from batchseg.images.bands import levels_of
+from batchseg.images.raster import Area
+from batchseg.images.raster_bands import BandPlan, Scales, plan_bands, read_bands
+from batchseg.schema import Status
+
+_RGB = (1, 2, 3)
+
+
+class RasterPicture(NamedTuple):
+    """Pixels [H, W, C] with black and white of each band (None: 0 and 255), and where there are no data."""
+
+    pixels_HWC: NDArray[Any]
+    scale: Scales | None
+    nodata_HW: NDArray[np.bool_] | None
+
+
+def plan_picture(dataset: Any, reading: ImageReading) -> BandPlan:
+    """What is to be read of a raster, the same for each rectangle of it.
+
+    Of RGB the first three bands are read, as of every TIFF, and a single one is grey.
+
+    Raises RowFault where it cannot be read so.
+    """
+    if reading.is_by_band:
+        return plan_bands(dataset, reading)
+    if dataset.colorinterp[0].name == "palette":
+        raise RowFault(
+            Status.UNSUPPORTED,
+            "the TIFF has a palette, and is too large to be decoded as a whole; save it as RGB",
+        )
+    bands = _RGB if dataset.count >= len(_RGB) else (1, 1, 1)
+    return plan_bands(dataset, replace(reading, bands=bands, channels=len(_RGB)))
+
+
+def read_picture(
+    dataset: Any, plan: BandPlan, reading: ImageReading, area: Area | None = None
+) -> RasterPicture:
+    """A rectangle that lies within the raster; None: the whole."""
+    pixels_HWC, nodata_HW = read_bands(dataset, plan, area)
+    if reading.is_by_band:
+        return RasterPicture(pixels_HWC, plan.scale, nodata_HW)
+    return RasterPicture(np.ascontiguousarray(levels_of(pixels_HWC, plan.scale)), None, nodata_HW)

@@ -1,0 +1,1 @@
+"""Several looks at a picture, and several models, that decide together."""

@@ -1,0 +1,63 @@
+"""What is decided at once: a picture, or a part of one, while what is said of it comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from batchseg.images.raster import Area
+from batchseg.segmentors.base import Prediction
+from batchseg.segmentors.combined.decide import decide
+from batchseg.segmentors.combined.decision import Answer, Decision
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """Windows over a rectangle, row by row.
+
+    Attributes:
+        tops, lefts: where the rows and columns of windows begin, which may lie beyond the picture.
+        side: of each window, in pixels.
+        blend: how a window's pixels are weighted: gaussian, or constant.
+    """
+
+    tops: Sequence[int]
+    lefts: Sequence[int]
+    side: int
+    blend: str
+
+
+class Canvas(Protocol):
+    """A rectangle of a picture that waits for answers."""
+
+    area: Area
+
+    @property
+    def is_complete(self) -> bool: ...
+
+    def add(self, window: int, answer: Answer) -> None:
+        """What was said of a window. Raises ValueError where scores are no numbers."""
+        ...
+
+    def prediction(self) -> Prediction:
+        """Once all is there."""
+        ...
+
+
+class Whole:
+    """A picture whose only window is itself."""
+
+    def __init__(self, area: Area, decision: Decision, looks: int = 1) -> None:
+        self.area, self.decision, self.looks = area, decision, looks
+        self.answers: list[Answer] = []
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.answers) == self.looks
+
+    def add(self, window: int, answer: Answer) -> None:
+        self.answers.append(answer)
+
+    def prediction(self) -> Prediction:
+        return decide(self.answers, (self.area.height, self.area.width), self.decision)

@@ -1,0 +1,105 @@
+"""Decide: what was said of a picture -> its label map, and how sure the model was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchseg.segmentors.base import ModelInput, Prediction, Scores, Segmentor
+from batchseg.segmentors.combined.decision import Answer, Decision
+
+if TYPE_CHECKING:
+    from batchseg.segmentors.combined.fuse import Grid
+
+
+def decide(answers: Sequence[Answer], size: tuple[int, int], decision: Decision) -> Prediction:
+    """The label map [height, width] of what was said of a whole picture.
+
+    One model that saw a picture once decides as its library does: the highest of the interpolated scores.
+    Raises ValueError where scores are not numbers.
+    """
+    first = answers[0]
+    if len(answers) == 1 and first.scores.kind == "labels":
+        return _of_labels(first.scores, size, decision)
+    from batchseg.segmentors.combined.fuse import fuse
+
+    grids = fuse(answers, decision)
+    labels_HW = _labels(grids, size, decision).cpu().numpy()
+    has_scores = any(each.scores.kind != "labels" for each in answers)
+    confidence = _confidence(grids, decision) if has_scores else None
+    return Prediction(labels_HW.astype(_dtype(decision), copy=False), confidence)
+
+
+def segment_whole(segmentor: Segmentor, inputs: Sequence[ModelInput], decision: Decision) -> list[Prediction]:
+    """The label maps of some pictures that one model sees once, as they were prepared."""
+    answers = segmentor.scores(inputs)
+    return [
+        decide([Answer(scores)], each.image_hw, decision)
+        for scores, each in zip(answers, inputs, strict=True)
+    ]
+
+
+def _of_labels(scores: Scores, size: tuple[int, int], decision: Decision) -> Prediction:
+    """Of a label map alone, which needs no torch."""
+    labels_HW: NDArray[Any] = scores.maps
+    if labels_HW.shape != size:
+        raise ValueError(f"a label map of shape {labels_HW.shape} for an image of {size}")
+    group = decision.groups[0]
+    if group is not None:
+        labels_HW = np.array([*group, decision.classes])[labels_HW]
+    return Prediction(labels_HW.astype(_dtype(decision), copy=False))
+
+
+def _dtype(decision: Decision) -> np.dtype[Any]:
+    return np.min_scalar_type(decision.classes)
+
+
+def _labels(grids: list[Grid], size: tuple[int, int], decision: Decision) -> Any:
+    from batchseg.segmentors.combined.fuse import as_probabilities
+    from batchseg.segmentors.network.several import several_argmax, several_below
+    from batchseg.segmentors.network.upsample import bilinear_argmax, bilinear_unsure
+
+    if len(grids) > 1:
+        maps = [grid.maps_CHW for grid in grids]
+        labels_HW = several_argmax([weighed(each, "probabilities", decision) for each in maps], size)
+        if decision.none_below is not None:
+            best_HW = labels_HW if decision.factors is None else several_argmax(maps, size)
+            labels_HW[several_below(maps, best_HW, decision.none_below)] = decision.classes
+        return labels_HW
+    (grid,) = grids
+    labels_HW = bilinear_argmax(weighed(grid.maps_CHW, grid.kind, decision), size)
+    if decision.none_below is not None:
+        below, kind = decision.none_below, grid.kind
+        unsure_HW = bilinear_unsure(grid.maps_CHW, size, below, lambda maps: as_probabilities(kind, maps))
+        labels_HW[unsure_HW] = decision.classes
+    return labels_HW
+
+
+def weighed(maps_KHW: Any, kind: str, decision: Decision, class_K: Any = None) -> Any:
+    """Scores of some classes (None: all), whose highest is the class that is decided for: with its factor."""
+    if decision.factors is None:
+        return maps_KHW
+    # void, where it is a class more, has none
+    factors_C = maps_KHW.new_tensor([*decision.factors, 1.0])
+    factors_K11 = (factors_C[: len(maps_KHW)] if class_K is None else factors_C[class_K])[:, None, None]
+    return maps_KHW + factors_K11.log() if kind == "logits" else maps_KHW * factors_K11
+
+
+def _confidence(grids: list[Grid], decision: Decision) -> Any:
+    """At the resolution of the finest grid, of the classes without void."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    from batchseg.segmentors.combined.fuse import normalised
+    from batchseg.segmentors.network.confidence import confidence
+
+    if len(grids) == 1:
+        return confidence(grids[0].probabilities_CHW[: decision.classes])
+    finest = max((grid.maps_CHW.shape[1:] for grid in grids), key=lambda shape: shape[0] * shape[1])
+    maps = (grid.maps_CHW[None] for grid in grids)
+    finer = [interpolate(each, finest, mode="bilinear", align_corners=False)[0] for each in maps]
+    total_CHW = torch.stack(finer).sum(0)
+    return confidence(normalised(total_CHW)[: decision.classes])

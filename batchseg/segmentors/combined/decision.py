@@ -1,0 +1,101 @@
+"""What turns the scores of a model, or of several, into a label map."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchseg.config.segmentor import ScoringConfig, SegmentorConfig
+from batchseg.errors import ConfigError
+from batchseg.labels.label_map import LabelMap, is_background
+from batchseg.segmentors.base import Scores
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, EnsembleCheckpoint, Groups
+
+_TWO = 2
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What turns scores into a label map: the probabilities of a class add within each member, those of the
+    members are averaged, and of the classes, each times its factor, the highest wins.
+
+    Attributes:
+        classes: of the label map.
+        groups: for each member, the class of the label map of each of its own classes; None: the same.
+        weights: of the members, with a sum of 1.
+        factors: of each class's probability before the highest is taken; None: all 1.
+        none_below: pixels belong to no class where the probability of the best, without its factor, is lower;
+            None: all belong to one.
+    """
+
+    classes: int
+    groups: tuple[Groups, ...] = (None,)
+    weights: tuple[float, ...] = (1.0,)
+    factors: tuple[float, ...] | None = None
+    none_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one member said of a window, which it saw mirrored by `flip`: h, v, hv, or not at all.
+
+    `look` is its number among the answers to the window, by which they are ordered: a sum of floating-point
+    numbers depends on the order.
+    """
+
+    scores: Scores
+    member: int = 0
+    flip: str = ""
+    look: int = 0
+
+
+def decision_of(config: SegmentorConfig, checkpoint: AnyCheckpoint, label_map: LabelMap) -> Decision:
+    """How a run decides, by the settings of its segmentor and the label map that was chosen for it.
+
+    Raises ConfigError where a threshold is set for other than two classes.
+    """
+    scoring = config if isinstance(config, ScoringConfig) else ScoringConfig()
+    groups: tuple[Groups, ...] = (None,)
+    weights: tuple[float, ...] = (1.0,)
+    if isinstance(checkpoint, EnsembleCheckpoint):
+        groups, weights = checkpoint.groups, checkpoint.weights
+    return Decision(
+        classes=label_map.num_classes,
+        groups=tuple(_composed(own, label_map.groups) for own in groups),
+        weights=weights,
+        factors=_factors(scoring.threshold, checkpoint.label_map, label_map),
+        none_below=scoring.none_below,
+    )
+
+
+def decided(fingerprint: str, config: ScoringConfig) -> str:
+    """A model's fingerprint with the settings that change what is decided; itself where there are none."""
+    if not config.deciding:
+        return fingerprint
+    return hashlib.sha256(json.dumps([fingerprint, *config.deciding]).encode()).hexdigest()
+
+
+def _composed(first: Groups, then: Groups) -> Groups:
+    if first is None or then is None:
+        return then if first is None else first
+    return tuple(then[index] for index in first)
+
+
+def _factors(threshold: float | None, own: LabelMap, label_map: LabelMap) -> tuple[float, ...] | None:
+    """Foreground wins where p > t, which is where p (1 - t) > (1 - p) t."""
+    if threshold is None:
+        return None
+    if label_map.num_classes != _TWO:
+        raise ConfigError(
+            f"segmentor.threshold tells two classes apart, and there are {label_map.num_classes}; leave it "
+            "out, or have classes merged into two (merge)"
+        )
+    factors = (threshold, 1 - threshold)
+    return factors[::-1] if _is_second_background(own.names) else factors
+
+
+def _is_second_background(names: Sequence[str]) -> bool:
+    """By the model's own names, which are part of its fingerprint; those of a label map are not."""
+    return len(names) == _TWO and is_background(names[1]) and not is_background(names[0])

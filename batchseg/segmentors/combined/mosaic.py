@@ -1,0 +1,164 @@
+"""Windows over a picture, or over a part of a large one, blended while what is said of them comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from batchseg.images.raster import Area
+from batchseg.segmentors.base import Prediction
+from batchseg.segmentors.combined.canvas import WindowGrid
+from batchseg.segmentors.combined.decide import weighed
+from batchseg.segmentors.combined.decision import Answer, Decision
+from batchseg.segmentors.combined.fuse import probability_grids
+from batchseg.segmentors.combined.sureness import Sureness
+from batchseg.segmentors.combined.windows import window_weights
+from batchseg.segmentors.network.rectangle import cells_of, rectangle
+
+EVERY = 4  # of so many pixels along a side, one tells how sure the model was: about what networks resolve
+_ALL = (slice(None), slice(None))
+
+
+class Mosaic:
+    """Decides a rectangle of a picture window by window.
+
+    Class probabilities of the windows are averaged with the weights of the grid's `blend`. A block of pixels
+    that the same windows cover is decided once all of them are there; windows that no open block needs are
+    freed. A block is decided from its windows alone, in the order of the windows, so that it does not matter
+    what else is decided with it.
+
+    Args:
+        area: the rectangle, in pixels of the picture.
+        looks: how many answers there are to each window.
+        windows: those that see a pixel of the rectangle.
+    """
+
+    def __init__(self, area: Area, decision: Decision, looks: int, windows: WindowGrid) -> None:
+        self.area, self.decision, self.looks, self.windows = area, decision, looks, windows
+        self.answers: dict[int, list[Answer]] = {}
+        self.grids: dict[int, list[Tensor]] = {}
+        self.rows = _blocks(area.top, area.height, windows.tops, windows.side)
+        self.columns = _blocks(area.left, area.width, windows.lefts, windows.side)
+        self.labels_HW = np.empty((area.height, area.width), np.min_scalar_type(decision.classes))
+        self.sureness = Sureness.zeros()
+        self.has_scores = False
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.rows
+
+    def add(self, window: int, answer: Answer) -> None:
+        """What was said of a window, counted row by row. Raises ValueError where scores are no numbers."""
+        self.answers.setdefault(window, []).append(answer)
+        if len(self.answers[window]) < self.looks:
+            return
+        answers = self.answers.pop(window)
+        self.has_scores |= any(each.scores.kind != "labels" for each in answers)
+        self.grids[window] = probability_grids(answers, self.decision)
+        while self.rows and self._has_rows(self.rows[0][2]):
+            self._decide_row(*self.rows.pop(0))
+
+    def prediction(self) -> Prediction:
+        """Once all is there."""
+        if not self.has_scores or not self.sureness.pixels:
+            return Prediction(self.labels_HW)
+        return Prediction(self.labels_HW, self.sureness.confidence(), self.sureness)
+
+    def _has_rows(self, rows: Sequence[int]) -> bool:
+        columns = range(len(self.windows.lefts))
+        return all(row * len(columns) + column in self.grids for row in rows for column in columns)
+
+    def _decide_row(self, start: int, end: int, window_rows: Sequence[int]) -> None:
+        """Decide a row of blocks, and free the windows that no later row needs."""
+        across = len(self.windows.lefts)
+        for first, stop, window_columns in self.columns:
+            windows = [row * across + column for row in window_rows for column in window_columns]
+            self._decide_block((start, end, first, stop), windows)
+        needed = self.rows[0][2][0] if self.rows else len(self.windows.tops)
+        for window in [each for each in self.grids if each // across < needed]:
+            del self.grids[window]
+
+    def _decide_block(self, block: tuple[int, int, int, int], windows: Sequence[int]) -> None:
+        cuts = [_Cut.of(self, window, block) for window in windows]
+        class_K = self._possible(cuts)
+        total_KHW = _blended(cuts, class_K)
+        labels_HW = class_K[weighed(total_KHW, "probabilities", self.decision, class_K).argmax(0)]
+        if self.decision.none_below is not None:
+            labels_HW[total_KHW.amax(0) < self.decision.none_below] = self.decision.classes
+        (start, end, first, stop), (top, left, _, _) = block, self.area
+        self.labels_HW[start - top : end - top, first - left : stop - left] = labels_HW.cpu().numpy()
+        some = (slice(-start % EVERY, None, EVERY), slice(-first % EVERY, None, EVERY))
+        if self.has_scores and cuts[0].weights_HW[some].numel():
+            sampled_Chw = _blended(cuts, None, some)[: self.decision.classes]
+            self.sureness += Sureness.of(sampled_Chw.flatten(1))
+
+    def _possible(self, cuts: Sequence[_Cut]) -> Tensor:
+        """The classes that may win a pixel: the highest of C probabilities is 1 / C at least."""
+        highest_C = torch.stack([cut.highest_C for cut in cuts]).amax(0)
+        if not bool(highest_C.isfinite().all()):
+            raise ValueError("its scores are not numbers (NaN); are there such among its weights?")
+        factors = self.decision.factors or (1.0,)
+        least = (1 - 1e-4) / len(highest_C) * min(factors) / max(factors)
+        return (highest_C >= least).nonzero()[:, 0]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What one window says of one block: its grids, and the block's rows and columns among its own pixels."""
+
+    grids: list[Tensor]
+    side: int
+    rows: range
+    columns: range
+    weights_HW: Tensor
+
+    @classmethod
+    def of(cls, mosaic: Mosaic, window: int, block: tuple[int, int, int, int]) -> _Cut:
+        windows, grids = mosaic.windows, mosaic.grids[window]
+        row, column = divmod(window, len(windows.lefts))
+        start, end, first, stop = block
+        top, left, side = windows.tops[row], windows.lefts[column], windows.side
+        rows, columns = range(start - top, end - top), range(first - left, stop - left)
+        weights_HW = window_weights((side, side), windows.blend).to(grids[0].device)
+        some_HW = weights_HW[rows.start : rows.stop, columns.start : columns.stop]
+        return cls(grids, side, rows, columns, some_HW)
+
+    @property
+    def highest_C(self) -> Tensor:
+        """At most what each class has anywhere in the block."""
+        size = (self.side, self.side)
+        cells = [cells_of(maps_CHW, size, self.rows, self.columns) for maps_CHW in self.grids]
+        return torch.stack([each.amax((1, 2)) for each in cells]).sum(0)
+
+    def probabilities(self, class_K: Tensor | None, some: tuple[slice, slice]) -> Tensor:
+        """[K, H, W] of some classes (None: all) at some of the block's pixels."""
+        size, rows, columns = (self.side, self.side), self.rows[some[0]], self.columns[some[1]]
+        chosen = (maps_CHW if class_K is None else maps_CHW[class_K] for maps_CHW in self.grids)
+        sampled = [rectangle(maps_KHW, size, rows, columns) for maps_KHW in chosen]
+        return torch.stack(sampled).sum(0) if len(sampled) > 1 else sampled[0]
+
+
+def _blended(cuts: Sequence[_Cut], class_K: Tensor | None, some: tuple[slice, slice] = _ALL) -> Tensor:
+    """The weighted mean of what windows say, [K, H, W]."""
+    if len(cuts) == 1:
+        return cuts[0].probabilities(class_K, some)
+    total_KHW = weight_HW = cuts[0].weights_HW.new_zeros(())
+    for cut in cuts:
+        total_KHW = total_KHW + cut.probabilities(class_K, some) * cut.weights_HW[some]
+        weight_HW = weight_HW + cut.weights_HW[some]
+    return total_KHW / weight_HW
+
+
+def _blocks(start: int, length: int, starts: Sequence[int], side: int) -> list[tuple[int, int, list[int]]]:
+    """Runs of pixels along a side that the same windows cover: the first, the last + 1, and the windows."""
+    end = start + length
+    edges = {each for begin in starts for each in (begin, begin + side) if start < each < end}
+    return [
+        (low, high, [index for index, begin in enumerate(starts) if begin <= low and high <= begin + side])
+        for low, high in pairwise(sorted({start, end, *edges}))
+    ]

@@ -1,0 +1,211 @@
+"""The argmax of a sum of bilinearly upsampled grids of scores, without upsampling them.
+
+The grids come from views in other sizes, or from the members of an ensemble. The output is cut into square
+tiles. The pixels of a tile lie between a few cells of each grid. Where one class is the best in all of these
+cells of all grids, it is the answer. Elsewhere a class cannot win if the sum of its highest cells lies below
+the sum of another class's lowest cells: sum_k max(s_kc) < max_d sum_k min(s_kd). The classes that are left
+are interpolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from batchseg.segmentors.network.bilinear import (
+    ROUNDING,
+    SMALL,
+    best_class,
+    blend_corners,
+    cell_corners,
+    chunk_elements,
+    class_argmax,
+    finite,
+)
+from batchseg.segmentors.network.tiles import TiledGrid, TiledSide, axes_of
+from batchseg.segmentors.network.upsample import bilinear_argmax
+
+_SHORTEST, _LONGEST = 4, 16  # sides of a tile, in pixels
+
+
+def several_argmax(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """The class with the highest sum of bilinearly upsampled grids, for every pixel; ties to the lowest.
+
+    Equal to the argmax of the sum of `interpolate(grid[None].float(), size=size, mode="bilinear",
+    align_corners=False)[0]` wherever the best two classes differ by more than the rounding of float32.
+    NaN and infinities are treated as in `bilinear_argmax`. Grids of one shape are added first.
+
+    Args:
+        grids_CHW: at least one; of one number of classes, each with a height and width of its own, already
+            multiplied by its weight. Floating point, on one device; computed in float32.
+        size: height and width of the result.
+
+    Returns:
+        Labels [height, width] on the same device: uint8 while C <= 255, else int32.
+    """
+    grids_CHW = _by_shape(grids_CHW)
+    if len(grids_CHW) == 1:
+        return bilinear_argmax(grids_CHW[0], size)
+    classes, device = len(grids_CHW[0]), grids_CHW[0].device
+    # a GPU interpolates everything faster than it could be told what to leave out, as long as it has room
+    small = chunk_elements(device) // classes if device.type == "cuda" else SMALL
+    if size[0] * size[1] <= max(small, *(grid[0].numel() for grid in grids_CHW)):
+        return class_argmax(_interpolated(grids_CHW, size))
+    if any(bool(grid.isnan().any()) for grid in grids_CHW):
+        return _pixel_by_pixel(grids_CHW, size)
+    grids = _tiled(grids_CHW, size)
+    best_TT, agreed_TT = _agreed(grids)
+    labels_HW = _at_pixels(best_TT, grids[0])
+    for tile_2M, rival_CM in _rivals(grids, ~agreed_TT):
+        _decide(grids, labels_HW, tile_2M, rival_CM)
+    return labels_HW
+
+
+def several_at(grids_CHW: Sequence[Tensor], size: tuple[int, int], y_M: Tensor, x_M: Tensor) -> Tensor:
+    """The sums [C, M], float32, of all classes at some pixels (y, x) of the grids upsampled to `size`."""
+    parts_CM = []
+    for grid in grids_CHW:
+        y, x = axes_of(grid, size)
+        corners_C4M = cell_corners(grid.flatten(1), y, x, y_M, x_M)
+        parts_CM.append(blend_corners(corners_C4M, y, x, y_M[None], x_M[None])[:, 0, 0])
+    return _total(parts_CM)
+
+
+def several_below(grids_CHW: Sequence[Tensor], labels_HW: Tensor, below: float) -> Tensor:
+    """Where the sum of a pixel's class, divided by the sum over all classes, lies under `below`.
+
+    A class's sum minus `below` times the sum over all classes is interpolated like a class. So where one
+    class is the best in all cells around a tile, and has more than `below` of all in each, nothing is
+    interpolated; elsewhere that class and the sum over all classes are.
+
+    Args:
+        grids_CHW: as in `several_argmax`, none negative.
+        labels_HW: what `several_argmax` gave for them.
+
+    Returns:
+        bool [height, width], on the same device. False where the sum over all classes is 0 or not a number.
+    """
+    height, width = labels_HW.shape
+    grids = _tiled(_by_shape(grids_CHW), (height, width))
+    totals_HW = [grid.scores_CHW.sum(0) for grid in grids]
+    margins = [
+        grid.pooled(grid.scores_CHW.amax(0) - below * total_HW, torch.minimum)
+        for grid, total_HW in zip(grids, totals_HW, strict=True)
+    ]
+    clear_HW = _at_pixels(_agreed(grids)[1] & (_total(margins) > 0), grids[0])
+    below_HW = torch.zeros_like(clear_HW)
+    for some_M in torch.split((~clear_HW).flatten().nonzero()[:, 0], chunk_elements(labels_HW.device) // 8):
+        label_M = labels_HW.view(-1)[some_M].long()
+        values_2M = _total(
+            [
+                grid.class_and_total(total_HW, label_M, some_M // width, some_M % width)
+                for grid, total_HW in zip(grids, totals_HW, strict=True)
+            ]
+        )
+        below_HW.view(-1)[some_M] = values_2M[0] < below * values_2M[1]
+    return below_HW
+
+
+def _by_shape(grids_CHW: Sequence[Tensor]) -> list[Tensor]:
+    """Grids in float32, contiguous and without infinities, those of one shape added."""
+    sums: dict[torch.Size, Tensor] = {}
+    for grid_CHW in grids_CHW:
+        grid = finite(grid_CHW.float())
+        sums[grid.shape] = sums[grid.shape] + grid if grid.shape in sums else grid
+    return [finite(total).contiguous() for total in sums.values()]
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
+    total, *others = parts
+    for part in others:
+        total = total + part
+    return total
+
+
+def _interpolated(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    total, *others = (
+        functional.interpolate(grid[None], size=size, mode="bilinear", align_corners=False)[0]
+        for grid in grids_CHW
+    )
+    for other in others:
+        total += other
+    return total
+
+
+def _pixel_by_pixel(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """All classes of all pixels: a NaN goes no further than to the pixels beside its cell."""
+    classes, device = len(grids_CHW[0]), grids_CHW[0].device
+    class_C = torch.arange(classes, device=device)[:, None]
+    pixel_P = torch.arange(size[0] * size[1], device=device)
+    labels_M = [
+        best_class(several_at(grids_CHW, size, some_M // size[1], some_M % size[1]), class_C, classes)
+        for some_M in torch.split(pixel_P, max(1, chunk_elements(device) // classes))
+    ]
+    return torch.cat(labels_M).view(size)
+
+
+def _tiled(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> list[TiledGrid]:
+    """All grids over the same tiles, which are about as large as the cells of the finest grid."""
+    scale = min(
+        pixels / cells for grid in grids_CHW for pixels, cells in zip(size, grid.shape[1:], strict=True)
+    )
+    side = min(max(_SHORTEST, round(scale)), _LONGEST)
+    grids = []
+    for grid in grids_CHW:
+        y, x = axes_of(grid, size)
+        grids.append(TiledGrid(grid, TiledSide.of(y, side), TiledSide.of(x, side)))
+    return grids
+
+
+def _at_pixels(tiles_TT: Tensor, grid: TiledGrid) -> Tensor:
+    """What is true of a tile, for each of its pixels [height, width]."""
+    side = len(grid.y.pixel_ST)
+    row_H, column_W = (
+        torch.arange(len(s.axis.lower_N), device=tiles_TT.device) // side for s in (grid.y, grid.x)
+    )
+    return tiles_TT.index_select(1, column_W).index_select(0, row_H)
+
+
+def _agreed(grids: Sequence[TiledGrid]) -> tuple[Tensor, Tensor]:
+    """For each tile [Ty, Tx], a class, and whether it is the best in all cells of all grids."""
+    bests_HW = [class_argmax(grid.scores_CHW) for grid in grids]
+    lowest, highest = (
+        torch.stack([grid.pooled(best, combine) for grid, best in zip(grids, bests_HW, strict=True)])
+        for combine in (torch.minimum, torch.maximum)
+    )
+    return lowest[0], lowest.amin(0) == highest.amax(0)
+
+
+def _rivals(grids: Sequence[TiledGrid], open_TT: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Row and column [2, M] of the open tiles, some at a time, and which classes could win there [C, M]."""
+    classes = len(grids[0].scores_CHW)
+    row_T = open_TT.any(1).nonzero()[:, 0]
+    for row_B in torch.split(row_T, max(1, chunk_elements(open_TT.device) // (classes * open_TT.shape[1]))):
+        tile_2M = torch.stack(open_TT[row_B].nonzero(as_tuple=True))
+        highest, lowest = zip(*(grid.bounds(row_B, tile_2M) for grid in grids), strict=True)
+        least_M = _total(lowest).amax(0)  # what the best class has at least, all over the tile
+        # not >=, so that all classes stay where sums overflow
+        rival_CM = ~(_total(highest) < least_M - least_M.abs() * ROUNDING)
+        yield torch.stack([row_B[tile_2M[0]], tile_2M[1]]), rival_CM
+
+
+def _decide(grids: Sequence[TiledGrid], labels_HW: Tensor, tile_2M: Tensor, rival_CM: Tensor) -> None:
+    """Write the labels of some tiles into `labels_HW`."""
+    classes, side = len(rival_CM), len(grids[0].y.pixel_ST)
+    rivals_M = rival_CM.sum(0)
+    class_P = rival_CM.T.nonzero()[:, 1]  # every tile's rivals, tile after tile, rising
+    first_M = rivals_M.cumsum(0) - rivals_M
+    for count in torch.bincount(rivals_M).nonzero()[:, 0].tolist():
+        rank_K = torch.arange(count, device=labels_HW.device)[:, None]
+        most = max(1, chunk_elements(labels_HW.device) // (count * side * side))
+        for tile_m in torch.split((rivals_M == count).nonzero()[:, 0], most):
+            class_Km = class_P[first_M[tile_m] + rank_K]
+            tile_2m = tile_2M[:, tile_m]
+            values_KSSm = _total([grid.interpolated(class_Km, tile_2m) for grid in grids])
+            label_SSm = best_class(values_KSSm, class_Km[:, None, None], classes)
+            y_Sm, x_Sm = grids[0].y.pixel_ST[:, tile_2m[0]], grids[0].x.pixel_ST[:, tile_2m[1]]
+            pixel_SSm = y_Sm[:, None] * labels_HW.shape[1] + x_Sm
+            labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten())

@@ -1,0 +1,49 @@
+"""Where a picture has no data, looked up without its pixels where that can be: those count nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchseg.config.source import ImageReading
+from batchseg.images.label_rasters import tiff_head
+from batchseg.images.raster import Area, has_gaps, open_raster
+from batchseg.images.raster_bands import read_bands
+from batchseg.images.raster_picture import plan_picture
+from batchseg.stages.item import Item
+from batchseg.stages.places import is_tiff_mask
+from batchseg.storage.reader import Reader
+
+Nodata = NDArray[np.bool_]
+Lookup = Callable[[Area | None], Nodata | None]
+
+
+@contextmanager
+def open_nodata(item: Item, reader: Reader, reading: ImageReading | None) -> Iterator[Lookup]:
+    """Gives what is nodata in a rectangle of an item's picture (None: in all of it); None where nothing is.
+
+    Of pictures that are read by bands, and of TIFFs whose mask is a TIFF: no other has such.
+
+    Raises RowFault, also for what is read inside the block.
+    """
+    asked = reading is not None and (reading.is_by_band or is_tiff_mask(item))
+    file = reader.by_window(item.row["uri"]) if asked else None
+    if reading is None or file is None or tiff_head(file) is None:
+        yield lambda area: None
+        return
+    with open_raster(file) as dataset:
+        if dataset.colorinterp[0].name == "palette":
+            yield lambda area: None
+            return
+        plan = plan_picture(dataset, reading)
+        gaps = has_gaps(dataset, plan.bands)
+        yield lambda area: read_bands(dataset, plan, area).nodata_HW if gaps else None
+
+
+def nodata_of(item: Item, reader: Reader, reading: ImageReading | None) -> Nodata | None:
+    """Of all of an item's picture. Raises RowFault."""
+    with open_nodata(item, reader, reading) as lookup:
+        return lookup(None)

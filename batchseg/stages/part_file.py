@@ -1,0 +1,148 @@
+"""The file of a part: its label map in strips of rows, and all that adds up over the parts of a raster.
+
+A part that is kept need not be computed again, whatever becomes of the run. One that failed has a file of
+another kind, which says why, and is tried again by the next run.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from batchseg.errors import RowFault
+from batchseg.images.raster import Area
+from batchseg.labels.label_map import Ids
+from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.schema import Status, TruthStatus
+from batchseg.segmentors.base import Confidence
+from batchseg.segmentors.combined.sureness import Sureness
+from batchseg.stages.item import Item, Part
+from batchseg.storage.location import Location
+
+FOLDER = ".parts"
+KEPT, FAILED = ".npz", ".json"
+STRIP = 512  # rows of a part that are read at once when parts are joined
+
+
+def write_part(results: Location, item: Item) -> None:
+    """Raises OSError."""
+    part = item.part
+    assert part is not None
+    folder = results / FOLDER / part.folder
+    folder.make_folder()
+    facts: dict[str, Any] = {"seconds": item.seconds, "precision": item.precision, "between": item.between}
+    if item.fault is not None:
+        facts |= {
+            "status": item.fault.status.value,
+            "error": str(item.fault),
+            "traceback": item.fault.traceback,
+        }
+        (folder / f"{part.number}{FAILED}").write(json.dumps(facts).encode())
+        return
+    assert item.prediction is not None and item.matrix is not None
+    if item.truth_fault is not None:
+        facts |= {"truth_status": item.truth_fault.status.value, "truth_error": str(item.truth_fault)}
+    facts["has_truth"] = item.has_truth
+    labels_HW, sureness = item.prediction.labels_HW, item.prediction.sureness
+    arrays: dict[str, Any] = {
+        f"rows_{top}": labels_HW[top : top + STRIP] for top in range(0, len(labels_HW), STRIP)
+    }
+    if sureness is not None:
+        sums = (sureness.pixels, sureness.low, sureness.top, sureness.entropy)
+        arrays["sums"], arrays["entropy_bins"] = np.array(sums, np.int64), sureness.entropy_bins
+    arrays["counts"] = np.stack(item.matrix.sparse())
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    (folder / f"{part.number}{KEPT}").write(file.getvalue())
+
+
+def kept_numbers(folder: Location) -> set[int]:
+    """The numbers of the parts that need not be computed again."""
+    return {
+        int(file.name.removesuffix(KEPT)) for file in folder.files(KEPT) if file.name[: -len(KEPT)].isdigit()
+    }
+
+
+@dataclass
+class KeptParts:
+    """All parts of a raster, added up.
+
+    Attributes:
+        fault: of the first part that failed, whose rows and columns it names.
+        seconds: what each stage spent on all of them.
+    """
+
+    folder: Location
+    parts: list[Part]
+    matrix: ConfusionMatrix
+    sureness: Sureness | None = None
+    has_truth: bool = False
+    fault: RowFault | None = None
+    truth_fault: RowFault | None = None
+    precision: str | None = None
+    between: int | None = None
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, results: Location, raster: Part, areas: Sequence[Area], num_classes: int) -> KeptParts:
+        """Of a raster whose parts are all there, or failed."""
+        every = [replace(raster, area=area, number=number) for number, area in enumerate(areas)]
+        kept = cls(results / FOLDER / raster.folder, every, ConfusionMatrix.zeros(num_classes))
+        for each in every:
+            kept._add(each)
+        if kept.truth_fault is not None:  # then no part of the truth counts
+            kept.matrix.counts[-1] = kept.matrix.counts.sum(0)
+            kept.matrix.counts[:-1] = 0
+            kept.has_truth = False
+        return kept
+
+    @property
+    def confidence(self) -> Confidence | None:
+        return self.sureness.confidence() if self.sureness is not None else None
+
+    def strips(self) -> Iterator[Ids]:
+        """The whole label map, some rows at a time, from the top down."""
+        for _, row in groupby(self.parts, key=lambda part: part.area.top):
+            parts = list(row)
+            files = [np.load(io.BytesIO((self.folder / f"{part.number}{KEPT}").read())) for part in parts]
+            for top in range(0, parts[0].area.height, STRIP):
+                yield np.concatenate([file[f"rows_{top}"] for file in files], axis=1)
+
+    def _add(self, part: Part) -> None:
+        try:
+            file = np.load(io.BytesIO((self.folder / f"{part.number}{KEPT}").read()))
+        except FileNotFoundError:
+            self._add_failed(part)
+            return
+        facts = json.loads(file["facts"].tobytes())
+        self._add_facts(facts)
+        truth, predicted, pixels = file["counts"]
+        self.matrix += ConfusionMatrix.from_sparse(truth, predicted, pixels, self.matrix.num_classes)
+        self.has_truth |= facts["has_truth"]
+        if "sums" in file:
+            pixels, low, top, entropy = file["sums"].tolist()
+            sureness = Sureness(pixels, low, top, entropy, file["entropy_bins"])
+            self.sureness = sureness if self.sureness is None else self.sureness + sureness
+        if "truth_status" in facts and self.truth_fault is None:
+            self.truth_fault = RowFault(TruthStatus(facts["truth_status"]), facts["truth_error"])
+
+    def _add_failed(self, part: Part) -> None:
+        facts = json.loads((self.folder / f"{part.number}{FAILED}").read())
+        self._add_facts(facts)
+        if self.fault is None:
+            sentence = f"{part}: {facts['error']}"
+            self.fault = RowFault(Status(facts["status"]), sentence, facts["traceback"])
+
+    def _add_facts(self, facts: dict[str, Any]) -> None:
+        self.seconds.update(facts["seconds"])
+        self.precision = self.precision or facts["precision"]
+        if facts["between"] is not None:
+            self.between = (self.between or 0) + facts["between"]
