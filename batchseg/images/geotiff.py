@@ -208,7 +208,7 @@ def _rows_of_tiles(bands: Iterable[LabelIds], hw: tuple[int, int]) -> Iterator[L
     for band_HW in bands:
         if band_HW.ndim != 2 or band_HW.shape[1] != width:
             raise ValueError(f"a band is {band_HW.shape}, the raster {width} wide")
-        waiting, ready = [*waiting, band_HW], ready + len(band_HW)
+        waiting, ready = [*waiting, band_HW] if len(band_HW) else waiting, ready + len(band_HW)
         if done + ready > height:
             raise ValueError(f"the bands have more rows than the raster, which has {height}")
         while ready >= TILE or (waiting and done + ready >= height):

@@ -45,6 +45,8 @@ def scorer(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Cal
                 check_truth_size(truth.ids_HW.shape, labels_HW.shape, item.orientation)
                 check_place(item, item.row["truth"], images, reader)
         except RowFault as fault:
+            if not isinstance(fault.status, TruthStatus):
+                raise  # it is the image's
             item.truth_fault, truth = fault, None
         item.between = truth.between if truth else None
         truth_HW = count(item, truth.ids_HW if truth else None, label_map.num_classes)

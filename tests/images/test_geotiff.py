@@ -6,6 +6,7 @@ import errno
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,13 @@ from rasterio.transform import Affine
 from batchseg.errors import RowFault
 from batchseg.images import geotiff
 from batchseg.images.encode import png_palette
-from batchseg.images.geotiff import Georeference, check_truth_place, georeference_of, write_label_tiff
+from batchseg.images.geotiff import (
+    Georeference,
+    check_truth_place,
+    georeference_of,
+    rows_at_once,
+    write_label_tiff,
+)
 from batchseg.images.raster import open_raster
 from batchseg.images.tiff_pages import repaint_tiff
 from batchseg.schema import TruthStatus
@@ -94,6 +101,25 @@ def test_the_same_labels_make_the_same_bytes(
     write(tmp_path / "b.tif", rows=rows, source=source)
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif"]
+
+
+def test_what_is_read_from_other_tiffs_makes_the_same_bytes(tmp_path: Path) -> None:
+    """As parts are joined: each is open while the whole is written."""
+    source = Georeference(crs=UTM, transform=NORTH_UP)
+    write(tmp_path / "a.tif", source=source)
+    for number, top in enumerate(range(0, 1300, 400)):
+        write(tmp_path / f"part{number}.tif", LABELS[top : top + 400])
+
+    def joined() -> Iterator[np.ndarray]:
+        for number in range(4):
+            with open_raster(str(tmp_path / f"part{number}.tif")) as part:
+                for start, stop in rows_at_once(part.height, 100):
+                    ids_HW = part.read(1, window=((start, stop), (0, 700)))
+                    yield np.where(ids_HW == 255, 11, ids_HW).astype(np.uint8)
+
+    facts = {"colours": COLOURS, "ignore_index": 255, "source": source}
+    write_label_tiff(str(tmp_path / "b.tif"), joined(), LABELS.shape, **facts)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
 @pytest.mark.parametrize("rows", [LABELS[:-1], np.vstack([LABELS, LABELS]), LABELS[:, :-1]])

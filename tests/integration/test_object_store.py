@@ -11,10 +11,12 @@ from threading import Event
 
 import numpy as np
 import pytest
+import rasterio
 import requests
 from object_store import KEYS, Store, object_store
 from PIL import Image
 from processes import runs
+from rasterio.transform import Affine
 from ray_nodes import environment
 from result_tables import mask_files, tables
 
@@ -113,6 +115,35 @@ def test_a_model_in_the_store_is_fetched_once(store: Store, sample_data: Path, t
     one, other = (mask_files(download(store, name, tmp_path)) for name in ("fetched", "local"))
     assert len(one) == 8
     assert one == other
+
+
+def test_rasters_are_read_and_written_by_window(store: Store, tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    place = {"crs": "EPSG:32632", "transform": Affine(10, 0, 5e5, 0, -10, 5e6)}
+    pixels = rng.integers(0, 256, (3, 90, 120), dtype=np.uint8)
+    for name, bands in (
+        ("images", pixels),
+        ("truth", (pixels.mean(axis=0) > 99)[np.newaxis].astype(np.uint8)),
+    ):
+        size = {"height": 90, "width": 120, "count": len(bands), "dtype": "uint8"}
+        with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **size, **place) as file:
+            file.write(bands)
+        store.put(f"rasters/{name}/a.tif", (tmp_path / "a.tif").read_bytes())
+    command = [
+        "run",
+        store.uri("rasters/images"),
+        "--truth",
+        store.uri("rasters/truth"),
+        "--model",
+        "threshold",
+    ]
+    output = ["--output", store.uri("mapped"), "--format", "tiff"]
+    done = batchseg([sys.executable, "-m", "batchseg", *command, *output])
+    assert done.returncode == 0, done.stderr
+    assert batchseg([sys.executable, "-m", "batchseg", "verify", store.uri("mapped")]).returncode == 0
+    with rasterio.MemoryFile(store.get("mapped/masks/a.tif")) as memory, memory.open() as mask:
+        assert (mask.crs, mask.transform) == (rasterio.crs.CRS.from_epsg(32632), place["transform"])
+        assert mask.shape == (90, 120)
 
 
 def test_a_missing_bucket_is_one_sentence(store: Store) -> None:

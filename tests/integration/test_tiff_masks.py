@@ -183,6 +183,21 @@ def test_pictures_of_two_kinds_and_one_stem_have_a_mask_and_an_overlay_each(scen
     assert drawn == ["a.jpg", "a.png.jpg", "a.tif.jpg", "b.tif.jpg", "c.jpg"]
 
 
+def test_a_candidate_takes_their_place_and_overlays_are_drawn_afterwards(scene: Path) -> None:
+    run(scene)
+    darker = {"kind": "threshold", "levels": [90]}
+    run(scene, segmentor=darker, candidate=True)
+    assert names(scene, "out/candidate") == ["a.tif", "c.tif", "sub/b.tif"]
+    assert batchseg.promote(str(scene / "out")).promoted
+    run(scene, "fresh", segmentor=darker)
+    for name in names(scene):
+        assert (scene / "out/masks" / name).read_bytes() == (scene / "fresh/masks" / name).read_bytes()
+    report = batchseg.overlay(batchseg.OverlayConfig(results=str(scene / "out"), kind="triptych"))
+    assert (report.written, report.problems) == (3, [])
+    assert (scene / "out/overlays/sub/b.tif.jpg").exists()
+    assert verify(str(scene / "out")).counts == {}
+
+
 def test_masks_of_a_folder_are_evaluated(scene: Path) -> None:
     metrics = run(scene).metrics
     done = batchseg.evaluate(

@@ -18,6 +18,7 @@ from batchseg.pipeline.promote import drop_candidate, promote
 from batchseg.results.candidate import candidate_of
 from batchseg.results.folder import Results
 from batchseg.results.palettes import repaint
+from batchseg.stages.raster_mask import write_raster_mask
 from batchseg.storage import lock
 
 pytestmark = [pytest.mark.slow]
@@ -117,3 +118,16 @@ def test_palettes_are_rewritten(store: Store) -> None:
         assert repaint(held, RED) == 0
     for name in OLD:
         assert store.get(f"painted/masks/{name}.png") == encode_png(PIXELS_HW, RED.colours, 255)
+
+
+def test_palettes_of_tiffs_are_rewritten(store: Store) -> None:
+    results = Results(store.uri("tiffs"))
+    with results.held() as held:
+        for name, label_map in (("old", LABELS), ("red", RED)):
+            bands, hw = iter([PIXELS_HW]), (PIXELS_HW.shape[0], PIXELS_HW.shape[1])
+            write_raster_mask(results.root / "masks", f"{name}.tif", bands, hw, label_map=label_map)
+        rows = [whole(name, mask=f"masks/{name}.tif") for name in ("old", "red")]
+        held.commit("one.parquet", table(*rows))
+        assert repaint(held, RED) == 1
+        assert repaint(held, RED) == 0
+    assert store.get("tiffs/masks/old.tif") == store.get("tiffs/masks/red.tif")

@@ -77,7 +77,7 @@ def kept(**row: Any) -> Item:
 def scored(results: Location, made: Item, limits: Limits | None = None) -> Item:
     limits = limits or Limits()
     stage = score_lying(as_written(LABELS), Reading(LABELS), limits)
-    (done,) = stage(restore(results, LABELS, limits)(iter([made])))
+    (done,) = stage(restore(results, LABELS, limits, ImageReading())(iter([made])))
     return done
 
 
