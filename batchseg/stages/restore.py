@@ -17,14 +17,17 @@ from batchseg.storage.location import Location
 from batchseg.storage.reader import Reader, image_reader
 
 
-def restore(results: Location, label_map: LabelMap, limits: Limits, images_as: ImageReading) -> Stage:
+def restore(
+    results: Location, label_map: LabelMap, limits: Limits, images_as: ImageReading | None = None
+) -> Stage:
     """Read the mask of every item, a path below the results folder, in place of segmenting its image.
 
     Of pictures that are read by bands it is looked up again where they have no data: these pixels count
     nowhere, and in the mask they are void like those of which the model was not sure.
     """
     reader, own = image_reader(), as_written(label_map)
-    if images_as.is_by_band:
+    by_band = images_as if images_as is not None and images_as.is_by_band else None
+    if by_band:
         load_rasterio()
 
     def work(item: Item) -> None:
@@ -45,8 +48,8 @@ def restore(results: Location, label_map: LabelMap, limits: Limits, images_as: I
                 f"its mask {mask} cannot be used, so the next run segments the image again: {fault}",
             ) from fault
         item.size_hw = (height, width)
-        if images_as.is_by_band:
-            item.nodata_HW = decode_bands(reader.read(item.row["uri"]), limits, images_as).nodata_HW
+        if by_band:
+            item.nodata_HW = decode_bands(reader.read(item.row["uri"]), limits, by_band).nodata_HW
 
     return for_each("restore", work)
 

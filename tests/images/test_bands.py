@@ -183,7 +183,9 @@ def test_other_formats_have_the_channels_of_their_colours():
         assert np.array_equal(repeated.pixels_HWC, expected), kind
     reading = ImageReading(bands=(3, 1, 2))
     for kind in ("jpeg", "jpeg rotated", "jpeg cmyk", "png", "png palette", "webp", "bmp palette", "gif"):
-        assert np.array_equal(read(FILES[kind], reading).pixels_HWC, decode_image(FILES[kind], LIMITS)[..., [2, 0, 1]])
+        assert np.array_equal(
+            read(FILES[kind], reading).pixels_HWC, decode_image(FILES[kind], LIMITS)[..., [2, 0, 1]]
+        )
     for kind in ("tiff", "tiff palette", "tiff lzw"):
         expected = decode_image(FILES[kind], LIMITS)
         channels = 1 if kind == "tiff lzw" else 3
@@ -205,7 +207,10 @@ def test_grey_whose_0_is_white_is_inverted(kind):
         (ImageReading(bands=(1, 5)), "the picture has 4 bands, and source.bands asks for band 5"),
         (ImageReading(channels=6), "the picture has 4 bands, and the model reads 6"),
         (ImageReading(channels=1), "source.bands"),
-        (ImageReading(scales=((0, 1),) * 3), "source.scale has the black and white of 3 bands, and 4 are read"),
+        (
+            ImageReading(scales=((0, 1),) * 3),
+            "source.scale has the black and white of 3 bands, and 4 are read",
+        ),
     ],
 )
 def test_bands_that_do_not_fit_are_refused_with_both_numbers(reading, words):
