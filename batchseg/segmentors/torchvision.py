@@ -245,8 +245,9 @@ def _require_channels(builder: str, weights: str, state: State) -> None:
     first = state.get("backbone.conv1.weight" if "resnet" in builder else "backbone.0.0.weight")
     if first is not None and first.ndim == 4 and first.shape[1] != _CHANNELS:
         raise ModelError(
-            f"{weights} reads images of {first.shape[1]} channels, and torchvision normalises {_CHANNELS}, "
-            "RGB, and no others; name a class of your own that does (see configs/models/README.md)"
+            f"{weights} reads images of {first.shape[1]} channels, and images come to a model with "
+            f"{_CHANNELS}, RGB, which is all that torchvision knows to normalise; name a class of your own "
+            "that does it (see configs/models/README.md)"
         )
 
 

@@ -14,7 +14,7 @@ from batchseg.errors import RowFault
 from batchseg.images.bands import as_rgb, decode_bands
 from batchseg.images.decode import decode_image
 from tests.band_files import bands_of, geotiff
-from tests.image_files import FILES, LIMITS, RGB_ALPHA, GREY_ALPHA, GREY, RGB, png, save, with_orientation
+from tests.image_files import FILES, GREY, GREY_ALPHA, LIMITS, RGB, RGB_ALPHA, png, save, with_orientation
 from tests.tiff_files import CHUNKY, DEFLATE, MIN_IS_BLACK, MIN_IS_WHITE, PLANAR, tiff_of
 
 KINDS = ("uint8", "uint16", "int16", "float32")
@@ -231,6 +231,13 @@ def test_damage_and_limits():
     assert sentence(data, limits=Limits(max_bytes=999))[0] == "too_large"
     raw = geotiff(bands_of("uint16", size=(200, 200)))
     assert sentence(raw[: len(raw) // 2])[0] == "unreadable"
+
+
+def test_rgb_is_not_read_of_more_bands_and_the_sentence_names_the_setting():
+    for kind, channels in (("uint8", 7), ("uint16", 4), ("uint16", 12)):
+        with pytest.raises(RowFault, match=r"source\.bands") as caught:
+            decode_image(geotiff(bands_of(kind, channels)), LIMITS)
+        assert caught.value.status.value == "unsupported"
 
 
 def test_three_bands_are_shown_or_one_as_grey():

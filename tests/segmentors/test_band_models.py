@@ -167,7 +167,7 @@ def test_num_channels_must_be_a_number(made: Any, tmp_path: Path, number: Any) -
     folder = build("segformer", tmp_path)
     content = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**content, "num_channels": number}))
-    with pytest.raises(ModelError, match="num_channels in its config.json must be a whole number"):
+    with pytest.raises(ModelError, match=r"num_channels in its config\.json must be a whole number"):
         open_model(folder)
 
 

@@ -76,8 +76,8 @@ def wrong_normalising(name: str, channels: int, found: str) -> str:
     """What to say where the processor does not normalise as many channels as the network reads."""
     return (
         f"{name} reads images of {channels} channels (num_channels in its config.json), and its "
-        f"preprocessor_config.json {found}; put image_mean and image_std of {channels} values each there, those "
-        "that it was trained with, or do_normalize: false"
+        f"preprocessor_config.json {found}; put image_mean and image_std of {channels} values each there, "
+        "those that it was trained with, or do_normalize: false"
     )
 
 
