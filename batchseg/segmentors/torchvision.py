@@ -31,7 +31,7 @@ from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput, PixelRange, Prediction
 from batchseg.segmentors.network.compiled import compile_network
 from batchseg.segmentors.network.confidence import confidence
-from batchseg.segmentors.network.levels import scaled_pixels, to_levels
+from batchseg.segmentors.network.levels import scale_of_type, scaled_pixels, to_levels
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.state_dict import FILES, State, read_state
@@ -144,6 +144,7 @@ class TorchvisionPreparer:
                 f"{input_w} x {input_h}",
             )
         pixels_HWC = torch.from_numpy(np.require(image_HWC, requirements="W"))
+        scale = scale_of_type(image_HWC, scale)
         if scale is not None:
             pixels_HWC = scaled_pixels(pixels_HWC[None], [scale])[0]
         image_CHW = pixels_HWC.permute(2, 0, 1)

@@ -125,6 +125,15 @@ def test_pixels_that_need_no_resizing_stay_as_narrow_as_they_are(made: Any) -> N
     assert preparer(bands_of("uint8", 4, (90, 65))).pixels_THWC.dtype == np.uint8
 
 
+def test_16_bits_without_a_scale_are_all_of_them(made: Any) -> None:
+    checkpoint, pixels = open_model(made("segformer")), bands_of("uint16", 4, (50, 64))
+    model, prepare = checkpoint.load("cpu", "fp32"), checkpoint.preparer()
+    plain, given = (
+        model.segment([each])[0] for each in (prepare(pixels), prepare(pixels, ((0, 65535),) * 4))
+    )
+    assert np.array_equal(plain.labels_HW, given.labels_HW)
+
+
 def test_a_batch_of_mixed_types_equals_its_pictures_alone(made: Any) -> None:
     checkpoint = open_model(made("segformer"))
     prepare, model = checkpoint.preparer(), checkpoint.load("cpu", "fp32")

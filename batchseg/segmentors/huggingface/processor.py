@@ -21,7 +21,7 @@ from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput
 from batchseg.segmentors.huggingface.content import CHANNELS, wrong_normalising
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, TASK, VIDEO
-from batchseg.segmentors.network.levels import scaled_pixels
+from batchseg.segmentors.network.levels import scale_of_type, scaled_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +69,7 @@ class HuggingFacePreparer:
                 f"the image is {width} x {height} pixels, so narrow that the model's input would be "
                 f"{input_w} x {input_h}",
             )
+        scale = scale_of_type(image_HWC, scale)
         if scale is not None and self._leaves((height, width)):
             return ModelInput(np.ascontiguousarray(image_HWC)[None], (height, width), {}, scale)
         pixels_HWC = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"]))
