@@ -68,7 +68,9 @@ _SIGNATURES = {
 }
 _LONGEST_SIGNATURE = 132
 # how Pillow words that a file is sound but beyond it; the words choose between two statuses, nothing else
-_BEYOND_PILLOW = re.compile("unsupported|not supported|unknown pixel mode|cannot handle", re.IGNORECASE)
+_BEYOND_PILLOW = re.compile(
+    "unsupported|not supported|unknown pixel mode|cannot handle|value for samples per pixel", re.IGNORECASE
+)
 
 
 def sniff(data: bytes | memoryview, limits: Limits) -> str:

@@ -6,6 +6,7 @@ file's content asks for, such as further files.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from batchseg.errors import ConfigError, RowFault
 from batchseg.schema import Status
 
+# what GDAL calls a file that it has as bytes: another name each time, which tells nothing
+_IN_MEMORY = re.compile(r"(/vsimem/)?([0-9a-f-]{36}/)?[0-9a-f-]{36}(\.tif)?[,:] ")
 CACHE_MIB = 64  # GDAL's own, which by default takes a twentieth of the machine's memory
 
 
@@ -91,7 +94,7 @@ def open_raster(file: RasterFile) -> Iterator[Any]:
             else:
                 yield stack.enter_context(rasterio.open(file, driver="GTiff"))
         except rasterio.errors.RasterioError as exc:
-            cause = exc.__cause__ or exc
+            cause = _IN_MEMORY.sub("", str(exc.__cause__ or exc))
             raise RowFault(Status.UNREADABLE, f"the TIFF cannot be read ({cause})") from exc
 
 
@@ -139,6 +142,18 @@ def _masked(dataset: Any, bands: Sequence[int]) -> list[int]:
         for band in sorted(flags)
         if MaskFlags.all_valid not in flags[band] and not (own_alpha and MaskFlags.alpha in flags[band])
     ]
+
+
+def has_palette(dataset: Any) -> bool:
+    """Whether its values are places in a palette. Of grey whose 0 is white GDAL makes one up."""
+    from rasterio.enums import ColorInterp
+
+    return dataset.colorinterp[0] is ColorInterp.palette and not is_inverted(dataset)
+
+
+def is_inverted(dataset: Any) -> bool:
+    """Whether 0 is white."""
+    return bool(dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES")
 
 
 def _without_data(

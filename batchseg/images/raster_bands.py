@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from batchseg.config.bands import BlackWhite
 from batchseg.config.source import ImageReading, wrong_scale
 from batchseg.errors import RowFault
-from batchseg.images.raster import Area, Window, read_window
+from batchseg.images.raster import Area, Window, is_inverted, read_window
 from batchseg.images.samples import FULL, WIDEST
 from batchseg.schema import Status
 
@@ -56,7 +56,7 @@ def plan_bands(dataset: Any, reading: ImageReading) -> BandPlan:
             Status.UNSUPPORTED,
             f"the TIFF has pixels of type {kind}, which are not read; save them as uint16 or float32",
         )
-    inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+    inverted = is_inverted(dataset)
     sample = _Sample(dataset, bands)
     own = None if reading.has_scale else _own_range(dataset, kind, sample)
     scale = scale_of(reading, len(bands), kind, sample, own)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.bands import levels_of
-from batchseg.images.raster import Area
+from batchseg.images.raster import Area, has_palette
 from batchseg.images.raster_bands import BandPlan, Scales, plan_bands, read_bands
 from batchseg.schema import Status
 
@@ -35,7 +35,7 @@ def plan_picture(dataset: Any, reading: ImageReading) -> BandPlan:
     """
     if reading.is_by_band:
         return plan_bands(dataset, reading)
-    if dataset.colorinterp[0].name == "palette":
+    if has_palette(dataset):
         raise RowFault(
             Status.UNSUPPORTED,
             "the TIFF has a palette, and is too large to be decoded as a whole; save it as RGB",

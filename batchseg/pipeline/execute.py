@@ -164,7 +164,9 @@ class Execution:
 
     def _doubt(self, total: ConfusionMatrix, closing: Closing) -> None:
         """Add what only the whole tells to the warnings."""
-        counted = (closing.annotated_pixels, closing.segmented)
+        # exact where all images have a truth; of some without one more is taken off, and less is said
+        without_data = max(0, closing.pixels - int(total.counts.sum()))
+        counted = (max(0, closing.annotated_pixels - without_data), closing.segmented)
         masks_given = isinstance(self.task.config, EvaluateConfig)
         found = doubts_of_total(total, *counted, self.task.reading.label_map, masks_given)
         doubts = settle([*found], self.task.config.accept)

@@ -34,27 +34,31 @@ class Closing:
     Attributes:
         worst: id, mean IoU and status of the scored images with the lowest mean IoU, ascending.
         segmented: images that have a mask.
-        annotated_pixels: of the images whose ground truth was read, ignored ones included.
+        pixels: of these images, with those that have no data and so are not counted.
+        annotated_pixels: of the images whose ground truth was read, ignored ones included, and likewise.
     """
 
     worst: list[dict[str, Any]]
     segmented: int
+    pixels: int
     annotated_pixels: int
 
 
 def closing_of(results: Results) -> Closing:
     """One pass over the tables, one part at a time. Raises OutputError."""
     worst: list[dict[str, Any]] = []
-    segmented = pixels = 0
+    segmented = pixels = annotated = 0
     for part in results.images.files(".parquet"):
         images = read_images(part, _COLUMNS)
-        segmented += pc.sum(pc.equal(images["status"], Status.OK.value)).as_py() or 0
+        is_segmented = pc.equal(images["status"], Status.OK.value)
+        segmented += pc.sum(is_segmented).as_py() or 0
         areas = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
-        pixels += pc.sum(pc.if_else(images["has_truth"], areas, 0)).as_py() or 0
+        pixels += pc.sum(pc.if_else(is_segmented, areas, 0)).as_py() or 0
+        annotated += pc.sum(pc.if_else(images["has_truth"], areas, 0)).as_py() or 0
         worst = heapq.nsmallest(
             WORST, [*worst, *_worst_of(images)], key=lambda row: (row["mean_iou"], row["id"])
         )
-    return Closing(worst, segmented, pixels)
+    return Closing(worst, segmented, pixels, annotated)
 
 
 def _worst_of(images: pa.Table) -> Iterator[dict[str, Any]]:

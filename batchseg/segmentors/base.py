@@ -87,7 +87,7 @@ class Preparer(Protocol):
         """Prepare one image: uint8 RGB [H, W, 3], or the bands of one [H, W, C], uint8, uint16 or float32.
 
         Args:
-            scale: black and white of each band; None: 0 and 255.
+            scale: black and white of each band; None: 0 and 255, of uint16 0 and 65535.
         """
         ...
 

@@ -30,7 +30,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput, PixelRange, Resize, Scores
 from batchseg.segmentors.network.compiled import compile_network
-from batchseg.segmentors.network.levels import scaled_pixels, to_levels
+from batchseg.segmentors.network.levels import scale_of_type, scaled_pixels, to_levels
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.state_dict import FILES, State, read_state
@@ -158,6 +158,7 @@ class TorchvisionPreparer:
                 np.ascontiguousarray(image_HWC)[None], (height, width), {}, tuple(scale) if scale else None
             )
         pixels_HWC = torch.from_numpy(np.require(image_HWC, requirements="W"))
+        scale = scale_of_type(image_HWC, scale)
         if scale is not None:
             pixels_HWC = scaled_pixels(pixels_HWC[None], [scale])[0]
         image_CHW = pixels_HWC.permute(2, 0, 1)
@@ -255,8 +256,9 @@ def _require_channels(builder: str, weights: str, state: State) -> None:
     first = state.get("backbone.conv1.weight" if "resnet" in builder else "backbone.0.0.weight")
     if first is not None and first.ndim == 4 and first.shape[1] != _CHANNELS:
         raise ModelError(
-            f"{weights} reads images of {first.shape[1]} channels, and torchvision normalises {_CHANNELS}, "
-            "RGB, and no others; name a class of your own that does (see configs/models/README.md)"
+            f"{weights} reads images of {first.shape[1]} channels, and images come to a model with "
+            f"{_CHANNELS}, RGB, which is all that torchvision knows to normalise; name a class of your own "
+            "that does it (see configs/models/README.md)"
         )
 
 

@@ -147,13 +147,6 @@ def _read_state(weights: str) -> dict[str, Any]:
         raise ModelError(f"model.backbone_weights {weights}: cannot be read: {exc}") from exc
 
 
-def _require_rgb(own: Any, name: str) -> None:
-    if (channels := input_channels(own.to_dict(), name)) != CHANNELS:
-        raise ModelError(
-            f"{name} reads images of {channels} channels, and a training reads them with {CHANNELS}, RGB"
-        )
-
-
 def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
     """A semantic model of transformers; its last layer is new where the classes are others.
 
@@ -163,12 +156,7 @@ def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
 
     try:
         own = AutoConfig.from_pretrained(name)
-        if own.model_type not in (*SEMANTIC, *OWN):
-            raise ModelError(
-                f"{name} is a {own.model_type} model; those that can be trained here: "
-                f"{', '.join((*SEMANTIC, *OWN))}"
-            )
-        _require_rgb(own, name)
+        _refuse_other_kinds(own, name)
         names = (
             load_label_map(config.labels).names
             if config.labels
@@ -198,6 +186,19 @@ def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
     if by_text:
         _take_names(name, network, names, folder)
     return network, processor
+
+
+def _refuse_other_kinds(own: Any, name: str) -> None:
+    """Raise ModelError for a model that cannot be trained here."""
+    if own.model_type not in (*SEMANTIC, *OWN):
+        raise ModelError(
+            f"{name} is a {own.model_type} model; those that can be trained here: "
+            f"{', '.join((*SEMANTIC, *OWN))}"
+        )
+    if (channels := input_channels(own.to_dict(), name)) != CHANNELS:
+        raise ModelError(
+            f"{name} reads images of {channels} channels, and a training reads them with {CHANNELS}, RGB"
+        )
 
 
 def _take_names(name: str, network: Any, names: Sequence[str], folder: Path) -> None:

@@ -224,6 +224,7 @@ def test_damage_and_limits():
     data = geotiff(bands_of("uint16", size=(200, 200)), compress="deflate")
     assert sentence(data[: len(data) // 2])[0] == "unreadable"
     assert sentence(data[:40])[0] == "unreadable"
+    assert sentence(data[:40]) == sentence(data[:40])  # GDAL gives what is in memory a name of its own
     middle = bytearray(data)
     middle[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
     assert sentence(bytes(middle))[0] == "unreadable"
@@ -231,6 +232,13 @@ def test_damage_and_limits():
     assert sentence(data, limits=Limits(max_bytes=999))[0] == "too_large"
     raw = geotiff(bands_of("uint16", size=(200, 200)))
     assert sentence(raw[: len(raw) // 2])[0] == "unreadable"
+
+
+def test_rgb_is_not_read_of_more_bands_and_the_sentence_names_the_setting():
+    for kind, channels in (("uint8", 7), ("uint16", 4), ("uint16", 12)):
+        with pytest.raises(RowFault, match=r"source\.bands") as caught:
+            decode_image(geotiff(bands_of(kind, channels)), LIMITS)
+        assert caught.value.status.value == "unsupported"
 
 
 def test_three_bands_are_shown_or_one_as_grey():

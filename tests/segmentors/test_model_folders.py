@@ -87,7 +87,7 @@ def test_a_count_that_agrees_is_fine(folder: Path) -> None:
 @pytest.mark.parametrize(
     "family", ["segformer", "upernet", "mask2former", "maskformer", "detr", "tipsv2_dpt"]
 )
-def test_other_channels_than_three_are_refused(family: str, count: int, folder: Path) -> None:
+def test_a_processor_of_three_channels_does_not_serve_others(family: str, count: int, folder: Path) -> None:
     content = {"model_type": family, **json.loads(json.dumps(CONFIGS[family]))}
     if "backbone_config" in content:
         content["backbone_config"]["num_channels"] = count
@@ -95,7 +95,7 @@ def test_other_channels_than_three_are_refused(family: str, count: int, folder: 
         content["num_channels"] = count
     (folder / "config.json").write_text(json.dumps(content))
     assert f"reads images of {count} channels (num_channels in its config.json)" in refused(folder)
-    assert "with 3, RGB" in refused(folder)
+    assert f"image_mean and image_std of {count} values each" in refused(folder)
 
 
 def test_channels_of_a_decoder_are_no_channels_of_images(folder: Path) -> None:

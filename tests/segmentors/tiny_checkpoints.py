@@ -159,10 +159,15 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 SEEDS = {"detr": 0}  # with these more than one class wins
 
 
-def build(family: str, folder: Path, classes: int = CLASSES) -> Path:
+def build(family: str, folder: Path, classes: int = CLASSES, channels: int = 3, **processor: Any) -> Path:
     """A checkpoint of a family, in `folder`: the network with random weights, and its processor."""
     names = {index: f"class {index}" for index in range(classes)}
-    config = AutoConfig.for_model(family, id2label=names, **CONFIGS[family])
+    content = {**CONFIGS[family], "id2label": names}
+    if "backbone_config" in content:
+        content["backbone_config"] = {**content["backbone_config"], "num_channels": channels}
+    elif channels != 3:
+        content["num_channels"] = channels
+    config = AutoConfig.for_model(family, **content)
     torch.manual_seed(SEEDS.get(family, 2))
     universal = family in MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES
     auto = AutoModelForUniversalSegmentation if universal else AutoModelForSemanticSegmentation
@@ -170,9 +175,11 @@ def build(family: str, folder: Path, classes: int = CLASSES) -> Path:
     _spread(network)
     if family == "detr":
         _part_masks(network)
-    _sharpen(network.eval(), family, classes + universal)
+    _sharpen(network.eval(), family, classes + universal, channels)
     network.save_pretrained(folder)
-    _processor(family, folder).save_pretrained(folder)
+    if channels != 3:
+        processor = {**_normalising(channels), **processor}
+    _processor(family, folder, **processor).save_pretrained(folder)
     if family == "oneformer":
         _tokenizer().save_pretrained(folder)
     return folder
@@ -203,7 +210,7 @@ def _part_masks(network: Any) -> None:
 
 
 @torch.no_grad()
-def _sharpen(network: torch.nn.Module, family: str, outputs: int) -> None:
+def _sharpen(network: torch.nn.Module, family: str, outputs: int, channels: int = 3) -> None:
     """Centre and scale the logits of the head, so that every class wins somewhere."""
     head: Any
     *_, head = (
@@ -213,7 +220,7 @@ def _sharpen(network: torch.nn.Module, family: str, outputs: int) -> None:
     )
     answers: list[torch.Tensor] = []
     hook = head.register_forward_hook(lambda _module, _inputs, output: answers.append(output))
-    network(**_noise(family))
+    network(**_noise(family, channels))
     hook.remove()
     logits_CN = answers[-1].movedim(1 if isinstance(head, torch.nn.Conv2d) else -1, 0).flatten(1)
     scale = 5 / logits_CN.std(1).mean()
@@ -221,16 +228,25 @@ def _sharpen(network: torch.nn.Module, family: str, outputs: int) -> None:
     head.bias.copy_((head.bias - logits_CN.mean(1)) * scale)
 
 
-def _noise(family: str) -> dict[str, torch.Tensor]:
-    pixels = torch.rand(2, 3, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
+def _normalising(channels: int) -> dict[str, Any]:
+    """A mean and a spread for each channel, all of them different."""
+    each = range(channels)
+    return {
+        "image_mean": [0.4 + index / 50 for index in each],
+        "image_std": [0.2 + index / 40 for index in each],
+    }
+
+
+def _noise(family: str, channels: int) -> dict[str, torch.Tensor]:
+    pixels = torch.rand(2, channels, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
     if family == "videomt":
         return {"pixel_values_videos": pixels[:, None]}
     return {"pixel_values": pixels, **({"task_inputs": torch.ones(2, 24)} if family == "oneformer" else {})}
 
 
-def _processor(family: str, folder: Path) -> Any:
+def _processor(family: str, folder: Path, **more: Any) -> Any:
     video = family == "videomt"
-    settings = json.dumps(PROCESSORS.get(family, {"size": SQUARE}))
+    settings = json.dumps({**PROCESSORS.get(family, {"size": SQUARE}), **more})
     (folder / ("video_preprocessor_config.json" if video else "preprocessor_config.json")).write_text(
         settings
     )

@@ -88,8 +88,7 @@ def input_channels(content: dict[str, Any], name: str) -> int:
     A video processor of the library reads three only.
     """
     backbone = content.get("backbone_config")
-    inner = backbone.get("num_channels") if isinstance(backbone, dict) else None
-    found = content.get("num_channels", CHANNELS) if inner is None else inner
+    found = (backbone if isinstance(backbone, dict) else content).get("num_channels", CHANNELS)
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise ModelError(f"{name}: num_channels in its config.json must be a whole number, not {found!r}")
     if found != CHANNELS and content.get("model_type") in VIDEO:

@@ -21,7 +21,7 @@ from batchseg.segmentors.base import ModelInput
 from batchseg.segmentors.huggingface.content import CHANNELS, wrong_normalising
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, ONE_SIZE, TASK, VIDEO
 from batchseg.segmentors.huggingface.input_size import InputSize
-from batchseg.segmentors.network.levels import scaled_pixels
+from batchseg.segmentors.network.levels import scale_of_type, scaled_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 UNCUT = {"do_center_crop": False, "do_pad": False, "pad_size": None}
 GEOMETRY = {**UNCUT, "do_rescale": False, "do_normalize": False}
 NUMBERS = {**UNCUT, "do_resize": False, "do_split_image": False}
-# what the library does to the channels of RGB, and fails at with others
-OF_RGB = {"do_convert_rgb": False, "do_flip_channel_order": False}
+# what the library does to the channels of RGB, and fails at with others; it flips the first three of more
+NOT_RGB = {"do_convert_rgb": False}
+FEWER_THAN_RGB = {**NOT_RGB, "do_flip_channel_order": False}
 _ALTERS = ("do_split_image", "do_flip_channel_order")
 LARGEST_INPUT_PIXELS = 2**26
 
@@ -69,6 +70,7 @@ class HuggingFacePreparer:
                 f"the image is {width} x {height} pixels, so narrow that the model's input would be "
                 f"{input_w} x {input_h}",
             )
+        scale = scale_of_type(image_HWC, scale)
         if scale is not None and self._leaves((height, width)):
             return ModelInput(np.ascontiguousarray(image_HWC)[None], (height, width), {}, scale)
         pixels_HWC = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"]))
@@ -129,7 +131,7 @@ def run_processor(
     """
     takes = processor.valid_kwargs.__annotations__
     if len(image_CHW) != CHANNELS:
-        settings = {**settings, **OF_RGB}
+        settings = {**settings, **(NOT_RGB if len(image_CHW) > CHANNELS else FEWER_THAN_RGB)}
     known = {key: value for key, value in settings.items() if key in takes}
     common = {"input_data_format": "channels_first", "return_tensors": "pt"}
     if "pixel_values_videos" in processor.model_input_names:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from batchseg.config.bands import BlackWhite
@@ -35,7 +38,19 @@ def to_levels(pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> Tensor:
 
 def scaled_pixels(pixels_BHWC: Tensor, scales: Sequence[Sequence[BlackWhite]]) -> Tensor:
     """Float32 [B, H, W, C], 0 to 255 and clipped, by the black and white of each channel of each picture."""
-    scale_BC2 = torch.tensor(scales, dtype=torch.float32, device=pixels_BHWC.device)
-    black_B11C, white_B11C = scale_BC2[:, None, None].unbind(-1)
-    share = (pixels_BHWC.float() - black_B11C) / (white_B11C - black_B11C)
-    return share.clamp_(0, 1).mul_(255)
+    scale_BC2 = torch.tensor(scales, dtype=torch.float64)
+    black_BC, range_BC = scale_BC2[..., 0], scale_BC2[..., 1] - scale_BC2[..., 0]
+    # a row at a time: loops over as few as C values would take five times as long
+    rows_BHN = pixels_BHWC.to(torch.float32, copy=True).flatten(2)
+    factors = (part.float().repeat(1, pixels_BHWC.shape[2])[:, None] for part in (black_BC, 255 / range_BC))
+    black_B1N, factor_B1N = (part.to(pixels_BHWC.device) for part in factors)
+    return rows_BHN.sub_(black_B1N).mul_(factor_B1N).clamp_(0, 255).view(pixels_BHWC.shape)
+
+
+def scale_of_type(
+    image_HWC: NDArray[Any], scale: Sequence[BlackWhite] | None
+) -> tuple[BlackWhite, ...] | None:
+    """The scale that is given, or that of 16 bits; None for pixels that are 0 to 255 already."""
+    if scale is not None:
+        return tuple(scale)
+    return ((0.0, 65535.0),) * image_HWC.shape[2] if image_HWC.dtype == np.uint16 else None
