@@ -81,8 +81,8 @@ def several_below(grids_CHW: Sequence[Tensor], labels_HW: Tensor, below: float) 
     """Where the sum of a pixel's class, divided by the sum over all classes, lies under `below`.
 
     A class's sum minus `below` times the sum over all classes is interpolated like a class. So where one
-    class is the best in all cells around a tile, and has more than `below` of all in each, nothing is
-    interpolated; elsewhere that class and the sum over all classes are.
+    class is the best in all cells around a tile, and has more than `below` of all in each of them, or less in
+    each, nothing is interpolated; elsewhere the pixel's class and the sum over all classes are.
 
     Args:
         grids_CHW: as in `several_argmax`, none negative.
@@ -94,12 +94,16 @@ def several_below(grids_CHW: Sequence[Tensor], labels_HW: Tensor, below: float) 
     height, width = labels_HW.shape
     grids = _tiled(_by_shape(grids_CHW), (height, width))
     totals_HW = [grid.scores_CHW.sum(0) for grid in grids]
-    margins = [
-        grid.pooled(grid.scores_CHW.amax(0) - below * total_HW, torch.minimum)
-        for grid, total_HW in zip(grids, totals_HW, strict=True)
+    margins_HW = [
+        grid.scores_CHW.amax(0) - below * total_HW for grid, total_HW in zip(grids, totals_HW, strict=True)
     ]
-    clear_HW = _at_pixels(_agreed(grids)[1] & (_total(margins) > 0), grids[0])
-    below_HW = torch.zeros_like(clear_HW)
+    least_TT, most_TT = (
+        _total(grid.pooled(margin_HW, combine) for grid, margin_HW in zip(grids, margins_HW, strict=True))
+        for combine in (torch.minimum, torch.maximum)
+    )
+    _, agreed_TT = _agreed(grids)
+    below_HW = _at_pixels(agreed_TT & (most_TT < 0), grids[0])
+    clear_HW = _at_pixels(agreed_TT & ((least_TT > 0) | (most_TT < 0)), grids[0])
     for some_M in torch.split((~clear_HW).flatten().nonzero()[:, 0], chunk_elements(labels_HW.device) // 8):
         label_M = labels_HW.view(-1)[some_M].long()
         values_2M = _total(
