@@ -20,7 +20,8 @@ from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
-from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
+from batchseg.pipeline.collect import OnProgress
+from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import existing_fingerprint, score_fingerprint
 from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results

@@ -7,12 +7,9 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import SegmentorConfig
-from batchseg.engine.drive import drive
 from batchseg.engine.graph import CHUNK_S, WHOLE, Stages, build
 from batchseg.engine.journal import Journal
 from batchseg.engine.nodes import usable_nodes
@@ -24,7 +21,8 @@ from batchseg.errors import BatchsegError, Interrupted
 from batchseg.inspect.guards import Doubt, doubts_of_total, settle
 from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.pipeline.parts import PartsPass, Sink, Told
+from batchseg.pipeline.collect import OnProgress, Sink, collect
+from batchseg.pipeline.parts import PartsPass, Told
 from batchseg.pipeline.timings import timings
 from batchseg.results.closing import Closing, class_rows, closing_of
 from batchseg.results.commits import Commits
@@ -36,8 +34,6 @@ from batchseg.results.tally import PartsTally, Tally
 from batchseg.results.verdict import Key
 from batchseg.source.plan import Listing, Plan, write_plan, write_rest
 from batchseg.stages.write import Stamp
-
-OnProgress = Callable[[Tally], None]
 
 
 def ignore(tally: Tally) -> None:
@@ -286,16 +282,3 @@ class Execution:
         trace = Trace(image, str(self.results.root / "profiles" / f"{self.run_id}.json.gz"))
         self.facts["profile"] = trace.target
         return trace
-
-
-def collect(dataset: Any, sink: Sink, report: OnProgress) -> None:
-    """Take every row of a dataset, and commit what was taken however it ends."""
-
-    def take(rows: pa.Table) -> None:
-        sink.take(rows)
-        report(sink.tally)
-
-    try:
-        drive(dataset, take)
-    finally:
-        sink.close()

@@ -14,7 +14,8 @@ from typing import Any
 from batchseg.comparison.compare import CompareReport
 from batchseg.config.compare import Night, NightConfig
 from batchseg.inspect.verify import VerifyReport, verify
-from batchseg.pipeline.execute import OnProgress, ignore
+from batchseg.pipeline.collect import OnProgress
+from batchseg.pipeline.execute import ignore
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.promote import promote
 from batchseg.pipeline.run import run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,18 +23,6 @@ class PartsPass:
     rasters: Rasters
     hardware: SegmentorConfig
     stages: Callable[[Placement], Stages]
-
-
-class Sink(Protocol):
-    """Where rows go that come in."""
-
-    tally: Tally
-
-    def take(self, rows: pa.Table) -> None: ...
-
-    def close(self) -> None:
-        """No more will come."""
-        ...
 
 
 class Told:

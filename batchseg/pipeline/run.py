@@ -21,7 +21,8 @@ from batchseg.pipeline.assembly import (
     segmenting_parts,
     some_overlays,
 )
-from batchseg.pipeline.execute import OnProgress, Pass, Task, execute, ignore
+from batchseg.pipeline.collect import OnProgress
+from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.parts import PartsPass
 from batchseg.pipeline.rasters import Rasters, set_apart

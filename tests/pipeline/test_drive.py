@@ -15,7 +15,7 @@ import pyarrow as pa
 from written_results import row_of
 
 from batchseg.engine.drive import drive
-from batchseg.pipeline.execute import collect
+from batchseg.pipeline.collect import collect
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
 from batchseg.results.ledger import Ledger
