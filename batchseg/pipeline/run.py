@@ -115,7 +115,7 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
         repainted=repainted,
         fresh=max(0, work.fresh - (rasters.images.images if rasters else 0)),
         overlays=some_overlays(config, found.reading, work.listing),
-        notes=found.model.notes if work.listing.with_truth else (),
+        notes=found.model.notes if work.listing.with_truth or len(found.model.members) > 1 else (),
         passes=(
             Pass(
                 at_once,

@@ -112,6 +112,11 @@ class RunRecord(RecordPart):
     precision: str | None = Field(None, description="What the model computed in.")
     metrics: dict[str, float | None] = Field(default_factory=dict, description="Over the whole data set.")
     classes: tuple[RecordedClass, ...] = Field((), description="Every class over the whole data set.")
+    parts: dict[str, float | None] | None = Field(
+        None,
+        description="Of large rasters: parts that this run computed, and those kept from an earlier one; "
+        "seconds from the first to the last, and the share of the actors' time in which they worked.",
+    )
     worst: tuple[RecordedImage, ...] = Field(
         (), description="The images with the lowest mean IoU in the whole results folder, ascending."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -122,7 +123,7 @@ class _Cut:
         start, end, first, stop = block
         top, left, side = windows.tops[row], windows.lefts[column], windows.side
         rows, columns = range(start - top, end - top), range(first - left, stop - left)
-        weights_HW = window_weights((side, side), windows.blend).to(grids[0].device)
+        weights_HW = _weights(side, windows.blend, grids[0].device)
         some_HW = weights_HW[rows.start : rows.stop, columns.start : columns.stop]
         return cls(grids, side, rows, columns, some_HW)
 
@@ -139,6 +140,11 @@ class _Cut:
         chosen = (maps_CHW if class_K is None else maps_CHW[class_K] for maps_CHW in self.grids)
         sampled = [rectangle(maps_KHW, size, rows, columns) for maps_KHW in chosen]
         return torch.stack(sampled).sum(0) if len(sampled) > 1 else sampled[0]
+
+
+@lru_cache(maxsize=4)
+def _weights(side: int, blend: str, device: torch.device) -> Tensor:
+    return window_weights((side, side), blend).to(device)
 
 
 def _blended(cuts: Sequence[_Cut], class_K: Tensor | None, some: tuple[slice, slice] = _ALL) -> Tensor:

@@ -7,7 +7,6 @@ puts them.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ _SIGMA = 0.125  # of the Gaussian, in sides of a window; MONAI's and nnU-Net's
 _LEAST_WEIGHT = 1e-3
 
 
-@lru_cache(maxsize=4)
 def window_weights(size_hw: tuple[int, int], blend: str) -> Tensor:
     """The weights of a window's pixels, float32 [h, w].
 
