@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
+from batchseg.config.looks import Tiling
 from batchseg.config.source import RGB_CHANNELS, ImageReading
 from batchseg.errors import RowFault
-from batchseg.images.bands import decode_bands
+from batchseg.images.bands import BandPicture, decode_bands
 from batchseg.images.decode import Size, decode_scaled
+from batchseg.images.raster import has_rasterio, open_raster
+from batchseg.images.raster_picture import some_pixels
 from batchseg.images.rgb import Brightest, brightest_of
-from batchseg.inspect.image_sizes import look
+from batchseg.inspect.image_sizes import Header, look
 from batchseg.schema import Status
 from batchseg.source.plan import Listing
 from batchseg.storage.reader import Reader, image_reader
@@ -54,13 +58,23 @@ class ImageSample:
         return "red, green and blue" if len(self.mean_rgb or ()) == RGB_CHANNELS else "its bands"
 
 
-def sample_images(listing: Listing, count: int, reading: ImageReading, limits: Limits) -> ImageSample:
+def sample_images(
+    listing: Listing, count: int, reading: ImageReading, limits: Limits, tiling: Tiling | None = None
+) -> ImageSample:
     """Decode `count` images at most. Those that cannot be read are passed over, and so are large ones while
-    there are others. Raises nothing of an image."""
+    there are others; of large TIFFs some pixels are read. Raises nothing of an image.
+
+    Args:
+        tiling: with it TIFFs may be of any size.
+    """
     sample, reader, means = ImageSample(), image_reader(), []
-    for uri in _chosen(listing, count, reader, limits, reading.is_by_band):
+    header_of = partial(look, reader, limits=limits, by_band=reading.is_by_band, tiling=tiling)
+    for uri, is_raster in _chosen(listing, count, header_of):
         try:
-            mean_C, found = _look(reader.read(uri), limits, reading)
+            if is_raster:
+                mean_C, found = _look_at_some(reader, uri, reading)
+            else:
+                mean_C, found = _look(reader.read(uri), limits, reading)
         except RowFault as fault:
             if reading.is_by_band and fault.status is Status.UNSUPPORTED:
                 sample.unsupported.append((uri, str(fault)))
@@ -87,6 +101,16 @@ def _look(data: bytes, limits: Limits, reading: ImageReading) -> tuple[NDArray[n
     return picture.mean, None if reading.percentiles else picture.brightest
 
 
+def _look_at_some(
+    reader: Reader, uri: str, reading: ImageReading
+) -> tuple[NDArray[np.float64], Brightest | None]:
+    """The same of a large TIFF, by some of its pixels."""
+    with open_raster(reader.by_window(uri)) as dataset:
+        pixels_HWC, scale, nodata_HW = some_pixels(dataset, reading)
+    picture = BandPicture(pixels_HWC, pixels_HWC.shape[:2], 1, scale, nodata_HW)
+    return picture.mean, None if reading.percentiles else picture.brightest
+
+
 def _warnings(sample: ImageSample, reading: ImageReading) -> Iterator[str]:
     if sample.brightest is None or sample.highest is None:
         return
@@ -104,22 +128,25 @@ def _reduced(size_hw: Size) -> Size:
     return height, width
 
 
-def _chosen(listing: Listing, count: int, reader: Reader, limits: Limits, by_band: bool) -> Iterator[str]:
-    """Images of moderate size by their headers; where there are large ones alone, the smallest of them."""
+def _chosen(listing: Listing, count: int, header_of: Callable[[str], Header]) -> Iterator[tuple[str, bool]]:
+    """Images of moderate size by their headers, and large TIFFs, of which it is said; where there are other
+    large ones alone, the smallest of them."""
     large: list[tuple[int, str]] = []
-    taken = 0
+    taken, by_window = 0, has_rasterio()
     for uri in _spread(listing, count):
         try:
-            header = look(reader, uri, limits, by_band)
+            header = header_of(uri)
         except RowFault:
             continue
-        if header.width * header.height > LARGE:
+        is_large = header.width * header.height > LARGE
+        is_raster = is_large and by_window and header.name == "TIFF"
+        if is_large and not is_raster:
             large.append((header.width * header.height, uri))
         elif taken < count:
             taken += 1
-            yield uri
+            yield uri, is_raster
     if not taken and large and count:
-        yield min(large)[1]
+        yield min(large)[1], False
 
 
 def _spread(listing: Listing, count: int) -> Iterator[str]:

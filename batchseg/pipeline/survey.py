@@ -56,7 +56,8 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
         load_rasterio()  # once, before anything is computed
     check_source(source, listing)
     listing = take_split(config, listing, work)
-    looking = Looking(config.truth, config.limits, model.reading, model.expected)
+    tiling = config.tiling if config.tiffs != "none" else None  # what has a PNG for a mask is read at once
+    looking = Looking(config.truth, config.limits, model.reading, model.expected, tiling)
     reading, doubts = look_at_truths(listing, model.label_map, looking, config.accept)
     key = Key(model.fingerprint, score_fingerprint(reading))
     return Survey(model, listing, looking, reading, doubts, key)
