@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
-from batchseg.errors import RowFault
+from batchseg.errors import OutputError, RowFault
 from batchseg.images.raster import Area
 from batchseg.labels.label_map import Ids
 from batchseg.metrics.confusion import ConfusionMatrix
@@ -24,7 +27,8 @@ from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Confidence
 from batchseg.segmentors.combined.sureness import Sureness
 from batchseg.stages.item import Item, Part
-from batchseg.storage.location import Location
+from batchseg.storage.location import Location, output_errors
+from batchseg.storage.reader import by_window
 
 FOLDER = ".parts"
 KEPT, FAILED = ".npz", ".json"
@@ -32,11 +36,15 @@ STRIP = 512  # rows of a part that are read at once when parts are joined
 
 
 def write_part(results: Location, item: Item) -> None:
-    """Raises OSError."""
-    part = item.part
-    assert part is not None
-    folder = results / FOLDER / part.folder
-    folder.make_folder()
+    """Raises OutputError where it cannot be written, such as to a full disk."""
+    assert item.part is not None
+    folder = results / FOLDER / item.part.folder
+    with output_errors(folder):
+        folder.make_folder()
+        _write(folder, item.part, item)
+
+
+def _write(folder: Location, part: Part, item: Item) -> None:
     facts: dict[str, Any] = {"seconds": item.seconds, "precision": item.precision, "between": item.between}
     if item.fault is not None:
         facts |= {
@@ -112,16 +120,46 @@ class KeptParts:
         """The whole label map, some rows at a time, from the top down."""
         for _, row in groupby(self.parts, key=lambda part: part.area.top):
             parts = list(row)
-            files = [np.load(io.BytesIO((self.folder / f"{part.number}{KEPT}").read())) for part in parts]
-            for top in range(0, parts[0].area.height, STRIP):
-                yield np.concatenate([file[f"rows_{top}"] for file in files], axis=1)
+            with ExitStack() as stack:  # of files in which the strips of other rows stay
+                files = [stack.enter_context(self._open(part)) for part in parts]
+                for top in range(0, parts[0].area.height, STRIP):
+                    strips = []
+                    for part, file in zip(parts, files, strict=True):
+                        with self._intact(part):
+                            strips.append(file[f"rows_{top}"])
+                    yield np.concatenate(strips, axis=1)
+
+    def _open(self, part: Part) -> Any:
+        """The arrays of a part, each of which is read when it is asked for. Raises FileNotFoundError."""
+        with self._intact(part):
+            opened = by_window(self._file(part))
+            return np.load(opened() if callable(opened) else opened)
+
+    def _file(self, part: Part) -> Location:
+        return self.folder / f"{part.number}{KEPT}"
+
+    @contextmanager
+    def _intact(self, part: Part) -> Iterator[None]:
+        """Raises OutputError where the file is damaged, as after the power went off."""
+        try:
+            yield
+        except (BadZipFile, zlib.error, EOFError, ValueError, KeyError) as exc:
+            self._file(part).delete()
+            raise OutputError(
+                f"{self._file(part)}: the file is damaged, and was deleted; the same command computes this "
+                "part again"
+            ) from exc
 
     def _add(self, part: Part) -> None:
         try:
-            file = np.load(io.BytesIO((self.folder / f"{part.number}{KEPT}").read()))
+            opened = self._open(part)
         except FileNotFoundError:
             self._add_failed(part)
             return
+        with opened as file, self._intact(part):
+            self._add_kept(file)
+
+    def _add_kept(self, file: Any) -> None:
         facts = json.loads(file["facts"].tobytes())
         self._add_facts(facts)
         truth, predicted, pixels = file["counts"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import perf_counter
 
 from batchseg.config.base import Limits
 from batchseg.config.looks import Tiling
@@ -85,7 +86,9 @@ def keep_parts(results: Location, lock: Lock | None = None) -> Stage:
             if not item.left_over:
                 if lock is not None:
                     lock.check_now_and_then()
+                start = perf_counter()
                 write_part(results, item)
+                item.seconds["write"] = perf_counter() - start
             item.prediction = None
             yield item
 
