@@ -83,7 +83,8 @@ def open_raster(file: RasterFile) -> Iterator[Any]:
     rasterio = load_rasterio()
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        for warning in (rasterio.errors.NotGeoreferencedWarning, rasterio.errors.NodataShadowWarning):
+            warnings.simplefilter("ignore", warning)
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_MIB, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"))
         try:
             if isinstance(file, bytes | memoryview):

@@ -123,17 +123,21 @@ class KeptParts:
             with ExitStack() as stack:  # of files in which the strips of other rows stay
                 files = [stack.enter_context(self._open(part)) for part in parts]
                 for top in range(0, parts[0].area.height, STRIP):
-                    strips = []
-                    for part, file in zip(parts, files, strict=True):
-                        with self._intact(part):
-                            strips.append(file[f"rows_{top}"])
-                    yield np.concatenate(strips, axis=1)
+                    yield np.concatenate(
+                        [self._rows(*each, top) for each in zip(parts, files, strict=True)], axis=1
+                    )
 
-    def _open(self, part: Part) -> Any:
-        """The arrays of a part, each of which is read when it is asked for. Raises FileNotFoundError."""
+    def _rows(self, part: Part, file: Any, top: int) -> Ids:
         with self._intact(part):
-            opened = by_window(self._file(part))
-            return np.load(opened() if callable(opened) else opened)
+            rows_HW: Ids = file[f"rows_{top}"]
+        return rows_HW
+
+    @contextmanager
+    def _open(self, part: Part) -> Iterator[Any]:
+        """The arrays of a part, each of which is read when it is asked for. Raises FileNotFoundError."""
+        place = by_window(self._file(part))
+        with place() if callable(place) else open(place, "rb") as file, self._intact(part):
+            yield np.load(file)
 
     def _file(self, part: Part) -> Location:
         return self.folder / f"{part.number}{KEPT}"
@@ -152,12 +156,10 @@ class KeptParts:
 
     def _add(self, part: Part) -> None:
         try:
-            opened = self._open(part)
+            with self._open(part) as file:
+                self._add_kept(file)
         except FileNotFoundError:
             self._add_failed(part)
-            return
-        with opened as file, self._intact(part):
-            self._add_kept(file)
 
     def _add_kept(self, file: Any) -> None:
         facts = json.loads(file["facts"].tobytes())
