@@ -52,6 +52,14 @@ def in_tasks(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without Ray: for tests of very many short runs, none of which is about Ray."""
+    from without_ray import stay_in_process
+
+    stay_in_process(monkeypatch)
+
+
+@pytest.fixture
 def heard_interrupts() -> Iterator[None]:
     """Shells have jobs in the background ignore Ctrl-C, and whatever these start inherits that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -34,6 +34,7 @@ _looking = options(
     pairing,
     reading,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="As for run."),
+    click.option("--tile", type=int, metavar="N", help="As for run."),
     finding,
     choosing,
     orientation,
@@ -62,7 +63,13 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         segmentor = {"model": chosen_model(flags.pop("model"))}
         flags["merge"] = merged_classes(flags["merge"])
         of_source = source_settings(source, flags)
-        nested = {"source": of_source, "segmentor": segmentor, **truth_settings(flags), **flags}
+        nested = {
+            "source": of_source,
+            "segmentor": segmentor,
+            "tiling": {"size": flags.pop("tile")},
+            **truth_settings(flags),
+            **flags,
+        }
         report = doctor(read_config(DoctorConfig, path, settings, given(nested)))
         if as_json:
             click.echo(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from batchseg.config.base import Limits, Model
+from batchseg.config.looks import TilingSetting
 from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, Merge, infer_segmentor
 from batchseg.config.source import Source, infer_source
@@ -22,6 +23,7 @@ class DoctorConfig(Model):
     )
     labels: Place | None = Field(None, description="A label map by name, or a YAML file.")
     merge: Merge = Field(default_factory=dict, description="As for run: NAME: classes that are one.")
+    tiling: TilingSetting = None
     mask_name: Literal["stem", "full"] = Field("stem", description="As in the run's output.")
     truth: TruthReading = TruthSettings()
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import Georeference, georeference_of, rows_at_once
 from batchseg.images.label_files import LabelFile, several, unfit
-from batchseg.images.raster import Area, RasterFile, load_rasterio, open_raster
+from batchseg.images.raster import Area, RasterFile, load_rasterio, open_raster, spread_areas
 from batchseg.images.tiff import MIN_IS_BLACK, MIN_IS_WHITE, PALETTE_COLOUR, RGB, YCBCR
 from batchseg.images.tiff_pages import Head, head_of
 from batchseg.schema import TruthStatus
@@ -48,14 +48,22 @@ class LabelRaster:
 
         Raises RowFault where a block of it is damaged.
         """
-        rows_columns = area and ((area.top, area.top + area.height), (area.left, area.left + area.width))
         with _faults():
-            return self._file(self.dataset.read(self._bands, window=rows_columns))
+            return self._file(self.dataset.read(self._bands, window=area and area.slices))
 
     def read_smaller(self, hw: tuple[int, int]) -> LabelFile:
         """The whole at another size, by nearest, and from its overviews where it has them."""
         with _faults():
             return self._file(self.dataset.read(self._bands, out_shape=(len(self._bands), *hw)))
+
+    def read_some(self) -> LabelFile:
+        """Some of its pixels, in blocks that are spread over it."""
+        with _faults():
+            blocks_CHW = [
+                [self.dataset.read(self._bands, window=area.slices) for area in row]
+                for row in spread_areas(self.hw)
+            ]
+        return self._file(np.concatenate([np.concatenate(row, axis=2) for row in blocks_CHW], axis=1))
 
     @property
     def _bands(self) -> list[int]:
@@ -168,9 +176,17 @@ def tiff_head(file: RasterFile) -> Head | None:
     """Of a TIFF, by its content; None where it is none. Needs no rasterio."""
     try:
         with _stream(file) as opened:
-            return head_of(opened) if opened.read(4) in _SIGNATURES else None
-    except (struct.error, OSError):
+            return open_tiff_head(opened)
+    except OSError:
         return Head()  # what is wrong with it is told by whoever opens it
+
+
+def open_tiff_head(file: BinaryIO) -> Head | None:
+    """The same of a file that is open, at its beginning."""
+    try:
+        return head_of(file) if file.read(4) in _SIGNATURES else None
+    except (struct.error, OSError):
+        return Head()
 
 
 def _stream(file: RasterFile) -> BinaryIO:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.bands import levels_of
-from batchseg.images.raster import Area, has_palette
+from batchseg.images.raster import Area, Window, has_palette, spread_areas
 from batchseg.images.raster_bands import BandPlan, Scales, plan_bands, read_bands
 from batchseg.schema import Status
 
@@ -42,6 +42,22 @@ def plan_picture(dataset: Any, reading: ImageReading) -> BandPlan:
         )
     bands = _RGB if dataset.count >= len(_RGB) else (1, 1, 1)
     return plan_bands(dataset, replace(reading, bands=bands, channels=len(_RGB)))
+
+
+def some_pixels(dataset: Any, reading: ImageReading) -> RasterPicture:
+    """Some of a raster's pixels in blocks that are spread over it, put together. Raises RowFault."""
+    plan = plan_picture(dataset, reading)
+    rows = [
+        [read_bands(dataset, plan, area) for area in row]
+        for row in spread_areas((dataset.height, dataset.width))
+    ]
+    pixels_HWC = np.concatenate([np.concatenate([some.pixels_HWC for some in row], 1) for row in rows])
+    nodata_HW = np.concatenate([np.concatenate([_no_data(some) for some in row], 1) for row in rows])
+    return RasterPicture(pixels_HWC, plan.scale, nodata_HW if nodata_HW.any() else None)
+
+
+def _no_data(some: Window) -> NDArray[np.bool_]:
+    return np.zeros(some.pixels_HWC.shape[:2], np.bool_) if some.nodata_HW is None else some.nodata_HW
 
 
 def read_picture(

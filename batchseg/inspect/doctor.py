@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from batchseg.config.arguments import Plain, from_arguments
-from batchseg.config.base import Limits
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.source import FolderSource, ImageReading, Source
 from batchseg.errors import RowFault, SourceError
@@ -19,7 +18,7 @@ from batchseg.inspect.findings import Findings, Problem
 from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, turned
 from batchseg.inspect.image_sample import ImageSample, sample_images
 from batchseg.inspect.image_sizes import Sizes, look
-from batchseg.inspect.preflight import check_source, choose_bands, choose_labels
+from batchseg.inspect.preflight import check_source, choose_bands, choose_labels, refuse_small_tile
 from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
@@ -115,11 +114,14 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         except SourceError as exc:
             findings.add("source", config.source.path, str(exc))
         images_as = model.reading
-        sizes = _read_headers(listing, config.limits, findings, images_as.is_by_band)
-        pictures = sample_images(listing, IMAGES, images_as, config.limits, model.resizings)
+        sizes = _read_headers(listing, config, findings, images_as.is_by_band)
+        shrinking = model.resizings if config.tiling is None else ()
+        pictures = sample_images(
+            listing, IMAGES, images_as, config.limits, models=shrinking, tiling=config.tiling
+        )
         for uri, problem in pictures.unsupported:
             findings.add(Status.UNSUPPORTED.kind, uri, problem)
-        looking = Looking(config.truth, config.limits, images_as)
+        looking = Looking(config.truth, config.limits, images_as, tiling=config.tiling)
         sampled = sample_truths(listing, config.truths, model.label_map, looking)
         for image_id, fault in sampled.faults:
             findings.add(fault.status.kind, image_id, str(fault))
@@ -172,6 +174,7 @@ class _Model:
         if config.segmentor is None:
             return cls(choose_bands(config.source, None), _given_labels(config))
         checkpoint = open_checkpoint(config.segmentor)
+        refuse_small_tile(config.tiling, checkpoint)
         notes = checkpoint.notes if config.labels is None else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
         reading, label_map = (
@@ -188,15 +191,17 @@ def _given_labels(config: DoctorConfig) -> LabelMap | None:
     return merged(label_map, config.merge) if config.merge else label_map
 
 
-def _read_headers(listing: Listing, limits: Limits, findings: Findings, by_band: bool) -> Sizes:
+def _read_headers(listing: Listing, config: DoctorConfig, findings: Findings, by_band: bool) -> Sizes:
     """The sizes of all images; a fault of an image hides that of its truth, as it does in a run."""
     sizes, reader = Sizes(), image_reader()
+    limits, tiling = config.limits, config.tiling
     for table in _marked(listing):
         rows = table.select(["id", "uri", "truth", "status", "error"]).to_pylist()
         for row, is_usable in zip(rows, usable(table), strict=True):
             try:
                 if is_usable:
-                    sizes.add(row["id"], look(reader, row["uri"], limits, by_band), row["truth"] is not None)
+                    header = look(reader, row["uri"], limits, by_band, tiling)
+                    sizes.add(row["id"], header, row["truth"] is not None)
             except RowFault as fault:
                 findings.add(fault.status.kind, row["id"], str(fault))
                 continue

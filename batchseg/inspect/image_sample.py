@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
+from batchseg.config.looks import Tiling
 from batchseg.config.source import RGB_CHANNELS, ImageReading
 from batchseg.errors import RowFault
-from batchseg.images.bands import decode_bands
+from batchseg.images.bands import BandPicture, decode_bands
 from batchseg.images.decode import TRANSPOSED, Size, decode_scaled
+from batchseg.images.raster import has_rasterio, open_raster
+from batchseg.images.raster_picture import some_pixels
 from batchseg.images.rgb import Brightest, brightest_of
 from batchseg.inspect.image_sizes import Header, look
 from batchseg.schema import Status
 from batchseg.segmentors.base import Resizing
 from batchseg.source.plan import Listing
-from batchseg.storage.reader import image_reader
+from batchseg.storage.reader import Reader, image_reader
 
 LARGE = 20_000_000
 ENOUGH = 512  # pixels a side, of a JPEG, which libjpeg scales at little cost
@@ -70,19 +74,23 @@ def sample_images(
     count: int,
     reading: ImageReading,
     limits: Limits,
+    *,
     models: Sequence[Resizing] = (),
+    tiling: Tiling | None = None,
 ) -> ImageSample:
     """Decode `count` images at most. Those that cannot be read are passed over, and so are large ones while
-    there are others. Raises nothing of an image.
+    there are others; of large TIFFs some pixels are read. Raises nothing of an image.
 
     Args:
         models: that are to see the images, each at a size of its own.
+        tiling: with it TIFFs may be of any size.
     """
     sample, reader, means = ImageSample(), image_reader(), []
-    headers = [*_headers(listing, count, limits, reading.is_by_band)]
-    for uri in _moderate(headers, count):
+    header_of = partial(look, reader, limits=limits, by_band=reading.is_by_band, tiling=tiling)
+    headers = [*_headers(listing, count, header_of)]
+    for uri, is_raster in _moderate(headers, count):
         try:
-            mean_C, found = _look(reader.read(uri), limits, reading)
+            mean_C, found = _seen(reader, uri, limits, reading, is_raster)
         except RowFault as fault:
             if reading.is_by_band and fault.status is Status.UNSUPPORTED:
                 sample.unsupported.append((uri, str(fault)))
@@ -123,12 +131,29 @@ def _factor(size_hw: Size, seen_hw: Size) -> float:
     return max(side / seen for side, seen in zip(size_hw, seen_hw, strict=True))
 
 
+def _seen(
+    reader: Reader, uri: str, limits: Limits, reading: ImageReading, is_raster: bool
+) -> tuple[NDArray[np.float64], Brightest | None]:
+    """The mean of each channel, 0 to 255, and what is brightest among samples that are scaled."""
+    return _look_at_some(reader, uri, reading) if is_raster else _look(reader.read(uri), limits, reading)
+
+
 def _look(data: bytes, limits: Limits, reading: ImageReading) -> tuple[NDArray[np.float64], Brightest | None]:
     """The mean of each channel, 0 to 255, and what is brightest among samples that are scaled."""
     if not reading.is_by_band:
         mean_C = decode_scaled(data, limits, _reduced, reading).pixels_HWC.mean(axis=(0, 1))
         return mean_C, brightest_of(data, limits, reading)
     picture = decode_bands(data, limits, reading, _reduced)
+    return picture.mean, None if reading.percentiles else picture.brightest
+
+
+def _look_at_some(
+    reader: Reader, uri: str, reading: ImageReading
+) -> tuple[NDArray[np.float64], Brightest | None]:
+    """The same of a large TIFF, by some of its pixels."""
+    with open_raster(reader.by_window(uri)) as dataset:
+        pixels_HWC, scale, nodata_HW = some_pixels(dataset, reading)
+    picture = BandPicture(pixels_HWC, pixels_HWC.shape[:2], 1, scale, nodata_HW)
     return picture.mean, None if reading.percentiles else picture.brightest
 
 
@@ -149,20 +174,27 @@ def _reduced(size_hw: Size) -> Size:
     return height, width
 
 
-def _headers(listing: Listing, count: int, limits: Limits, by_band: bool) -> Iterator[tuple[str, Header]]:
+def _headers(
+    listing: Listing, count: int, header_of: Callable[[str], Header]
+) -> Iterator[tuple[str, Header]]:
     """Of images that are there, some more than `count`."""
-    reader = image_reader()
     for uri in _spread(listing, count):
         with suppress(RowFault):
-            yield uri, look(reader, uri, limits, by_band)
+            yield uri, header_of(uri)
 
 
-def _moderate(headers: Sequence[tuple[str, Header]], count: int) -> list[str]:
-    """Images of moderate size; where there are large ones alone, the smallest of them."""
-    sizes = [(header.width * header.height, uri) for uri, header in headers]
-    return [uri for pixels, uri in sizes if pixels <= LARGE][:count] or [
-        uri for _, uri in sorted(sizes)[: min(count, 1)]
-    ]
+def _moderate(headers: Sequence[tuple[str, Header]], count: int) -> list[tuple[str, bool]]:
+    """Images of moderate size, and large TIFFs, of which it is said; where there are other large ones alone,
+    the smallest of them."""
+    by_window = has_rasterio()
+    found, large = [], []
+    for uri, header in headers:
+        pixels = header.width * header.height
+        if pixels <= LARGE or (by_window and header.name == "TIFF"):
+            found.append((uri, pixels > LARGE))
+        else:
+            large.append((pixels, uri))
+    return found[:count] or [(uri, False) for _, uri in sorted(large)[: min(count, 1)]]
 
 
 def _spread(listing: Listing, count: int) -> Iterator[str]:

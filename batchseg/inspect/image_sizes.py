@@ -13,11 +13,14 @@ from PIL.ExifTags import Base as ExifTag
 from pyarrow import fs
 
 from batchseg.config.base import Limits
+from batchseg.config.looks import Tiling
 from batchseg.errors import ConfigError, RowFault
 from batchseg.images.bands import raster_size
-from batchseg.images.headers import decoding, open_picture, sniff
+from batchseg.images.headers import check_size, decoding, open_picture, sniff
+from batchseg.images.label_rasters import open_tiff_head
 from batchseg.images.tiff import has_more_pages, tiff_orientation
 from batchseg.schema import Status
+from batchseg.segmentors.combined.windows import largest_seen
 from batchseg.storage.embedded import is_embedded
 from batchseg.storage.location import locate
 from batchseg.storage.reader import Reader, reason
@@ -87,33 +90,59 @@ def read_header(reader: Reader, uri: str, limits: Limits) -> tuple[str, int, int
     return header.name, header.width, header.height, header.bytes
 
 
-def look(reader: Reader, uri: str, limits: Limits, by_band: bool = False) -> Header:
+def look(
+    reader: Reader, uri: str, limits: Limits, by_band: bool = False, tiling: Tiling | None = None
+) -> Header:
     """The header of an image, of which no pixel is decoded; TIFFs by rasterio where they are read by band.
+
+    Args:
+        tiling: with it TIFFs are read in parts, which the limit on pixels is for, and that on bytes is not.
 
     Raises RowFault.
     """
     if is_embedded(uri):
         data = reader.read(uri)
-        if by_band and sniff(data, limits) == "TIFF":
-            return _of_raster(io.BytesIO(data), len(data), limits)
-        return _parse(data, len(data), limits, io.BytesIO(data))
+        in_parts = _in_parts(io.BytesIO(data), len(data), limits, tiling)
+        return in_parts or _of_bytes(data, limits, by_band)
     with _opened(uri) as (file, total):
-        if total > limits.max_bytes:
-            raise RowFault(
-                Status.TOO_LARGE, f"the file has {total:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
-            )
-        head = file.read(HEAD_BYTES)
-        is_cut = total > len(head)
-        if by_band and sniff(head, limits) == "TIFF":
-            return _of_raster(file, total, limits)
-        try:
-            # where a GIF has its second frame only the first one's end tells
-            if not (is_cut and sniff(head, limits) == "GIF"):
-                return _parse(head, total, limits, file)
-        except RowFault as fault:
-            if fault.status is Status.TOO_LARGE or not is_cut:
-                raise
-        return _parse(reader.read(uri), total, limits, file)
+        in_parts = _in_parts(file, total, limits, tiling)
+        return in_parts or _of_file(file, total, limits, by_band) or _of_bytes(reader.read(uri), limits)
+
+
+def _in_parts(file: BinaryIO, total: int, limits: Limits, tiling: Tiling | None) -> Header | None:
+    """Of a TIFF that is larger than a part; None of any other image."""
+    head = open_tiff_head(file) if tiling is not None else None
+    if tiling is None or head is None or max(head.height, head.width) <= tiling.part:
+        return None
+    check_size(*largest_seen((head.height, head.width), tiling), limits)
+    return Header("TIFF", head.width, head.height, total, head.orientation, has_more_pages(file))
+
+
+def _of_bytes(data: bytes, limits: Limits, by_band: bool = False) -> Header:
+    if by_band and sniff(data, limits) == "TIFF":
+        return _of_raster(io.BytesIO(data), len(data), limits)
+    return _parse(data, len(data), limits, io.BytesIO(data))
+
+
+def _of_file(file: BinaryIO, total: int, limits: Limits, by_band: bool) -> Header | None:
+    """By its first bytes; None where those are not enough."""
+    if total > limits.max_bytes:
+        raise RowFault(
+            Status.TOO_LARGE, f"the file has {total:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
+        )
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    is_cut = total > len(head)
+    if by_band and sniff(head, limits) == "TIFF":
+        return _of_raster(file, total, limits)
+    try:
+        # where a GIF has its second frame only the first one's end tells
+        if not (is_cut and sniff(head, limits) == "GIF"):
+            return _parse(head, total, limits, file)
+    except RowFault as fault:
+        if fault.status is Status.TOO_LARGE or not is_cut:
+            raise
+    return None
 
 
 def _of_raster(file: BinaryIO, total: int, limits: Limits) -> Header:

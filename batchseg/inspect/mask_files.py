@@ -14,7 +14,7 @@ from batchseg.images.geotiff import areas_of
 from batchseg.images.label_files import decode_labels
 from batchseg.images.label_rasters import open_labels
 from batchseg.inspect.findings import Findings
-from batchseg.inspect.parts import Part, broken_rows
+from batchseg.inspect.parts import Part, broken_rows, may_have_gaps
 from batchseg.results.folder import Results
 from batchseg.results.masks import file_paths, is_unfinished, may_be_mask
 from batchseg.results.tables import read_part
@@ -63,10 +63,16 @@ def try_contents(results: Results, parts: list[Part], num_classes: int | None, f
         rows = np.flatnonzero(part.named & ~part.broken & ~part.superseded) if not part.lost else ()
         if not len(rows):
             continue
-        table = read_part(results.images / part.name, ["id", "mask", "width", "height"])
+        table = read_part(results.images / part.name, ["id", "uri", "mask", "width", "height"])
+        table = table.take(pa.array(rows))
         histograms = _predicted(read_part(results.pixels / part.name, ["id", "predicted", "pixels"]))
-        for index, row in zip(rows, table.take(pa.array(rows)).to_pylist(), strict=True):
-            fault = _try_mask(results, row, histograms.get(row["id"], {}), num_classes)
+        gaps = may_have_gaps(table["uri"]).tolist()
+        for index, row, has_gaps in zip(rows, table.to_pylist(), gaps, strict=True):
+            counted = dict(histograms.get(row["id"], {}))
+            if has_gaps:  # pixels without data are void in the mask, and no table counts them
+                lacking = row["width"] * row["height"] - sum(counted.values())
+                counted[None] = counted.get(None, 0) + lacking
+            fault = _try_mask(results, row, counted, num_classes)
             decoded += 1
             if fault is not None:
                 findings.add(fault[0], row["id"], f"its mask {row['mask']} {fault[1]}")

@@ -184,7 +184,8 @@ def look_at_pixels(
 
     Raises SourceError where most images of a new job do not have the bands that are to be read.
     """
-    sample = sample_images(listing, DECODED, looking.images, looking.limits, looking.models)
+    how = (looking.images, looking.limits)
+    sample = sample_images(listing, DECODED, *how, models=looking.models, tiling=looking.tiling)
     if is_new and len(sample.unsupported) > sample.files:
         raise SourceError(": ".join(sample.unsupported[0]))
     return settle([*doubts_of_images(sample, looking.expected)], accepted)

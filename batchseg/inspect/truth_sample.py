@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
+from batchseg.config.looks import Tiling
 from batchseg.config.source import ImageReading
 from batchseg.config.truth import TruthSettings
 from batchseg.errors import RowFault
@@ -17,18 +18,16 @@ from batchseg.images.bands import picture_size
 from batchseg.images.decode import TRANSPOSED
 from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.images.label_rasters import open_labels, tiff_head
-from batchseg.images.overlay import size_within
 from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading, ReadingChoice, is_grey
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.source.plan import Listing
-from batchseg.stages.by_window import TIFF_SUFFIXES
+from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
 from batchseg.stages.score import Truth, as_truth, check_truth_size
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
-LOOKED_AT = 2048  # pixels of the longer side, of a truth that is too large to be decoded
 KEPT_BYTES = 256 * 2**20
 MAX_VALUES = 4096  # a photograph among the truths has a million colours, and one more tells nothing
 
@@ -85,6 +84,7 @@ class Looking:
     Attributes:
         expected: the range of pixels that the model was trained on.
         models: that see the images shrunk; none where they see them in windows.
+        tiling: where it is set TIFFs are read in parts, and may be of any size.
     """
 
     truth: TruthSettings
@@ -92,6 +92,7 @@ class Looking:
     images: ImageReading
     expected: PixelRange | None = None
     models: tuple[Resizing, ...] = ()
+    tiling: Tiling | None = None
 
 
 def sample_truths(listing: Listing, count: int, label_map: LabelMap | None, looking: Looking) -> Sampled:
@@ -147,28 +148,29 @@ class _Sampling:
     def _decoded(self, at: str) -> LabelFile:
         return (
             self.kept.pop(at, None)
-            or self._smaller(at)
+            or self._some(at)
             or decode_labels(self.reader.read(at), self.looking.limits)
         )
 
-    def _smaller(self, at: str) -> LabelFile | None:
+    def _some(self, at: str) -> LabelFile | None:
         """Of a TIFF that is too large to be decoded as a whole, some of its pixels."""
         head = tiff_head(self.reader.by_window(at)) if at.lower().endswith(TIFF_SUFFIXES) else None
-        if head is None or head.height * head.width <= self.looking.limits.max_pixels:
+        if head is None or not is_large((head.height, head.width), self.looking.limits):
             return None
         self.large[at] = (head.height, head.width)
         with open_labels(self.reader.by_window(at)) as labels:
-            return labels.read_smaller(size_within(labels.hw, LOOKED_AT))
+            return labels.read_some()
 
     def _check_size(self, sampled: Sampled, truth_hw: Size, images: Reader, uri: str) -> None:
         """Raises RowFault."""
         as_read = self.looking.images
-        header = look(images, uri, self.looking.limits, as_read.is_by_band)
+        header = look(images, uri, self.looking.limits, as_read.is_by_band, self.looking.tiling)
         size = image_hw = (header.height, header.width)
         is_turned = header.orientation != 1 and not as_read.as_stored
         if is_turned and header.orientation in TRANSPOSED:
             image_hw = size[::-1]
-        if truth_hw == image_hw[::-1] != image_hw:  # an orientation may stand behind the pixels
+        # an orientation may stand behind the pixels, but of a TIFF
+        if truth_hw == image_hw[::-1] != image_hw and header.name != "TIFF":
             image_hw = picture_size(images.read(uri), self.looking.limits, as_read)
         if truth_hw != image_hw:
             sampled.sizes.append((image_hw, truth_hw))

@@ -58,7 +58,8 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
     check_source(source, listing)
     listing = take_split(config, listing, work)
     shrinking = resizings_of(model.checkpoint) if config.tiling is None else ()
-    looking = Looking(config.truth, config.limits, model.reading, model.expected, shrinking)
+    tiling = config.tiling if config.tiffs != "none" else None  # what has a PNG for a mask is read at once
+    looking = Looking(config.truth, config.limits, model.reading, model.expected, shrinking, tiling)
     reading, doubts = look_at_truths(listing, model.label_map, looking, config.accept)
     key = Key(model.fingerprint, score_fingerprint(reading))
     return Survey(model, listing, looking, reading, doubts, key)

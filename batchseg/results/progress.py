@@ -8,21 +8,30 @@ from math import isnan
 
 INTERRUPTED_LINE = "interrupted: "  # how the line of a run begins that says what is committed
 _LINE = re.compile(
-    r"^([\d,]+) / ([\d,]+)(?:  ([\d,.]+)/s)?(?:  ([\d,]+) s left)?(?:  ([\d,]+) failed)?$", re.M
+    r"^([\d,]+) / ([\d,]+)(?:  ([\d,.]+)/s)?(?:  ([\d,]+) s left)?(?:  ([\d,]+) failed)?"
+    r"(?:  part ([\d,]+) of ([\d,]+))?$",
+    re.M,
 )
-_FIRST = re.compile(r"^(?:segmenting|scoring) [\d,]+ images?(?:, scoring [\d,]+)?$", re.M)
+_DOING = "(?:segmenting rasters|segmenting|scoring)"
+_FIRST = re.compile(rf"^{_DOING} [\d,]+ images?(?:, {_DOING} [\d,]+)*$", re.M)
 _NUMBER = re.compile(r"\d[\d,]*")
 
 
 @dataclass(frozen=True)
 class ProgressLine:
-    """Images that are done, of all that a run has to do; None for what is not known yet."""
+    """Images that are done, of all that a run has to do; None for what is not known yet.
+
+    Attributes:
+        part, parts: how many parts of rasters are done while those are computed, and of how many.
+    """
 
     done: int
     total: int
     images_per_s: float | None = None
     left_s: float | None = None
     failed: int = 0
+    part: int | None = None
+    parts: int | None = None
 
     def __str__(self) -> str:
         parts = [f"{self.done:,} / {self.total:,}"]
@@ -32,6 +41,8 @@ class ProgressLine:
             parts.append(f"{self.left_s:,.0f} s left")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
+        if self.part is not None:
+            parts.append(f"part {self.part:,} of {self.parts:,}")
         return "  ".join(parts)
 
 
@@ -46,8 +57,9 @@ def read_progress(log: str) -> ProgressLine | None:
     """From the last line of a log that tells of it; None where none does."""
     if told := list(_LINE.finditer(log)):
         numbers = [float((group or "nan").replace(",", "")) for group in told[-1].groups()]
-        done, total, rate, left_s, failed = (None if isnan(number) else number for number in numbers)
-        return ProgressLine(int(done or 0), int(total or 0), rate, left_s, int(failed or 0))
+        done, total, rate, left_s, failed, *parts = (None if isnan(number) else number for number in numbers)
+        part, of = (None if number is None else int(number) for number in parts)
+        return ProgressLine(int(done or 0), int(total or 0), rate, left_s, int(failed or 0), part, of)
     if first := _FIRST.search(log):
         return ProgressLine(0, sum(int(number.replace(",", "")) for number in _NUMBER.findall(first[0])))
     return None

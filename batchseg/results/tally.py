@@ -67,6 +67,17 @@ class PartsTally:
         self.first_s = begun_s if self.first_s is None else min(begun_s, self.first_s)
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether some are left to compute."""
+        return self.done < self.total
+
+    @property
+    def left_s(self) -> float | None:
+        """How long the rest takes, at the speed there has been."""
+        took_s = self.last_s - (self.first_s or 0.0)
+        return took_s / self.done * (self.total - self.done) if self.done else None
+
+    @property
     def facts(self) -> dict[str, float | None]:
         """For the record; `utilisation` is the share of the actors' time in which they worked on parts."""
         took_s = self.last_s - (self.first_s or 0.0)

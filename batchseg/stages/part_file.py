@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
-from batchseg.errors import RowFault
+from batchseg.errors import OutputError, RowFault
 from batchseg.images.raster import Area
 from batchseg.labels.label_map import Ids
 from batchseg.metrics.confusion import ConfusionMatrix
@@ -24,7 +27,8 @@ from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Confidence
 from batchseg.segmentors.combined.sureness import Sureness
 from batchseg.stages.item import Item, RasterPart
-from batchseg.storage.location import Location
+from batchseg.storage.location import Location, output_errors
+from batchseg.storage.reader import by_window
 
 FOLDER = ".parts"
 KEPT, FAILED = ".npz", ".json"
@@ -32,11 +36,15 @@ STRIP = 512  # rows of a part that are read at once when parts are joined
 
 
 def write_part(results: Location, item: Item) -> None:
-    """Raises OSError."""
-    part = item.part
-    assert part is not None
-    folder = results / FOLDER / part.folder
-    folder.make_folder()
+    """Raises OutputError where it cannot be written, such as to a full disk."""
+    assert item.part is not None
+    folder = results / FOLDER / item.part.folder
+    with output_errors(folder):
+        folder.make_folder()
+        _write(folder, item.part, item)
+
+
+def _write(folder: Location, part: RasterPart, item: Item) -> None:
     facts: dict[str, Any] = {"seconds": item.seconds, "precision": item.precision, "between": item.between}
     if item.fault is not None:
         facts |= {
@@ -112,16 +120,48 @@ class KeptParts:
         """The whole label map, some rows at a time, from the top down."""
         for _, row in groupby(self.parts, key=lambda part: part.area.top):
             parts = list(row)
-            files = [np.load(io.BytesIO((self.folder / f"{part.number}{KEPT}").read())) for part in parts]
-            for top in range(0, parts[0].area.height, STRIP):
-                yield np.concatenate([file[f"rows_{top}"] for file in files], axis=1)
+            with ExitStack() as stack:  # of files in which the strips of other rows stay
+                files = [stack.enter_context(self._open(part)) for part in parts]
+                for top in range(0, parts[0].area.height, STRIP):
+                    yield np.concatenate(
+                        [self._rows(*each, top) for each in zip(parts, files, strict=True)], axis=1
+                    )
+
+    def _rows(self, part: RasterPart, file: Any, top: int) -> Ids:
+        with self._intact(part):
+            rows_HW: Ids = file[f"rows_{top}"]
+        return rows_HW
+
+    @contextmanager
+    def _open(self, part: RasterPart) -> Iterator[Any]:
+        """The arrays of a part, each of which is read when it is asked for. Raises FileNotFoundError."""
+        place = by_window(self._file(part))
+        with place() if callable(place) else open(place, "rb") as file, self._intact(part):
+            yield np.load(file)
+
+    def _file(self, part: RasterPart) -> Location:
+        return self.folder / f"{part.number}{KEPT}"
+
+    @contextmanager
+    def _intact(self, part: RasterPart) -> Iterator[None]:
+        """Raises OutputError where the file is damaged, as after the power went off."""
+        try:
+            yield
+        except (BadZipFile, zlib.error, EOFError, ValueError, KeyError) as exc:
+            self._file(part).delete()
+            raise OutputError(
+                f"{self._file(part)}: the file is damaged, and was deleted; the same command computes this "
+                "part again"
+            ) from exc
 
     def _add(self, part: RasterPart) -> None:
         try:
-            file = np.load(io.BytesIO((self.folder / f"{part.number}{KEPT}").read()))
+            with self._open(part) as file:
+                self._add_kept(file)
         except FileNotFoundError:
             self._add_failed(part)
-            return
+
+    def _add_kept(self, file: Any) -> None:
         facts = json.loads(file["facts"].tobytes())
         self._add_facts(facts)
         truth, predicted, pixels = file["counts"]

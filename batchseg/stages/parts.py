@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import perf_counter
 
 from batchseg.config.base import Limits
 from batchseg.config.looks import Tiling
@@ -10,7 +11,8 @@ from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import check_truth_place, georeference_of
 from batchseg.images.headers import check_size
-from batchseg.images.raster import open_raster
+from batchseg.images.label_rasters import tiff_head
+from batchseg.images.raster import RasterFile, open_raster
 from batchseg.images.raster_bands import BandPlan
 from batchseg.images.raster_picture import plan_picture, read_picture
 from batchseg.labels.label_map import LabelMap
@@ -36,8 +38,8 @@ def read_parts(looks: Looks, limits: Limits, reading: ImageReading) -> Stage:
     def work(item: Item) -> None:
         assert item.part is not None
         area, uri = item.part.area, item.row["uri"]
-        known = (uri, item.row["source_version"])
-        with open_raster(reader.by_window(uri)) as dataset:
+        known, file = (uri, item.row["source_version"]), reader.by_window(uri)
+        with open_raster(file) as dataset:
             item.size_hw = size_hw = (dataset.height, dataset.width)
             if size_hw != item.part.picture_hw:
                 raise RowFault(Status.UNREADABLE, "the file changed while it was being read; run again")
@@ -45,6 +47,7 @@ def read_parts(looks: Looks, limits: Limits, reading: ImageReading) -> Stage:
             seen = looks.needed(size_hw, area)
             check_size(seen.height, seen.width, limits)
             if known not in plans:
+                _refuse_turned(file, reading)
                 plans.clear()
                 plans[known] = plan_picture(dataset, reading)
             item.image_HWC, item.scale, nodata_HW = read_picture(dataset, plans[known], reading, seen)
@@ -54,6 +57,17 @@ def read_parts(looks: Looks, limits: Limits, reading: ImageReading) -> Stage:
             item.nodata_HW = nodata_HW if nodata_HW.any() else None
 
     return for_each("decode", work)
+
+
+def _refuse_turned(file: RasterFile, reading: ImageReading) -> None:
+    """Raises RowFault where the pixels would have to be turned upright: parts are cut as they are stored."""
+    head = tiff_head(file)
+    if head is not None and head.orientation != 1 and not reading.as_stored:
+        raise RowFault(
+            Status.UNSUPPORTED,
+            f"its pixels are stored turned (Orientation {head.orientation}), and it is larger than a part "
+            "(tiling.part); save it upright, or say --orientation stored (source.orientation: stored)",
+        )
 
 
 def score_parts(reading: Reading, limits: Limits) -> Stage:
@@ -85,7 +99,9 @@ def keep_parts(results: Location, lock: Lock | None = None) -> Stage:
             if not item.left_over:
                 if lock is not None:
                     lock.check_now_and_then()
+                start = perf_counter()
                 write_part(results, item)
+                item.seconds["write"] = perf_counter() - start
             item.prediction = None
             yield item
 

@@ -49,18 +49,17 @@ class Progress:
     def __call__(self, tally: Tally) -> None:
         interrupts.raise_again()
         self._say_once(tally)
-        recent = tally.recent_images_per_s
-        rate = f"{recent:.1f}/s" if recent else ("" if tally.done else "starting")
-        left = f"{duration(tally.left_s)} left" if tally.left_s is not None else ""
-        failed = f"{tally.failed} failed" if tally.failed else ""
+        told = progress_line(tally)
+        rate = f"{told.images_per_s:.1f}/s" if told.images_per_s else ""
+        waiting = not tally.done and not told.part
         self.bar.update(
             self.task,
-            description=" and ".join(tally.work),
-            completed=tally.done,
-            total=tally.total,
-            rate=rate,
-            left=left,
-            failed=failed,
+            description=" and ".join(tally.work) if told.parts is None else "parts of rasters",
+            completed=told.done if told.part is None else told.part,
+            total=told.total if told.parts is None else told.parts,
+            rate="starting" if waiting else rate,
+            left=f"{duration(told.left_s)} left" if told.left_s is not None else "",
+            failed=f"{tally.failed} failed" if tally.failed else "",
         )
         if not self.hidden:
             self.warn(tally.warnings)
@@ -87,11 +86,20 @@ class Progress:
         if self.logged is None:
             console.print(first_line(tally.work))
         elif monotonic() - self.logged >= LOG_EVERY_S:
-            told = (tally.done, tally.total, tally.recent_images_per_s, tally.left_s, tally.failed)
-            console.print(str(ProgressLine(*told)))
+            console.print(str(progress_line(tally)))
         else:
             return
         self.logged = monotonic()
+
+
+def progress_line(tally: Tally) -> ProgressLine:
+    """How far a run is: its images, and while parts of rasters are computed, those."""
+    parts = tally.parts
+    if parts is None or not parts.is_under_way:
+        rate, left_s = tally.recent_images_per_s, tally.left_s
+        return ProgressLine(tally.done, tally.total, rate, left_s, tally.failed)
+    part, of = parts.kept + parts.done, parts.kept + parts.total
+    return ProgressLine(tally.done, tally.total, None, parts.left_s, tally.failed, part, of)
 
 
 def warning(guard: str, sentence: str) -> str:

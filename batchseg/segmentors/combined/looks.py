@@ -16,7 +16,7 @@ from batchseg.images.raster import Area
 from batchseg.segmentors.base import Checkpoint, ModelInput, Preparer, Resizer
 from batchseg.segmentors.combined.canvas import Canvas, Whole, WindowGrid
 from batchseg.segmentors.combined.decision import Decision
-from batchseg.segmentors.combined.windows import cut, windows_along
+from batchseg.segmentors.combined.windows import cut, seen_by, windows_along
 
 Size = tuple[int, int]
 _ONE_VIEW = Views()
@@ -95,11 +95,7 @@ class Looks:
     def needed(self, picture_hw: Size, part: Area) -> Area:
         """What of a picture the windows of a part see."""
         assert self.tiling is not None
-        tops, lefts = self._starts(picture_hw, part)
-        side = self.tiling.window
-        top, left = max(0, tops[0]), max(0, lefts[0])
-        bottom, right = min(picture_hw[0], tops[-1] + side), min(picture_hw[1], lefts[-1] + side)
-        return Area(top, left, bottom - top, right - left)
+        return seen_by(picture_hw, part, self.tiling)
 
     def inputs(self, picture: Picture, picture_hw: Size, part: Area | None = None) -> Iterator[Look]:
         """Every input of a picture, window by window, each made when it is asked for.

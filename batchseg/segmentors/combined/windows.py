@@ -65,6 +65,24 @@ def parts_of(picture_hw: tuple[int, int], tiling: Tiling) -> list[Area]:
     ]
 
 
+def seen_by(picture_hw: tuple[int, int], part: Area, tiling: Tiling) -> Area:
+    """What of a picture the windows of a part see."""
+    (top, bottom), (left, right) = (
+        (max(0, starts[0]), min(length, starts[-1] + tiling.window))
+        for length, starts in (
+            (picture_hw[0], windows_along(picture_hw[0], tiling, part.top, part.top + part.height)),
+            (picture_hw[1], windows_along(picture_hw[1], tiling, part.left, part.left + part.width)),
+        )
+    )
+    return Area(top, left, bottom - top, right - left)
+
+
+def largest_seen(picture_hw: tuple[int, int], tiling: Tiling) -> tuple[int, int]:
+    """Height and width of the largest rectangle that the windows of one of its parts see."""
+    seen = (seen_by(picture_hw, part, tiling) for part in parts_of(picture_hw, tiling))
+    return max(((area.height, area.width) for area in seen), key=lambda hw: hw[0] * hw[1])
+
+
 def cut(
     pixels_HWC: NDArray[Any], window: Area, held: Area | None = None, whole_hw: tuple[int, int] | None = None
 ) -> NDArray[Any]:
