@@ -248,12 +248,16 @@ def test_trainings_in_yaml_load(tmp_path: Path) -> None:
         read_config(TrainConfig, tmp_path / "train.yaml", ["source=photos/", "output=trained/"])
 
 
-def test_label_maps_in_yaml_load(tmp_path: Path) -> None:
-    counts = []
+def test_yaml_loads(tmp_path: Path) -> None:
+    counts, jobs, file = [], 0, tmp_path / "some.yaml"
     for text in blocks("yaml", DOCS["configs/README.md"]):
-        (tmp_path / "labels.yaml").write_text(text, encoding="utf-8")
-        counts.append(batchseg.load_label_map(str(tmp_path / "labels.yaml")).num_classes)
-    assert counts == [2, 3]
+        file.write_text(text, encoding="utf-8")
+        if "classes:" in text:
+            counts.append(batchseg.load_label_map(str(file)).num_classes)
+        else:
+            batchseg.load_config(str(file), overrides={"source": "photos", "output": "results"})
+            jobs += 1
+    assert (counts, jobs) == ([2, 3], 1)
 
 
 def test_the_segmentor_of_your_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_workers_load_torch_for_networks_alone(sample_data: Path, tmp_path: Path
             "placement = place(config.segmentor, Nodes(({'CPU': 2},)), 100)",
             "model = OpenedModel.open(config)",
             f"after = partial(score_and_write, config, model, {str(tmp_path)!r}, None)",
-            "made = segmenting(config, model.checkpoint, after, placement)",
+            "made = segmenting(config, model, after, placement)",
             "made.before(), made.model(), made.after()",
         )
         loaded[model] = "torch" in loaded_after("\n".join(lines))

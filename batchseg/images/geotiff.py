@@ -20,7 +20,7 @@ import numpy as np
 
 from batchseg.errors import RowFault
 from batchseg.images.encode import PALETTE_SIZE, Colour, LabelIds, png_palette
-from batchseg.images.raster import CACHE_MIB, Area, load_rasterio
+from batchseg.images.raster import CACHE_MIB, Area, load_rasterio, raster_errors
 from batchseg.schema import TruthStatus
 
 TILE = 512  # pixels along a side of what is compressed and read at once
@@ -196,7 +196,7 @@ def _writing(
                 if place.rpcs:
                     dataset.rpcs = place.rpcs
                 yield dataset
-        except _errors(rasterio) as exc:
+        except raster_errors() as exc:
             raise _not_written(path, str(exc.__cause__ or exc)) from exc
 
 
@@ -234,15 +234,8 @@ def _check_arrived(path: str, factors: list[int]) -> None:
                 with rasterio.open(path, driver="GTiff", **which) as dataset:
                     for start, stop in rows_at_once(dataset.height):
                         dataset.read(1, window=((start, stop), (0, dataset.width)))
-        except _errors(rasterio) as exc:
+        except raster_errors() as exc:
             raise _not_written(path, str(exc.__cause__ or exc)) from exc
-
-
-def _errors(rasterio: Any) -> tuple[type[Exception], ...]:
-    """What it raises; GDAL's own errors are not among those that it exports."""
-    from rasterio._err import CPLE_BaseError
-
-    return rasterio.errors.RasterioError, CPLE_BaseError
 
 
 def _not_written(path: str, cause: str) -> OSError:

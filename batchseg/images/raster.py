@@ -73,6 +73,13 @@ def has_rasterio() -> bool:
     return find_spec("rasterio") is not None
 
 
+def raster_errors() -> tuple[type[Exception], ...]:
+    """What rasterio raises of a file; GDAL's own errors are not among those that it exports."""
+    from rasterio._err import CPLE_BaseError
+
+    return load_rasterio().errors.RasterioError, CPLE_BaseError
+
+
 @contextmanager
 def open_raster(file: RasterFile) -> Iterator[Any]:
     """A rasterio dataset of a TIFF: a local path, its bytes, or what opens a file that can seek.

@@ -54,7 +54,7 @@ def planned(config: RunConfig, model: OpenedModel, folder: Path, chunk_rows: int
 
 def stages(config: RunConfig, model: OpenedModel, results: str, placement: Placement) -> Stages:
     after = partial(score_and_write, config, model, results, None)
-    return segmenting(config, model.checkpoint, after, placement)
+    return segmenting(config, model, after, placement)
 
 
 def on_gpus(config: RunConfig) -> Placement:

@@ -198,4 +198,4 @@ def test_how_far_a_turned_image_is_shrunk(tmp_path: Path) -> None:
     source = open_source(FolderSource(path=str(tmp_path / "images")))
     listing = write_listing(source.tables(), locate(str(tmp_path)) / "listing.arrow", "full")
     for reading, factor in ((ImageReading(), None), (ImageReading(as_stored=True), 12.0)):
-        assert sample_images(listing, 8, reading, Limits(), [Wide()]).most_shrunk == factor
+        assert sample_images(listing, 8, reading, Limits(), models=[Wide()]).most_shrunk == factor

@@ -24,6 +24,7 @@ from batchseg.segmentors.network.levels import to_levels
 from batchseg.segmentors.network.upload import to_device
 from batchseg.segmentors.registry import open_checkpoint
 from tests.band_files import bands_of, levels
+from tests.segmentors.loaded import loaded
 from tests.segmentors.tiny_checkpoints import build
 
 # one of every way of resizing, cutting and flipping; mask2former answers with queries
@@ -96,7 +97,7 @@ def test_labels_are_those_of_the_library(made: Any, family: str, kind: str) -> N
     checkpoint = open_model(folder)
     assert checkpoint.channels == 4
     prepared = checkpoint.preparer()(pixels.astype(kind), scale)
-    (prediction,) = checkpoint.load("cpu", "fp32").segment([prepared])
+    (prediction,) = loaded(checkpoint).segment([prepared])
     expected = by_the_library(folder, scaled, (90, 70))
     assert len(np.unique(expected)) > 1
     assert np.mean(prediction.labels_HW == expected) >= ENOUGH
@@ -109,7 +110,7 @@ def test_other_numbers_of_channels(made: Any, family: str, channels: int) -> Non
     pixels = bands_of("float32", channels, (64, 64), seed=5)
     scale = ((-0.5, 1.5),) * channels
     checkpoint = open_model(folder)
-    (prediction,) = checkpoint.load("cpu", "fp32").segment([checkpoint.preparer()(pixels, scale)])
+    (prediction,) = loaded(checkpoint).segment([checkpoint.preparer()(pixels, scale)])
     expected = by_the_library(folder, levels(pixels, scale), (64, 64))
     assert np.mean(prediction.labels_HW == expected) >= ENOUGH
 
@@ -127,7 +128,7 @@ def test_pixels_that_need_no_resizing_stay_as_narrow_as_they_are(made: Any) -> N
 
 def test_16_bits_without_a_scale_are_all_of_them(made: Any) -> None:
     checkpoint, pixels = open_model(made("segformer")), bands_of("uint16", 4, (50, 64))
-    model, prepare = checkpoint.load("cpu", "fp32"), checkpoint.preparer()
+    model, prepare = loaded(checkpoint), checkpoint.preparer()
     plain, given = (
         model.segment([each])[0] for each in (prepare(pixels), prepare(pixels, ((0, 65535),) * 4))
     )
@@ -136,7 +137,7 @@ def test_16_bits_without_a_scale_are_all_of_them(made: Any) -> None:
 
 def test_a_batch_of_mixed_types_equals_its_pictures_alone(made: Any) -> None:
     checkpoint = open_model(made("segformer"))
-    prepare, model = checkpoint.preparer(), checkpoint.load("cpu", "fp32")
+    prepare, model = checkpoint.preparer(), loaded(checkpoint)
     wide, narrow = bands_of("uint16", 4, (64, 64)), bands_of("uint8", 4, (64, 64), seed=1)
     inputs = [prepare(wide, SCALE), prepare(narrow), prepare(bands_of("float32", 4, (50, 80)), ((0, 1),) * 4)]
     together = model.segment(inputs)

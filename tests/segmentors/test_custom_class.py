@@ -180,7 +180,7 @@ def test_what_it_prepares_must_be_an_image(answer: str) -> None:
         ("[]", "segment must return 1 label maps, one an image, not 0"),
         ("None", "segment must return 1 label maps, one an image, not NoneType"),
         ("[np.zeros((6, 4), int)]", "a label map of shape (6, 4) for an image of (4, 6)"),
-        ("[np.zeros((4, 6))]", "a label map must be integer [H, W], not float64 [4, 6]"),
+        ("[np.zeros((4, 6))]", "a label map must be integer [H, W], and scores must be floats [C, h, w]"),
         ("[np.full((4, 6), 9)]", "class ids must lie in 0 .. 1, and there are 9 .. 9"),
     ],
 )

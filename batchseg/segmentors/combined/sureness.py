@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from batchseg.segmentors.base import Confidence
-from batchseg.segmentors.network.bilinear import chunk_elements
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BINS = 4096  # the first is an entropy of 0, the last one of 1
 _ONE = 2**24  # 1 in fixed point: every float32 from 0.5 to 1 has a number of its own
@@ -93,6 +94,10 @@ def _top_and_entropy(probabilities_CN: Tensor) -> tuple[Tensor, Tensor]:
 
     An entropy of 0 is certain, 1 is uniform; with one class it is 0.
     """
+    import torch
+
+    from batchseg.segmentors.network.bilinear import chunk_elements
+
     classes = len(probabilities_CN)
     # a few pixels at a time stay in a core's cache, which is several times as fast
     some = max(1, chunk_elements(probabilities_CN.device) // (8 * classes))
