@@ -56,9 +56,10 @@ def test_a_cluster_is_used(job: list[str], ray_session: None, tmp_path: Path) ->
     import ray
 
     (tmp_path / "notes").mkdir()
-    model = ["--model", "placed_model:Placed", "--set", f"segmentor.options.notes={tmp_path / 'notes'}"]
-    more = ["--actors", "2", "--address", ray.get_runtime_context().gcs_address]
-    done = start([*job, *model, *more], PYTHONPATH=str(MODELS))
+    job[job.index("threshold")] = "placed_model:Placed"
+    more = ["--set", f"segmentor.options.notes={tmp_path / 'notes'}", "--actors", "2"]
+    address = ["--address", ray.get_runtime_context().gcs_address]
+    done = start([*job, *more, *address], PYTHONPATH=str(MODELS))
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr  # Ray has one for more actors than there is work
     assert (tmp_path / "out" / "masks" / "a.png").exists()
