@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
@@ -10,7 +10,7 @@ from batchseg.inspect.preflight import choose_bands, choose_labels, refuse_mirro
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
 from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
-from batchseg.segmentors.combined.decision import Decision, decision_of
+from batchseg.segmentors.combined.decision import Decision, Keeping, decision_of
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of
 from batchseg.segmentors.registry import open_checkpoint
 
@@ -60,4 +60,7 @@ class OpenedModel:
         notes = checkpoint.notes if config.labels is None else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
         decision = decision_of(config.segmentor, checkpoint, label_map)
+        if config.output.probabilities is not None:
+            keeping = Keeping(config.output.probabilities, label_map.names)
+            decision = replace(decision, keeping=keeping)
         return cls(config.segmentor.name, checkpoint, label_map, reading, mask, renamed, decision, notes)

@@ -76,11 +76,13 @@ class Prediction:
         labels_HW: class ids 0 .. C-1, or C where the model abstains; uint8 while C <= 255, else uint16.
         confidence: None for segmentors without probabilities.
         sureness: what `confidence` was made of, where it adds up over the parts of a picture.
+        probabilities: those that were decided by, as a file (`images.probability_file`); None: not asked for.
     """
 
     labels_HW: NDArray[np.unsignedinteger[Any]]
     confidence: Confidence | None = None
     sureness: Sureness | None = None
+    probabilities: bytes | None = None
 
 
 class Preparer(Protocol):
