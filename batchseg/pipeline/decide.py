@@ -98,6 +98,8 @@ def decide(
 def _decide(config: DecideConfig, on_progress: OnProgress) -> RunResult:
     old, new = Results(config.results), Results(config.output)
     old.refuse_strangers()
+    if not old.runs.is_folder():
+        raise OutputError(f"{old.root}: holds no results of `batchseg run`: it has no folder runs/")
     if str(old.root) == str(new.root):
         raise ConfigError(f"{new.root}: holds the masks that are decided again; choose another --output")
     with old.looked_at() as source:
@@ -117,8 +119,8 @@ def redecision_of(config: DecideConfig, old: Results) -> Redecision:
     record = old.record() or {}
     if not record.get("label_map"):
         raise OutputError(
-            f"{old.root}: holds no probabilities; run it again with output.probabilities (--probabilities "
-            "top2, or full to merge classes)"
+            f"{old.root}: its last run kept no probabilities; run it again with output.probabilities "
+            "(--probabilities top2, or full to merge classes)"
         )
     try:
         job, own = recorded_job(record), recorded_label_map(record["label_map"])

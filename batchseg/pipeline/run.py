@@ -173,8 +173,8 @@ def _on_record(config: RunConfig, model: OpenedModel) -> dict[str, Any]:
 
 def _on_probabilities(work: Workload) -> list[str]:
     count = int(work.bare.sum())
-    images = f"{count:,} images have masks" if count > 1 else "1 image has a mask"
-    return [f"{images} without the probabilities asked for, and so is segmented again"] if count else []
+    images, verb = (f"{count:,} images have masks", "are") if count > 1 else ("1 image has a mask", "is")
+    return [f"{images} without the probabilities asked for, and {verb} segmented again"] if count else []
 
 
 def _joining(config: RunConfig, model: OpenedModel, found: Survey, held: Held, rasters: Rasters) -> Pass:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from batchseg.config.looks import Tiling, Views
+from batchseg.config.looks import Tiling
 from batchseg.errors import RowFault
 from batchseg.images.probability_file import Codes, ProbabilityWriter, open_probabilities, squares_of
 from batchseg.images.raster import Area
@@ -182,9 +182,9 @@ def test_no_data_is_zero_and_void() -> None:
     assert (found == nodata).all() and ((labels == 5) == nodata).all()
 
 
-def mosaic(area: Area, hw: tuple[int, int], tiling: Tiling, decision: Decision, flips=Views()) -> Prediction:
+def mosaic(area: Area, hw: tuple[int, int], tiling: Tiling, decision: Decision) -> Prediction:
     """Of a rectangle of a picture, from answers that depend on where a window lies."""
-    looks = Looks([Identity()], [Identity()], decision, tiling, flips)
+    looks = Looks([Identity()], [Identity()], decision, tiling)
     tops, lefts = looks._starts(hw, area)
     canvas = looks.canvas(hw, area)
     for number, (top, left) in enumerate((top, left) for top in tops for left in lefts):
