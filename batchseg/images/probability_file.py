@@ -6,8 +6,8 @@
                            whole multiples of 512, and at most 512 rows and columns follow
     classes_TOP_LEFT       of `top2` alone: the ids of these two classes [2, h, w], in the smallest type
 
-Where a member of an ensemble abstains there is a class more, the last, which is void. Pixels without data are
-0 everywhere, and all others are not. The same probabilities make the same bytes.
+Where a member of an ensemble answers with label maps there may be a class more, the last, which is void.
+Pixels without data are 0 everywhere, and no others are. The same probabilities make the same bytes.
 """
 
 from __future__ import annotations

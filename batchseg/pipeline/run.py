@@ -225,6 +225,6 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
         "truth": {"read": found.reading.sentence} if listing.with_truth else None,
         "warnings": {doubt.guard: doubt.sentence for doubt in doubts},
-        "notes": list(model.notes) if listing.with_truth else [],
+        "notes": [*(model.notes if listing.with_truth else ()), *_on_probabilities(work)],
         "config": config.model_dump(mode="json"),
     }

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from itertools import groupby
 
 from batchseg.config.run import Kept
+from batchseg.errors import RowFault
 from batchseg.images.probability_file import (
     Codes,
     ProbabilityFile,
@@ -65,7 +66,10 @@ def _joined(parts: KeptParts, square: Area, opened: dict[int, ProbabilityFile], 
 def _open(folder: Location, part: Part, stack: ExitStack) -> ProbabilityFile:
     place = folder / f"{part.number}{PROBABILITIES}"
     file = stack.enter_context(place.filesystem.open_input_file(place.path))
-    return stack.enter_context(open_probabilities(file))
+    try:
+        return stack.enter_context(open_probabilities(file))
+    except RowFault as fault:
+        raise RowFault(fault.status, f"{place}: {fault}; delete {folder}, and run again") from fault
 
 
 def _common(one: Area, other: Area) -> Area | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,69 @@ def test_merging_adds(source: Path, done: Path, tmp_path: Path) -> None:
     assert batchseg.decide(str(done), **more).record["images"]["decided"] == 3
     with pytest.raises(LabelMapError, match="'lorry', which is no class"):
         batchseg.decide(str(done), output=str(tmp_path / "other"), merge={"car": ["lorry", "class 1"]})
+
+
+def test_another_label_map_reads_truths_and_merges(source: Path, done: Path, tmp_path: Path) -> None:
+    names = "\n".join(f"  - {{name: class {index}, truth_ids: [{(index + 1) % 6}]}}" for index in range(6))
+    (tmp_path / "labels.yaml").write_text(f"classes:\n{names}\nmerge: {{both: [class 0, class 5]}}\n")
+    result = batchseg.decide(str(done), output=str(tmp_path / "new"), labels=str(tmp_path / "labels.yaml"))
+    assert result.record["model"]["classes"] == ["both", "class 1", "class 2", "class 3", "class 4"]
+    found = masks(tmp_path / "new")["a.png"]
+    p = codes(done, "a.png").astype(int)
+    assert (found == np.stack([p[0] + p[5], *p[1:5]]).argmax(0)).all()
+    with Image.open(source / "truth/a.png") as picture:
+        truth = np.array([0, 0, 1, 2, 3, 4])[np.array(picture)]
+    row = rows(tmp_path / "new")["a.png"]
+    assert row["accuracy"] == accuracy_score(truth.ravel(), found.ravel())
+    (tmp_path / "labels.yaml").write_text("classes: [a, b, c]\n")
+    with pytest.raises(LabelMapError, match="3 classes, but the model predicts 6"):
+        batchseg.decide(str(done), output=str(tmp_path / "b"), labels=str(tmp_path / "labels.yaml"))
+
+
+def test_the_label_map_of_the_run_is_needed_no_more(source: Path, model: Path, tmp_path: Path) -> None:
+    """Nor is its model: the record has all that reads truths."""
+    names = "".join(f"  - {{name: class {index}, truth_ids: [{(index + 1) % 6}]}}\n" for index in range(6))
+    (tmp_path / "labels.yaml").write_text(f"classes:\n{names}")
+    copied = shutil.copytree(model, tmp_path / "model")
+    result = run(source, copied, tmp_path / "out", "top2", labels=str(tmp_path / "labels.yaml"))
+    shutil.rmtree(copied)
+    (tmp_path / "labels.yaml").unlink()
+    again = batchseg.decide(str(tmp_path / "out"), output=str(tmp_path / "new"))
+    assert again.metrics == result.metrics and again.statuses == {"ok": 3}
+
+
+def test_windows_and_ensembles_are_decided_again(source: Path, model: Path, tmp_path: Path) -> None:
+    other = build("upernet", tmp_path / "upernet")
+    members = {"segmentor": {"members": [str(model), str(other)], "weights": [1, 2], "precision": "fp32"}}
+    shared = {"source": {"path": str(source / "images"), "truth": str(source / "truth")}}
+    for name, more in (("windows", {"tiling": 64, "segmentor": str(model)}), ("ensemble", members)):
+        job = {**shared, **more, "output": {"path": str(tmp_path / name), "probabilities": "full"}}
+        first = batchseg.run(batchseg.load_config(overrides=job))
+        assert first.statuses == {"ok": 3}
+        again = batchseg.decide(str(tmp_path / name), output=str(tmp_path / f"{name} again"))
+        assert again.metrics == first.metrics
+        found = masks(tmp_path / f"{name} again")
+        assert all(np.array_equal(found[each], mask) for each, mask in masks(tmp_path / name).items())
+
+
+def test_a_threshold_is_set_and_taken_back(source: Path, tmp_path: Path) -> None:
+    model = build("segformer", tmp_path / "model", classes=2)
+    run(source, model, tmp_path / "plain", "top2", truth=None)
+    strict = {"threshold": 0.8, "none_below": 0.7}
+    run(source, model, tmp_path / "strict", "full", truth=None, segmentor=strict)
+    settings = {"settings": {"threshold": 0.8}, "none_below": 0.7}
+    batchseg.decide(str(tmp_path / "plain"), output=str(tmp_path / "a"), **settings)
+    back = {"settings": {"threshold": 0.5}, "none_below": 0}
+    batchseg.decide(str(tmp_path / "strict"), output=str(tmp_path / "b"), **back)
+    batchseg.decide(str(tmp_path / "strict"), output=str(tmp_path / "c"))
+    found = {name: masks(tmp_path / name) for name in ("plain", "strict", "a", "b", "c")}
+    for name, mask in found["strict"].items():
+        p = codes(tmp_path / "strict", name).astype(int)
+        sure = (np.abs(p[1] - 0.8 * 255) > 1.5) & (np.abs(p.max(0) - 0.7 * 255) > 1.5)
+        assert (found["a"][name] == mask)[sure].all() and (found["c"][name] == mask)[sure].all()
+        assert {*np.unique(mask)} == {0, 1, 255} and sure.mean() > 0.9
+        even = np.abs(p[0] - p[1]) <= 1
+        assert (found["b"][name] == found["plain"][name])[~even].all()
 
 
 def test_top2_decides_what_two_classes_can(source: Path, model: Path, done: Path, tmp_path: Path) -> None:

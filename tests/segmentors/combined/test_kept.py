@@ -240,6 +240,38 @@ def test_label_maps_have_none() -> None:
         canvas.add(0, labels)
 
 
+@pytest.mark.parametrize("kept", ["full", "top2"])
+def test_a_label_map_among_the_members_may_abstain_in_some_windows(kept: str) -> None:
+    decision = keeping(kept, groups=(None, None), weights=(0.3, 0.7))
+    canvas = Looks([Identity()] * 2, [Identity()] * 2, decision, Tiling(size=16)).canvas((16, 28))
+    for number in (0, 1):
+        labels = np.full((16, 16), 2, np.uint8)
+        labels[:, 13:] = 5 if number else 2
+        canvas.add(number, Answer(Scores("logits", logits(number, 16, 16))))
+        canvas.add(number, Answer(Scores("labels", labels), member=1, look=1))
+    made = canvas.prediction()
+    p_CHW = logits(1, 16, 16).softmax(0)[:, :, 4:]
+    assert (made.labels_HW[:, :13] == 2).all() and (made.labels_HW[:, 25:] == 5).all()
+    codes, classes = stored(made)
+    alone = codes[:, :, 16:]
+    if classes is None:
+        assert (
+            np.abs(alone[:5, :, :9] / 255 - 0.3 * p_CHW[:, :, :9].numpy())[[0, 1, 3, 4]].max()
+            <= 1.5 * QUANTUM
+        )
+        assert (alone[5, :, 9:] == 178).all() and len(codes) == 6
+    assert (again(made, decision) == made.labels_HW).all()
+
+
+def test_label_maps_alone_may_abstain_in_some_windows() -> None:
+    canvas = Looks([Identity()], [Identity()], Decision(5), Tiling(size=16)).canvas((16, 28))
+    labels = np.zeros((16, 16), np.uint8)
+    canvas.add(0, Answer(Scores("labels", labels)))
+    canvas.add(1, Answer(Scores("labels", labels + 5)))
+    # in the corners the weights of both windows are the least there is
+    assert (canvas.prediction().labels_HW[4:12] == np.repeat([0, 5], [14, 14])).all()
+
+
 def test_many_classes_and_their_bytes() -> None:
     names = tuple(map(str, range(300)))
     maps = torch.randn(300, 6, 6, generator=torch.Generator().manual_seed(0))
