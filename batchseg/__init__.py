@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from batchseg.cluster.submit import Cluster, Job, submit
     from batchseg.comparison.compare import CompareReport, compare
     from batchseg.config.compare import CompareConfig, NightConfig
+    from batchseg.config.decide import DecideConfig
     from batchseg.config.doctor import DoctorConfig
     from batchseg.config.evaluate import EvaluateConfig
     from batchseg.config.load import load_config, read_config
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from batchseg.labels.label_file import load_label_map
     from batchseg.labels.label_map import LabelMap
     from batchseg.metrics.confusion import ConfusionMatrix
+    from batchseg.pipeline.decide import decide
     from batchseg.pipeline.drawing import OverlayReport
     from batchseg.pipeline.evaluate import evaluate
     from batchseg.pipeline.night import NightResult, night
@@ -54,6 +56,7 @@ _HOMES = {
     "CompareConfig": "batchseg.config.compare",
     "CompareReport": "batchseg.comparison.compare",
     "ConfusionMatrix": "batchseg.metrics.confusion",
+    "DecideConfig": "batchseg.config.decide",
     "DigitsConfig": "batchseg.config.scenes",
     "DoctorConfig": "batchseg.config.doctor",
     "DoctorReport": "batchseg.inspect.doctor",
@@ -80,6 +83,7 @@ _HOMES = {
     "acknowledge": "batchseg.results.acknowledge",
     "bilinear_argmax": "batchseg.segmentors.network.upsample",
     "compare": "batchseg.comparison.compare",
+    "decide": "batchseg.pipeline.decide",
     "doctor": "batchseg.inspect.doctor",
     "drop_candidate": "batchseg.pipeline.promote",
     "dry_run": "batchseg.pipeline.run",
@@ -106,6 +110,7 @@ __all__ = [
     "CompareConfig",
     "CompareReport",
     "ConfusionMatrix",
+    "DecideConfig",
     "DigitsConfig",
     "DoctorConfig",
     "DoctorReport",
@@ -132,6 +137,7 @@ __all__ = [
     "acknowledge",
     "bilinear_argmax",
     "compare",
+    "decide",
     "doctor",
     "drop_candidate",
     "dry_run",

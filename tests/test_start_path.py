@@ -20,6 +20,7 @@ COMMANDS = (
     ["run", "--help"],
     ["evaluate", "--help"],
     ["submit", "--help"],
+    ["decide", "--help"],
     ["config", "schema"],
     ["config", "reference"],
     ["config", "show", "photos", "--model", "threshold", "--output", "results"],

@@ -8,6 +8,7 @@ from batchseg import __version__
 from batchseg.cli.acknowledge import acknowledge_command
 from batchseg.cli.compare import compare_command
 from batchseg.cli.config import config_group
+from batchseg.cli.decide import decide_command
 from batchseg.cli.digits import digits_command
 from batchseg.cli.doctor import doctor_command
 from batchseg.cli.evaluate import evaluate_command
@@ -26,6 +27,7 @@ COMMANDS = (
     verify_command,
     acknowledge_command,
     overlay_command,
+    decide_command,
     compare_command,
     night_command,
     promote_command,

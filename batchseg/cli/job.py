@@ -43,6 +43,11 @@ running = options(
         type=click.Choice(["auto", "png", "tiff"]),
         help="Of the masks; auto: TIFF for TIFFs that are read in windows or by their bands.  [auto]",
     ),
+    click.option(
+        "--probabilities",
+        type=click.Choice(["top2", "full"]),
+        help="Also keep those of the two best classes of each pixel, or of all; see `batchseg decide`.",
+    ),
     click.option("--tile", type=int, metavar="N", help="Look at every picture in windows of N x N pixels."),
     click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model runs.  [auto]"
@@ -98,7 +103,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         },
         "output": {
             "path": flags["output"],
-            **{name: flags[name] for name in ("mask_name", "format", "overlays")},
+            **{name: flags[name] for name in ("mask_name", "format", "overlays", "probabilities")},
         },
         "tiling": {"size": flags["tile"]},
         "gates": gates,

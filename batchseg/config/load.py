@@ -178,6 +178,7 @@ _GIVEN_BY = {
     "output": "--output",
     "output.path": "--output",
     "labels": "--labels",
+    "results": "the argument RESULTS",
     "old": "the argument OLD",
     "new": "the argument NEW",
 }

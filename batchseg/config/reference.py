@@ -8,6 +8,7 @@ from typing import Any
 
 from batchseg.config.base import Model
 from batchseg.config.compare import CompareConfig, NightConfig
+from batchseg.config.decide import DecideConfig
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.overlay import OverlayConfig
@@ -20,6 +21,7 @@ COMMANDS: dict[str, type[Model]] = {
     "jobs/nightly.py": NightConfig,
     "batchseg evaluate": EvaluateConfig,
     "batchseg doctor": DoctorConfig,
+    "batchseg decide": DecideConfig,
     "batchseg compare": CompareConfig,
     "batchseg overlay": OverlayConfig,
     "batchseg train": TrainConfig,

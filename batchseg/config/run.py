@@ -14,11 +14,12 @@ from batchseg.config.base import Gates, Limits, Model, RayConfig
 from batchseg.config.looks import TilingSetting, Views
 from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
-from batchseg.config.segmentor import AnySegmentor, Merge, infer_segmentor
+from batchseg.config.segmentor import AnySegmentor, Merge, ThresholdSegmentor, infer_segmentor
 from batchseg.config.source import ImageReading, Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
 Tiffs = Literal["none", "of tiffs", "all"]  # which images have a mask that is a TIFF
+Kept = Literal["top2", "full"]  # of the probabilities: the two best classes of each pixel, or all
 
 
 class Output(Model):
@@ -36,6 +37,12 @@ class Output(Model):
     )
     overlays: OverlaySetting = Field(
         False, description="Also write overlays/, the images with their masks in colour; true: as by default."
+    )
+
+    probabilities: Kept | None = Field(
+        None,
+        description="Also write probabilities/: of the two best classes of every pixel, or of all, in "
+        "1/255. `batchseg decide` makes other masks of them without the model. Null: none.",
     )
 
     @property
@@ -107,6 +114,16 @@ class RunConfig(Model):
         if self.segmentor.kind == "threshold" and (reading.scales or reading.percentiles):
             raise ValueError(
                 "source.scale: the threshold segmentor reads 8 bits as they are; leave out what scales them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_have_no_probabilities(self) -> RunConfig:
+        thresholds = all(isinstance(each, ThresholdSegmentor) for each in self.segmentor.models)
+        if self.output.probabilities is not None and thresholds:
+            raise ValueError(
+                "output.probabilities (--probabilities): the threshold segmentor answers with label maps, "
+                "which have no probabilities; leave it out"
             )
         return self
 

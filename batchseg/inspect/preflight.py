@@ -71,7 +71,12 @@ def choose_labels(
 
     Raises LabelMapError where it does not fit the model.
     """
-    chosen = checkpoint.label_map if name is None else _fitting(name, checkpoint.label_map)
+    return fit_labels(name, checkpoint.label_map, merge)
+
+
+def fit_labels(name: str | None, own: LabelMap, merge: Merging = MappingProxyType({})) -> LabelMap:
+    """The same by the label map that a model, or what is kept of its probabilities, has of its own."""
+    chosen = own if name is None else _fitting(name, own)
     return merged(chosen, merge) if merge else chosen
 
 

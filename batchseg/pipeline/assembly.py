@@ -84,7 +84,7 @@ def join_and_draw(config: RunConfig, reading: Reading, results: str, lock: Lock 
     """From the files of parts to a mask."""
     root, drawn = locate(results), _drawn_at_once(config)
     assert config.tiling is not None
-    joined = join_parts(root, reading.label_map, config.tiling, lock)
+    joined = join_parts(root, reading.label_map, config.tiling, lock, config.output.probabilities)
     return [joined, *_overlays(config, reading, root, drawn)]
 
 
@@ -152,7 +152,7 @@ def _reads_one_size(preparer: Preparer) -> bool:
 def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
     """From a label map to counts and files."""
     root, drawn = locate(results), _drawn_at_once(config)
-    mask = write_mask(root, reading.label_map, lock)
+    mask = write_mask(root, reading.label_map, lock, config.output.probabilities)
     return [_score(config, reading, drawn), mask, *_overlays(config, reading, root, drawn)]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from batchseg.config.evaluate import EvaluateConfig
@@ -66,6 +66,7 @@ class Task:
         fresh: images, from the first on, that did not fail before; None for all.
         overlays: draws those that are chosen once all is committed, and says what for the record.
         notes: what whoever started the run should know from the first.
+        about: further facts for the record.
     """
 
     config: RunConfig | EvaluateConfig
@@ -80,6 +81,7 @@ class Task:
     fresh: int | None = None
     overlays: Callable[[Held], dict[str, Any]] | None = None
     notes: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -121,6 +123,7 @@ class Execution:
             "truth_reading": task.reading.settings if task.listing.with_truth else None,
             "placement": None,
             "notes": list(task.notes),
+            **task.about,
         }
 
     def run(self) -> RunResult:
@@ -145,9 +148,8 @@ class Execution:
         except BaseException as exc:
             self._leave(exc)
             raise
-        closing = closing_of(self.results)
+        closing, classes = closing_of(self.results), class_rows(total, self.task.reading.label_map)
         self._doubt(total, closing)
-        classes = class_rows(total, self.task.reading.label_map)
         facts = {
             "precision": self.tally.precision,
             "worst": closing.worst,
@@ -163,9 +165,9 @@ class Execution:
         # exact where all images have a truth; of some without one more is taken off, and less is said
         without_data = max(0, closing.pixels - int(total.counts.sum()))
         counted = (max(0, closing.annotated_pixels - without_data), closing.segmented)
-        masks_given = isinstance(self.task.config, EvaluateConfig)
-        found = doubts_of_total(total, *counted, self.task.reading.label_map, masks_given)
-        doubts = settle([*found], self.task.config.accept)
+        config, label_map = self.task.config, self.task.reading.label_map
+        found = doubts_of_total(total, *counted, label_map, isinstance(config, EvaluateConfig))
+        doubts = settle([*found], config.accept)
         self.tally.warnings |= {doubt.guard: doubt.sentence for doubt in doubts}
 
     def _what_is_left(self) -> str:
@@ -186,8 +188,8 @@ class Execution:
             return
         with suppress(BatchsegError):  # what went wrong before is the better sentence
             self.held.ledger.drop_superseded()
-        status = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
-        self.results.write_record(self._record(status, {"error": str(exc)}))
+        how = "interrupted" if isinstance(exc, KeyboardInterrupt) else "failed"
+        self.results.write_record(self._record(how, {"error": str(exc)}))
 
     def _record(self, status: str, facts: dict[str, Any]) -> dict[str, Any]:
         listing = self.task.listing
@@ -195,6 +197,7 @@ class Execution:
             "listed": listing.images,
             "done_before": listing.images - self.task.images,
             "segmented": self.tally.segmented,
+            "decided": self.tally.decided,
             "scored": self.tally.scored,
             "without_truth": listing.images - listing.with_truth,
             "pruned": self.task.pruned,
@@ -237,8 +240,7 @@ class Execution:
             placement.chunk_rows(each.chosen.images),
             first,
         )
-        trace = self._traced(plan) if each.profile else None
-        stages = each.stages(placement)
+        trace, stages = self._traced(plan) if each.profile else None, each.stages(placement)
         with Telemetry(placement, str(self.results.root)) as telemetry:
             self._drive(plan, stages, placement, telemetry, trace=trace)
             before = -1

@@ -45,5 +45,15 @@ def existing_fingerprint(reading: Reading) -> str:
     return f"masks-{_digest([reading.fingerprint])}"
 
 
+def decided_fingerprint(mask: str, label_map: LabelMap, deciding: Sequence[str]) -> str:
+    """Of masks that were decided again.
+
+    Args:
+        mask: fingerprint of the masks that the probabilities lie beside.
+        deciding: the settings that they were decided by.
+    """
+    return _digest(["decided", mask, label_map.mask_fingerprint, *deciding])
+
+
 def _digest(facts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

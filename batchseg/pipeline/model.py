@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
 from batchseg.inspect.preflight import choose_bands, choose_labels, refuse_mirrored_sides, refuse_small_tile
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
-from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange
-from batchseg.segmentors.combined.decision import Decision, decision_of
-from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of
+from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange, Resizing
+from batchseg.segmentors.combined.decision import Decision, Keeping, decision_of
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of, resizings_of
 from batchseg.segmentors.registry import open_checkpoint
 
 
@@ -45,6 +45,11 @@ class OpenedModel:
         """The range of pixels that the model was trained on, where it is known."""
         return self.checkpoint.pixel_range if isinstance(self.checkpoint, Normaliser) else None
 
+    @property
+    def resizings(self) -> tuple[Resizing, ...]:
+        """How its members bring pictures to the size of their input."""
+        return resizings_of(self.checkpoint)
+
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:
         """Raises ModelError, LabelMapError, and ConfigError where the source's bands are not the model's."""
@@ -60,4 +65,7 @@ class OpenedModel:
         notes = checkpoint.notes if config.labels is None else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
         decision = decision_of(config.segmentor, checkpoint, label_map)
+        if config.output.probabilities is not None:
+            keeping = Keeping(config.output.probabilities, label_map.names)
+            decision = replace(decision, keeping=keeping)
         return cls(config.segmentor.name, checkpoint, label_map, reading, mask, renamed, decision, notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,22 +9,21 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from batchseg.config.base import Limits
-from batchseg.config.compare import NightConfig
 from batchseg.config.overlay import OverlayConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
 from batchseg.engine.session import ray_session
 from batchseg.errors import BatchsegError, LabelMapError, OutputError
-from batchseg.labels.label_file import BUILT_IN, load_label_map
+from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.pipeline.choice import Choice
 from batchseg.pipeline.drawing import OnDrawn, OverlayReport, draw_overlays, unseen
+from batchseg.pipeline.recorded import recorded_job
 from batchseg.results.classes import class_names
 from batchseg.results.folder import Results
 from batchseg.source.open import open_source
 from batchseg.stages.overlay import Sight
-from batchseg.storage.location import is_uri
 
 
 def overlay(config: OverlayConfig, on_drawn: OnDrawn = unseen) -> OverlayReport:
@@ -75,25 +73,11 @@ def overlay(config: OverlayConfig, on_drawn: OnDrawn = unseen) -> OverlayReport:
 
 def _job(record: dict[str, Any] | None, remarks: list[str]) -> RunConfig | None:
     """The configuration of the last run, be it by hand or a night's, whose record has more settings."""
-    record = record or {}
     try:
-        job = NightConfig.model_validate(record.get("config"))
-        return _from_folder(job, record.get("machine", {}).get("folder") or "")
+        return recorded_job(record)
     except ValidationError:
         remarks.append("no truth is shown, for run.json is missing, or from another version of batchseg")
         return None
-
-
-def _from_folder(job: NightConfig, folder: str) -> NightConfig:
-    """With relative paths as they were meant where the run was started."""
-
-    def absolute(path: str | None) -> str | None:
-        return path if path is None or is_uri(path) else os.path.join(folder, os.path.expanduser(path))
-
-    names = ("path", "truth", "root")
-    paths = {name: absolute(getattr(job.source, name)) for name in names if hasattr(job.source, name)}
-    labels = job.labels if (BUILT_IN / f"{job.labels}.yaml").is_file() else absolute(job.labels)
-    return job.model_copy(update={"source": job.source.model_copy(update=paths), "labels": labels})
 
 
 def _reading(label_map: LabelMap, record: dict[str, Any] | None) -> Reading:

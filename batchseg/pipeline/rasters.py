@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchseg.config.looks import Tiling
+from batchseg.config.run import Kept
 from batchseg.errors import RowFault
 from batchseg.images.label_rasters import tiff_head
 from batchseg.results.folder import Held
@@ -68,12 +69,21 @@ class Rasters:
 
 
 def set_apart(
-    chosen: Listing, tiling: Tiling | None, key: Key, results: Location, work: Location
+    chosen: Listing,
+    tiling: Tiling | None,
+    key: Key,
+    results: Location,
+    work: Location,
+    *,
+    probabilities: Kept | None = None,
 ) -> tuple[Listing, Rasters | None]:
     """The images that are computed at once, and the rasters that are not.
 
     TIFFs that are longer than a part along a side are; only headers are read. Parts that no image of the
     run will join are deleted. Raises OSError.
+
+    Args:
+        probabilities: which are kept of each part; others than those that lie there make it another one.
     """
     sizes = _sizes(chosen, tiling) if tiling is not None else {}
     if tiling is None or not sizes:
@@ -81,7 +91,7 @@ def set_apart(
         return chosen, None
 
     def whole(row: dict[str, Any]) -> dict[str, Any]:
-        return _whole(row, sizes[row["id"]], tiling, key)
+        return _whole(row, sizes[row["id"]], tiling, key, probabilities)
 
     def missing(row: dict[str, Any]) -> list[dict[str, Any]]:
         areas = enumerate(parts_of(sizes[row["id"]], tiling))
@@ -131,12 +141,15 @@ def _sizes(chosen: Listing, tiling: Tiling) -> dict[str, Size]:
     return found
 
 
-def _whole(row: dict[str, Any], size: Size, tiling: Tiling, key: Key) -> dict[str, Any]:
+def _whole(
+    row: dict[str, Any], size: Size, tiling: Tiling, key: Key, probabilities: Kept | None
+) -> dict[str, Any]:
     """Of an image as a whole. Its folder is named by all that its parts depend on; a file of which no version
     is known has a new one each time."""
     version = row["source_version"] or secrets.token_hex(8)
     truth = (row["truth"], row["truth_version"], key.score) if row["truth"] else None
     facts = [key.mask, row["id"], version, truth, size, tiling.part, row["mask"]]
+    facts += [] if probabilities is None else [probabilities]
     folder = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
     count = len(parts_of(size, tiling))
     return {

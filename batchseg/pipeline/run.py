@@ -12,6 +12,7 @@ from batchseg.config.compare import Comparison, NightConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import SegmentorConfig
 from batchseg.inspect.preflight import look_at_pixels
+from batchseg.labels.recorded import record_label_map
 from batchseg.pipeline.assembly import (
     joining,
     score_and_keep,
@@ -32,10 +33,13 @@ from batchseg.pipeline.workload import DONE, RETRY, SCORE, SEGMENT, Workload
 from batchseg.results.candidate import candidate_of, held_candidate, refuse_nothing_good
 from batchseg.results.folder import Held, Results
 from batchseg.results.gates import refuse_unknown_classes
+from batchseg.results.masks import with_probabilities
 from batchseg.results.palettes import repaint
 from batchseg.results.result import RunResult
 from batchseg.results.verdict import Rows
-from batchseg.storage.location import locate
+from batchseg.segmentors.combined.decision import foreground_of
+from batchseg.storage.keys import KeySet
+from batchseg.storage.location import locate, output_errors
 
 
 def run(
@@ -83,14 +87,23 @@ def _run_in(held: Held, config: RunConfig, model: OpenedModel, on_progress: OnPr
     results = held.results
     found = survey(config, model, results.work)
     refuse_mixture(results, held.ledger, found, config)
-    work = Workload.of(found.listing, held.ledger, found.key)
+    work = Workload.of(found.listing, held.ledger, found.key, _beside(results, config))
     if not config.recompute:
         refuse_vanished(results, work)
     pruned = unlisted(held.ledger, found.listing) if config.prune else None
-    return execute(_task(config, found, held, work, pruned), held, on_progress)
+    task = _task(config, model, found, held, work=work, pruned=pruned)
+    return execute(task, held, on_progress)
 
 
-def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: Rows | None) -> Task:
+def _task(
+    config: RunConfig,
+    model: OpenedModel,
+    found: Survey,
+    held: Held,
+    *,
+    work: Workload,
+    pruned: Rows | None,
+) -> Task:
     """Drop what will be replaced, and lay out the rest of the work."""
     doubts, is_new = list(found.doubts), work.count(SEGMENT) == work.listing.images
     if is_new:  # before anything is dropped, for it may be refused
@@ -103,10 +116,17 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
     to_segment = work.to_segment(folder)
     if not is_new:
         doubts += look_at_pixels(to_segment, found.looking, config.accept)
-    at_once, rasters = set_apart(to_segment, config.tiling, found.key, results, folder)
+    at_once, rasters = set_apart(
+        to_segment,
+        config.tiling,
+        found.key,
+        results,
+        folder,
+        probabilities=config.output.probabilities,
+    )
     return Task(
         config=config,
-        model=found.model.name,
+        model=model.name,
         key=found.key,
         reading=found.reading,
         doubts=doubts,
@@ -115,16 +135,17 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
         repainted=repainted,
         fresh=max(0, work.fresh - (rasters.images.images if rasters else 0)),
         overlays=some_overlays(config, found.reading, work.listing),
-        notes=found.model.notes if work.listing.with_truth or len(found.model.members) > 1 else (),
+        notes=_notes(model, work),
+        about=_on_record(config, model),
         passes=(
             Pass(
                 at_once,
                 config.segmentor,
-                partial(segmenting, config, found.model, after),
+                partial(segmenting, config, model, after),
                 "segmenting",
                 profile=config.profile,
             ),
-            *([] if rasters is None else [_joining(config, found, held, rasters)]),
+            *([] if rasters is None else [_joining(config, model, found, held, rasters)]),
             Pass(
                 work.to_score(folder),
                 SegmentorConfig(device="cpu"),
@@ -135,11 +156,39 @@ def _task(config: RunConfig, found: Survey, held: Held, work: Workload, pruned: 
     )
 
 
-def _joining(config: RunConfig, found: Survey, held: Held, rasters: Rasters) -> Pass:
+def _beside(results: Results, config: RunConfig) -> KeySet | None:
+    """The masks that have their probabilities, where these are wanted. Raises OutputError."""
+    if config.output.probabilities is None:
+        return None
+    with output_errors(results.root):
+        return with_probabilities(results.root, config.output.probabilities)
+
+
+def _on_record(config: RunConfig, model: OpenedModel) -> dict[str, Any]:
+    """What whoever decides again must know, where probabilities are kept."""
+    if config.output.probabilities is None:
+        return {}
+    foreground = foreground_of(model.checkpoint.label_map)
+    return {"label_map": record_label_map(model.label_map), "foreground": foreground}
+
+
+def _notes(model: OpenedModel, work: Workload) -> tuple[str, ...]:
+    """Of truths nothing where there are none; of an ensemble that its members differ."""
+    of_model = model.notes if work.listing.with_truth or len(model.members) > 1 else ()
+    return (*of_model, *_on_probabilities(work))
+
+
+def _on_probabilities(work: Workload) -> list[str]:
+    count = int(work.bare.sum())
+    images, verb = (f"{count:,} images have masks", "are") if count > 1 else ("1 image has a mask", "is")
+    return [f"{images} without the probabilities asked for, and {verb} segmented again"] if count else []
+
+
+def _joining(config: RunConfig, model: OpenedModel, found: Survey, held: Held, rasters: Rasters) -> Pass:
     """Large rasters, of which the parts are computed first."""
     results, lock = str(held.results.root), held.lock
     after = partial(score_and_keep, config, found.reading, results, lock)
-    compute = partial(segmenting_parts, config, found.model, after)
+    compute = partial(segmenting_parts, config, model, after)
     return Pass(
         rasters.images,
         SegmentorConfig(device="cpu"),
@@ -162,7 +211,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         found = survey(config, model, locate(folder))
         listing = found.listing
         refuse_mixture(results, ledger, found, config)
-        work = Workload.of(listing, ledger, found.key)
+        work = Workload.of(listing, ledger, found.key, _beside(results, config))
         pruned = int(unlisted(ledger, listing).sum()) if config.prune else 0
         doubts = found.doubts
         if work.count(SEGMENT, RETRY):
@@ -183,6 +232,6 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
         "truth": {"read": found.reading.sentence} if listing.with_truth else None,
         "warnings": {doubt.guard: doubt.sentence for doubt in doubts},
-        "notes": list(model.notes) if listing.with_truth else [],
+        "notes": [*_notes(model, work)],
         "config": config.model_dump(mode="json"),
     }

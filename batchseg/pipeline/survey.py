@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from batchseg.config.load import config_differences
 from batchseg.config.run import RunConfig
+from batchseg.config.source import ImageReading
 from batchseg.errors import OutputError
 from batchseg.images.raster import load_rasterio
 from batchseg.inspect.guards import Doubt
 from batchseg.inspect.preflight import check_source, look_at_truths
 from batchseg.inspect.truth_sample import Looking
+from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.pipeline.fingerprints import score_fingerprint
-from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.split import take_split
 from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
 from batchseg.results.ledger import Ledger
 from batchseg.results.verdict import Key, Rows
-from batchseg.segmentors.combined.ensemble import resizings_of
+from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.source.open import list_source, open_source
 from batchseg.source.plan import Listing
 from batchseg.storage.location import Location
@@ -38,7 +40,6 @@ class Survey:
         key: what a run would compute its masks and scores with.
     """
 
-    model: OpenedModel
     listing: Listing
     looking: Looking
     reading: Reading
@@ -46,7 +47,26 @@ class Survey:
     key: Key
 
 
-def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
+class Surveyed(Protocol):
+    """What must be known of a model, or of what it left."""
+
+    @property
+    def label_map(self) -> LabelMap: ...
+
+    @property
+    def reading(self) -> ImageReading: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def expected(self) -> PixelRange | None: ...
+
+    @property
+    def resizings(self) -> tuple[Resizing, ...]: ...
+
+
+def survey(config: RunConfig, model: Surveyed, work: Location) -> Survey:
     """List the source and find what can be known to be wrong with it.
 
     Raises SourceError and LabelMapError, and ConfigError where masks would be TIFFs without rasterio.
@@ -57,12 +77,12 @@ def survey(config: RunConfig, model: OpenedModel, work: Location) -> Survey:
         load_rasterio()  # once, before anything is computed
     check_source(source, listing)
     listing = take_split(config, listing, work)
-    shrinking = resizings_of(model.checkpoint) if config.tiling is None else ()
+    shrinking = model.resizings if config.tiling is None else ()
     tiling = config.tiling if config.tiffs != "none" else None  # what has a PNG for a mask is read at once
     looking = Looking(config.truth, config.limits, model.reading, model.expected, shrinking, tiling)
     reading, doubts = look_at_truths(listing, model.label_map, looking, config.accept)
     key = Key(model.fingerprint, score_fingerprint(reading))
-    return Survey(model, listing, looking, reading, doubts, key)
+    return Survey(listing, looking, reading, doubts, key)
 
 
 def refuse_vanished(results: Results, work: Workload) -> None:

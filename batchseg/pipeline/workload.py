@@ -28,6 +28,7 @@ class Workload:
         todo: uint8, one of DONE, SEGMENT, SCORE and RETRY.
         at: each one's row in the ledger, or -1.
         unknown: nothing is known of the file, which may be gone.
+        bare: the mask is there, and the probabilities that are to lie beside it are not.
         had: the name of the mask that each has had until now, as a key; NULL for none.
     """
 
@@ -37,20 +38,31 @@ class Workload:
     at: Places
     unknown: Rows
     had: Keys
+    bare: Rows
 
     @classmethod
-    def of(cls, listing: Listing, ledger: Ledger, key: Key) -> Workload:
-        """Judge every listed image, one table at a time."""
+    def of(cls, listing: Listing, ledger: Ledger, key: Key, beside: KeySet | None = None) -> Workload:
+        """Judge every listed image, one table at a time.
+
+        Args:
+            beside: the masks that have what is to lie beside each; None: nothing is.
+        """
         todo, at, unknown = [np.empty(0, np.uint8)], [np.empty(0, np.intp)], [np.empty(0, bool)]
+        bare = [np.empty(0, bool)]
         for table in listing.tables():
             verdict = ledger.judge(table, key)
             there = np.where(verdict.scored, DONE, SCORE)
-            what = np.where(verdict.segmented, there, np.where(verdict.failed, RETRY, SEGMENT))
-            todo.append(np.where(verdict.acknowledged, DONE, what))
+            lacking = np.zeros(len(table), bool)
+            if beside is not None:
+                lacking = verdict.segmented & ~beside.contains(ledger.mask_keys(verdict.at))
+            segmented = verdict.segmented & ~lacking
+            what = np.where(segmented, there, np.where(verdict.failed, RETRY, SEGMENT))
+            todo.append(np.where(verdict.acknowledged & ~lacking, DONE, what))
+            bare.append(lacking)
             at.append(verdict.at)
             unknown.append(table["source_version"].is_null().to_numpy())
         joined = np.concatenate(todo).astype(np.uint8), np.concatenate(at), np.concatenate(unknown)
-        return cls(listing, ledger, *joined, ledger.mask_keys(joined[1]))
+        return cls(listing, ledger, *joined, ledger.mask_keys(joined[1]), np.concatenate(bare))
 
     def vanished(self) -> tuple[int, int]:
         """Listed images that have masks: those whose file nothing is known of, and all."""

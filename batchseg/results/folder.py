@@ -36,13 +36,23 @@ from batchseg.storage.location import TEMPORARY, locate, output_errors
 from batchseg.storage.lock import Lock, check, exclusive
 
 # what a run or an evaluation writes, and a data set may have too
-WRITTEN = ("images", "pixels", "masks", "overlays", ".work", "classes.parquet", "run.json")
+WRITTEN = (
+    "images",
+    "pixels",
+    "masks",
+    "overlays",
+    "probabilities",
+    ".work",
+    "classes.parquet",
+    "run.json",
+)
 FOLDERS = (
     "images",
     "pixels",
     "runs",
     "masks",
     "overlays",
+    "probabilities",
     "nights",
     "profiles",
     CANDIDATE,

@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchseg.config.overlay import overlay_names
+from batchseg.config.run import Kept
+from batchseg.images.probability_file import probability_name, probability_names
 from batchseg.storage.keys import KeySet, keys
 from batchseg.storage.location import TEMPORARY, Location
 from batchseg.storage.tree import files_below
 
-FOLDERS = ("masks", "overlays")
+FOLDERS = ("masks", "overlays", "probabilities")
 FILES_A_STEP = 8192
 SUFFIXES = (".png", ".tif", ".tiff")  # of masks
 
@@ -76,19 +78,29 @@ def is_unfinished(path: str) -> bool:
 
 
 def delete_unnamed(root: Location, masks: Iterable[str], named: KeySet) -> int:
-    """Delete those masks that no row names, and their overlays; how many. All are paths below masks/.
+    """Delete those masks that no row names, with their overlays and probabilities; how many. All are paths
+    below masks/.
 
     Raises OSError.
     """
     wanted = sorted({mask for mask in masks if mask})
     unnamed = [wanted[index] for index in np.flatnonzero(~named.contains(keys(wanted)))]
     deletable = [mask for mask in unnamed if all(is_inside(root / folder, mask) for folder in FOLDERS)]
-    has_overlays = bool(deletable) and (root / "overlays").is_folder()
+    beside = {"overlays": overlay_names, "probabilities": probability_names}
+    there = [folder for folder in beside if deletable and (root / folder).is_folder()]
     for mask in deletable:
         (root / "masks" / mask).delete()
-        for name in overlay_names(mask) if has_overlays else ():
-            (root / "overlays" / name).delete()
+        for folder in there:
+            for name in beside[folder](mask):
+                (root / folder / name).delete()
     return len(deletable)
+
+
+def with_probabilities(root: Location, kept: Kept) -> KeySet:
+    """The masks, by their paths below masks/, that have a file of probabilities of a kind. Raises OSError."""
+    suffix = probability_name("", kept)
+    paths = (path for path, _ in files_below(root / "probabilities"))
+    return KeySet([keys(path.removesuffix(suffix) for path in paths if path.endswith(suffix))])
 
 
 def is_inside(folder: Location, below: str) -> bool:

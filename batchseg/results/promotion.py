@@ -34,6 +34,7 @@ ASIDE = ".superseded"
 OF_A_MODEL = (
     "masks",
     "overlays",
+    "probabilities",
     "images",
     "pixels",
     "objects",

@@ -52,6 +52,7 @@ class RecordedImages(RecordPart):
     done_before: int = Field(0, description="Those that there was nothing to do for.")
     segmented: int = Field(0, description="Those that went through the model in this run.")
     scored: int = Field(0, description="Those whose mask lay there, and which were only scored.")
+    decided: int = Field(0, description="Those whose mask was decided from kept probabilities.")
     without_truth: int = Field(0, description="Those for which the source names no ground truth.")
     pruned: int = Field(0, description="Rows removed because the source no longer has their image.")
     repainted: int = Field(0, description="Masks whose palette was rewritten: the classes' colours changed.")
@@ -135,6 +136,16 @@ class RunRecord(RecordPart):
     truth_read: str | None = Field(None, description="How ground truths are read, in words.")
     truth_reading: dict[str, Any] | None = Field(
         None, description="The same for programs: what RGB, palette and grey files hold, and the threshold."
+    )
+    label_map: dict[str, Any] | None = Field(
+        None, description="That of the probabilities, where the run kept any, as `batchseg decide` needs it."
+    )
+    foreground: int | None = Field(
+        None, description="With it: which of two classes segmentor.threshold is about."
+    )
+    decided: dict[str, Any] | None = Field(
+        None,
+        description="Where the masks were decided from kept probabilities: by which settings, and of what.",
     )
     gates: tuple[str, ...] = Field((), description="One sentence for each gate that failed.")
     exit_code: int | None = Field(None, description="Of a run that finished.")

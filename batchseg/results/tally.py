@@ -101,6 +101,7 @@ class Tally:
         fresh: rows of the plan, from its first on, that are counted for it: not what failed before.
         segmented: images that went through the model.
         scored: images whose mask lay there already.
+        decided: images whose mask was decided from kept probabilities.
         warnings: what is likely to be wrong, one sentence by the name of each guard.
         parts: of rasters, which are joined after; None without such.
         between: pixels of truths that a threshold decided although they are neither black nor white.
@@ -128,6 +129,7 @@ class Tally:
     recent: deque[tuple[float, int]] = field(default_factory=deque)
     segmented: int = 0
     scored: int = 0
+    decided: int = 0
     notes: tuple[str, ...] = ()
     traceback: str | None = None
     outcomes: set[str] = field(default_factory=set)
@@ -165,6 +167,7 @@ class Tally:
             self.scored += "restore" in seconds and kind == Status.OK
             self.seconds.update(seconds)
             self.segmented += "segment" in seconds
+            self.decided += "decide" in seconds
         self._mark()
         if (between := pc.sum(rows["_between"]).as_py()) is not None:
             self.between = (self.between or 0) + between

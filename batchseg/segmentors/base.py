@@ -74,10 +74,12 @@ class Prediction:
     Attributes:
         labels_HW: class ids 0 .. C-1, or C where the model abstains; uint8 while C <= 255, else uint16.
         confidence: None for segmentors without probabilities.
+        probabilities: those that were decided by, as a file (`images.probability_file`); None: not asked for.
     """
 
     labels_HW: NDArray[np.unsignedinteger[Any]]
     confidence: Confidence | None = None
+    probabilities: bytes | None = None
 
 
 class Preparer(Protocol):

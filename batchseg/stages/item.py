@@ -143,6 +143,7 @@ class Item:
             self.picture_HWC.nbytes if self.picture_HWC is not None else 0,
             self.model_input.pixels_THWC.nbytes if self.model_input else 0,
             self.prediction.labels_HW.nbytes if self.prediction else 0,
+            len(self.prediction.probabilities or b"") if self.prediction else 0,
         )
         return sum(sizes)
 

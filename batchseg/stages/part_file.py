@@ -31,7 +31,7 @@ from batchseg.storage.location import Location, output_errors
 from batchseg.storage.reader import by_window
 
 FOLDER = ".parts"
-KEPT, FAILED = ".npz", ".json"
+KEPT, FAILED, PROBABILITIES = ".npz", ".json", ".probabilities"
 STRIP = 512  # rows of a part that are read at once when parts are joined
 
 
@@ -67,6 +67,8 @@ def _write(folder: Location, part: RasterPart, item: Item) -> None:
         arrays["sums"], arrays["entropy_bins"] = np.array(sums, np.int64), sureness.entropy_bins
     arrays["counts"] = np.stack(item.matrix.sparse())
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    if item.prediction.probabilities is not None:  # before the part, which counts for both
+        (folder / f"{part.number}{PROBABILITIES}").write(item.prediction.probabilities)
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     (folder / f"{part.number}{KEPT}").write(file.getvalue())

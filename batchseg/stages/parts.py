@@ -7,6 +7,7 @@ from time import perf_counter
 
 from batchseg.config.base import Limits
 from batchseg.config.looks import Tiling
+from batchseg.config.run import Kept
 from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import check_truth_place, georeference_of
@@ -23,6 +24,7 @@ from batchseg.segmentors.combined.windows import parts_of
 from batchseg.stages.by_window import open_truth
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.part_file import KeptParts, write_part
+from batchseg.stages.part_probabilities import join_probabilities
 from batchseg.stages.raster_mask import write_raster_mask
 from batchseg.stages.score import check_truth_size, count
 from batchseg.storage.location import Location
@@ -108,8 +110,14 @@ def keep_parts(results: Location, lock: Lock | None = None) -> Stage:
     return stage
 
 
-def join_parts(results: Location, label_map: LabelMap, tiling: Tiling, lock: Lock | None = None) -> Stage:
-    """Write the mask of every raster from its parts, and add up what they counted.
+def join_parts(
+    results: Location,
+    label_map: LabelMap,
+    tiling: Tiling,
+    lock: Lock | None = None,
+    probabilities: Kept | None = None,
+) -> Stage:
+    """Write the mask of every raster from its parts, its probabilities, and add up what they counted.
 
     Where a part failed the image fails; its other parts stay for the next run.
     """
@@ -129,6 +137,8 @@ def join_parts(results: Location, label_map: LabelMap, tiling: Tiling, lock: Loc
         item.matrix, item.has_truth, item.truth_fault = kept.matrix, kept.has_truth, kept.truth_fault
         with open_raster(reader.by_window(item.row["uri"])) as dataset:
             item.place = georeference_of(dataset)
+        if probabilities is not None:
+            join_probabilities(results, item.row["mask"], kept, label_map.names, probabilities)
         item.large = str(results / "masks" / item.row["mask"])
         write_raster_mask(
             results / "masks",

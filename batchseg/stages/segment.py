@@ -63,7 +63,8 @@ class _Work:
         """Of its label map, which is there or will be."""
         if self.canvas is not None:
             return self.canvas.area.height * self.canvas.area.width
-        return self.item.prediction.labels_HW.size if self.item.prediction else 0
+        made = self.item.prediction
+        return made.labels_HW.size + len(made.probabilities or b"") if made else 0
 
 
 class _Job(NamedTuple):
@@ -142,14 +143,14 @@ class Segment:
         item = work.item
         if item.model_input is not None:
             prepared, item.model_input = item.model_input, None
-            work.canvas = Whole(Area(0, 0, *prepared.image_hw), self.decision)
+            work.canvas = Whole(Area(0, 0, *prepared.image_hw), self.decision, nodata_HW=item.nodata_HW)
             yield Look(0, 0, 0, "", prepared)
         elif self.looks is not None and item.alive:
             picture_HWC, size_hw = item.image_HWC, item.size_hw
             assert picture_HWC is not None and size_hw is not None
             item.image_HWC = None
             area = item.part.area if item.part is not None else None
-            work.canvas = self.looks.canvas(size_hw, area)
+            work.canvas = self.looks.canvas(size_hw, area, item.nodata_HW)
             looks = self.looks.inputs(Picture(picture_HWC, item.scale), size_hw, area)
             while work.is_open:
                 try:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
 
+from batchseg.config.run import Kept
 from batchseg.images.encode import encode_png
+from batchseg.images.probability_file import probability_name
 from batchseg.labels.label_map import LabelMap
 from batchseg.schema import IMAGES, PRIVATE, Status
 from batchseg.stages.files import writer
@@ -36,18 +38,39 @@ def row_schema(carried: pa.Schema) -> pa.Schema:
     return pa.schema([*IMAGES, *carried, *PRIVATE])
 
 
-def write_mask(results: Location, label_map: LabelMap, lock: Lock | None = None) -> Stage:
+def write_mask(
+    results: Location, label_map: LabelMap, lock: Lock | None = None, kept: Kept | None = None
+) -> Stage:
     """Write every prediction below masks/, as a palette PNG or as a TIFF that lies where its image lies.
 
-    It does so for as long as the folder's lock is ours.
+    It does so for as long as the folder's lock is ours. A large mask that was written already stays.
+
+    Args:
+        kept: which probabilities are written too, below probabilities/; None: none.
     """
+    write, put = mask_writer(results, label_map), writer(results / "probabilities", "file of probabilities")
+
+    def work(item: Item) -> None:
+        if lock is not None:
+            lock.check_now_and_then()
+        if item.large is not None:
+            return
+        assert item.prediction is not None
+        if kept is not None:  # before the mask, which counts for both
+            assert item.prediction.probabilities is not None
+            put(probability_name(item.row["mask"], kept), item.prediction.probabilities)
+        write(item)
+
+    return for_each("write", work)
+
+
+def mask_writer(results: Location, label_map: LabelMap) -> Callable[[Item], None]:
+    """Writes the mask of an item with a prediction."""
     masks, reader = results / "masks", image_reader()
     write = writer(masks, "mask")
 
     def work(item: Item) -> None:
         assert item.prediction is not None
-        if lock is not None:
-            lock.check_now_and_then()
         name, labels_HW = item.row["mask"], item.prediction.labels_HW
         if is_tiff_mask(item):
             place, hw = place_of_image(item, reader), (labels_HW.shape[0], labels_HW.shape[1])
@@ -55,7 +78,7 @@ def write_mask(results: Location, label_map: LabelMap, lock: Lock | None = None)
         else:
             write(name, encode_png(labels_HW, label_map.colours, label_map.ignore_index))
 
-    return for_each("write", work)
+    return work
 
 
 def to_table(items: Iterable[Item], schema: pa.Schema, stamp: Stamp) -> pa.Table:

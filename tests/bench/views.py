@@ -19,7 +19,7 @@ from PIL import Image
 from batchseg.config.looks import Views
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.segmentors.combined.decide import decide
+from batchseg.segmentors.combined.decide import decide_whole
 from batchseg.segmentors.combined.decision import Answer, Decision
 from batchseg.segmentors.combined.looks import Looks, Picture
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
@@ -73,7 +73,7 @@ def main(rounds: int) -> None:
                     Answer(each, look.member, look.flip, look.number)
                     for each, look in zip(scores, inputs, strict=True)
                 ]
-                labels_HW = decide(answers, size, decision).labels_HW
+                labels_HW = decide_whole(answers, size, decision).labels_HW
                 times[name].add(1000 * (perf_counter() - start))
                 if name in ("one view", "mirrored left to right"):
                     (passes if name == "one view" else fusing).add(1000 * (perf_counter() - passed))

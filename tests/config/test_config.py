@@ -414,7 +414,8 @@ def test_show_prints_what_would_run() -> None:
     assert set(shown) == set(RunConfig.model_fields)
     assert shown["source"]["limit"] == 3
     assert shown["source"]["include"] == ["*.png"]
-    assert shown["output"] == {"path": "out", "mask_name": "stem", "format": "auto", "overlays": True}
+    output = {"path": "out", "mask_name": "stem", "format": "auto", "overlays": True, "probabilities": None}
+    assert shown["output"] == output
     assert shown["gates"] == {"max_failed": "0", "minimum": {"mean_iou": 0.5}}
     assert shown["limits"]["max_pixels"] == 9
     expected = batchseg.load_config(

@@ -181,6 +181,7 @@ def what_was_done(result: RunResult) -> Iterator[str]:
     """How many images were segmented, only scored, or done before, and how many have no ground truth."""
     for count, what in (
         (result.segmented, "segmented"),
+        (result.record["images"]["decided"], "decided again"),
         (result.scored, "only scored"),
         (result.done_before, "done before"),
         (result.without_truth, "without ground truth"),

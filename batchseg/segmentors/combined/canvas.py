@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from batchseg.images.raster import Area
 from batchseg.segmentors.base import Prediction
-from batchseg.segmentors.combined.decide import decide
+from batchseg.segmentors.combined.decide import decide_whole
 from batchseg.segmentors.combined.decision import Answer, Decision
 
 if TYPE_CHECKING:
@@ -52,8 +55,10 @@ class Canvas(Protocol):
 class Whole:
     """A picture whose only window is itself."""
 
-    def __init__(self, area: Area, decision: Decision, looks: int = 1) -> None:
-        self.area, self.decision, self.looks = area, decision, looks
+    def __init__(
+        self, area: Area, decision: Decision, looks: int = 1, nodata_HW: NDArray[np.bool_] | None = None
+    ) -> None:
+        self.area, self.decision, self.looks, self.nodata_HW = area, decision, looks, nodata_HW
         self.answers: list[Answer] = []
         self.sureness: Sureness | None = None
 
@@ -65,4 +70,4 @@ class Whole:
         self.answers.append(answer)
 
     def prediction(self) -> Prediction:
-        return decide(self.answers, (self.area.height, self.area.width), self.decision)
+        return decide_whole(self.answers, (self.area.height, self.area.width), self.decision, self.nodata_HW)

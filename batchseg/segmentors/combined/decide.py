@@ -15,29 +15,52 @@ if TYPE_CHECKING:
     from batchseg.segmentors.combined.fuse import Grid
 
 
-def decide(answers: Sequence[Answer], size: tuple[int, int], decision: Decision) -> Prediction:
+def decide_whole(
+    answers: Sequence[Answer],
+    size: tuple[int, int],
+    decision: Decision,
+    nodata_HW: NDArray[np.bool_] | None = None,
+) -> Prediction:
     """The label map [height, width] of what was said of a whole picture.
 
     One model that saw a picture once decides as its library does: the highest of the interpolated scores.
-    Raises ValueError where scores are not numbers.
+    Raises ValueError where scores are not numbers, or where there are none and probabilities are to be kept.
+
+    Args:
+        nodata_HW: where the picture has no data, for the probabilities.
     """
-    first = answers[0]
-    if len(answers) == 1 and first.scores.kind == "labels":
-        return _of_labels(first.scores, size, decision)
+    has_scores = any(each.scores.kind != "labels" for each in answers)
+    if decision.keeping is not None and not has_scores:
+        raise without_probabilities()
+    if len(answers) == 1 and not has_scores:
+        return _of_labels(answers[0].scores, size, decision)
     from batchseg.segmentors.combined.fuse import fuse
 
     grids = fuse(answers, decision)
-    labels_HW = _labels(grids, size, decision).cpu().numpy()
-    has_scores = any(each.scores.kind != "labels" for each in answers)
+    labels_HW = _labels(grids, size, decision)
     confidence = _confidence(grids, decision) if has_scores else None
-    return Prediction(labels_HW.astype(_dtype(decision), copy=False), confidence)
+    probabilities = None
+    if decision.keeping is not None:
+        from batchseg.segmentors.combined.kept import keep_whole
+
+        probabilities = keep_whole(grids, size, labels_HW, decision, nodata_HW)
+    ids_HW = labels_HW.cpu().numpy().astype(_dtype(decision), copy=False)
+    return Prediction(ids_HW, confidence, probabilities=probabilities)
+
+
+def without_probabilities() -> ValueError:
+    """What is wrong where probabilities are to be kept, and a model answers with label maps alone."""
+    return ValueError(
+        "it answers with label maps, which have no probabilities; leave output.probabilities "
+        "(--probabilities) out, or have it return scores"
+    )
 
 
 def segment_whole(segmentor: Segmentor, inputs: Sequence[ModelInput], decision: Decision) -> list[Prediction]:
     """The label maps of some pictures that one model sees once, as they were prepared."""
     answers = segmentor.scores(inputs)
     return [
-        decide([Answer(scores)], each.image_hw, decision)
+        decide_whole([Answer(scores)], each.image_hw, decision)
         for scores, each in zip(answers, inputs, strict=True)
     ]
 

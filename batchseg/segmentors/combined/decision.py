@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from batchseg.config.run import Kept
 from batchseg.config.segmentor import ScoringConfig, SegmentorConfig
 from batchseg.errors import ConfigError
 from batchseg.labels.label_map import LabelMap, is_background
@@ -14,6 +14,14 @@ from batchseg.segmentors.base import Scores
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint, EnsembleCheckpoint, Groups
 
 _TWO = 2
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What is kept of the probabilities that were decided by, and what the classes are called."""
+
+    kept: Kept
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Decision:
         factors: of each class's probability before the highest is taken; None: all 1.
         none_below: pixels belong to no class where the probability of the best, without its factor, is lower;
             None: all belong to one.
+        keeping: what is kept of the probabilities; None: nothing.
     """
 
     classes: int
@@ -35,6 +44,7 @@ class Decision:
     weights: tuple[float, ...] = (1.0,)
     factors: tuple[float, ...] | None = None
     none_below: float | None = None
+    keeping: Keeping | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,7 @@ def decision_of(config: SegmentorConfig, checkpoint: AnyCheckpoint, label_map: L
         classes=label_map.num_classes,
         groups=tuple(_composed(own, label_map.groups) for own in groups),
         weights=weights,
-        factors=_factors(scoring.threshold, checkpoint.label_map, label_map),
+        factors=factors_of(scoring.threshold, foreground_of(checkpoint.label_map), label_map),
         none_below=scoring.none_below,
     )
 
@@ -83,8 +93,11 @@ def _composed(first: Groups, then: Groups) -> Groups:
     return tuple(then[index] for index in first)
 
 
-def _factors(threshold: float | None, own: LabelMap, label_map: LabelMap) -> tuple[float, ...] | None:
-    """Foreground wins where p > t, which is where p (1 - t) > (1 - p) t."""
+def factors_of(threshold: float | None, foreground: int, label_map: LabelMap) -> tuple[float, ...] | None:
+    """Foreground wins where p > t, which is where p (1 - t) > (1 - p) t.
+
+    Raises ConfigError where there are other than two classes.
+    """
     if threshold is None:
         return None
     if label_map.num_classes != _TWO:
@@ -93,9 +106,13 @@ def _factors(threshold: float | None, own: LabelMap, label_map: LabelMap) -> tup
             "out, or have classes merged into two (merge)"
         )
     factors = (threshold, 1 - threshold)
-    return factors[::-1] if _is_second_background(own.names) else factors
+    return factors if foreground == 1 else factors[::-1]
 
 
-def _is_second_background(names: Sequence[str]) -> bool:
-    """By the model's own names, which are part of its fingerprint; those of a label map are not."""
-    return len(names) == _TWO and is_background(names[1]) and not is_background(names[0])
+def foreground_of(own: LabelMap) -> int:
+    """Which of two classes: the first where the second is called background, else the second.
+
+    By the model's own names, which are part of its fingerprint; those of a label map are not.
+    """
+    names = own.names
+    return 0 if len(names) == _TWO and is_background(names[1]) and not is_background(names[0]) else 1

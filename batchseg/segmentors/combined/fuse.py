@@ -56,20 +56,24 @@ def fuse(answers: Sequence[Answer], decision: Decision) -> list[Grid]:
     if len(answers) == 1 and first.scores.kind != "labels" and decision.groups[first.member] is None:
         return [Grid(first.scores.kind, _upright(first).float())]
     kinds = {each.scores.kind for each in answers}
-    sums = _sums(answers, decision, raw=kinds == {"probabilities"})
+    abstains = any(each.scores.kind == "labels" and _has_void(each, decision) for each in answers)
+    sums = _sums(answers, decision, abstains=abstains, raw=kinds == {"probabilities"})
     if len(sums) == 1 and kinds == {"logits"}:
         return [Grid("logits", sums[0].clamp(min=torch.finfo(sums[0].dtype).tiny).log())]
     return [Grid("probabilities", maps_CHW) for maps_CHW in sums]
 
 
 def probability_grids(answers: Sequence[Answer], decision: Decision) -> list[Tensor]:
-    """The same as probabilities [C, h, w], which sum to one over all grids and classes."""
-    return _sums(answers, decision, raw=False)
+    """The same as probabilities [C, h, w], which sum to one over all grids and classes.
+
+    With label maps there is the class more in any case: the next window may have it.
+    """
+    abstains = any(each.scores.kind == "labels" for each in answers)
+    return _sums(answers, decision, abstains=abstains, raw=False)
 
 
-def _sums(answers: Sequence[Answer], decision: Decision, raw: bool) -> list[Tensor]:
+def _sums(answers: Sequence[Answer], decision: Decision, *, abstains: bool, raw: bool) -> list[Tensor]:
     total = sum(decision.weights[each.member] for each in answers)
-    abstains = any(each.scores.kind == "labels" and _has_void(each, decision) for each in answers)
     sums: dict[torch.Size, Tensor] = {}
     for each in sorted(answers, key=lambda each: each.look):
         maps_CHW = _of_label_map(each, decision, decision.classes + abstains, raw)

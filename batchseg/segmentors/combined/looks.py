@@ -81,16 +81,18 @@ class Looks:
     def _unscaled(self) -> bool:
         return self.views.scales == (1.0,)
 
-    def canvas(self, picture_hw: Size, part: Area | None = None) -> Canvas:
-        """For a picture, or a part of one."""
+    def canvas(
+        self, picture_hw: Size, part: Area | None = None, nodata_HW: NDArray[np.bool_] | None = None
+    ) -> Canvas:
+        """For a picture, or a part of one, which has no data somewhere."""
         area = part or Area(0, 0, *picture_hw)
         looks = len(self.preparers) * self.views.count
         if self.tiling is None:
-            return Whole(area, self.decision, looks)
+            return Whole(area, self.decision, looks, nodata_HW)
         from batchseg.segmentors.combined.mosaic import Mosaic
 
         windows = WindowGrid(*self._starts(picture_hw, area), self.tiling.window, self.tiling.blend)
-        return Mosaic(area, self.decision, looks, windows)
+        return Mosaic(area, self.decision, looks, windows, nodata_HW)
 
     def needed(self, picture_hw: Size, part: Area) -> Area:
         """What of a picture the windows of a part see."""

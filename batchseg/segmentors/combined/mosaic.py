@@ -9,14 +9,16 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from batchseg.images.raster import Area
 from batchseg.segmentors.base import Prediction
 from batchseg.segmentors.combined.canvas import WindowGrid
-from batchseg.segmentors.combined.decide import weighed
+from batchseg.segmentors.combined.decide import weighed, without_probabilities
 from batchseg.segmentors.combined.decision import Answer, Decision
 from batchseg.segmentors.combined.fuse import probability_grids
+from batchseg.segmentors.combined.kept import Keeper
 from batchseg.segmentors.combined.sureness import Sureness
 from batchseg.segmentors.combined.windows import window_weights
 from batchseg.segmentors.network.rectangle import cells_of, rectangle
@@ -37,9 +39,17 @@ class Mosaic:
         area: the rectangle, in pixels of the picture.
         looks: how many answers there are to each window.
         windows: those that see a pixel of the rectangle.
+        nodata_HW: where the rectangle has no data, for the probabilities.
     """
 
-    def __init__(self, area: Area, decision: Decision, looks: int, windows: WindowGrid) -> None:
+    def __init__(
+        self,
+        area: Area,
+        decision: Decision,
+        looks: int,
+        windows: WindowGrid,
+        nodata_HW: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.area, self.decision, self.looks, self.windows = area, decision, looks, windows
         self.answers: dict[int, list[Answer]] = {}
         self.grids: dict[int, list[Tensor]] = {}
@@ -47,6 +57,7 @@ class Mosaic:
         self.columns = _blocks(area.left, area.width, windows.lefts, windows.side)
         self.labels_HW = np.empty((area.height, area.width), np.min_scalar_type(decision.classes))
         self.sureness: Sureness | None = None  # of label maps alone nobody knows
+        self.keeper = Keeper(area, decision, nodata_HW) if decision.keeping is not None else None
 
     @property
     def is_complete(self) -> bool:
@@ -60,13 +71,18 @@ class Mosaic:
         answers = self.answers.pop(window)
         if self.sureness is None and any(each.scores.kind != "labels" for each in answers):
             self.sureness = Sureness.zeros()
+        if self.keeper is not None and self.sureness is None:
+            raise without_probabilities()
         self.grids[window] = probability_grids(answers, self.decision)
         while self.rows and self._has_rows(self.rows[0][2]):
             self._decide_row(*self.rows.pop(0))
 
     def prediction(self) -> Prediction:
         """Once all is there."""
-        return Prediction(self.labels_HW, self.sureness.confidence() if self.sureness else None)
+        kept = self.keeper.packed() if self.keeper is not None else None
+        sure = self.sureness is not None and self.sureness.pixels
+        confidence = self.sureness.confidence() if self.sureness is not None and sure else None
+        return Prediction(self.labels_HW, confidence, kept)
 
     def _has_rows(self, rows: Sequence[int]) -> bool:
         columns = range(len(self.windows.lefts))
@@ -89,12 +105,23 @@ class Mosaic:
         labels_HW = class_K[weighed(total_KHW, "probabilities", self.decision, class_K).argmax(0)]
         if self.decision.none_below is not None:
             labels_HW[total_KHW.amax(0) < self.decision.none_below] = self.decision.classes
+        if self.keeper is not None:
+            self._keep(self.keeper, block, cuts, labels_HW)
         (start, end, first, stop), (top, left, _, _) = block, self.area
         self.labels_HW[start - top : end - top, first - left : stop - left] = labels_HW.cpu().numpy()
         some = (slice(-start % EVERY, None, EVERY), slice(-first % EVERY, None, EVERY))
         if self.sureness is not None and cuts[0].weights_HW[some].numel():
             sampled_Chw = _blended(cuts, None, some)[: self.decision.classes]
             self.sureness += Sureness.of(sampled_Chw.flatten(1))
+
+    def _keep(
+        self, keeper: Keeper, block: tuple[int, int, int, int], cuts: Sequence[_Cut], labels_HW: Tensor
+    ) -> None:
+        start, end, first, stop = block
+        area = Area(start, first, end - start, stop - first)
+        for strip in keeper.strips(area, cuts[0].grids[0]):
+            rows = slice(strip.top - start, strip.top - start + strip.height)
+            keeper.add(strip, _blended(cuts, None, (rows, slice(None))), labels_HW[rows])
 
     def _possible(self, cuts: Sequence[_Cut]) -> Tensor:
         """The classes that may win a pixel: the highest of C probabilities is 1 / C at least."""
