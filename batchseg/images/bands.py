@@ -18,7 +18,7 @@ from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.decode import Size, decode_scaled, orientation_of, turn_pixels, whole
 from batchseg.images.headers import check_size, decoding, open_picture, sniff
-from batchseg.images.raster import load_rasterio, open_raster
+from batchseg.images.raster import has_palette, load_rasterio, open_raster
 from batchseg.images.raster_bands import Scales, chosen_bands, plan_bands, read_bands, sampling_step, scale_of
 from batchseg.images.rgb import Brightest, converted
 from batchseg.images.samples import FULL, confirmed_range, is_wide, own_range, read_samples, to_8_bit
@@ -154,7 +154,7 @@ def _of_raster(data: bytes | memoryview, limits: Limits, reading: ImageReading) 
     """None for one with a palette, whose colours are its bands."""
     with open_raster(data) as dataset:
         check_size(dataset.height, dataset.width, limits)
-        if _has_palette(dataset):
+        if has_palette(dataset):
             return None
         plan = plan_bands(dataset, reading)
         pixels_HWC, nodata_HW = read_bands(dataset, plan)
@@ -164,14 +164,6 @@ def _of_raster(data: bytes | memoryview, limits: Limits, reading: ImageReading) 
     if nodata_HW is not None:
         nodata_HW = turn_pixels(nodata_HW[..., np.newaxis], turn)[..., 0]
     return BandPicture(pixels_HWC, pixels_HWC.shape[:2], orientation, plan.scale, nodata_HW)
-
-
-def _has_palette(dataset: Any) -> bool:
-    from rasterio.enums import ColorInterp
-
-    # of grey whose 0 is white GDAL makes up a palette
-    is_inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
-    return dataset.colorinterp[0] is ColorInterp.palette and not is_inverted
 
 
 def _of_channels(name: str, data: bytes | memoryview, limits: Limits, reading: ImageReading) -> BandPicture:

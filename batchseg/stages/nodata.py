@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from batchseg.config.source import ImageReading
 from batchseg.images.label_rasters import tiff_head
-from batchseg.images.raster import Area, has_gaps, open_raster
+from batchseg.images.raster import Area, has_gaps, has_palette, open_raster
 from batchseg.images.raster_bands import read_bands
 from batchseg.images.raster_picture import plan_picture
 from batchseg.stages.item import Item
@@ -35,7 +35,7 @@ def open_nodata(item: Item, reader: Reader, reading: ImageReading | None) -> Ite
         yield lambda area: None
         return
     with open_raster(file) as dataset:
-        if dataset.colorinterp[0].name == "palette":
+        if has_palette(dataset):
             yield lambda area: None
             return
         plan = plan_picture(dataset, reading)
