@@ -59,8 +59,8 @@ def _refuse_other_colours(dataset: Any) -> None:
     if dataset.count >= len(_RGB) and names != ("red", "green", "blue"):
         raise RowFault(
             Status.UNSUPPORTED,
-            f"the TIFF does not say which of its {dataset.count} bands are red, green and blue; name those that "
-            "the model reads, in its order, with source.bands",
+            f"the TIFF does not say which of its {dataset.count} bands are red, green and blue; name those "
+            "that the model reads, in its order, with source.bands",
         )
 
 
