@@ -65,17 +65,18 @@ def plan_bands(dataset: Any, reading: ImageReading) -> BandPlan:
     return BandPlan(bands, scale, inverts=inverted and scale is None)
 
 
-def read_bands(dataset: Any, plan: BandPlan, area: Area | None = None) -> Window:
+def read_bands(dataset: Any, plan: BandPlan, area: Area | None = None, *, keep: bool = False) -> Window:
     """A rectangle that lies within the raster (None: the whole), in a type that travels.
 
-    Where there is no data the pixels are black (or the darkest that the type holds).
+    Where there is no data the pixels are black (or the darkest that the type holds), or with `keep` as they
+    are stored.
     """
     pixels_HWC, nodata_HW = read_window(dataset, plan.bands, area)
     with np.errstate(over="ignore"):  # what is too large for float32 is beyond any white
         carried_HWC = pixels_HWC.astype(_TRAVELS_AS[str(pixels_HWC.dtype)], copy=False)
     if plan.inverts:
         carried_HWC = np.invert(carried_HWC)
-    if nodata_HW is not None:
+    if nodata_HW is not None and not keep:
         carried_HWC[nodata_HW] = _black(plan.scale, carried_HWC)
     return Window(carried_HWC, nodata_HW)
 

@@ -13,6 +13,7 @@ from batchseg.errors import RowFault
 from batchseg.images.bands import levels_of
 from batchseg.images.raster import Area, Window, has_palette, spread_areas
 from batchseg.images.raster_bands import BandPlan, Scales, plan_bands, read_bands
+from batchseg.images.samples import FULL
 from batchseg.schema import Status
 
 _RGB = (1, 2, 3)
@@ -35,13 +36,32 @@ def plan_picture(dataset: Any, reading: ImageReading) -> BandPlan:
     """
     if reading.is_by_band:
         return plan_bands(dataset, reading)
-    if has_palette(dataset):
-        raise RowFault(
-            Status.UNSUPPORTED,
-            "the TIFF has a palette, and is too large to be decoded as a whole; save it as RGB",
-        )
+    _refuse_other_colours(dataset)
     bands = _RGB if dataset.count >= len(_RGB) else (1, 1, 1)
     return plan_bands(dataset, replace(reading, bands=bands, channels=len(_RGB)))
+
+
+def _refuse_other_colours(dataset: Any) -> None:
+    """Raises RowFault for colours that Pillow turns into RGB, or refuses, where a picture is read at once."""
+    structure = dataset.tags(ns="IMAGE_STRUCTURE")
+    space = structure.get("SOURCE_COLOR_SPACE")
+    if has_palette(dataset):
+        space = "a palette"
+    elif space is not None and structure.get("COMPRESSION", "").endswith("JPEG"):
+        space = None
+    if space is not None:
+        raise RowFault(
+            Status.UNSUPPORTED,
+            f"the TIFF stores its colours as {space}, and is too large to be decoded as a whole; save it as "
+            "RGB",
+        )
+    names = tuple(each.name for each in dataset.colorinterp[: len(_RGB)])
+    if dataset.count >= len(_RGB) and names != ("red", "green", "blue"):
+        raise RowFault(
+            Status.UNSUPPORTED,
+            f"the TIFF does not say which of its {dataset.count} bands are red, green and blue; name those "
+            "that the model reads, in its order, with source.bands",
+        )
 
 
 def some_pixels(dataset: Any, reading: ImageReading) -> RasterPicture:
@@ -64,7 +84,16 @@ def read_picture(
     dataset: Any, plan: BandPlan, reading: ImageReading, area: Area | None = None
 ) -> RasterPicture:
     """A rectangle that lies within the raster; None: the whole."""
-    pixels_HWC, nodata_HW = read_bands(dataset, plan, area)
     if reading.is_by_band:
+        pixels_HWC, nodata_HW = read_bands(dataset, plan, area)
         return RasterPicture(pixels_HWC, plan.scale, nodata_HW)
+    # what is stored where there are no data stays, as where a picture is decoded at once
+    pixels_HWC, nodata_HW = read_bands(dataset, plan, area, keep=True)
+    if _keeps_high_byte(dataset, plan, reading):
+        return RasterPicture((pixels_HWC >> 8).astype(np.uint8), None, nodata_HW)
     return RasterPicture(np.ascontiguousarray(levels_of(pixels_HWC, plan.scale)), None, nodata_HW)
+
+
+def _keeps_high_byte(dataset: Any, plan: BandPlan, reading: ImageReading) -> bool:
+    """Of 16-bit colours, as `images.decode` does where nothing says that white is less than the highest."""
+    return reading.scale is None and dataset.count >= len(_RGB) and plan.scale == (FULL,) * len(_RGB)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rasterio
+import tiff_files
+from image_files import FILES
 from raster_scenes import check_equal_cuts, make_scene, mask_of, results_of, run
 from sklearn.metrics import accuracy_score, f1_score, recall_score
+from tiff_files import tiff_of
 
 from batchseg.inspect.verify import verify
 
@@ -69,3 +73,52 @@ def test_figures_are_those_of_the_whole(tmp_path: Path) -> None:
             expected = score(truth, labels, average=average, zero_division=0)
             assert row[f"{figure}_{average}"] == pytest.approx(expected, abs=1e-12)
     assert result.metrics["accuracy"] == row["accuracy"]
+
+
+RNG = np.random.default_rng(3)
+GREY, WIDE = RNG.integers(0, 256, (30, 41), np.uint8), RNG.integers(0, 65536, (30, 41, 3), np.uint16)
+DARK = WIDE // 16
+RGBA = RNG.integers(0, 256, (30, 41, 4), dtype=np.uint8)
+LAYOUTS = {
+    **{name: data for name, data in FILES.items() if name.startswith("tiff")},
+    "planar": tiff_of(RGBA[..., :3], tiff_files.RGB, planar=tiff_files.PLANAR, rows=7),
+    "tiles": tiff_of(RGBA[..., :3], tiff_files.RGB, tile=16, compression=tiff_files.DEFLATE),
+    "big and alpha": tiff_of(RGBA, tiff_files.RGB, extra=[2], big=True, rows=9),
+    "grey": tiff_of(GREY, tiff_files.MIN_IS_BLACK, rows=8),
+    "0 is white": tiff_of(GREY, tiff_files.MIN_IS_WHITE, rows=8),
+    "grey and alpha": tiff_of(RGBA[..., :2], tiff_files.MIN_IS_BLACK, extra=[2]),
+    "16 bits": tiff_of(WIDE, tiff_files.RGB, rows=8),
+    "12 of 16 bits": tiff_of(DARK, tiff_files.RGB, rows=8, tags={281: [4095] * 3}),
+    "five bands": tiff_of(np.dstack([RGBA, GREY]), tiff_files.MIN_IS_BLACK, extra=[0] * 4),
+    "five bands with colours": tiff_of(np.dstack([RGBA, GREY]), tiff_files.RGB, extra=[0] * 2),
+    "16 bits of bands": tiff_of(WIDE, tiff_files.MIN_IS_BLACK, extra=[0] * 2),
+    "16 bits of grey, big endian": tiff_of(WIDE[..., 0], tiff_files.MIN_IS_BLACK, order=">"),
+    "0 is white of 16 bits": tiff_of(WIDE[..., 0], tiff_files.MIN_IS_WHITE),
+    "ycbcr": tiff_of(RGBA[..., :3], tiff_files.YCBCR, tags={530: [1, 1]}),
+    "cmyk": tiff_of(RGBA, tiff_files.CMYK),
+    "lab": tiff_of(RGBA[..., :3], tiff_files.LAB),
+    "signed": tiff_of(RGBA[..., 0].view(np.int8), tiff_files.MIN_IS_BLACK),
+    "signed 16 bits": tiff_of(WIDE[..., 0].astype(np.int16), tiff_files.MIN_IS_BLACK),
+    "floats": tiff_of(WIDE[..., 0].astype(np.float32), tiff_files.MIN_IS_BLACK),
+}
+
+
+AT_ONCE = ("tiff palette", "tiff fax", "tiff cmyk", "cmyk", "ycbcr")  # which rasterio reads in another way
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_is_read_in_parts_as_it_is_at_once(tmp_path: Path, name: str) -> None:
+    scene = tmp_path / "scene"
+    (scene / "images").mkdir(parents=True)
+    (scene / "images/a.tif").write_bytes(LAYOUTS[name])
+    tiling = {"size": 16, "overlap": 0.25}
+    for part in (4096, 12):
+        run(scene, f"{part}", {**tiling, "part": part}, source={"truth": None})
+    (whole,), (cut,) = (results_of(scene, out)[1] for out in ("4096", "12"))
+    if name in AT_ONCE:
+        assert (cut["status"], "save it as RGB" in cut["error"]) == ("unsupported", True)
+    elif whole["status"] != "ok":
+        assert cut["status"] == whole["status"]
+    else:
+        assert cut["status"] == "ok", cut["error"]
+        assert np.array_equal(mask_of(scene, "12"), mask_of(scene, "4096"))
