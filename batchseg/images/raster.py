@@ -153,15 +153,6 @@ def _spread(length: int) -> list[tuple[int, int]]:
     return [(int(start), _BLOCK) for start in np.linspace(0, length - _BLOCK, _BLOCKS)]
 
 
-def has_palette(dataset: Any) -> bool:
-    """Whether its pixels are places in a palette."""
-    from rasterio.enums import ColorInterp
-
-    # of grey whose 0 is white GDAL makes up a palette
-    is_inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
-    return dataset.colorinterp[0] is ColorInterp.palette and not is_inverted
-
-
 def has_gaps(dataset: Any, bands: Sequence[int]) -> bool:
     """Whether some pixels of these bands may have no data: where not, nobody need look."""
     floating = any(np.dtype(dataset.dtypes[band - 1]).kind in "fc" for band in bands)
