@@ -122,3 +122,17 @@ def test_every_layout_is_read_in_parts_as_it_is_at_once(tmp_path: Path, name: st
     else:
         assert cut["status"] == "ok", cut["error"]
         assert np.array_equal(mask_of(scene, "12"), mask_of(scene, "4096"))
+
+
+def test_verify_knows_pixels_without_data(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path, kind="uint16", channels=3, nodata=0)
+    with rasterio.open(scene / "images/a.tif", "r+") as file:
+        file.write(np.zeros((3, 40, 30), np.uint16), window=((20, 60), (50, 80)))
+    run(scene, "out", {"part": 60}, source={"bands": [1, 2, 3]})
+    assert (mask_of(scene, "out")[20:60, 50:80] == 255).all()
+    counted = sum(each["pixels"] for each in results_of(scene, "out")[2])
+    assert counted == 150 * 210 - 40 * 30
+    assert verify(str(scene / "out")).counts == {}
+    with rasterio.open(scene / "out/masks/a.tif", "r+") as file:  # a pixel more without a class
+        file.write(np.full((1, 1, 1), 255, np.uint8), window=((0, 1), (0, 1)))
+    assert verify(str(scene / "out")).counts == {"mask_counts": 1}

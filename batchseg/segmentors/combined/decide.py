@@ -101,14 +101,13 @@ def _labels(grids: list[Grid], size: tuple[int, int], decision: Decision) -> Any
     return labels_HW
 
 
-def weighed(maps_KHW: Any, kind: str, decision: Decision, class_K: Any = None) -> Any:
-    """Scores of some classes (None: all), whose highest is the class that is decided for: with its factor."""
+def weighed(maps_CHW: Any, kind: str, decision: Decision) -> Any:
+    """Scores whose highest is the class that is decided for: with each class's factor."""
     if decision.factors is None:
-        return maps_KHW
+        return maps_CHW
     # void, where it is a class more, has none
-    factors_C = maps_KHW.new_tensor([*decision.factors, 1.0])
-    factors_K11 = (factors_C[: len(maps_KHW)] if class_K is None else factors_C[class_K])[:, None, None]
-    return maps_KHW + factors_K11.log() if kind == "logits" else maps_KHW * factors_K11
+    factors_C11 = maps_CHW.new_tensor([*decision.factors, 1.0])[: len(maps_CHW), None, None]
+    return maps_CHW + factors_C11.log() if kind == "logits" else maps_CHW * factors_C11
 
 
 def _confidence(grids: list[Grid], decision: Decision) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
 
 import numpy as np
@@ -19,9 +19,11 @@ from batchseg.segmentors.combined.decide import weighed, without_probabilities
 from batchseg.segmentors.combined.decision import Answer, Decision
 from batchseg.segmentors.combined.fuse import probability_grids
 from batchseg.segmentors.combined.kept import Keeper
+from batchseg.segmentors.combined.rivals import FEW, Said, TiledMaps, blended, decide_tiles, rivals
 from batchseg.segmentors.combined.sureness import Sureness
 from batchseg.segmentors.combined.windows import window_weights
-from batchseg.segmentors.network.rectangle import cells_of, rectangle
+from batchseg.segmentors.network.bilinear import best_class
+from batchseg.segmentors.network.rectangle import rectangle
 
 EVERY = 4  # of so many pixels along a side, one tells how sure the model was: about what networks resolve
 _ALL = (slice(None), slice(None))
@@ -73,7 +75,9 @@ class Mosaic:
             self.sureness = Sureness.zeros()
         if self.keeper is not None and self.sureness is None:
             raise without_probabilities()
-        self.grids[window] = probability_grids(answers, self.decision)
+        grids = self.grids[window] = probability_grids(answers, self.decision)
+        if not all(bool(maps_CHW.sum().isfinite()) for maps_CHW in grids):
+            raise ValueError("its scores are not numbers (NaN); are there such among its weights?")
         while self.rows and self._has_rows(self.rows[0][2]):
             self._decide_row(*self.rows.pop(0))
 
@@ -100,18 +104,14 @@ class Mosaic:
 
     def _decide_block(self, block: tuple[int, int, int, int], windows: Sequence[int]) -> None:
         cuts = [_Cut.of(self, window, block) for window in windows]
-        class_K = self._possible(cuts)
-        total_KHW = _blended(cuts, class_K)
-        labels_HW = class_K[weighed(total_KHW, "probabilities", self.decision, class_K).argmax(0)]
-        if self.decision.none_below is not None:
-            labels_HW[total_KHW.amax(0) < self.decision.none_below] = self.decision.classes
+        labels_HW = self._labels(cuts)
         if self.keeper is not None:
             self._keep(self.keeper, block, cuts, labels_HW)
         (start, end, first, stop), (top, left, _, _) = block, self.area
         self.labels_HW[start - top : end - top, first - left : stop - left] = labels_HW.cpu().numpy()
         some = (slice(-start % EVERY, None, EVERY), slice(-first % EVERY, None, EVERY))
         if self.sureness is not None and cuts[0].weights_HW[some].numel():
-            sampled_Chw = _blended(cuts, None, some)[: self.decision.classes]
+            sampled_Chw = _blended(cuts, some)[: self.decision.classes]
             self.sureness += Sureness.of(sampled_Chw.flatten(1))
 
     def _keep(
@@ -121,16 +121,22 @@ class Mosaic:
         area = Area(start, first, end - start, stop - first)
         for strip in keeper.strips(area, cuts[0].grids[0]):
             rows = slice(strip.top - start, strip.top - start + strip.height)
-            keeper.add(strip, _blended(cuts, None, (rows, slice(None))), labels_HW[rows])
+            keeper.add(strip, _blended(cuts, (rows, slice(None))), labels_HW[rows])
 
-    def _possible(self, cuts: Sequence[_Cut]) -> Tensor:
-        """The classes that may win a pixel: the highest of C probabilities is 1 / C at least."""
-        highest_C = torch.stack([cut.highest_C for cut in cuts]).amax(0)
-        if not bool(highest_C.isfinite().all()):
-            raise ValueError("its scores are not numbers (NaN); are there such among its weights?")
-        factors = self.decision.factors or (1.0,)
-        least = (1 - 1e-4) / len(highest_C) * min(factors) / max(factors)
-        return (highest_C >= least).nonzero()[:, 0]
+    def _labels(self, cuts: Sequence[_Cut]) -> Tensor:
+        """Of a block, of which most pixels mostly need no more than a look at their cells."""
+        below, factors = self.decision.none_below, self.decision.factors
+        if factors is None:
+            said = [cut.said(alone=len(cuts) == 1) for cut in cuts]
+            rival_CTT, alone_TT = rivals(said, below or 0.0)
+            if float((rival_CTT.sum(0) * ~alone_TT).float().mean()) < FEW * len(rival_CTT):
+                return decide_tiles(said, rival_CTT, alone_TT, below)
+        total_CHW = _blended(cuts)
+        class_C11 = torch.arange(len(total_CHW), device=total_CHW.device)[:, None, None]
+        labels_HW = best_class(weighed(total_CHW, "probabilities", self.decision), class_C11, len(total_CHW))
+        if below is not None:
+            labels_HW[total_CHW.amax(0) < below] = self.decision.classes
+        return labels_HW
 
 
 @dataclass(frozen=True)
@@ -154,19 +160,16 @@ class _Cut:
         some_HW = weights_HW[rows.start : rows.stop, columns.start : columns.stop]
         return cls(grids, side, rows, columns, some_HW)
 
-    @property
-    def highest_C(self) -> Tensor:
-        """At most what each class has anywhere in the block."""
+    def said(self, alone: bool) -> Said:
+        """The same by tiles; the only window needs no weights."""
         size = (self.side, self.side)
-        cells = [cells_of(maps_CHW, size, self.rows, self.columns) for maps_CHW in self.grids]
-        return torch.stack([each.amax((1, 2)) for each in cells]).sum(0)
+        grids = [TiledMaps.of(maps_CHW, size, self.rows, self.columns) for maps_CHW in self.grids]
+        return Said(grids, None if alone else self.weights_HW)
 
-    def probabilities(self, class_K: Tensor | None, some: tuple[slice, slice]) -> Tensor:
-        """[K, H, W] of some classes (None: all) at some of the block's pixels."""
+    def probabilities(self, some: tuple[slice, slice]) -> Tensor:
+        """[C, H, W] at some of the block's pixels."""
         size, rows, columns = (self.side, self.side), self.rows[some[0]], self.columns[some[1]]
-        chosen = (maps_CHW if class_K is None else maps_CHW[class_K] for maps_CHW in self.grids)
-        sampled = [rectangle(maps_KHW, size, rows, columns) for maps_KHW in chosen]
-        return torch.stack(sampled).sum(0) if len(sampled) > 1 else sampled[0]
+        return reduce(torch.add, (rectangle(maps_CHW, size, rows, columns) for maps_CHW in self.grids))
 
 
 @lru_cache(maxsize=4)
@@ -174,15 +177,9 @@ def _weights(side: int, blend: str, device: torch.device) -> Tensor:
     return window_weights((side, side), blend).to(device)
 
 
-def _blended(cuts: Sequence[_Cut], class_K: Tensor | None, some: tuple[slice, slice] = _ALL) -> Tensor:
-    """The weighted mean of what windows say, [K, H, W]."""
-    if len(cuts) == 1:
-        return cuts[0].probabilities(class_K, some)
-    total_KHW = weight_HW = cuts[0].weights_HW.new_zeros(())
-    for cut in cuts:
-        total_KHW = total_KHW + cut.probabilities(class_K, some) * cut.weights_HW[some]
-        weight_HW = weight_HW + cut.weights_HW[some]
-    return total_KHW / weight_HW
+def _blended(cuts: Sequence[_Cut], some: tuple[slice, slice] = _ALL) -> Tensor:
+    """The weighted mean of what windows say, [C, H, W]."""
+    return blended([cut.probabilities(some) for cut in cuts], [cut.weights_HW[some] for cut in cuts])
 
 
 def _blocks(start: int, length: int, starts: Sequence[int], side: int) -> list[tuple[int, int, list[int]]]:

@@ -14,31 +14,22 @@ def rectangle(maps_CHW: Tensor, size: Size, rows: range, columns: range) -> Tens
     Up to float32's rounding. A pixel is computed by itself, in the same steps whatever is computed with it:
     the bits do not depend on the rectangle.
     """
-    above_H, below_H, lower_H = _between(maps_CHW.shape[1], size[0], rows, maps_CHW.device)
-    left_W, right_W, far_W = _between(maps_CHW.shape[2], size[1], columns, maps_CHW.device)
+    above_H, below_H, lower_H = between(maps_CHW.shape[1], size[0], rows, maps_CHW.device)
+    left_W, right_W, far_W = between(maps_CHW.shape[2], size[1], columns, maps_CHW.device)
     lower_H1 = lower_H[:, None]
+    first, last = int(left_W[0]), int(right_W[-1])
+    maps_CHW, left_W, right_W = maps_CHW[:, :, first : last + 1], left_W - first, right_W - first
     # whole rows first: those are few, and each sum of two products is rounded in the same places
     rows_CHw = maps_CHW[:, above_H] * (1 - lower_H1) + maps_CHW[:, below_H] * lower_H1
     return rows_CHw[:, :, left_W] * (1 - far_W) + rows_CHw[:, :, right_W] * far_W
 
 
-def cells_of(maps_CHW: Tensor, size: Size, rows: range, columns: range) -> Tensor:
-    """The cells that a rectangle is interpolated from."""
-    (above, below), (left, right) = (
-        (int(lower[0]), int(upper[-1]) + 1)
-        for lower, upper, _ in (
-            _between(cells, pixels, some, maps_CHW.device)
-            for cells, pixels, some in zip(maps_CHW.shape[1:], size, (rows, columns), strict=True)
-        )
-    )
-    return maps_CHW[:, above:below, left:right]
-
-
-def _between(cells: int, pixels: int, some: range, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The two cells around each pixel, and the weight of the second."""
+def between(cells: int, pixels: int, some: range, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The two cells around each pixel [N], and the weight of the second: 0 where that is the first, too."""
     pixel_N = torch.arange(some.start, some.stop, some.step, device=device)
     scale = torch.tensor(cells, dtype=torch.float32, device=device) / pixels
     source_N = (scale * (pixel_N + 0.5) - 0.5).clamp(min=0)
     lower_N = source_N.long().clamp(max=cells - 1)
+    upper_N = (lower_N + 1).clamp(max=cells - 1)
     weight_N = (source_N - lower_N).clamp(0, 1)
-    return lower_N, (lower_N + 1).clamp(max=cells - 1), weight_N
+    return lower_N, upper_N, torch.where(upper_N > lower_N, weight_N, 0.0)

@@ -1,0 +1,214 @@
+"""Which classes can win where windows overlap, tile by tile, so that only those are interpolated.
+
+A pixel's score of a class is the mean of what its windows say, each interpolated between four cells and
+weighted. In a small tile a class lies between the lowest and the highest of its cells in every window, and a
+window's weight between its lowest and its highest. A class that cannot reach another one by these bounds is
+left out. The others are computed pixel by pixel in the same steps as `rectangle` computes all: whatever the
+tiles are, the labels are the same to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from batchseg.segmentors.network.bilinear import best_class, chunk_elements
+from batchseg.segmentors.network.rectangle import between
+
+Combine = Callable[[Tensor, Tensor], Tensor]
+
+SIDE = 8  # of a tile, in pixels
+FEW = 0.5  # share of all scores from which on it is quicker to compute every class everywhere
+_ROUNDING = 2e-6  # of a sum of products of a few float32, with room to spare
+
+
+@dataclass(frozen=True)
+class TiledAxis:
+    """One side of a block in tiles, over the cells of one grid.
+
+    Attributes:
+        pixel_ST: of each tile, from the block's first on; a last tile that is shorter repeats its last one.
+        cell_RT: the cells that the pixels of each tile lie between; short runs repeat their last one.
+        share_RST: of each of these cells in each of these pixels.
+    """
+
+    pixel_ST: Tensor
+    cell_RT: Tensor
+    share_RST: Tensor
+
+    @classmethod
+    def of(cls, cells: int, pixels: int, some: range, device: torch.device) -> TiledAxis:
+        lower_N, upper_N, weight_N = between(cells, pixels, some, device)
+        start_T = torch.arange(0, len(some), SIDE, device=device)
+        pixel_ST = (start_T + torch.arange(SIDE, device=device)[:, None]).clamp(max=len(some) - 1)
+        first_T, last_T = lower_N[pixel_ST[0]], upper_N[pixel_ST[-1]]
+        cell_RT = first_T + torch.arange(int((last_T - first_T).max()) + 1, device=device)[:, None]
+        lower_ST, upper_ST, weight_ST = lower_N[pixel_ST], upper_N[pixel_ST], weight_N[pixel_ST]
+        is_lower = cell_RT[:, None] == lower_ST
+        share_RST = torch.where(is_lower, 1 - weight_ST, 0.0)
+        share_RST += torch.where((cell_RT[:, None] == upper_ST) & ~is_lower, weight_ST, 0.0)
+        return cls(pixel_ST, torch.minimum(cell_RT, last_T), share_RST)
+
+    def from_first(self) -> TiledAxis:
+        """With cells counted from the first that is needed."""
+        return replace(self, cell_RT=self.cell_RT - self.cell_RT[0, 0])
+
+
+@dataclass(frozen=True)
+class TiledMaps:
+    """What a block needs of one grid [C, h, w], and how the tiles of a block lie on it."""
+
+    maps_CHW: Tensor
+    y: TiledAxis
+    x: TiledAxis
+
+    @classmethod
+    def of(cls, maps_CHW: Tensor, size: tuple[int, int], rows: range, columns: range) -> TiledMaps:
+        """The block is `rows` and `columns` of the output of `size`."""
+        height, width = maps_CHW.shape[1:]
+        device = maps_CHW.device
+        y, x = TiledAxis.of(height, size[0], rows, device), TiledAxis.of(width, size[1], columns, device)
+        cells = (slice(int(each.cell_RT[0, 0]), int(each.cell_RT[-1, -1]) + 1) for each in (y, x))
+        return cls(maps_CHW[:, next(cells), next(cells)].contiguous(), y.from_first(), x.from_first())
+
+    def bound(self, combine: Combine) -> Tensor:
+        """The highest, or the lowest, of each class among the cells of each tile [C, Ty, Tx]."""
+        return _pooled(_pooled(self.maps_CHW, 1, self.y.cell_RT, combine), 2, self.x.cell_RT, combine)
+
+    def interpolated(self, class_Km: Tensor, tile_2m: Tensor) -> Tensor:
+        """The scores [K, S, S, m] of some classes (K for each tile) at all pixels of some tiles."""
+        height, width = self.maps_CHW.shape[1:]
+        cell_RRm = self.y.cell_RT[:, None, tile_2m[0]] * width + self.x.cell_RT[None, :, tile_2m[1]]
+        maps_KRRm = self.maps_CHW.take(class_Km[:, None, None] * (height * width) + cell_RRm)
+        # between whole rows first, and cells without a share add nothing: the bits are those of `rectangle`
+        rows_KSRm = _added(
+            maps_KRRm[:, cell, None] * share_Sm[:, None]
+            for cell, share_Sm in enumerate(self.y.share_RST[:, :, tile_2m[0]])
+        )
+        return _added(
+            rows_KSRm[:, :, cell, None] * share_Sm
+            for cell, share_Sm in enumerate(self.x.share_RST[:, :, tile_2m[1]])
+        )
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one window says of a block.
+
+    Attributes:
+        grids: which add, each over the same tiles.
+        weights_HW: of the block's pixels; None where it is the only window.
+    """
+
+    grids: Sequence[TiledMaps]
+    weights_HW: Tensor | None
+
+    def bound(self, combine: Combine) -> Tensor:
+        """The highest, or the lowest, of each class in each tile [C, Ty, Tx], or beyond it."""
+        return _added(grid.bound(combine) for grid in self.grids)
+
+    def weight_bound(self, combine: Combine) -> Tensor:
+        """The same of the weights [Ty, Tx]."""
+        y, x = self.grids[0].y.pixel_ST, self.grids[0].x.pixel_ST
+        if self.weights_HW is None:
+            return torch.ones((y.shape[1], x.shape[1]), device=y.device)
+        return _pooled(_pooled(self.weights_HW, 0, y, combine), 1, x, combine)
+
+    def interpolated(self, class_Km: Tensor, tile_2m: Tensor) -> Tensor:
+        """The scores [K, S, S, m] of some classes at all pixels of some tiles."""
+        return _added(grid.interpolated(class_Km, tile_2m) for grid in self.grids)
+
+    def weights(self, tile_2m: Tensor) -> Tensor:
+        """Those of all pixels of some tiles [S, S, m], where there are other windows."""
+        assert self.weights_HW is not None
+        y, x = self.grids[0].y.pixel_ST[:, tile_2m[0]], self.grids[0].x.pixel_ST[:, tile_2m[1]]
+        return self.weights_HW[y[:, None], x]
+
+
+def rivals(said: Sequence[Said], sure: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Which classes could win some pixel of each tile, bool [C, Ty, Tx], and where there is but one.
+
+    Args:
+        sure: the tile is not such a one unless the class has so much of all in each of its pixels.
+    """
+    highest, lowest, most, least = (
+        torch.stack([one(each, combine) for each in said])
+        for one, combine in (
+            (Said.bound, torch.maximum),
+            (Said.bound, torch.minimum),
+            (Said.weight_bound, torch.maximum),
+            (Said.weight_bound, torch.minimum),
+        )
+    )
+    most_k1TT, least_k1TT = most[:, None], least[:, None]
+    best_1TT = (least_k1TT * lowest).sum(0).argmax(0)[None]
+    own_k1TT = lowest.gather(1, best_1TT[None].expand(len(said), -1, -1, -1))
+    ahead_kCTT = highest - own_k1TT  # by how much a class may be ahead of the best, in each window
+    reach_CTT = torch.maximum(most_k1TT * ahead_kCTT, least_k1TT * ahead_kCTT).sum(0)
+    rival_CTT = ~(reach_CTT < -_ROUNDING * most_k1TT.sum(0))
+    is_sure_TT = own_k1TT.amin(0)[0] >= sure * (1 + _ROUNDING)
+    return rival_CTT, (rival_CTT.sum(0) == 1) & is_sure_TT
+
+
+def decide_tiles(said: Sequence[Said], rival_CTT: Tensor, alone_TT: Tensor, below: float | None) -> Tensor:
+    """The class of every pixel of a block [H, W]: the lowest of equals, and C where the best has less than
+    `below` of all."""
+    y, x = said[0].grids[0].y.pixel_ST, said[0].grids[0].x.pixel_ST
+    height, width = int(y[-1, -1]) + 1, int(x[-1, -1]) + 1
+    rival_TTC = rival_CTT.permute(1, 2, 0)
+    label_TT = rival_TTC.to(torch.uint8).argmax(2)
+    labels_HW = (
+        label_TT.repeat_interleave(SIDE, 0)[:height].repeat_interleave(SIDE, 1)[:, :width].contiguous()
+    )
+    for tile_2m, class_Km in _open_tiles(rival_TTC, alone_TT):
+        label_SSm = _best(said, tile_2m, class_Km, len(rival_CTT), below)
+        pixel_SSm = y[:, None, tile_2m[0]] * width + x[None, :, tile_2m[1]]
+        labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten().long())
+    return labels_HW
+
+
+def _open_tiles(rival_TTC: Tensor, alone_TT: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Row and column [2, m] of tiles that are to be computed, and as many classes [K, m] for each of them."""
+    tile_2M = (~alone_TT).nonzero().T
+    rival_MC = rival_TTC[tile_2M[0], tile_2M[1]]
+    rivals_M, class_P = rival_MC.sum(1), rival_MC.nonzero()[:, 1]
+    first_M = rivals_M.cumsum(0) - rivals_M
+    for count in rivals_M.bincount().nonzero()[:, 0].tolist():
+        rank_K1 = torch.arange(count, device=class_P.device)[:, None]
+        some = max(1, chunk_elements(class_P.device) // (count * SIDE * SIDE))
+        for tile_m in torch.split((rivals_M == count).nonzero()[:, 0], some):
+            yield tile_2M[:, tile_m], class_P[first_M[tile_m] + rank_K1]
+
+
+def _best(
+    said: Sequence[Said], tile_2m: Tensor, class_Km: Tensor, classes: int, below: float | None
+) -> Tensor:
+    values_KSSm = blended(
+        [each.interpolated(class_Km, tile_2m) for each in said],
+        [each.weights(tile_2m) for each in said] if len(said) > 1 else [],
+    )
+    label_SSm = best_class(values_KSSm, class_Km[:, None, None], classes)
+    if below is not None:
+        label_SSm[values_KSSm.amax(0) < below] = classes
+    return label_SSm
+
+
+def blended(values: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    """The weighted mean of what windows say [K, ...]; one window alone has no weights."""
+    if len(values) == 1:
+        return values[0]
+    total = _added(each * weight for each, weight in zip(values, weights, strict=True))
+    return total / _added(weights)
+
+
+def _added(values: Iterable[Tensor]) -> Tensor:
+    """From the first to the last, each sum rounded by itself: the bits depend on nothing else."""
+    return reduce(torch.add, values)
+
+
+def _pooled(values: Tensor, dim: int, place_RT: Tensor, combine: Combine) -> Tensor:
+    return reduce(combine, (values.index_select(dim, place_T) for place_T in place_RT))
