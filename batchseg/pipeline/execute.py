@@ -175,8 +175,7 @@ class Execution:
         committed = listed - self.task.images + self.tally.done
         begun = Journal(str(self.results.work)).begun(WHOLE)
         again = f"up to {begun:,} that were under way are" if begun else "what was under way is"
-        parts = self.tally.parts
-        kept = f" and {parts.kept + parts.done:,} parts of others" if parts and parts.is_under_way else ""
+        kept = self.tally.parts.beside if self.tally.parts else ""
         return (
             f"{INTERRUPTED_LINE}{committed:,} of {listed:,} images{kept} are committed; {again} computed "
             "again; the same command goes on"
@@ -222,7 +221,6 @@ class Execution:
         if parts.total:
             self.placement = place(each.hardware, nodes, rasters.windows, at_most=parts.total)
             parts.actors = self.placement.actors
-            self.on_progress(self.tally)
             plan = write_plan(rasters.parts, self.results.work / "plan-parts.arrow", 1)
             with Telemetry(self.placement, str(self.results.root)) as telemetry:
                 told = Told(self.tally, parts)

@@ -72,6 +72,11 @@ class PartsTally:
         return self.done < self.total
 
     @property
+    def beside(self) -> str:
+        """What there is beside the images that are finished, in words; nothing once all are computed."""
+        return f" and {self.kept + self.done:,} parts of others" if self.is_under_way else ""
+
+    @property
     def left_s(self) -> float | None:
         """How long the rest takes, at the speed there has been."""
         took_s = self.last_s - (self.first_s or 0.0)
