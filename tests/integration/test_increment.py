@@ -54,7 +54,7 @@ def test_only_what_is_new_or_changed_is_computed(tmp_path: Path) -> None:
     record = night(tmp_path)
     assert record["computed"] == {"ok": 60}
     found = {"listed": 545, "done_before": 485, "segmented": 60, "scored": 0, "without_truth": 545}
-    others = {"pruned": 0, "repainted": 0, "full_names": 0, "passed_over": {}}
+    others = {"pruned": 0, "repainted": 0, "full_names": 0, "passed_over": {}, "decided": 0}
     assert record["images"] == {**found, **others}
     rows = f"from '{tmp_path}/out/images/*.parquet'"
     assert duckdb.sql(f"select count(*), count(distinct id) {rows}").fetchall() == [(550, 550)]
