@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.source import ImageReading
+from batchseg.images.decode import turn_pixels
 from batchseg.images.label_rasters import tiff_head
 from batchseg.images.raster import Area, has_gaps, has_palette, open_raster
 from batchseg.images.raster_bands import read_bands
@@ -31,7 +33,7 @@ def open_nodata(item: Item, reader: Reader, reading: ImageReading | None) -> Ite
     """
     asked = reading is not None and (reading.is_by_band or is_tiff_mask(item))
     file = reader.by_window(item.row["uri"]) if asked else None
-    if reading is None or file is None or tiff_head(file) is None:
+    if reading is None or file is None or (head := tiff_head(file)) is None:
         yield lambda area: None
         return
     with open_raster(file) as dataset:
@@ -39,8 +41,25 @@ def open_nodata(item: Item, reader: Reader, reading: ImageReading | None) -> Ite
             yield lambda area: None
             return
         plan = plan_picture(dataset, reading)
-        gaps = has_gaps(dataset, plan.bands)
-        yield lambda area: read_bands(dataset, plan, area).nodata_HW if gaps else None
+        if not has_gaps(dataset, plan.bands):
+            yield lambda area: None
+        elif head.orientation == 1 or reading.as_stored:
+            yield lambda area: read_bands(dataset, plan, area).nodata_HW
+        else:
+            yield partial(_cut, _turned(read_bands(dataset, plan).nodata_HW, head.orientation))
+
+
+def _turned(nodata_HW: Nodata | None, orientation: int) -> Nodata | None:
+    """Upright, as the picture's pixels are."""
+    return None if nodata_HW is None else turn_pixels(nodata_HW[..., np.newaxis], orientation)[..., 0]
+
+
+def _cut(nodata_HW: Nodata | None, area: Area | None) -> Nodata | None:
+    if nodata_HW is None or area is None:
+        return nodata_HW
+    rows, columns = area.slices
+    cut_HW = nodata_HW[slice(*rows), slice(*columns)]
+    return cut_HW if cut_HW.any() else None
 
 
 def nodata_of(item: Item, reader: Reader, reading: ImageReading | None) -> Nodata | None:
