@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from batchseg.config.overlay import Overlays
 from batchseg.config.run import RunConfig
-from batchseg.config.segmentor import NetworkConfig
+from batchseg.config.segmentor import AnyMember, EnsembleSegmentor, NetworkConfig
 from batchseg.config.source import ImageReading
 from batchseg.engine.graph import Stages
 from batchseg.engine.heap import keep_freed_memory
@@ -118,26 +118,32 @@ def before(config: RunConfig, model: OpenedModel) -> list[Stage]:
 
 def segment(config: RunConfig, model: OpenedModel, placement: Placement) -> list[Stage]:
     """From the model's input to a label map."""
-    network = isinstance(config.segmentor, NetworkConfig)
-    if placement.device == "cpu" and network:
+    networks = [each for each in _models(config) if isinstance(each, NetworkConfig)]
+    if placement.device == "cpu" and networks:
         keep_freed_memory()
-    compiled = isinstance(config.segmentor, NetworkConfig) and config.segmentor.compile
+    compiled = any(each.compile for each in networks)
     resolved = resolve_precision(config.segmentor.precision, placement.device)
     members = [each.load(placement.device, resolved, placement.threads) for each in model.members]
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
     if torch is not None and placement.device == "cpu":
         torch.set_num_threads(placement.threads)
     looks = _looks(config, model)
-    one_size = config.tiling is not None or _reads_one_size(looks.preparers[0])
+    one_size = config.tiling is not None or all(map(_reads_one_size, looks.preparers))
     batches = Batching(
         placement.batch_size,
         placement.largest_batch,
         timeout_s=config.limits.segment_timeout_s,
         first_call_s=COMPILING_S if compiled else 0.0,
-        pad=network and placement.fixed_batches and one_size,
+        pad=bool(networks) and placement.fixed_batches and one_size,
     )
     several = None if looks.is_plain else looks
-    return [Segment(members, model.decision, batches, resolved if network else None, several)]
+    return [Segment(members, model.decision, batches, resolved if networks else None, several)]
+
+
+def _models(config: RunConfig) -> Sequence[AnyMember]:
+    """The members of an ensemble, or the one model."""
+    chosen = config.segmentor
+    return chosen.members if isinstance(chosen, EnsembleSegmentor) else [chosen]
 
 
 def _looks(config: RunConfig, model: OpenedModel) -> Looks:

@@ -124,7 +124,6 @@ def test_every_layout_is_read_in_parts_as_it_is_at_once(tmp_path: Path, name: st
         assert np.array_equal(mask_of(scene, "12"), mask_of(scene, "4096"))
 
 
-<<<<<<< HEAD
 def test_verify_knows_pixels_without_data(tmp_path: Path) -> None:
     scene = make_scene(tmp_path, kind="uint16", channels=3, nodata=0)
     with rasterio.open(scene / "images/a.tif", "r+") as file:
@@ -138,7 +137,8 @@ def test_verify_knows_pixels_without_data(tmp_path: Path) -> None:
         file.write(np.full((1, 1, 1), 255, np.uint8), window=((100, 101), (100, 101)))
     assert not without[100, 100]
     assert verify(str(scene / "out")).counts == {"mask_counts": 1}
-=======
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("bands", [None, [1, 2, 3]])
 def test_where_a_turned_picture_has_no_data_is_turned_with_it(
@@ -153,4 +153,3 @@ def test_where_a_turned_picture_has_no_data_is_turned_with_it(
         run(tmp_path, name, {"size": 16}, source={"truth": None, "bands": bands, "orientation": name})
         assert np.array_equal(mask_of(tmp_path, name) == 255, np.rot90(pixels[..., 3] == 0, turned))
     assert verify(str(tmp_path / "exif")).problems == []
->>>>>>> pg

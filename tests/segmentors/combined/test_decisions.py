@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def test_an_ensemble_of_a_model_and_itself_is_the_model(folder: Path, tmp_path: 
     twice = {"kind": "ensemble", "members": [str(folder / "first")] * 2}
     for one, other in zip(alone, masks(folder, tmp_path / "twice", twice), strict=True):
         assert np.array_equal(one, other)
+    record = json.loads((tmp_path / "twice" / "results" / "run.json").read_text())
+    assert record["precision"] == "fp32"
 
 
 def test_different_label_maps_on_one_grid(folder: Path, tmp_path: Path) -> None:
