@@ -150,6 +150,8 @@ def open_probabilities(file: str | BinaryIO) -> Iterator[ProbabilityFile]:
     Raises RowFault (unreadable) where it is none, or is damaged.
     """
     with _faults():
+        if not zipfile.is_zipfile(file):  # numpy would take it for one of its other kinds
+            raise ValueError("no whole zip")
         arrays = np.load(file, allow_pickle=False)
         height, width = arrays["shape"].tolist()
         opened = ProbabilityFile(arrays, (height, width), tuple(arrays["names"].tolist()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.bands import levels_of
-from batchseg.images.raster import Area, Window, has_palette, spread_areas
+from batchseg.images.decode import Decoded, turn_pixels
+from batchseg.images.headers import check_size
+from batchseg.images.raster import Area, Window, has_palette, open_raster, spread_areas
 from batchseg.images.raster_bands import BandPlan, Scales, plan_bands, read_bands
 from batchseg.images.samples import FULL
+from batchseg.images.tiff import YCBCR
+from batchseg.images.tiff_pages import Head
 from batchseg.schema import Status
+
+if TYPE_CHECKING:
+    from batchseg.config.base import Limits
 
 _RGB = (1, 2, 3)
 
@@ -92,6 +99,22 @@ def read_picture(
     if _keeps_high_byte(dataset, plan, reading):
         return RasterPicture((pixels_HWC >> 8).astype(np.uint8), None, nodata_HW)
     return RasterPicture(np.ascontiguousarray(levels_of(pixels_HWC, plan.scale)), None, nodata_HW)
+
+
+def decode_as_parts(
+    data: bytes | memoryview, limits: Limits, reading: ImageReading, head: Head
+) -> Decoded | None:
+    """A TIFF whose JPEG blocks GDAL and Pillow decode to colours that differ by a few levels, as its parts
+    would be read, upright; None for any other. Raises RowFault."""
+    if head.photometric != YCBCR:
+        return None
+    check_size(head.height, head.width, limits)
+    with open_raster(data) as dataset:
+        if not dataset.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "").endswith("JPEG"):
+            return None
+        pixels_HWC = read_picture(dataset, plan_picture(dataset, reading), reading).pixels_HWC
+    upright_HWC = turn_pixels(pixels_HWC, 1 if reading.as_stored else head.orientation)
+    return Decoded(upright_HWC, upright_HWC.shape[:2], head.orientation)
 
 
 def _keeps_high_byte(dataset: Any, plan: BandPlan, reading: ImageReading) -> bool:

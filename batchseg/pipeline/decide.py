@@ -39,6 +39,7 @@ from batchseg.results.verdict import KEPT, Key
 from batchseg.schema import IMAGES, Status
 from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.segmentors.combined.decision import Decision, factors_of
+from batchseg.source.folder import seen_from
 from batchseg.source.names import mark
 from batchseg.source.plan import Listing, write_chosen
 from batchseg.stages.by_window import score_lying
@@ -104,6 +105,8 @@ def _decide(config: DecideConfig, on_progress: OnProgress) -> RunResult:
         raise OutputError(f"{old.root}: holds no results of `batchseg run`: it has no folder runs/")
     if str(old.root) == str(new.root):
         raise ConfigError(f"{new.root}: holds the masks that are decided again; choose another --output")
+    if seen_from(old.root, config.output).startswith(f"{old.root.path.rstrip('/')}/"):
+        raise ConfigError(f"{new.root}: lies in {old.root}; choose an --output outside of these results")
     with old.looked_at() as source:
         again = redecision_of(config, old)
         refuse_unknown_classes(config.gates.minimum, again.label_map.names, "gates.minimum (--min)")

@@ -9,10 +9,13 @@ from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.bands import decode_bands
 from batchseg.images.decode import Size, decode_scaled, load_jpeg_decoder, whole
+from batchseg.images.label_rasters import tiff_head
 from batchseg.images.raster import load_rasterio
+from batchseg.images.raster_picture import decode_as_parts
 from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.nodata import nodata_of
+from batchseg.stages.places import is_tiff_mask
 from batchseg.storage.reader import image_reader
 
 _NO_JPEG = (".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # without torch, where nothing else needs it
@@ -40,7 +43,10 @@ def decode(
             picture = decode_bands(data, limits, how, enough)
             item.image_HWC, item.size_hw, item.orientation, item.scale, item.nodata_HW = picture
         else:
-            item.image_HWC, item.size_hw, item.orientation = decode_scaled(data, limits, enough, how)
+            head = tiff_head(data) if is_tiff_mask(item) else None
+            as_parts = decode_as_parts(data, limits, how, head) if head else None
+            decoded = as_parts or decode_scaled(data, limits, enough, how)
+            item.image_HWC, item.size_hw, item.orientation = decoded
             item.nodata_HW = nodata_of(item, reader, how)
 
     timed = for_each("decode", work)

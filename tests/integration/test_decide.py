@@ -282,6 +282,9 @@ def test_what_is_damaged_or_missing_costs_its_image(source: Path, model: Path, t
     assert "probabilities/a.png.full.npz cannot be used: it is damaged" in found["a.png"]["error"]
     assert "probabilities/c.png.full.npz is not there; the same run again" in found["c.png"]["error"]
     assert found["c.png"]["mask"] is None
+    (out / "probabilities/a.png.full.npz").write_bytes((out / "masks/a.png").read_bytes())
+    batchseg.decide(str(out), output=str(new))
+    assert "no file of probabilities (no whole zip); delete it" in rows(new)["a.png"]["error"]
     (out / "probabilities/a.png.full.npz").unlink()
     assert run(source, model, out).segmented == 2
     assert batchseg.decide(str(out), output=str(new)).statuses == {"ok": 2}
@@ -323,6 +326,9 @@ def test_bad_input_is_one_sentence(source: Path, done: Path, tmp_path: Path) -> 
         )
     with pytest.raises(ConfigError, match="choose another --output"):
         batchseg.decide(str(done), output=str(done))
+    with pytest.raises(ConfigError, match="choose an --output outside of these results"):
+        batchseg.decide(str(done), output=str(done / "masks"))
+    assert not (done / "masks/run.json").exists()
     with pytest.raises(BatchsegError, match="tells two classes apart, and there are 6"):
         batchseg.decide(str(done), output=str(tmp_path / "o"), settings={"threshold": 0.3})
     with pytest.raises(OutputError, match="holds no results of `batchseg run`"):

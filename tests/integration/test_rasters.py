@@ -10,7 +10,8 @@ import pytest
 import rasterio
 import tiff_files
 from image_files import FILES
-from raster_scenes import check_equal_cuts, make_scene, mask_of, results_of, run
+from PIL import Image
+from raster_scenes import TILED, check_equal_cuts, make_scene, mask_of, results_of, run, write_tiff
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from tiff_files import tiff_of
 
@@ -137,6 +138,16 @@ def test_verify_knows_pixels_without_data(tmp_path: Path) -> None:
         file.write(np.full((1, 1, 1), 255, np.uint8), window=((100, 101), (100, 101)))
     assert not without[100, 100]
     assert verify(str(scene / "out")).counts == {"mask_counts": 1}
+
+
+@pytest.mark.parametrize("layout", [{**TILED, "compress": "jpeg"}, {"compress": "jpeg", "blockysize": 16}])
+@pytest.mark.parametrize("colours", ["ycbcr", "rgb"])
+def test_jpeg_blocks_have_the_same_colours_at_once_and_in_parts(
+    tmp_path: Path, layout: dict[str, Any], colours: str
+) -> None:
+    photo = Image.fromarray(RNG.integers(0, 256, (9, 11, 3), np.uint8)).resize((131, 90))
+    write_tiff(tmp_path / "images/a.tif", np.array(photo), photometric=colours, **layout)
+    check_equal_cuts(tmp_path, {"size": 32}, source={"truth": None})
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
