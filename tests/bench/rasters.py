@@ -1,6 +1,4 @@
-"""Large rasters: memory, how busy the actors are, and what kill -9 costs.
-
-    python -m tests.bench.rasters [--sides 10000 30000] [--folder FOLDER]
+"""Large rasters, their memory, how busy the actors are, what kill -9 costs: `python -m tests.bench.rasters`.
 
 It makes a raster of each side with truth, georeferenced and of 11 classes, and computes it with two actors.
 The largest is computed once more: an actor is killed after a third of the parts, the driver after two thirds,
@@ -9,7 +7,6 @@ and the same command is given again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -22,6 +19,7 @@ from pathlib import Path
 from threading import Event, Thread
 from time import perf_counter
 
+import click
 import numpy as np
 import psutil
 import rasterio
@@ -172,17 +170,16 @@ def wait_for(process: subprocess.Popen[bytes], until: Callable[[], bool]) -> Non
             raise SystemExit("the run ended before it was killed")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sides", type=int, nargs="+", default=[10_000, 30_000])
-    parser.add_argument("--folder", type=Path)
-    given = parser.parse_args()
-    root = given.folder or Path(tempfile.mkdtemp(prefix="batchseg-rasters-"))
-    peaks = {side: measure(make(root / f"{side}", side), side) for side in sorted(given.sides)}
+@click.command(help=__doc__)
+@click.option("--side", "sides", type=int, multiple=True, default=(10_000, 30_000), show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where the rasters are made, and stay.")
+def main(sides: tuple[int, ...], folder: Path | None) -> None:
+    root = folder or Path(tempfile.mkdtemp(prefix="batchseg-rasters-"))
+    peaks = {side: measure(make(root / f"{side}", side), side) for side in sorted(sides)}
     low, *_, high = [peaks[side] for side in sorted(peaks)] * 2
     print(f"peak memory: {high / low:.2f} times that of the smallest", flush=True)
     disturb(root / f"{max(peaks)}")
-    if given.folder is None:
+    if folder is None:
         shutil.rmtree(root)
 
 
