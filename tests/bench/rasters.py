@@ -171,7 +171,9 @@ def wait_for(process: subprocess.Popen[bytes], until: Callable[[], bool]) -> Non
 
 
 @click.command(help=__doc__)
-@click.option("--side", "sides", type=int, multiple=True, default=(10_000, 30_000), show_default=True)
+@click.option(
+    "--side", "sides", type=click.IntRange(4097), multiple=True, default=(10_000, 30_000), show_default=True
+)
 @click.option("--folder", type=click.Path(path_type=Path), help="Where the rasters are made, and stay.")
 def main(sides: tuple[int, ...], folder: Path | None) -> None:
     root = folder or Path(tempfile.mkdtemp(prefix="batchseg-rasters-"))
