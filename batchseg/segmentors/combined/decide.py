@@ -24,14 +24,14 @@ def decide_whole(
     """The label map [height, width] of what was said of a whole picture.
 
     One model that saw a picture once decides as its library does: the highest of the interpolated scores.
-    Raises ValueError where scores are not numbers, or where there are none and probabilities are to be kept.
+    Raises ValueError where scores are not numbers, or where there are none and probabilities are asked for.
 
     Args:
         nodata_HW: where the picture has no data, for the probabilities.
     """
     has_scores = any(each.scores.kind != "labels" for each in answers)
-    if decision.keeping is not None and not has_scores:
-        raise without_probabilities()
+    if not has_scores:
+        refuse_labels_alone(decision)
     if len(answers) == 1 and not has_scores:
         return _of_labels(answers[0].scores, size, decision)
     from batchseg.segmentors.combined.fuse import fuse
@@ -48,12 +48,19 @@ def decide_whole(
     return Prediction(ids_HW, confidence, probabilities=probabilities)
 
 
-def without_probabilities() -> ValueError:
-    """What is wrong where probabilities are to be kept, and a model answers with label maps alone."""
-    return ValueError(
-        "it answers with label maps, which have no probabilities; leave output.probabilities "
-        "(--probabilities) out, or have it return scores"
-    )
+def refuse_labels_alone(decision: Decision) -> None:
+    """Raises ValueError where probabilities are asked for, and a model answers with label maps alone."""
+    asked = {
+        "output.probabilities (--probabilities)": decision.keeping,
+        "segmentor.none_below (--none-below)": decision.none_below,
+        "segmentor.threshold": decision.factors,
+    }
+    for name, value in asked.items():
+        if value is not None:
+            raise ValueError(
+                f"it answers with label maps, which have no probabilities; leave {name} out, or have it "
+                "return scores"
+            )
 
 
 def segment_whole(segmentor: Segmentor, inputs: Sequence[ModelInput], decision: Decision) -> list[Prediction]:

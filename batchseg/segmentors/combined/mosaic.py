@@ -15,7 +15,7 @@ from torch import Tensor
 from batchseg.images.raster import Area
 from batchseg.segmentors.base import Prediction
 from batchseg.segmentors.combined.canvas import WindowGrid
-from batchseg.segmentors.combined.decide import weighed, without_probabilities
+from batchseg.segmentors.combined.decide import refuse_labels_alone, weighed
 from batchseg.segmentors.combined.decision import Answer, Decision
 from batchseg.segmentors.combined.fuse import probability_grids
 from batchseg.segmentors.combined.kept import Keeper
@@ -73,8 +73,8 @@ class Mosaic:
         answers = self.answers.pop(window)
         if self.sureness is None and any(each.scores.kind != "labels" for each in answers):
             self.sureness = Sureness.zeros()
-        if self.keeper is not None and self.sureness is None:
-            raise without_probabilities()
+        if self.sureness is None:
+            refuse_labels_alone(self.decision)
         grids = self.grids[window] = probability_grids(answers, self.decision)
         if not all(bool(maps_CHW.sum().isfinite()) for maps_CHW in grids):
             raise ValueError("its scores are not numbers (NaN); are there such among its weights?")

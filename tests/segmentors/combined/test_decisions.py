@@ -240,3 +240,20 @@ def test_scores_that_are_none(folder: Path, tmp_path: Path, kind: Any, answer: s
     table = batchseg.open_results(str(tmp_path / "results")).images
     assert table["status"].to_pylist() == ["model_failed"] * 2
     assert all(sentence in error for error in table["error"].to_pylist())
+
+
+@pytest.mark.parametrize("setting", ["none_below", "threshold"])
+@pytest.mark.parametrize("tiling", [None, 32])
+def test_label_maps_alone_have_no_probabilities(
+    folder: Path, tmp_path: Path, setting: str, tiling: int | None
+) -> None:
+    (tmp_path / "luma.py").write_text(WHOLE.format(kind=None, answer="(image.mean(2) > 128).astype(int)"))
+    job = {
+        "source": str(folder / "photos"),
+        "segmentor": {"model": f"{tmp_path / 'luma.py'}:Luma", setting: 0.4},
+        "output": str(tmp_path / "results"),
+        "tiling": tiling,
+    }
+    batchseg.run(batchseg.load_config(overrides=job))
+    table = batchseg.open_results(str(tmp_path / "results")).images
+    assert all(f"leave segmentor.{setting}" in error for error in table["error"].to_pylist())
