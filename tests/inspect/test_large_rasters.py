@@ -52,7 +52,7 @@ def listing_of(scene: Path, tmp_path: Path):
 def test_samples_are_small_and_spread(scene: Path, tmp_path: Path) -> None:
     listing = listing_of(scene, tmp_path)
     tracemalloc.start()
-    images = sample_images(listing, 8, ImageReading(), Limits(), TILING)
+    images = sample_images(listing, 8, ImageReading(), Limits(), tiling=TILING)
     looking = Looking(TruthSettings(), Limits(), ImageReading(), tiling=TILING)
     truths = sample_truths(listing, 8, LabelMap.from_names(tuple("abcd")), looking)
     assert tracemalloc.get_traced_memory()[1] < 200 * 2**20

@@ -26,7 +26,7 @@ def seen(notes: Path) -> int:
 @pytest.mark.usefixtures("ray_session")
 def test_an_actor_that_is_killed_costs_the_part_under_way(tmp_path: Path) -> None:
     scene, notes, undisturbed = make_scene(tmp_path), tmp_path / "notes", tmp_path / "undisturbed_notes"
-    for folder, out, dies_after in ((undisturbed, "undisturbed", 0), (notes, "out", 40)):
+    for folder, out, dies_after in ((undisturbed, "undisturbed", 0), (notes, "out", 20)):
         folder.mkdir()
         options = {"notes": str(folder), "dies_after": dies_after}
         more = {"actors": 2, "batch_size": 2, "options": options}
