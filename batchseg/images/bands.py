@@ -22,7 +22,7 @@ from batchseg.images.raster import has_palette, load_rasterio, open_raster
 from batchseg.images.raster_bands import Scales, chosen_bands, plan_bands, read_bands, sampling_step, scale_of
 from batchseg.images.rgb import Brightest, converted
 from batchseg.images.samples import FULL, confirmed_range, is_wide, own_range, read_samples, to_8_bit
-from batchseg.images.tiff import tiff_orientation
+from batchseg.images.tiff_pages import tiff_orientation
 from batchseg.schema import Status
 
 if TYPE_CHECKING:

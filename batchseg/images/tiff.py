@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any
 
 from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
@@ -26,8 +26,7 @@ PREDICTOR, PALETTE, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, EXTRA = 317, 320
 SAMPLE_FORMAT, SUBFILE, SUBSAMPLING = 339, 254, 530
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE_COLOUR, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 SEPARATE, SIGNED = 2, 2
-_UNCOMPRESSED, _SHORT, _LONG = 1, 3, 4
-_REDUCED_OR_MASK = 1 | 4
+_UNCOMPRESSED, _LONG = 1, 4
 _MOTOROLA_BIG = b"MM\0+"
 
 INTERLEAVE = "save it with its channels interleaved, such as with `tiffcp -p contig` or as PNG"
@@ -90,50 +89,6 @@ def plane(data: bytes | memoryview, tags: ImageFileDirectory_v2, index: int) -> 
             for tag in (places, sizes):
                 changed[tag] = list(tags[tag][index * each : (index + 1) * each])
     return _rewritten(data, tags, changed)
-
-
-def has_more_pages(file: BinaryIO) -> bool:
-    """Whether a picture follows the first one; previews of less resolution and masks do not count.
-
-    Only directories are read. What is damaged ends the search.
-    """
-    try:
-        pages = _pages(file)
-        next(pages)
-        return any(not page.get(SUBFILE, 0) & _REDUCED_OR_MASK for page in pages)
-    except (struct.error, StopIteration, OSError, ValueError):
-        return False
-
-
-def tiff_orientation(file: BinaryIO) -> int:
-    """The orientation that the first page states, 1 to 8; 1 where it states none. Only it is read."""
-    try:
-        stated = next(_pages(file)).get(ORIENTATION, 1)
-    except (struct.error, StopIteration, OSError, ValueError):
-        return 1
-    return stated if stated in range(1, 9) else 1
-
-
-def _pages(file: BinaryIO) -> Iterator[dict[int, int]]:
-    """The first value of each tag of one number, page by page."""
-    file.seek(0)
-    start = file.read(16)
-    order, big = "<" if start[:2] == b"II" else ">", 43 in start[2:4]
-    count, entry, word = (f"{order}Q", 20, f"{order}Q") if big else (f"{order}H", 12, f"{order}I")
-    (at,) = struct.unpack_from(word, start, 8 if big else 4)
-    seen = set[int]()
-    while at and at not in seen:
-        seen.add(at)
-        file.seek(at)
-        (entries,) = struct.unpack(count, file.read(struct.calcsize(count)))
-        fields = file.read(entries * entry)
-        page = {}
-        for place in range(0, len(fields) - entry + 1, entry):
-            tag, kind = struct.unpack_from(f"{order}HH", fields, place)
-            form = f"{order}{'H' if kind == _SHORT else 'I'}"
-            (page[tag],) = struct.unpack_from(form, fields, place + entry - struct.calcsize(word))
-        (at,) = struct.unpack(word, file.read(struct.calcsize(word)))
-        yield page
 
 
 def _refuse(tags: ImageFileDirectory_v2) -> None:

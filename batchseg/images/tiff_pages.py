@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO, NamedTuple
 
-from batchseg.images.tiff import HEIGHT, ORIENTATION, PALETTE, PHOTOMETRIC, WIDTH
+from batchseg.images.tiff import HEIGHT, ORIENTATION, PALETTE, PHOTOMETRIC, SUBFILE, WIDTH
 
-_SIZES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
+_SIZES = {  # bytes of a value, by its TIFF type
+    **dict.fromkeys((1, 2, 6, 7), 1),
+    **dict.fromkeys((3, 8), 2),
+    **dict.fromkeys((4, 9, 11, 13), 4),
+    **dict.fromkeys((5, 10, 12, 16, 17, 18), 8),
 }
+_REDUCED_OR_MASK = 1 | 4
 _UPRIGHT, _LONG = 1, 4
 _HEAD = (("height", HEIGHT), ("width", WIDTH), ("orientation", ORIENTATION), ("photometric", PHOTOMETRIC))
 
@@ -92,7 +82,33 @@ def head_of(file: BinaryIO) -> Head:
     """Of an open TIFF. Raises struct.error where it is none, or ends before its first directory does."""
     page = next(pages(file), None)
     found = {} if page is None else {name: _short(file, page, tag) for name, tag in _HEAD if tag in page.tags}
+    if found.get("orientation", _UPRIGHT) not in range(1, 9):
+        found["orientation"] = _UPRIGHT  # no such is there
     return Head(**found)
+
+
+def tiff_orientation(file: BinaryIO) -> int:
+    """The orientation that the first page states, 1 to 8; 1 where it states none, or is damaged."""
+    try:
+        return head_of(file).orientation
+    except (struct.error, OSError, ValueError):
+        return _UPRIGHT
+
+
+def has_more_pages(file: BinaryIO) -> bool:
+    """Whether a picture follows the first one; previews of less resolution and masks do not count.
+
+    Only directories are read. What is damaged ends the search.
+    """
+    try:
+        following = islice(pages(file), 1, None)
+        return any(not _subfile(file, page) & _REDUCED_OR_MASK for page in following)
+    except (struct.error, OSError, ValueError):
+        return False
+
+
+def _subfile(file: BinaryIO, page: Page) -> int:
+    return _short(file, page, SUBFILE) if SUBFILE in page.tags else 0
 
 
 def _short(file: BinaryIO, page: Page, tag: int) -> int:

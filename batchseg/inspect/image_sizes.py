@@ -18,7 +18,7 @@ from batchseg.errors import ConfigError, RowFault
 from batchseg.images.bands import raster_size
 from batchseg.images.headers import check_size, decoding, open_picture, sniff
 from batchseg.images.label_rasters import open_tiff_head
-from batchseg.images.tiff import has_more_pages, tiff_orientation
+from batchseg.images.tiff_pages import has_more_pages, tiff_orientation
 from batchseg.schema import Status
 from batchseg.segmentors.combined.windows import largest_seen
 from batchseg.storage.embedded import is_embedded

@@ -31,7 +31,7 @@ from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.decode import decode_image
 from batchseg.images.label_files import decode_labels
-from batchseg.images.tiff import has_more_pages
+from batchseg.images.tiff_pages import has_more_pages
 from batchseg.schema import Status
 
 STRIPS, TILES = {"rows": 4}, {"tile": 16}
