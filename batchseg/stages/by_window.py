@@ -98,7 +98,7 @@ def score_lying(
     *,
     keep_truth: bool = False,
 ) -> Stage:
-    """`score` for masks that lie there: what `restore` left where it lies is count_pixels by window.
+    """`score` for masks that lie there: what `restore` left where it lies is counted by window.
 
     Args:
         masks: how the masks are read.
