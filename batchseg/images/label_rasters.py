@@ -79,8 +79,11 @@ class LabelRaster:
 
 
 @contextmanager
-def open_labels(file: RasterFile) -> Iterator[LabelRaster]:
+def open_labels(file: RasterFile, head: Head | None = None) -> Iterator[LabelRaster]:
     """A ground truth or mask: a TIFF, as `open_raster` takes it.
+
+    Args:
+        head: its `tiff_head`, where that was read already.
 
     Raises:
         RowFault: of the truth, unreadable, whatever the cause; also for what is read inside the block.
@@ -88,7 +91,7 @@ def open_labels(file: RasterFile) -> Iterator[LabelRaster]:
     """
     with ExitStack() as stack:
         with _faults():
-            head = tiff_head(file) or Head()
+            head = head or tiff_head(file) or Head()
             labels = _opened(stack.enter_context(open_raster(file)), head)
         yield labels
 
