@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import Georeference, georeference_of, rows_at_once
-from batchseg.images.label_files import LabelFile, several, unfit
+from batchseg.images.label_files import ALPHA_ALONE, LabelFile, several, unfit
 from batchseg.images.raster import Area, RasterFile, load_rasterio, open_raster, spread_areas
 from batchseg.images.tiff import MIN_IS_BLACK, MIN_IS_WHITE, PALETTE_COLOUR, RGB, YCBCR
 from batchseg.images.tiff_pages import Head, head_of
@@ -169,10 +169,7 @@ def _refuse_bare_alpha(dataset: Any) -> None:
             return
         alphas |= {int(pixels_CHW[-1].min()), int(pixels_CHW[-1].max())}
     if len(alphas) > 1:
-        raise unfit(
-            "all its pixels have one colour, and only its transparency (alpha) tells them apart; write the "
-            "alpha as the pixel values"
-        )
+        raise unfit(ALPHA_ALONE)
 
 
 def tiff_head(file: RasterFile) -> Head | None:
