@@ -18,7 +18,7 @@ from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
 from batchseg.images.decode import Size, decode_scaled, orientation_of, turn_pixels, whole
 from batchseg.images.headers import check_size, decoding, open_picture, sniff
-from batchseg.images.raster import has_palette, load_rasterio, open_raster
+from batchseg.images.raster import RasterFile, has_palette, load_rasterio, open_raster
 from batchseg.images.raster_bands import Scales, chosen_bands, plan_bands, read_bands, sampling_step, scale_of
 from batchseg.images.rgb import Brightest, converted
 from batchseg.images.samples import FULL, confirmed_range, is_wide, own_range, read_samples, to_8_bit
@@ -142,8 +142,8 @@ def levels_of(pixels_HWC: NDArray[Any], scale: Scales | None) -> NDArray[np.uint
     return np.stack([to_8_bit(band_HW, black_white) for band_HW, black_white in each], axis=2)
 
 
-def raster_size(file: Any, limits: Limits) -> tuple[int, int]:
-    """Width and height of a TIFF: a path, its bytes, or an open file. Raises RowFault, ConfigError."""
+def raster_size(file: RasterFile, limits: Limits) -> tuple[int, int]:
+    """Width and height of a TIFF. Raises RowFault, ConfigError."""
     load_rasterio()
     with decoding("TIFF"), open_raster(file) as dataset:
         check_size(dataset.height, dataset.width, limits)

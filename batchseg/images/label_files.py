@@ -31,6 +31,10 @@ _LOSSY_TIFF = {"jpeg", "tiff_jpeg", "webp"}
 _STRETCH = {"L;2": 255 // 3, "L;4": 255 // 15}
 _INVERTED = {"L;I", "L;IR", "L;2I", "L;2IR", "L;4I", "L;4IR", "1;I", "1;IR"}  # Pillow makes white of its 0
 _FAX = {"group3", "group4", "tiff_ccitt"}  # where 0 is white by the compression's own nature
+ALPHA_ALONE = (
+    "all its pixels have one colour, and only its transparency (alpha) tells them apart; write the alpha as "
+    "the pixel values"
+)
 _SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 0b101
 
 
@@ -146,10 +150,7 @@ def _colours(picture: ImageFile) -> NDArray[np.uint8]:
 
 def _refuse_bare_alpha(colours_HWC: NDArray[np.uint8], alpha_HW: NDArray[np.uint8]) -> None:
     if (colours_HWC == colours_HWC[0, 0]).all() and alpha_HW.min() != alpha_HW.max():
-        raise unfit(
-            "all its pixels have one colour, and only its transparency (alpha) tells them apart; write the "
-            "alpha as the pixel values"
-        )
+        raise unfit(ALPHA_ALONE)
 
 
 def _npy(data: bytes | memoryview, limits: Limits) -> NDArray[Any]:

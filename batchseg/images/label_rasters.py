@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import Georeference, georeference_of, rows_at_once
-from batchseg.images.label_files import LabelFile, several, unfit
+from batchseg.images.label_files import ALPHA_ALONE, LabelFile, several, unfit
 from batchseg.images.raster import Area, RasterFile, load_rasterio, open_raster, spread_areas
 from batchseg.images.tiff import MIN_IS_BLACK, MIN_IS_WHITE, PALETTE_COLOUR, RGB, YCBCR
 from batchseg.images.tiff_pages import Head, head_of
@@ -79,8 +79,11 @@ class LabelRaster:
 
 
 @contextmanager
-def open_labels(file: RasterFile) -> Iterator[LabelRaster]:
+def open_labels(file: RasterFile, head: Head | None = None) -> Iterator[LabelRaster]:
     """A ground truth or mask: a TIFF, as `open_raster` takes it.
+
+    Args:
+        head: its `tiff_head`, where that was read already.
 
     Raises:
         RowFault: of the truth, unreadable, whatever the cause; also for what is read inside the block.
@@ -88,7 +91,7 @@ def open_labels(file: RasterFile) -> Iterator[LabelRaster]:
     """
     with ExitStack() as stack:
         with _faults():
-            head = tiff_head(file) or Head()
+            head = head or tiff_head(file) or Head()
             labels = _opened(stack.enter_context(open_raster(file)), head)
         yield labels
 
@@ -166,10 +169,7 @@ def _refuse_bare_alpha(dataset: Any) -> None:
             return
         alphas |= {int(pixels_CHW[-1].min()), int(pixels_CHW[-1].max())}
     if len(alphas) > 1:
-        raise unfit(
-            "all its pixels have one colour, and only its transparency (alpha) tells them apart; write the "
-            "alpha as the pixel values"
-        )
+        raise unfit(ALPHA_ALONE)
 
 
 def tiff_head(file: RasterFile) -> Head | None:

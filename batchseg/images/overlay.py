@@ -76,12 +76,15 @@ def resized(image_HWC: Pixels, size_hw: tuple[int, int]) -> Pixels:
 
 
 def nearest(labels_HW: LabelIds, size_hw: tuple[int, int]) -> LabelIds:
-    """The label map in another size: the ids under the centres of the new pixels, for a mean is no id."""
-    if labels_HW.shape == size_hw:
+    """The label map in another size: the ids under the centres of the new pixels, for a mean is no id.
+
+    It may also be of colours, [H, W, 3].
+    """
+    if labels_HW.shape[:2] == size_hw:
         return labels_HW
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.intp)
-        for new, old in zip(size_hw, labels_HW.shape, strict=True)
+        for new, old in zip(size_hw, labels_HW.shape[:2], strict=True)
     )
     scaled_HW: LabelIds = labels_HW[rows[:, np.newaxis], columns]
     return scaled_HW

@@ -33,7 +33,15 @@ SIDE = 512  # pixels along a side of what is read and written at once
 ONE = 255  # the code of a probability of 1
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip: with the day of today the same content would differ
 _FASTEST = 1
-_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, LookupError, EOFError, OSError, NotImplementedError)
+# what zipfile and numpy raise where bytes of a file of numpy are others than were written
+DAMAGED = (
+    zipfile.BadZipFile,  # a header, a sum
+    zlib.error,  # packed bytes
+    EOFError,  # of which some are lacking
+    ValueError,  # what they hold, the text of a name
+    KeyError,  # the name of an array
+    RuntimeError,  # the flag of encryption; NotImplementedError: the kind of packing
+)
 
 
 class Codes(NamedTuple):
@@ -163,5 +171,5 @@ def open_probabilities(file: str | BinaryIO) -> Iterator[ProbabilityFile]:
 def _faults() -> Iterator[None]:
     try:
         yield
-    except _DAMAGED as exc:
+    except (*DAMAGED, OSError) as exc:  # a place in the file that cannot be, too
         raise RowFault(Status.UNREADABLE, f"it is damaged, or no file of probabilities ({exc})") from exc

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-from PIL.ExifTags import Base as ExifTag
 from pyarrow import fs
 
 from batchseg.config.base import Limits
 from batchseg.config.looks import Tiling
 from batchseg.errors import ConfigError, RowFault
 from batchseg.images.bands import raster_size
+from batchseg.images.decode import orientation_of
 from batchseg.images.headers import check_size, decoding, open_picture, sniff
 from batchseg.images.label_rasters import open_tiff_head
+from batchseg.images.raster import RasterFile
 from batchseg.images.tiff_pages import has_more_pages, tiff_orientation
 from batchseg.schema import Status
 from batchseg.segmentors.combined.windows import largest_seen
@@ -105,8 +106,12 @@ def look(
         in_parts = _in_parts(io.BytesIO(data), len(data), limits, tiling)
         return in_parts or _of_bytes(data, limits, by_band)
     with _opened(uri) as (file, total):
-        in_parts = _in_parts(file, total, limits, tiling)
-        return in_parts or _of_file(file, total, limits, by_band) or _of_bytes(reader.read(uri), limits)
+        if in_parts := _in_parts(file, total, limits, tiling):
+            return in_parts
+        head = _first_bytes(file, total, limits)
+        if by_band and sniff(head, limits) == "TIFF":
+            return _of_raster(reader.by_window(uri), file, total, limits)
+        return _of_first_bytes(head, file, total, limits) or _of_bytes(reader.read(uri), limits)
 
 
 def _in_parts(file: BinaryIO, total: int, limits: Limits, tiling: Tiling | None) -> Header | None:
@@ -120,21 +125,23 @@ def _in_parts(file: BinaryIO, total: int, limits: Limits, tiling: Tiling | None)
 
 def _of_bytes(data: bytes, limits: Limits, by_band: bool = False) -> Header:
     if by_band and sniff(data, limits) == "TIFF":
-        return _of_raster(io.BytesIO(data), len(data), limits)
+        return _of_raster(data, io.BytesIO(data), len(data), limits)
     return _parse(data, len(data), limits, io.BytesIO(data))
 
 
-def _of_file(file: BinaryIO, total: int, limits: Limits, by_band: bool) -> Header | None:
-    """By its first bytes; None where those are not enough."""
+def _first_bytes(file: BinaryIO, total: int, limits: Limits) -> bytes:
+    """Raises RowFault for a file that is too large."""
     if total > limits.max_bytes:
         raise RowFault(
             Status.TOO_LARGE, f"the file has {total:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
         )
     file.seek(0)
-    head = file.read(HEAD_BYTES)
+    return file.read(HEAD_BYTES)
+
+
+def _of_first_bytes(head: bytes, file: BinaryIO, total: int, limits: Limits) -> Header | None:
+    """None where those are not enough."""
     is_cut = total > len(head)
-    if by_band and sniff(head, limits) == "TIFF":
-        return _of_raster(file, total, limits)
     try:
         # where a GIF has its second frame only the first one's end tells
         if not (is_cut and sniff(head, limits) == "GIF"):
@@ -145,9 +152,8 @@ def _of_file(file: BinaryIO, total: int, limits: Limits, by_band: bool) -> Heade
     return None
 
 
-def _of_raster(file: BinaryIO, total: int, limits: Limits) -> Header:
-    file.seek(0)
-    width, height = raster_size(file, limits)
+def _of_raster(raster: RasterFile, file: BinaryIO, total: int, limits: Limits) -> Header:
+    width, height = raster_size(raster, limits)
     return Header("TIFF", width, height, total, tiff_orientation(file), has_more_pages(file))
 
 
@@ -168,11 +174,7 @@ def _orientation(picture: Any) -> int:
     """By metadata before the pixels: for those behind them Pillow would decode a PNG."""
     if picture.format == "PNG" and not {"exif", "Raw profile type exif", "xmp"} & picture.info.keys():
         return 1
-    try:
-        orientation = picture.getexif().get(ExifTag.Orientation)
-    except Exception:  # damaged metadata costs nobody the image
-        return 1
-    return int(orientation) if orientation in range(1, 9) else 1
+    return orientation_of(picture)
 
 
 def _is_animated(picture: Any) -> bool:

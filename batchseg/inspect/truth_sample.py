@@ -154,11 +154,13 @@ class _Sampling:
 
     def _some(self, at: str) -> LabelFile | None:
         """Of a TIFF that is too large to be decoded as a whole, some of its pixels."""
-        head = tiff_head(self.reader.by_window(at)) if at.lower().endswith(TIFF_SUFFIXES) else None
-        if head is None or not is_large((head.height, head.width), self.looking.limits):
+        if not at.lower().endswith(TIFF_SUFFIXES):
+            return None
+        file = self.reader.by_window(at)
+        if (head := tiff_head(file)) is None or not is_large((head.height, head.width), self.looking.limits):
             return None
         self.large[at] = (head.height, head.width)
-        with open_labels(self.reader.by_window(at)) as labels:
+        with open_labels(file, head) as labels:
             return labels.read_some()
 
     def _check_size(self, sampled: Sampled, truth_hw: Size, images: Reader, uri: str) -> None:

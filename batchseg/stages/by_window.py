@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-
-import numpy as np
 
 from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
@@ -15,6 +13,7 @@ from batchseg.errors import RowFault
 from batchseg.images.geotiff import Georeference, areas_of, check_truth_place
 from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.images.label_rasters import LabelRaster, open_labels, tiff_head
+from batchseg.images.overlay import nearest
 from batchseg.images.raster import Area, has_rasterio
 from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading
@@ -68,26 +67,22 @@ def open_truth(reader: Reader, reading: Reading, limits: Limits, uri: str) -> It
     Raises RowFault, of the truth, also for what is read inside the block.
     """
     place = reader.by_window(uri)
-    if tiff_head(place) is None:
+    if (head := tiff_head(place)) is None:
         whole = decode_labels(reader.read(uri), limits)
         height, width = whole.values.shape[:2]
         yield TruthWindows((height, width), None, partial(_cut, whole), partial(_smaller, whole), reading)
         return
-    with open_labels(place) as labels:
+    with open_labels(place, head) as labels:
         yield TruthWindows(labels.hw, labels.georeference, labels.read, labels.read_smaller, reading)
 
 
 def _cut(whole: LabelFile, area: Area) -> LabelFile:
-    rows, columns = slice(area.top, area.top + area.height), slice(area.left, area.left + area.width)
-    return LabelFile(whole.values[rows, columns], whole.palette, whole.lossy, whole.white)
+    rows, columns = (slice(*ends) for ends in area.slices)
+    return replace(whole, values=whole.values[rows, columns])
 
 
 def _smaller(whole: LabelFile, hw: tuple[int, int]) -> LabelFile:
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.intp)
-        for new, old in zip(hw, whole.values.shape[:2], strict=True)
-    )
-    return LabelFile(whole.values[rows[:, np.newaxis], columns], whole.palette, whole.lossy, whole.white)
+    return replace(whole, values=nearest(whole.values, hw))
 
 
 def score_lying(
@@ -98,7 +93,7 @@ def score_lying(
     *,
     keep_truth: bool = False,
 ) -> Stage:
-    """`score` for masks that lie there: what `restore` left where it lies is count_pixels by window.
+    """`score` for masks that lie there: what `restore` left where it lies is counted by window.
 
     Args:
         masks: how the masks are read.

@@ -15,7 +15,7 @@ from batchseg.images.raster_picture import decode_as_parts
 from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.nodata import nodata_of
-from batchseg.stages.places import is_tiff_mask
+from batchseg.stages.places import is_tiff_mask, place_of_image
 from batchseg.storage.reader import image_reader
 
 _NO_JPEG = (".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # without torch, where nothing else needs it
@@ -42,12 +42,14 @@ def decode(
         if how.is_by_band:
             picture = decode_bands(data, limits, how, enough)
             item.image_HWC, item.size_hw, item.orientation, item.scale, item.nodata_HW = picture
+            if is_tiff_mask(item):
+                place_of_image(item, reader, data)
         else:
             head = tiff_head(data) if is_tiff_mask(item) else None
             as_parts = decode_as_parts(data, limits, how, head) if head else None
             decoded = as_parts or decode_scaled(data, limits, enough, how)
             item.image_HWC, item.size_hw, item.orientation = decoded
-            item.nodata_HW = nodata_of(item, reader, how)
+            item.nodata_HW = nodata_of(item, reader, how, data)
 
     timed = for_each("decode", work)
     return lambda items: timed(map(_ready, items))

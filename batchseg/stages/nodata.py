@@ -16,7 +16,7 @@ from batchseg.images.raster import Area, has_gaps, has_palette, open_raster
 from batchseg.images.raster_bands import read_bands
 from batchseg.images.raster_picture import plan_picture
 from batchseg.stages.item import Item
-from batchseg.stages.places import is_tiff_mask
+from batchseg.stages.places import is_tiff_mask, note_place
 from batchseg.storage.reader import Reader
 
 Nodata = NDArray[np.bool_]
@@ -24,19 +24,30 @@ Lookup = Callable[[Area | None], Nodata | None]
 
 
 @contextmanager
-def open_nodata(item: Item, reader: Reader, reading: ImageReading | None) -> Iterator[Lookup]:
+def open_nodata(
+    item: Item, reader: Reader, reading: ImageReading | None, data: bytes | None = None
+) -> Iterator[Lookup]:
     """Gives what is nodata in a rectangle of an item's picture (None: in all of it); None where nothing is.
 
-    Of pictures that are read by bands, and of TIFFs whose mask is a TIFF: no other has such.
+    Of pictures that are read by bands, and of TIFFs whose mask is a TIFF: no other has such. Where these lie
+    is noted on the way.
+
+    Args:
+        data: of the picture's file, where they are at hand.
 
     Raises RowFault, also for what is read inside the block.
     """
-    asked = reading is not None and (reading.is_by_band or is_tiff_mask(item))
-    file = reader.by_window(item.row["uri"]) if asked else None
-    if reading is None or file is None or (head := tiff_head(file)) is None:
+    has_place = is_tiff_mask(item)
+    if reading is None or not (reading.is_by_band or has_place):
+        yield lambda area: None
+        return
+    file = reader.by_window(item.row["uri"]) if data is None else data
+    if (head := tiff_head(file)) is None:
         yield lambda area: None
         return
     with open_raster(file) as dataset:
+        if has_place:
+            note_place(item, dataset)
         if has_palette(dataset):
             yield lambda area: None
             return
@@ -62,7 +73,9 @@ def _cut(nodata_HW: Nodata | None, area: Area | None) -> Nodata | None:
     return cut_HW if cut_HW.any() else None
 
 
-def nodata_of(item: Item, reader: Reader, reading: ImageReading | None) -> Nodata | None:
+def nodata_of(
+    item: Item, reader: Reader, reading: ImageReading | None, data: bytes | None = None
+) -> Nodata | None:
     """Of all of an item's picture. Raises RowFault."""
-    with open_nodata(item, reader, reading) as lookup:
+    with open_nodata(item, reader, reading, data) as lookup:
         return lookup(None)

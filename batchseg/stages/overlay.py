@@ -138,10 +138,11 @@ class Painter:
         if item.picture_HWC is not None:
             return item.picture_HWC
         uri, mask_hw = item.row["uri"], labels_HW.shape if labels_HW is not None else None
-        if item.large is not None and (head := tiff_head(self.images.by_window(uri))) is not None:
+        file = self.images.by_window(uri) if item.large is not None else None
+        if file is not None and (head := tiff_head(file)) is not None:
             size_hw = (head.height, head.width)
             _check_unchanged(size_hw, item.size_hw)
-            return smaller_rgb(self.images.by_window(uri), self._smaller(size_hw), self.sight.images)
+            return smaller_rgb(file, self._smaller(size_hw), self.sight.images)
         data = self.images.read(uri)
         image_HWC, size_hw = shown_rgb(data, self.limits, self._smaller, self.sight.images)
         _check_unchanged(size_hw, item.size_hw if item.large is not None else mask_hw)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import io
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from batchseg.errors import OutputError, RowFault
+from batchseg.images.probability_file import DAMAGED
 from batchseg.images.raster import Area
 from batchseg.labels.label_map import Ids
 from batchseg.metrics.confusion import ConfusionMatrix
@@ -149,7 +148,7 @@ class KeptParts:
         """Raises OutputError where the file is damaged, as after the power went off."""
         try:
             yield
-        except (BadZipFile, zlib.error, EOFError, ValueError, KeyError) as exc:
+        except DAMAGED as exc:
             self._file(part).delete()
             raise OutputError(
                 f"{self._file(part)}: the file is damaged, and was deleted; the same command computes this "

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import Georeference, check_truth_place, georeference_of
 from batchseg.images.label_rasters import tiff_head
-from batchseg.images.raster import open_raster
+from batchseg.images.raster import RasterFile, open_raster
+from batchseg.schema import Status, TruthStatus
 from batchseg.stages.item import Item
 from batchseg.storage.reader import Reader
 
 TIFF_MASK = ".tif"
 _NOWHERE = Georeference()
+_UPRIGHT = 1
 
 
 def is_tiff_mask(item: Item) -> bool:
@@ -19,29 +23,40 @@ def is_tiff_mask(item: Item) -> bool:
     return (name or "").endswith(TIFF_MASK)
 
 
-def place_of_image(item: Item, reader: Reader) -> Georeference:
-    """Where the image lies; it is read once. Raises RowFault."""
+def place_of_image(item: Item, reader: Reader, data: bytes | None = None) -> Georeference:
+    """Where the image lies; it is read once, from its `data` where they are at hand. Raises RowFault."""
     if item.place is None:
-        # a picture that was turned upright no longer lies where its file says
-        is_turned = item.orientation != 1
-        item.place = _NOWHERE if is_turned else place_at(item.row["uri"], reader, item.size_hw)
+        if item.orientation != _UPRIGHT:  # once turned it no longer lies where its file says
+            return _NOWHERE
+        file = reader.by_window(item.row["uri"]) if data is None else data
+        item.place = _place_in(file, item, Status.UNREADABLE)
     return item.place
 
 
-def check_place(item: Item, truth: str, images: Reader, truths: Reader) -> None:
+def note_place(item: Item, dataset: Any) -> None:
+    """The same from the image's open dataset: then `place_of_image` need not open it again."""
+    if item.place is None and item.orientation == _UPRIGHT:
+        item.place = _place_of(dataset, item)
+
+
+def check_place(item: Item, truth: bytes, images: Reader) -> None:
     """Raises RowFault (mismatch) where the truth of an image whose mask is a TIFF lies elsewhere."""
     if is_tiff_mask(item):
-        check_truth_place(place_of_image(item, images), place_at(truth, truths, item.size_hw))
+        image = place_of_image(item, images)
+        check_truth_place(image, _place_in(truth, item, TruthStatus.UNREADABLE))
 
 
-def place_at(uri: str, reader: Reader, hw: tuple[int, int] | None) -> Georeference:
-    """Where a file of this size lies; nowhere if it is no TIFF, or of another size. Raises RowFault."""
-    file = reader.by_window(uri)
-    head = tiff_head(file)
-    if head is None:
+def _place_in(file: RasterFile, item: Item, broken: Status | TruthStatus) -> Georeference:
+    """Where a file of the item lies; nowhere if it is no TIFF. Raises RowFault."""
+    if tiff_head(file) is None:
         return _NOWHERE
     try:
         with open_raster(file) as dataset:
-            return georeference_of(dataset) if hw in (None, dataset.shape) else _NOWHERE
+            return _place_of(dataset, item)
     except RowFault as fault:
-        raise RowFault(reader.broken, f"where it lies on the map cannot be read: {fault}") from fault
+        raise RowFault(broken, f"where it lies on the map cannot be read: {fault}") from fault
+
+
+def _place_of(dataset: Any, item: Item) -> Georeference:
+    """Nowhere if it is of another size than the item."""
+    return georeference_of(dataset) if item.size_hw in (None, dataset.shape) else _NOWHERE

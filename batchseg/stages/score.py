@@ -23,7 +23,7 @@ from batchseg.storage.reader import Reader, image_reader, truth_reader
 def score(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Stage:
     """Count every image's pixels by true and predicted class; a fault of the truth leaves the truth out.
 
-    Where a picture has no data the mask and the truth are void, and these pixels are not count_pixels at all.
+    Where a picture has no data the mask and the truth are void, and these pixels are not counted at all.
 
     Args:
         keep_truth: for a stage after this one.
@@ -41,9 +41,10 @@ def scorer(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Cal
         truth: Truth | None = None
         try:
             if item.row["truth"] is not None:
-                truth = read_truth(reader, reading, limits, item.row["truth"])
+                data = reader.read(item.row["truth"])
+                truth = as_truth(decode_labels(data, limits), reading)
                 check_truth_size(truth.ids_HW.shape, labels_HW.shape, item.orientation)
-                check_place(item, item.row["truth"], images, reader)
+                check_place(item, data, images)
         except RowFault as fault:
             if not isinstance(fault.status, TruthStatus):
                 raise  # it is the image's

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -249,4 +247,3 @@ def test_three_bands_are_shown_or_one_as_grey():
     assert np.abs(shown - np.stack(expected, -1)).max() <= 0.5001
     grey = as_rgb(pixels[..., :2], scale)
     assert np.array_equal(grey, np.repeat(shown[..., :1], 3, axis=2))
-    assert io.BytesIO(save(grey, "PNG")).read()

@@ -136,16 +136,10 @@ DEGREES = Affine(1 / 3600, 0, 7 + 1 / 7, 0, -1 / 3600, 47.1)
 PLACES = {
     "nothing": {},
     "north up": {"crs": UTM, "transform": NORTH_UP},
-    "in degrees": {
-        "crs": CRS.from_epsg(4326),
-        "transform": Affine(1 / 3600, 0, 7 + 1 / 7, 0, -1 / 3600, 47.1),
-    },
+    "in degrees": {"crs": CRS.from_epsg(4326), "transform": DEGREES},
     "no crs": {"transform": NORTH_UP},
     "no transform": {"crs": UTM},
-    "rotated": {
-        "crs": UTM,
-        "transform": Affine.translation(5e5, 5e6) @ Affine.rotation(17) @ Affine.scale(0.3, -0.3),
-    },
+    "rotated": {"crs": UTM, "transform": TURNED},
     "south up": {"crs": UTM, "transform": Affine(10, 0, 500_000, 0, 10, 5_000_000)},
     "oblong": {"crs": UTM, "transform": Affine(10.1, 0, 500_000.123, 0, -9.7, 5_000_000.456)},
     "a crs of its own": {"crs": OWN_CRS, "transform": NORTH_UP},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.source.open import list_source, open_source
 from batchseg.storage.location import locate
 from batchseg.storage.reader import image_reader
+from tests.band_files import geotiff
 
 SIDE = 30_000
 TILING = Tiling(size=512)
@@ -75,6 +77,19 @@ def test_limits_bound_a_part_where_there_are_parts(scene: Path) -> None:
         look(image_reader(), uri, Limits())
     with pytest.raises(RowFault, match=r"the image is 4,\d{3} x 4,\d{3} = .* limits.max_pixels is 1,000,000"):
         look(image_reader(), uri, Limits(max_pixels=1_000_000), tiling=TILING)
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_header_by_band_takes_no_more_than_its_header(tmp_path: Path, is_local: bool) -> None:
+    data = geotiff(np.ones((3000, 2000, 4), np.uint16))
+    place = locate(str(tmp_path / "a.tif") if is_local else f"mock://{uuid.uuid4().hex}/a.tif")
+    place.write(data)
+    look(image_reader(), str(place), Limits(), by_band=True)  # what the first one loads is not counted
+    tracemalloc.start()
+    header = look(image_reader(), str(place), Limits(), by_band=True)
+    assert tracemalloc.get_traced_memory()[1] < 2**21 < len(data)
+    tracemalloc.stop()
+    assert (header.name, header.height, header.width, header.bytes) == ("TIFF", 3000, 2000, len(data))
 
 
 @pytest.mark.parametrize(("more", "code"), [(["--tile", "512"], 0), ([], 1)])

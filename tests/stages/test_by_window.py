@@ -184,12 +184,19 @@ def test_an_overlay_is_drawn_from_a_smaller_picture(results: Location, tmp_path:
     with rasterio.open(
         tmp_path / "image.tif", "w", driver="GTiff", width=HW[1], height=HW[0], count=4, dtype="uint16"
     ) as image:
-        image.write(RNG.integers(0, 9999, (4, *HW), dtype=np.uint16))
-    made = kept(uri=str(tmp_path / "image.tif"), truth=truth_tiff(tmp_path / "t.tif"))
+        image.write(np.repeat([[[0] * HW[1], [9999] * HW[1]]], HW[0] // 2, axis=1).repeat(4, axis=0))
+    left_right = np.repeat([[1, 2]], HW[1] // 2, axis=1).repeat(HW[0], axis=0).astype(np.uint8)
+    write_raster_mask(results / "masks", "a.tif", iter([left_right]), HW, label_map=LABELS)
+    made = kept(uri=str(tmp_path / "image.tif"), truth=truth_tiff(tmp_path / "t.tif", left_right * 0))
     made.large, made.size_hw = str(results / "masks/a.tif"), HW
     sight = Sight(Reading(LABELS), ImageReading())
-    painter = Painter(results, sight, Limits(max_pixels=1000), Overlays(kind=kind, longest=110))
+    painter = Painter(results, sight, Limits(max_pixels=1000), Overlays(kind=kind, longest=110, format="png"))
     drawn = painter.draw(made)
     assert drawn.written and drawn.problem is None
-    with Image.open((results / "overlays/a.tif.jpg").path) as picture:
-        assert picture.height >= 110 and picture.width >= 70
+    picture_HWC = np.array(Image.open((results / "overlays/a.tif.png").path))
+    if kind == "blend":  # dark above bright, road beside tree
+        expected = [[[100, 0, 0], [0, 49, 0]], [[227, 127, 127], [127, 177, 127]]]
+        assert picture_HWC[10:110:80, 10:70:50].tolist() == expected
+    # sky is in the truth alone
+    shows_truth = (picture_HWC == [128, 128, 129]).all(-1).sum() > 1000
+    assert shows_truth == (kind == "triptych")

@@ -298,6 +298,10 @@ def damaged() -> dict[str, bytes]:
         member = file.getinfo("p_0_0.npy")
         middle = member.header_offset + 30 + len("p_0_0.npy") + member.compress_size // 2
     turned[middle] ^= 0xFF
+    last = whole.rindex(b"PK\1\2")  # of the directory
+    flagged, packed = bytearray(whole), bytearray(whole)
+    flagged[last + 8] ^= 1
+    packed[last + 10] ^= 1
     array = io.BytesIO()
     np.save(array, np.zeros(3))
     return {
@@ -306,6 +310,8 @@ def damaged() -> dict[str, bytes]:
         "an array": array.getvalue(),
         "half": whole[: len(whole) // 2],
         "turned": bytes(turned),
+        "encrypted, it says": bytes(flagged),
+        "packed in a way that is unknown": bytes(packed),
         "smaller": written(np.ones((5, 9, 10), np.uint8), Area(0, 0, 9, 10)),
         "elsewhere": written(np.ones((5, 10, 10), np.uint8), Area(512, 0, 10, 10)),
     }
