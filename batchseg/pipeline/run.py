@@ -217,7 +217,8 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         doubts = found.doubts
         if work.count(SEGMENT, RETRY):
             is_new = work.count(SEGMENT) == listing.images
-            doubts = doubts + look_at_pixels(listing, found.looking, config.accept, is_new)
+            chosen = listing if is_new else work.to_segment(locate(folder))
+            doubts = doubts + look_at_pixels(chosen, found.looking, config.accept, is_new)
     return {
         "images": {
             "listed": listing.images,
