@@ -57,12 +57,12 @@ def test_workers_load_torch_for_networks_alone(sample_data: Path, tmp_path: Path
             "from batchseg.engine.placement import place",
             "from functools import partial",
             "from batchseg.pipeline.model import OpenedModel",
-            "from batchseg.pipeline.assembly import score_and_write, segmenting",
+            "from batchseg.pipeline.assembly import before, score_and_write, segmenting",
             f"config = batchseg.load_config(overrides={overrides})",
             "placement = place(config.segmentor, Nodes(({'CPU': 2},)), 100)",
             "model = OpenedModel.open(config)",
             f"after = partial(score_and_write, config, model, {str(tmp_path)!r}, None)",
-            "made = segmenting(config, model, after, placement)",
+            "made = segmenting(config, model, before, after, placement)",
             "made.before(), made.model(), made.after()",
         )
         loaded[model] = "torch" in loaded_after("\n".join(lines))

@@ -42,25 +42,23 @@ COMPILING_S = 600.0  # what a network may take for it at a new shape
 
 
 def segmenting(
-    config: RunConfig, model: OpenedModel, after: Callable[[], list[Stage]], placement: Placement
+    config: RunConfig,
+    model: OpenedModel,
+    front: Callable[[RunConfig, OpenedModel], list[Stage]],
+    after: Callable[[], list[Stage]],
+    placement: Placement,
 ) -> Stages:
-    """decode, prepare | segment | score, write."""
+    """decode, prepare | segment | score, write; of a part of a raster: read | segment | score, keep."""
     return Stages(
-        before=partial(before, config, model),
+        before=partial(front, config, model),
         model=partial(segment, config, model, placement),
         after=after,
     )
 
 
-def segmenting_parts(
-    config: RunConfig, model: OpenedModel, after: Callable[[], list[Stage]], placement: Placement
-) -> Stages:
-    """The same for parts of rasters, each of which is kept in a file."""
-    return Stages(
-        before=partial(before_parts, config, model),
-        model=partial(segment, config, model, placement),
-        after=after,
-    )
+def before_parts(config: RunConfig, model: OpenedModel) -> list[Stage]:
+    """From a raster to what the windows of a part see of it."""
+    return [read_parts(_looks(config, model), config.limits, model.reading)]
 
 
 def score_and_keep(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
@@ -73,11 +71,6 @@ def joining(
 ) -> Stages:
     """Rasters, from their parts."""
     return Stages(before=list, model=None, after=partial(join_and_draw, config, reading, results, lock))
-
-
-def before_parts(config: RunConfig, model: OpenedModel) -> list[Stage]:
-    """From a raster to what the windows of a part see of it."""
-    return [read_parts(_looks(config, model), config.limits, model.reading)]
 
 
 def join_and_draw(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:

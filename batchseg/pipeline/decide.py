@@ -30,13 +30,13 @@ from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import decided_fingerprint
 from batchseg.pipeline.recorded import recorded_job
 from batchseg.pipeline.survey import survey
-from batchseg.pipeline.workload import Workload
+from batchseg.pipeline.workload import Workload, as_structs
 from batchseg.results.folder import Held, Results
 from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.palettes import repaint
 from batchseg.results.result import RunResult
 from batchseg.results.verdict import KEPT, Key
-from batchseg.schema import IMAGES, Status
+from batchseg.schema import Status
 from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.segmentors.combined.decision import Decision, factors_of
 from batchseg.source.folder import seen_from
@@ -250,16 +250,10 @@ def _with_masks(chosen: Listing, source: Held, again: Redecision, key: Key, fold
     def told() -> Iterator[pa.Table]:
         for table in chosen.tables():
             verdict = source.ledger.judge(table, before)
-            rows = np.flatnonzero(verdict.segmented)
-            kept = source.ledger.values(verdict.at[rows], KEPT)
-            places = np.full(len(table), -1)
-            places[rows] = np.arange(len(rows))
-            structs = pa.nulls(len(table), _STRUCT)
-            if len(rows):
-                columns = [kept[name].combine_chunks().cast(_STRUCT.field(name).type) for name in KEPT]
-                known = pa.StructArray.from_arrays(columns, fields=[*_STRUCT])
-                structs = known.take(pa.array(places, mask=places < 0))
-            lacking = ~verdict.segmented & pc.is_null(table["status"]).to_numpy()
+            there = verdict.segmented
+            known = as_structs(source.ledger.values(verdict.at[there], KEPT))
+            structs = known.take(pa.array(np.cumsum(there) - 1, mask=~there))
+            lacking = ~there & pc.is_null(table["status"]).to_numpy()
             table = mark(table, lacking, Status.UNREADABLE, lambda row: _NO_MASK.format(source.results.root))
             yield table.append_column("_kept", structs)
 
@@ -268,7 +262,6 @@ def _with_masks(chosen: Listing, source: Held, again: Redecision, key: Key, fold
     return found
 
 
-_STRUCT = pa.struct([pa.field(name, IMAGES.field(name).type) for name in KEPT])
 _NO_MASK = "there is no mask of it, as it is now, in {}; the same run again makes one, and then decide again"
 
 

@@ -216,22 +216,20 @@ class Execution:
 
     def _compute_parts(self, each: PartsPass) -> None:
         """Those that are not kept. Their images are joined in the pass after it, and deleted then."""
-        rasters, nodes = each.rasters, usable_nodes(self.task.config.ray.exclude_head)
+        rasters = each.rasters
         parts = self.tally.parts = PartsTally(rasters.parts.images, rasters.kept)
         if parts.total:
-            self.placement = place(each.hardware, nodes, rasters.windows, at_most=parts.total)
-            parts.actors = self.placement.actors
+            placement = self._place(each.hardware, rasters.windows, at_most=parts.total)
+            parts.actors = placement.actors
             plan = write_plan(rasters.parts, self.results.work / "plan-parts.arrow", 1)
-            with Telemetry(self.placement, str(self.results.root)) as telemetry:
+            with Telemetry(placement, str(self.results.root)) as telemetry:
                 told = Told(self.tally, parts)
-                self._drive(plan, each.stages(self.placement), self.placement, telemetry, sink=told)
+                self._drive(plan, each.stages(placement), placement, telemetry, sink=told)
                 if left := parts.total - parts.done:
                     raise BatchsegError(f"Ray lost {left:,} parts; the same command computes them again")
 
     def _go_through(self, each: Pass, first: int) -> None:
-        nodes = usable_nodes(self.task.config.ray.exclude_head)
-        self.placement = placement = place(each.hardware, nodes, each.chosen.images)
-        self.facts["placement"] = self.facts["placement"] or asdict(placement)
+        placement = self._place(each.hardware, each.chosen.images)
         plan = write_plan(
             each.chosen,
             self.results.work / f"plan-{each.chosen.path.name}",
@@ -249,6 +247,13 @@ class Execution:
                 place_of_rest = self.results.work / f"rest-{self.tally.done}.arrow"
                 rest = write_rest(plan, left, place_of_rest, self._rows_in_time(placement))
                 self._drive(rest, stages, placement, telemetry)
+
+    def _place(self, hardware: SegmentorConfig, inputs: int, at_most: int | None = None) -> Placement:
+        """Where some work is done; the record tells of the first, which is the model's where it runs."""
+        nodes = usable_nodes(self.task.config.ray.exclude_head)
+        self.placement = place(hardware, nodes, inputs, at_most)
+        self.facts["placement"] = self.facts["placement"] or asdict(self.placement)
+        return self.placement
 
     def _drive(
         self,

@@ -107,8 +107,11 @@ def set_apart(
         rest.append(table.filter(pc.invert(is_raster)))
         images.append(_repeated(table.filter(is_raster), lambda row: [whole(row)]))
     folders = {row["id"]: row["_part"]["folder"] for table in images for row in table.to_pylist()}
-    there = {name: kept_numbers(results / FOLDER / folder) for name, folder in folders.items()}
-    _sweep(results, {*folders.values()})
+    lying = _sweep(results, {*folders.values()})
+    numbers = dict(
+        zip(lying, for_many(lambda name: kept_numbers(results / FOLDER / name), lying), strict=True)
+    )
+    there = {name: numbers.get(folder, set()) for name, folder in folders.items()}
     parts = [_repeated(table, missing) for table in images]
     at_once = write_chosen((table for table in rest if len(table)), work / "whole.arrow")
     at_once.full_names = chosen.full_names
@@ -181,16 +184,18 @@ def _windows(part: dict[str, Any], tiling: Tiling) -> int:
     return len(down) * len(across)
 
 
-def _sweep(results: Location, wanted: set[str]) -> None:
-    """Delete the parts that no image of this run needs."""
+def _sweep(results: Location, wanted: set[str]) -> list[str]:
+    """Delete the parts that no image of this run needs; the folders that are left."""
     root = results / FOLDER
     if not root.is_folder():
-        return
-    for name in _folders(root):
+        return []
+    there = [*_folders(root)]
+    for name in there:
         if name not in wanted:
             (root / name).delete_folder()
     if not wanted:
         root.delete_folder()
+    return [name for name in there if name in wanted]
 
 
 def _folders(root: Location) -> Iterator[str]:

@@ -14,12 +14,13 @@ from batchseg.config.segmentor import SegmentorConfig
 from batchseg.inspect.preflight import look_at_pixels
 from batchseg.labels.recorded import record_label_map
 from batchseg.pipeline.assembly import (
+    before,
+    before_parts,
     joining,
     score_and_keep,
     score_and_write,
     scoring,
     segmenting,
-    segmenting_parts,
     some_overlays,
 )
 from batchseg.pipeline.collect import OnProgress
@@ -141,7 +142,7 @@ def _task(
             Pass(
                 at_once,
                 config.segmentor,
-                partial(segmenting, config, model, after),
+                partial(segmenting, config, model, before, after),
                 "segmenting",
                 profile=config.profile,
             ),
@@ -188,7 +189,7 @@ def _joining(config: RunConfig, model: OpenedModel, found: Survey, held: Held, r
     """Large rasters, of which the parts are computed first."""
     results, lock = str(held.results.root), held.lock
     after = partial(score_and_keep, config, found.reading, results, lock)
-    compute = partial(segmenting_parts, config, model, after)
+    compute = partial(segmenting, config, model, before_parts, after)
     return Pass(
         rasters.images,
         SegmentorConfig(device="cpu"),
@@ -216,7 +217,8 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         doubts = found.doubts
         if work.count(SEGMENT, RETRY):
             is_new = work.count(SEGMENT) == listing.images
-            doubts = doubts + look_at_pixels(listing, found.looking, config.accept, is_new)
+            chosen = listing if is_new else work.to_segment(locate(folder))
+            doubts = doubts + look_at_pixels(chosen, found.looking, config.accept, is_new)
     return {
         "images": {
             "listed": listing.images,

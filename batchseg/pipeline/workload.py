@@ -117,11 +117,7 @@ class Workload:
     def _with_kept(self, kept: pa.Table) -> Iterator[pa.Table]:
         first = 0
         for table in self._chosen(SCORE):
-            columns = kept.slice(first, len(table)).combine_chunks()
-            structs = pa.StructArray.from_arrays(
-                [columns[name].combine_chunks() for name in KEPT], names=list(KEPT)
-            )
-            yield table.append_column("_kept", structs)
+            yield table.append_column("_kept", as_structs(kept.slice(first, len(table))))
             first += len(table)
 
     def _chosen(self, *what: int) -> Iterator[pa.Table]:
@@ -135,3 +131,8 @@ class Workload:
             if len(rows):
                 yield table.take(pa.array(rows)), first + rows
             first += len(table)
+
+
+def as_structs(kept: pa.Table) -> pa.StructArray:
+    """The columns KEPT as one."""
+    return pa.StructArray.from_arrays([kept[name].combine_chunks() for name in KEPT], names=[*KEPT])

@@ -24,7 +24,7 @@ from batchseg.results.rewrite import replace_parts
 from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows, place_keys
 from batchseg.results.tables import look_at_images, read_images, read_part, with_fingerprints
 from batchseg.results.verdict import Key, Places, Rows, Verdict
-from batchseg.schema import TRUTH_FAULTS
+from batchseg.schema import IMAGES, TRUTH_FAULTS
 from batchseg.source.names import possible_masks
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
 from batchseg.storage.location import Location, output_errors
@@ -171,7 +171,9 @@ class Ledger:
                 tables.append(table.take(pa.array(wanted[first:last] - start)))
         back = np.empty(len(places), np.int64)
         back[order] = np.arange(len(places))
-        return pa.concat_tables(tables).take(pa.array(back)) if tables else pa.table({})
+        if not tables:
+            return pa.schema([IMAGES.field(name) for name in columns]).empty_table()
+        return pa.concat_tables(tables).take(pa.array(back))
 
     # -- changes, under the folder's lock: OutputError where another run has taken it over
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from batchseg.results.rewrite import replace_parts
-from batchseg.results.tables import read_images, read_part
+from batchseg.results.tables import TYPE_CLASHES, read_images, read_part
 from batchseg.storage.location import Location
 
 ROWS_A_PART = 65_536
@@ -40,10 +40,8 @@ def merge_parts(root: Location, parts: Sequence[str]) -> bool:
     tables = [read_images(root / "images" / part) for part in parts]
     try:
         images = pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowTypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        # a manifest's `site` was a number and is a text now: there is no type for both that says what either
-        # manifest said, so the parts stay as they are, and whoever reads the column must choose
-        return False
+    except TYPE_CLASHES:
+        return False  # the parts stay as they are, and whoever reads the column must choose
     pixels = pa.concat_tables([read_part(root / "pixels" / part) for part in parts])
     replace_parts(root, parts, [(parts[-1], (images, pixels))])
     return True

@@ -14,7 +14,7 @@ from batchseg.config.base import Limits
 from batchseg.errors import OutputError, RowFault
 from batchseg.images.label_files import decode_labels
 from batchseg.results.folder import Results
-from batchseg.results.tables import read_columns, read_images
+from batchseg.results.tables import TYPE_CLASHES, read_columns, read_images
 from batchseg.schema import CLASSES, IMAGES, PIXELS
 from batchseg.storage.keys import keys, superseded
 
@@ -65,7 +65,7 @@ class OpenedResults:
             return IMAGES.empty_table()
         try:
             return pa.concat_tables(tables, promote_options="permissive")
-        except pa.ArrowException as exc:  # see merge_parts
+        except TYPE_CLASHES as exc:
             raise OutputError(
                 f"{self._results.images}: a column of the manifests has types that do not go together "
                 f"({exc}); read its parts one by one"

@@ -18,6 +18,9 @@ from batchseg.schema import CLASSES, IMAGES, PIXELS, PRIVATE, Status, TruthStatu
 from batchseg.storage.keys import keys, superseded
 from batchseg.storage.location import Location
 
+# what Arrow raises where a manifest's `site` was a number and is a text now: there is no type for both that
+# says what either manifest said
+TYPE_CLASHES = (pa.ArrowTypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError)
 _OF_TRUTH = ("truth_status", "truth_version", "score_fingerprint")
 _OLD_TRUTH = "truth_"  # rows that have no `truth_status` say in `status` what is wrong with the truth
 

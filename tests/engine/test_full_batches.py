@@ -6,14 +6,17 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import batchseg
+from batchseg.config.bands import BlackWhite
 from batchseg.config.segmentor import HuggingFaceSegmentor, ThresholdSegmentor
 from batchseg.engine.nodes import Nodes
 from batchseg.engine.placement import place
 from batchseg.pipeline import assembly
+from batchseg.segmentors.base import ModelInput
 from batchseg.segmentors.combined.decision import Decision
 from batchseg.stages.segment import Segment
 
@@ -24,8 +27,11 @@ class Resizing:
     def __init__(self, one_size: bool) -> None:
         self.one_size = one_size
 
-    def __call__(self, image_HWC: Any) -> Any:
-        raise NotImplementedError
+    def __call__(self, image_HWC: np.ndarray, scale: tuple[BlackWhite, ...] | None = None) -> ModelInput:
+        height, width = image_HWC.shape[:2]
+        rows, columns = self.input_hw((height, width))
+        down, across = np.arange(rows) * height // rows, np.arange(columns) * width // columns
+        return ModelInput(image_HWC[down[:, None], across][None], (height, width), {}, scale)
 
     def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         return (64, 64) if self.one_size else (64, 64 * image_hw[1] // image_hw[0])

@@ -19,7 +19,7 @@ from batchseg.engine.journal import Journal
 from batchseg.engine.nodes import Nodes
 from batchseg.engine.placement import Placement, place
 from batchseg.errors import ConfigError
-from batchseg.pipeline.assembly import score_and_write, segmenting
+from batchseg.pipeline.assembly import before, score_and_write, segmenting
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.survey import survey
 from batchseg.source.plan import Plan, write_plan
@@ -54,7 +54,7 @@ def planned(config: RunConfig, model: OpenedModel, folder: Path, chunk_rows: int
 
 def stages(config: RunConfig, model: OpenedModel, results: str, placement: Placement) -> Stages:
     after = partial(score_and_write, config, model, results, None)
-    return segmenting(config, model, after, placement)
+    return segmenting(config, model, before, after, placement)
 
 
 def on_gpus(config: RunConfig) -> Placement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ def test_parts_of_bands_change_nothing(tmp_path: Path, kind: str, scale: Any) ->
     (scene / "truth/a.tif").unlink()
     source = {"bands": [4, 1, 2], "scale": scale, "truth": None}
     check_equal_cuts(scene, {"overlap": 0.25}, source=source)
+
+
+def test_the_record_tells_where_the_model_ran(tmp_path: Path) -> None:
+    run(make_scene(tmp_path), "out", {"part": 60}, segmentor={"batch_size": 3})
+    placement = json.loads((tmp_path / "out/run.json").read_text())["placement"]
+    assert (placement["batch_size"], placement["largest_batch"]) == (3, 3)
 
 
 def test_figures_are_those_of_the_whole(tmp_path: Path) -> None:

@@ -74,13 +74,17 @@ def labels(folder: Path, content: dict[str, Any]) -> str:
     return str(folder / "labels.yaml")
 
 
-def run(folder: Path, **more: Any) -> batchseg.RunResult:
+def job(folder: Path, **more: Any) -> batchseg.RunConfig:
     parts = {
         "source": str(folder / "manifest.parquet"),
         "segmentor": "threshold",
         "output": str(folder / "out"),
     }
-    return batchseg.run(batchseg.load_config(overrides={**parts, **more}))
+    return batchseg.load_config(overrides={**parts, **more})
+
+
+def run(folder: Path, **more: Any) -> batchseg.RunResult:
+    return batchseg.run(job(folder, **more))
 
 
 def assert_scored_right(folder: Path, result: batchseg.RunResult, without: tuple[int, ...] = ()) -> None:
@@ -533,5 +537,11 @@ def test_dark_16_bit_images_are_said(tmp_path: Path) -> None:
         Image.fromarray(image_of(index).astype(np.uint16) * 20).save(tmp_path / "images" / f"{index}.png")
     result = run(tmp_path, source=str(tmp_path / "images"))
     assert "source.scale: 4095" in result.warnings["dark_images"]
+    for index in range(4, 8):
+        Image.fromarray(image_of(index)).save(tmp_path / "images" / f"{index}.png")
+    assert (
+        batchseg.dry_run(job(tmp_path, source=str(tmp_path / "images")))["warnings"] == {}
+    )  # of what is to be done
+    assert run(tmp_path, source=str(tmp_path / "images")).warnings == {}
     mended = run(tmp_path, source={"path": str(tmp_path / "images"), "scale": 4095}, recompute=True)
     assert mended.warnings == {}
