@@ -23,6 +23,17 @@ def finite(scores: Tensor) -> Tensor:
     return scores.clamp(-limit, limit)
 
 
+def neighbours(cells: int, pixels: int, pixel_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The two cells around some of the output's pixels, and the weight of the second.
+
+    The geometry of `interpolate(align_corners=False)`, in its own float32 arithmetic.
+    """
+    scale = torch.tensor(cells, dtype=torch.float32, device=pixel_N.device) / pixels
+    source_N = (scale * (pixel_N + 0.5) - 0.5).clamp(min=0)
+    lower_N = source_N.long().clamp(max=cells - 1)
+    return lower_N, (lower_N + 1).clamp(max=cells - 1), (source_N - lower_N).clamp(0, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
     """One axis of the output, cut into blocks of pixels that lie between the same two cells.
@@ -45,17 +56,11 @@ class Axis:
 
     @classmethod
     def between(cls, cells: int, pixels: int, device: torch.device) -> Axis:
-        """The geometry of `interpolate(align_corners=False)`, in its own float32 arithmetic."""
-        pixel_N = torch.arange(pixels, device=device)
-        scale = torch.tensor(cells, dtype=torch.float32, device=device) / pixels
-        source_N = (scale * (pixel_N + 0.5) - 0.5).clamp(min=0)
-        lower_N = source_N.long().clamp(max=cells - 1)
-        weight_N = (source_N - lower_N).clamp(0, 1)
+        lower_N, upper_N, weight_N = neighbours(cells, pixels, torch.arange(pixels, device=device))
         first_B = _block_starts(lower_N)
         end_B = torch.cat([first_B[1:], first_B.new_tensor([pixels])])
         steps_S = torch.arange(int((end_B - first_B).max()), device=device)
         pixels_SB = torch.minimum(first_B + steps_S[:, None], end_B - 1)
-        upper_N = (lower_N + 1).clamp(max=cells - 1)
         return cls(cells, lower_N, upper_N, 1 - weight_N, weight_N, first_B, pixels_SB)
 
 

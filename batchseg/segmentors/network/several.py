@@ -26,7 +26,7 @@ from batchseg.segmentors.network.bilinear import (
     class_argmax,
     finite,
 )
-from batchseg.segmentors.network.tiles import TiledGrid, TiledSide, axes_of
+from batchseg.segmentors.network.tiles import TiledGrid, at_pixels, axes_of
 from batchseg.segmentors.network.upsample import bilinear_argmax
 
 _FEW = 1 << 21  # values of all classes at all pixels of all grids, up to which interpolating them is as quick
@@ -61,7 +61,7 @@ def several_argmax(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor
         return _pixel_by_pixel(grids_CHW, size)
     grids = _tiled(grids_CHW, size)
     best_TT, agreed_TT = _agreed(grids)
-    labels_HW = _at_pixels(best_TT, grids[0])
+    labels_HW = at_pixels(best_TT, grids[0].y, grids[0].x)
     for some in _together(_contested(grids, ~agreed_TT), chunk_elements(device)):
         _decide(grids, labels_HW, some)
     return labels_HW
@@ -102,8 +102,9 @@ def several_below(grids_CHW: Sequence[Tensor], labels_HW: Tensor, below: float) 
         for combine in (torch.minimum, torch.maximum)
     )
     _, agreed_TT = _agreed(grids)
-    below_HW = _at_pixels(agreed_TT & (most_TT < 0), grids[0])
-    clear_HW = _at_pixels(agreed_TT & ((least_TT > 0) | (most_TT < 0)), grids[0])
+    y, x = grids[0].y, grids[0].x
+    below_HW = at_pixels(agreed_TT & (most_TT < 0), y, x)
+    clear_HW = at_pixels(agreed_TT & ((least_TT > 0) | (most_TT < 0)), y, x)
     for some_M in torch.split((~clear_HW).flatten().nonzero()[:, 0], chunk_elements(labels_HW.device) // 8):
         label_M = labels_HW.view(-1)[some_M].long()
         values_2M = _total(
@@ -166,20 +167,7 @@ def _tiled(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> list[TiledGrid
         pixels / cells for grid in grids_CHW for pixels, cells in zip(size, grid.shape[1:], strict=True)
     )
     side = min(max(_SHORTEST, round(scale)), _LONGEST)
-    grids = []
-    for grid in grids_CHW:
-        y, x = axes_of(grid, size)
-        grids.append(TiledGrid(grid, TiledSide.of(y, side), TiledSide.of(x, side)))
-    return grids
-
-
-def _at_pixels(tiles_TT: Tensor, grid: TiledGrid) -> Tensor:
-    """What is true of a tile, for each of its pixels [height, width]."""
-    side = len(grid.y.pixel_ST)
-    row_H, column_W = (
-        torch.arange(len(s.axis.lower_N), device=tiles_TT.device) // side for s in (grid.y, grid.x)
-    )
-    return tiles_TT.index_select(1, column_W).index_select(0, row_H)
+    return [TiledGrid.of(grid, size, side) for grid in grids_CHW]
 
 
 def _agreed(grids: Sequence[TiledGrid]) -> tuple[Tensor, Tensor]:
