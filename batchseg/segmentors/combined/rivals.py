@@ -16,7 +16,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from batchseg.segmentors.network.bilinear import best_class, chunk_elements
+from batchseg.segmentors.network.bilinear import as_many_rivals, best_class, put_labels
 from batchseg.segmentors.network.rectangle import between
 from batchseg.segmentors.network.tiles import Combine, TiledSide, at_pixels, pooled
 
@@ -135,8 +135,8 @@ def decide_tiles(said: Sequence[Said], rival_CTT: Tensor, alone_TT: Tensor, belo
     labels_HW = at_pixels(rival_TTC.to(torch.uint8).argmax(2), y, x)
     for tile_2m, class_Km in _open_tiles(rival_TTC, alone_TT):
         label_SSm = _best(said, tile_2m, class_Km, len(rival_CTT), below)
-        pixel_SSm = y.pixel_ST[:, None, tile_2m[0]] * x.pixels + x.pixel_ST[None, :, tile_2m[1]]
-        labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten().long())
+        y_Sm, x_Sm = y.pixel_ST[:, tile_2m[0]], x.pixel_ST[:, tile_2m[1]]
+        put_labels(labels_HW, y_Sm, x_Sm, label_SSm.long())
     return labels_HW
 
 
@@ -144,13 +144,8 @@ def _open_tiles(rival_TTC: Tensor, alone_TT: Tensor) -> Iterator[tuple[Tensor, T
     """Row and column [2, m] of tiles that are to be computed, and as many classes [K, m] for each of them."""
     tile_2M = (~alone_TT).nonzero().T
     rival_MC = rival_TTC[tile_2M[0], tile_2M[1]]
-    rivals_M, class_P = rival_MC.sum(1), rival_MC.nonzero()[:, 1]
-    first_M = rivals_M.cumsum(0) - rivals_M
-    for count in rivals_M.bincount().nonzero()[:, 0].tolist():
-        rank_K1 = torch.arange(count, device=class_P.device)[:, None]
-        some = max(1, chunk_elements(class_P.device) // (count * SIDE * SIDE))
-        for tile_m in torch.split((rivals_M == count).nonzero()[:, 0], some):
-            yield tile_2M[:, tile_m], class_P[first_M[tile_m] + rank_K1]
+    for tile_m, class_Km in as_many_rivals(rival_MC.sum(1), rival_MC.nonzero()[:, 1], SIDE * SIDE):
+        yield tile_2M[:, tile_m], class_Km
 
 
 def _best(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -90,6 +91,30 @@ def best_class(scores_K: Tensor, class_K: Tensor, classes: int) -> Tensor:
         return best_class(scores_K.nan_to_num(nan=torch.inf, posinf=None), class_K, classes)
     rank_K = (classes - class_K).to(torch.uint8 if classes <= _UINT8_CLASSES else torch.int32)
     return classes - ((scores_K == top) * rank_K).amax(0)
+
+
+def as_many_rivals(rivals_M: Tensor, class_P: Tensor, elements: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places with as many classes that can win: which they are [m], and their classes [K, m].
+
+    As many at a time as fit in an intermediate tensor.
+
+    Args:
+        rivals_M: how many classes can win in each place.
+        class_P: which: those of place after place, rising.
+        elements: that one class takes in one place.
+    """
+    first_M = rivals_M.cumsum(0) - rivals_M
+    for count in rivals_M.bincount().nonzero()[:, 0].tolist():
+        rank_K1 = torch.arange(count, device=class_P.device)[:, None]
+        most = max(1, chunk_elements(class_P.device) // (count * elements))
+        for place_m in torch.split((rivals_M == count).nonzero()[:, 0], most):
+            yield place_m, class_P[first_M[place_m] + rank_K1]
+
+
+def put_labels(labels_HW: Tensor, y_Sm: Tensor, x_Sm: Tensor, label_SSm: Tensor) -> None:
+    """Write the labels of some rectangles of pixels, by the rows and columns of each."""
+    pixel_SSm = y_Sm[:, None] * labels_HW.shape[1] + x_Sm
+    labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten())
 
 
 def cells_around(y: Axis, x: Axis, y_M: Tensor, x_M: Tensor) -> Tensor:

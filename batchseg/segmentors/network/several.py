@@ -19,12 +19,14 @@ from torch.nn import functional
 
 from batchseg.segmentors.network.bilinear import (
     ROUNDING,
+    as_many_rivals,
     best_class,
     blend_corners,
     cell_corners,
     chunk_elements,
     class_argmax,
     finite,
+    put_labels,
 )
 from batchseg.segmentors.network.tiles import TiledGrid, at_pixels, axes_of
 from batchseg.segmentors.network.upsample import bilinear_argmax
@@ -226,15 +228,9 @@ def _decide(grids: Sequence[TiledGrid], labels_HW: Tensor, contested: _Contested
     tile_2M, rivals_M, class_P = contested
     classes, side = len(grids[0].scores_CHW), len(grids[0].y.pixel_ST)
     largest = max(side * side, *(len(grid.y.cell_RT) * len(grid.x.cell_RT) for grid in grids))
-    first_M = rivals_M.cumsum(0) - rivals_M
-    for count in torch.bincount(rivals_M).nonzero()[:, 0].tolist():
-        rank_K = torch.arange(count, device=labels_HW.device)[:, None]
-        most = max(1, chunk_elements(labels_HW.device) // (count * largest))
-        for tile_m in torch.split((rivals_M == count).nonzero()[:, 0], most):
-            class_Km = class_P[first_M[tile_m] + rank_K]
-            tile_2m = tile_2M[:, tile_m]
-            values_KSSm = _total(grid.interpolated(class_Km, tile_2m) for grid in grids)
-            label_SSm = best_class(values_KSSm, class_Km[:, None, None], classes)
-            y_Sm, x_Sm = grids[0].y.pixel_ST[:, tile_2m[0]], grids[0].x.pixel_ST[:, tile_2m[1]]
-            pixel_SSm = y_Sm[:, None] * labels_HW.shape[1] + x_Sm
-            labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten())
+    for tile_m, class_Km in as_many_rivals(rivals_M, class_P, largest):
+        tile_2m = tile_2M[:, tile_m]
+        values_KSSm = _total(grid.interpolated(class_Km, tile_2m) for grid in grids)
+        label_SSm = best_class(values_KSSm, class_Km[:, None, None], classes)
+        y_Sm, x_Sm = grids[0].y.pixel_ST[:, tile_2m[0]], grids[0].x.pixel_ST[:, tile_2m[1]]
+        put_labels(labels_HW, y_Sm, x_Sm, label_SSm)
