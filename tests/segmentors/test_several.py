@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from batchseg.segmentors.network import several
 from batchseg.segmentors.network.several import several_argmax, several_at, several_below
 from batchseg.segmentors.network.upsample import bilinear_argmax
+from tests.segmentors.largest_tensor import LargestTensor
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 SIZE = (91, 130)
@@ -136,18 +136,6 @@ def test_the_layout_in_memory_does_not_matter():
     cut = [functional.pad(grid, (3, 1, 2, 5))[:, 2:-5, 3:-1] for grid in grids]
     assert torch.equal(several_argmax(last, SIZE), several_argmax(grids, SIZE))
     assert torch.equal(several_argmax(cut, SIZE), several_argmax(grids, SIZE))
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers the size of the largest tensor any operation gives."""
-
-    bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.bytes = max(self.bytes, result.numel() * result.element_size())
-        return result
 
 
 @pytest.mark.parametrize("kind", ["noise", "smooth"])
