@@ -29,7 +29,6 @@ from batchseg.segmentors.network.bilinear import (
     put_labels,
 )
 from batchseg.segmentors.network.tiles import TiledGrid, at_pixels, axes_of
-from batchseg.segmentors.network.upsample import bilinear_argmax
 
 _FEW = 1 << 21  # values of all classes at all pixels of all grids, up to which interpolating them is as quick
 _SHORTEST, _LONGEST = 4, 16  # sides of a tile, in pixels
@@ -40,19 +39,17 @@ def several_argmax(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor
 
     Equal to the argmax of the sum of `interpolate(grid[None].float(), size=size, mode="bilinear",
     align_corners=False)[0]` wherever the best two classes differ by more than the rounding of float32.
-    NaN and infinities are treated as in `bilinear_argmax`. Grids of one shape are added first.
+    NaN and infinities are treated as in `bilinear_argmax`.
 
     Args:
-        grids_CHW: at least one; of one number of classes, each with a height and width of its own, already
-            multiplied by its weight. Floating point, on one device; computed in float32.
+        grids_CHW: of one number of classes, each with a height and width of its own, already multiplied by
+            its weight. Floating point, on one device; computed in float32.
         size: height and width of the result.
 
     Returns:
         Labels [height, width] on the same device: uint8 while C <= 255, else int32.
     """
-    grids_CHW = _by_shape(grids_CHW)
-    if len(grids_CHW) == 1:
-        return bilinear_argmax(grids_CHW[0], size)
+    grids_CHW = [*map(_prepared, grids_CHW)]
     classes, device = len(grids_CHW[0]), grids_CHW[0].device
     # a GPU interpolates everything faster than it could be told what to leave out, as long as it has room
     few = chunk_elements(device) if device.type == "cuda" else _FEW
@@ -94,7 +91,7 @@ def several_below(grids_CHW: Sequence[Tensor], labels_HW: Tensor, below: float) 
         bool [height, width], on the same device. False where the sum over all classes is 0 or not a number.
     """
     height, width = labels_HW.shape
-    grids = _tiled(_by_shape(grids_CHW), (height, width))
+    grids = _tiled([*map(_prepared, grids_CHW)], (height, width))
     totals_HW = [grid.scores_CHW.sum(0) for grid in grids]
     margins_HW = [
         grid.scores_CHW.amax(0) - below * total_HW for grid, total_HW in zip(grids, totals_HW, strict=True)
@@ -119,18 +116,11 @@ def several_below(grids_CHW: Sequence[Tensor], labels_HW: Tensor, below: float) 
     return below_HW
 
 
-def _by_shape(grids_CHW: Sequence[Tensor]) -> list[Tensor]:
-    """Grids in float32, contiguous and without infinities, those of one shape added."""
-    sums: dict[torch.Size, Tensor] = {}
-    for grid_CHW in grids_CHW:
-        grid = _without_infinities(grid_CHW.float())
-        sums[grid.shape] = _without_infinities(sums[grid.shape] + grid) if grid.shape in sums else grid
-    return [total.contiguous() for total in sums.values()]
-
-
-def _without_infinities(grid: Tensor) -> Tensor:
+def _prepared(grid_CHW: Tensor) -> Tensor:
+    """In float32, contiguous and without infinities."""
+    grid_CHW = grid_CHW.float().contiguous()
     # looking for them costs a fraction of a copy
-    return grid if bool(torch.stack(grid.aminmax()).isfinite().all()) else finite(grid)
+    return grid_CHW if bool(torch.stack(grid_CHW.aminmax()).isfinite().all()) else finite(grid_CHW)
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:
