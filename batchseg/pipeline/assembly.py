@@ -57,7 +57,7 @@ def segmenting_parts(
 ) -> Stages:
     """The same for parts of rasters, each of which is kept in a file."""
     return Stages(
-        before=partial(before_parts, config, model),
+        before=partial(before_parts, config, model.reading),
         model=partial(segment, config, model, placement),
         after=after,
     )
@@ -75,9 +75,10 @@ def joining(
     return Stages(before=list, model=None, after=partial(join_and_draw, config, reading, results, lock))
 
 
-def before_parts(config: RunConfig, model: OpenedModel) -> list[Stage]:
+def before_parts(config: RunConfig, reading: ImageReading) -> list[Stage]:
     """From a raster to what the windows of a part see of it."""
-    return [read_parts(_looks(config, model), config.limits, model.reading)]
+    assert config.tiling is not None
+    return [read_parts(config.tiling, config.limits, reading)]
 
 
 def join_and_draw(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
