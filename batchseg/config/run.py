@@ -132,5 +132,4 @@ class RunConfig(Model):
         """Which images have a mask that is a TIFF."""
         if self.output.format != "auto":
             return "all" if self.output.format == "tiff" else "none"
-        has_bands = getattr(self.source, "bands", None) is not None
-        return "of tiffs" if has_bands or self.tiling is not None else "none"
+        return "of tiffs" if self.source.bands is not None or self.tiling is not None else "none"

@@ -47,7 +47,10 @@ def load_both(name_or_path: str) -> tuple[LabelMap, LabelMap]:
 
     Raises LabelMapError, as `load_label_map` does.
     """
-    file = _read(name_or_path)
+    return _both(_read(name_or_path), name_or_path)
+
+
+def _both(file: _LabelFile, name_or_path: str) -> tuple[LabelMap, LabelMap]:
     try:
         before = file.label_map()
         return before, merged(before, file.merge) if file.merge else before
@@ -60,7 +63,8 @@ def load_wording(name_or_path: str) -> Wording:
 
     A merged class has its own name, and those of the classes that it is made of with their synonyms.
     """
-    file, names = _read(name_or_path), load_label_map(name_or_path).names
+    file = _read(name_or_path)
+    names = _both(file, name_or_path)[1].names
     group_of = {name: group for group, members in file.merge.items() for name in members}
     phrases: dict[str, list[str]] = {name: [] for name in names}
     for entry in file.classes:

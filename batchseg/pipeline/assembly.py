@@ -58,7 +58,8 @@ def segmenting(
 
 def before_parts(config: RunConfig, model: OpenedModel) -> list[Stage]:
     """From a raster to what the windows of a part see of it."""
-    return [read_parts(_looks(config, model), config.limits, model.reading)]
+    assert config.tiling is not None
+    return [read_parts(config.tiling, config.limits, model.reading)]
 
 
 def score_and_keep(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:

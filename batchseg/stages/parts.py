@@ -19,8 +19,7 @@ from batchseg.images.raster_picture import plan_picture, read_picture
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.schema import Status
-from batchseg.segmentors.combined.looks import Looks
-from batchseg.segmentors.combined.windows import parts_of
+from batchseg.segmentors.combined.windows import parts_of, seen_by
 from batchseg.stages.by_window import open_truth
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.part_file import KeptParts, write_part
@@ -32,7 +31,7 @@ from batchseg.storage.lock import Lock
 from batchseg.storage.reader import image_reader, truth_reader
 
 
-def read_parts(looks: Looks, limits: Limits, reading: ImageReading) -> Stage:
+def read_parts(tiling: Tiling, limits: Limits, reading: ImageReading) -> Stage:
     """Read what the windows of every part see, from the raster by window."""
     reader = image_reader()
     plans: dict[tuple[str, str | None], BandPlan] = {}  # percentiles take a look at all of it
@@ -46,7 +45,7 @@ def read_parts(looks: Looks, limits: Limits, reading: ImageReading) -> Stage:
             if size_hw != item.part.picture_hw:
                 raise RowFault(Status.UNREADABLE, "the file changed while it was being read; run again")
             item.place = georeference_of(dataset)
-            seen = looks.needed(size_hw, area)
+            seen = seen_by(size_hw, area, tiling)
             check_size(seen.height, seen.width, limits)
             if known not in plans:
                 _refuse_turned(file, reading)

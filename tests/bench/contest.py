@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -36,6 +36,13 @@ class Figures:
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({min(self.values):.2f} - {max(self.values):.2f})"
+
+
+def milliseconds(method: Callable[..., object], *given: object) -> float:
+    """What a call takes."""
+    start = perf_counter()
+    method(*given)
+    return 1000 * (perf_counter() - start)
 
 
 def finish(words: Sequence[str | Path]) -> tuple[float, str]:

@@ -6,9 +6,7 @@ minute of the machine meets both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from statistics import median
-from time import perf_counter
+from collections.abc import Sequence
 
 import click
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from batchseg.segmentors.network.several import several_argmax
+from tests.bench.contest import Figures, milliseconds
 
 CELLS = ((128, 128), (96, 96), (160, 160))
 SMALL_CELLS = ((32, 32), (24, 24), (40, 40))
@@ -32,7 +31,6 @@ CASES = (
 )
 
 Grids = Sequence[Tensor]
-Method = Callable[[Grids, tuple[int, int]], Tensor]
 
 
 def direct(grids: Grids, size: tuple[int, int]) -> Tensor:
@@ -57,32 +55,22 @@ def view_probabilities(classes: int, coarse: tuple[int, int], cells: Sequence[tu
     return grids
 
 
-def seconds(method: Method, grids: Grids, size: tuple[int, int]) -> float:
-    start = perf_counter()
-    method(grids, size)
-    return perf_counter() - start
-
-
-def spread(times_s: list[float]) -> str:
-    return f"{median(times_s) * 1e3:7.1f} ms ({min(times_s) * 1e3:.1f} to {max(times_s) * 1e3:.1f})"
-
-
 def compare(case: tuple[int, tuple[int, int], Sequence[tuple[int, int]], tuple[int, int]]) -> str:
     """Median and spread of both methods, their ratio, and in how many pixels they differ."""
     classes, coarse, cells, size = case
     grids = view_probabilities(classes, coarse, cells)
-    slow, fast = [], []
+    slow, fast = Figures(), Figures()
     labels, expected = several_argmax(grids, size).long(), direct(grids, size)
     for _ in range(ROUNDS):
-        slow.append(seconds(direct, grids, size))
-        fast.append(seconds(several_argmax, grids, size))
+        slow.add(milliseconds(direct, grids, size))
+        fast.add(milliseconds(several_argmax, grids, size))
     sides = ", ".join(f"{height} x {width}" for height, width in cells)
     return "\n".join(
         [
             f"{classes} classes, a field of {coarse[0]} x {coarse[1]}, {sides} to {size[0]} x {size[1]}",
-            f"  interpolate, add, argmax  {spread(slow)}",
-            f"  several_argmax            {spread(fast)}",
-            f"  {median(slow) / median(fast):.1f} x faster, {int((labels != expected).sum())} pixels differ",
+            f"  interpolate, add, argmax  {slow} ms",
+            f"  several_argmax            {fast} ms",
+            f"  {slow.median / fast.median:.1f} x faster, {int((labels != expected).sum())} pixels differ",
         ]
     )
 

@@ -5,16 +5,13 @@ One thread; the two methods take turns, so that a slow minute of the machine mee
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from statistics import median
-from time import perf_counter
-
 import click
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from batchseg.segmentors.network.upsample import bilinear_argmax
+from tests.bench.contest import Figures, milliseconds
 
 CELLS = (128, 128)
 SIZE = (768, 1024)
@@ -48,32 +45,22 @@ def mixed_pixels(scores_CHW: Tensor) -> int:
     return int((share_HW < 1 - 1e-6).sum())
 
 
-def seconds(method: Callable[[Tensor], Tensor], scores_CHW: Tensor) -> float:
-    start = perf_counter()
-    method(scores_CHW)
-    return perf_counter() - start
-
-
-def spread(times_s: list[float]) -> str:
-    return f"{median(times_s) * 1e3:7.1f} ms ({min(times_s) * 1e3:.1f} to {max(times_s) * 1e3:.1f})"
-
-
 def compare(classes: int) -> str:
     """One line: median and spread of both methods, their ratio, and whether they agree."""
     scores = smooth_scores(classes)
     mixed = mixed_pixels(scores)
     same = torch.equal(exact(scores).long(), direct(scores))
-    slow, fast = [], []
+    slow, fast = Figures(), Figures()
     for _ in range(ROUNDS):
-        slow.append(seconds(direct, scores))
-        fast.append(seconds(exact, scores))
+        slow.add(milliseconds(direct, scores))
+        fast.add(milliseconds(exact, scores))
     pixels = SIZE[0] * SIZE[1]
     return "\n".join(
         [
             f"{classes} classes, {mixed} of {pixels} pixels mixed ({mixed / pixels:.1%})",
-            f"  interpolate, argmax  {spread(slow)}",
-            f"  bilinear_argmax      {spread(fast)}",
-            f"  {median(slow) / median(fast):.1f} x faster, {'equal' if same else 'NOT EQUAL'}",
+            f"  interpolate, argmax  {slow} ms",
+            f"  bilinear_argmax      {fast} ms",
+            f"  {slow.median / fast.median:.1f} x faster, {'equal' if same else 'NOT EQUAL'}",
         ]
     )
 

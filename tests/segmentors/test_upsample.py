@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from batchseg.segmentors.network.upsample import bilinear_argmax, bilinear_unsure
+from tests.segmentors.largest_tensor import LargestTensor
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 SIZES = {  # cells -> pixels
@@ -132,18 +132,6 @@ def test_the_label_is_best_up_to_rounding(case):
     direct = interpolated(scores, size)
     chosen = direct.gather(0, bilinear_argmax(scores, size)[None].long())[0]
     assert bool((chosen >= direct.amax(0) - 4e-6).all())
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers the size of the largest tensor any operation gives, views of larger ones aside."""
-
-    bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            self.bytes = max(self.bytes, result.numel() * result.element_size())
-        return result
 
 
 @pytest.mark.parametrize("make", [noise, smooth])

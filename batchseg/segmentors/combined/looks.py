@@ -94,22 +94,17 @@ class Looks:
         windows = WindowGrid(*self._starts(picture_hw, area), self.tiling.window, self.tiling.blend)
         return Mosaic(area, self.decision, looks, windows, nodata_HW)
 
-    def needed(self, picture_hw: Size, part: Area) -> Area:
-        """What of a picture the windows of a part see."""
-        assert self.tiling is not None
-        return seen_by(picture_hw, part, self.tiling)
-
     def inputs(self, picture: Picture, picture_hw: Size, part: Area | None = None) -> Iterator[Look]:
         """Every input of a picture, window by window, each made when it is asked for.
 
         Args:
-            picture: the pixels of the picture, or of one with a `part` of what is `needed`.
+            picture: the pixels of the picture, or of one with a `part` what is `seen_by` its windows.
         """
         if self.tiling is None:
             yield from self._of_window(0, picture)
             return
         area = part or Area(0, 0, *picture_hw)
-        seen = self.needed(picture_hw, area)
+        seen = seen_by(picture_hw, area, self.tiling)
         tops, lefts = self._starts(picture_hw, area)
         side = self.tiling.window
         for number, (top, left) in enumerate((top, left) for top in tops for left in lefts):

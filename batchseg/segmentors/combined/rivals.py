@@ -9,17 +9,16 @@ tiles are, the labels are the same to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
 from torch import Tensor
 
-from batchseg.segmentors.network.bilinear import best_class, chunk_elements
+from batchseg.segmentors.network.bilinear import as_many_rivals, best_class, put_labels
 from batchseg.segmentors.network.rectangle import between
-
-Combine = Callable[[Tensor, Tensor], Tensor]
+from batchseg.segmentors.network.tiles import Combine, TiledSide, at_pixels, pooled
 
 SIDE = 8  # of a tile, in pixels
 FEW = 0.5  # share of all scores from which on it is quicker to compute every class everywhere
@@ -27,57 +26,26 @@ _ROUNDING = 2e-6  # of a sum of products of a few float32, with room to spare
 
 
 @dataclass(frozen=True)
-class TiledAxis:
-    """One side of a block in tiles, over the cells of one grid.
-
-    Attributes:
-        pixel_ST: of each tile, from the block's first on; a last tile that is shorter repeats its last one.
-        cell_RT: the cells that the pixels of each tile lie between; short runs repeat their last one.
-        share_RST: of each of these cells in each of these pixels.
-    """
-
-    pixel_ST: Tensor
-    cell_RT: Tensor
-    share_RST: Tensor
-
-    @classmethod
-    def of(cls, cells: int, pixels: int, some: range, device: torch.device) -> TiledAxis:
-        lower_N, upper_N, weight_N = between(cells, pixels, some, device)
-        start_T = torch.arange(0, len(some), SIDE, device=device)
-        pixel_ST = (start_T + torch.arange(SIDE, device=device)[:, None]).clamp(max=len(some) - 1)
-        first_T, last_T = lower_N[pixel_ST[0]], upper_N[pixel_ST[-1]]
-        cell_RT = first_T + torch.arange(int((last_T - first_T).max()) + 1, device=device)[:, None]
-        lower_ST, upper_ST, weight_ST = lower_N[pixel_ST], upper_N[pixel_ST], weight_N[pixel_ST]
-        is_lower = cell_RT[:, None] == lower_ST
-        share_RST = torch.where(is_lower, 1 - weight_ST, 0.0)
-        share_RST += torch.where((cell_RT[:, None] == upper_ST) & ~is_lower, weight_ST, 0.0)
-        return cls(pixel_ST, torch.minimum(cell_RT, last_T), share_RST)
-
-    def from_first(self) -> TiledAxis:
-        """With cells counted from the first that is needed."""
-        return replace(self, cell_RT=self.cell_RT - self.cell_RT[0, 0])
-
-
-@dataclass(frozen=True)
 class TiledMaps:
     """What a block needs of one grid [C, h, w], and how the tiles of a block lie on it."""
 
     maps_CHW: Tensor
-    y: TiledAxis
-    x: TiledAxis
+    y: TiledSide
+    x: TiledSide
 
     @classmethod
     def of(cls, maps_CHW: Tensor, size: tuple[int, int], rows: range, columns: range) -> TiledMaps:
         """The block is `rows` and `columns` of the output of `size`."""
-        height, width = maps_CHW.shape[1:]
-        device = maps_CHW.device
-        y, x = TiledAxis.of(height, size[0], rows, device), TiledAxis.of(width, size[1], columns, device)
-        cells = (slice(int(each.cell_RT[0, 0]), int(each.cell_RT[-1, -1]) + 1) for each in (y, x))
-        return cls(maps_CHW[:, next(cells), next(cells)].contiguous(), y.from_first(), x.from_first())
+        y, x = (
+            TiledSide.of(*between(cells, pixels, some, maps_CHW.device), SIDE)
+            for cells, pixels, some in zip(maps_CHW.shape[1:], size, (rows, columns), strict=True)
+        )
+        held_H, held_W = (slice(int(each.cell_RT[0, 0]), int(each.cell_RT[-1, -1]) + 1) for each in (y, x))
+        return cls(maps_CHW[:, held_H, held_W].contiguous(), _from_first(y), _from_first(x))
 
     def bound(self, combine: Combine) -> Tensor:
         """The highest, or the lowest, of each class among the cells of each tile [C, Ty, Tx]."""
-        return _pooled(_pooled(self.maps_CHW, 1, self.y.cell_RT, combine), 2, self.x.cell_RT, combine)
+        return pooled(self.maps_CHW, self.y.cell_RT, self.x.cell_RT, combine)
 
     def interpolated(self, class_Km: Tensor, tile_2m: Tensor) -> Tensor:
         """The scores [K, S, S, m] of some classes (K for each tile) at all pixels of some tiles."""
@@ -87,12 +55,17 @@ class TiledMaps:
         # between whole rows first, and cells without a share add nothing: the bits are those of `rectangle`
         rows_KSRm = _added(
             maps_KRRm[:, cell, None] * share_Sm[:, None]
-            for cell, share_Sm in enumerate(self.y.share_RST[:, :, tile_2m[0]])
+            for cell, share_Sm in enumerate(self.y.weight_RST[:, :, tile_2m[0]])
         )
         return _added(
             rows_KSRm[:, :, cell, None] * share_Sm
-            for cell, share_Sm in enumerate(self.x.share_RST[:, :, tile_2m[1]])
+            for cell, share_Sm in enumerate(self.x.weight_RST[:, :, tile_2m[1]])
         )
+
+
+def _from_first(side: TiledSide) -> TiledSide:
+    """With cells counted from the first that is needed."""
+    return replace(side, cell_RT=side.cell_RT - side.cell_RT[0, 0])
 
 
 @dataclass(frozen=True)
@@ -116,7 +89,7 @@ class Said:
         y, x = self.grids[0].y.pixel_ST, self.grids[0].x.pixel_ST
         if self.weights_HW is None:
             return torch.ones((y.shape[1], x.shape[1]), device=y.device)
-        return _pooled(_pooled(self.weights_HW, 0, y, combine), 1, x, combine)
+        return pooled(self.weights_HW, y, x, combine)
 
     def interpolated(self, class_Km: Tensor, tile_2m: Tensor) -> Tensor:
         """The scores [K, S, S, m] of some classes at all pixels of some tiles."""
@@ -157,17 +130,13 @@ def rivals(said: Sequence[Said], sure: float = 0.0) -> tuple[Tensor, Tensor]:
 def decide_tiles(said: Sequence[Said], rival_CTT: Tensor, alone_TT: Tensor, below: float | None) -> Tensor:
     """The class of every pixel of a block [H, W]: the lowest of equals, and C where the best has less than
     `below` of all."""
-    y, x = said[0].grids[0].y.pixel_ST, said[0].grids[0].x.pixel_ST
-    height, width = int(y[-1, -1]) + 1, int(x[-1, -1]) + 1
+    y, x = said[0].grids[0].y, said[0].grids[0].x
     rival_TTC = rival_CTT.permute(1, 2, 0)
-    label_TT = rival_TTC.to(torch.uint8).argmax(2)
-    labels_HW = (
-        label_TT.repeat_interleave(SIDE, 0)[:height].repeat_interleave(SIDE, 1)[:, :width].contiguous()
-    )
+    labels_HW = at_pixels(rival_TTC.to(torch.uint8).argmax(2), y, x)
     for tile_2m, class_Km in _open_tiles(rival_TTC, alone_TT):
         label_SSm = _best(said, tile_2m, class_Km, len(rival_CTT), below)
-        pixel_SSm = y[:, None, tile_2m[0]] * width + x[None, :, tile_2m[1]]
-        labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten().long())
+        y_Sm, x_Sm = y.pixel_ST[:, tile_2m[0]], x.pixel_ST[:, tile_2m[1]]
+        put_labels(labels_HW, y_Sm, x_Sm, label_SSm.long())
     return labels_HW
 
 
@@ -175,13 +144,8 @@ def _open_tiles(rival_TTC: Tensor, alone_TT: Tensor) -> Iterator[tuple[Tensor, T
     """Row and column [2, m] of tiles that are to be computed, and as many classes [K, m] for each of them."""
     tile_2M = (~alone_TT).nonzero().T
     rival_MC = rival_TTC[tile_2M[0], tile_2M[1]]
-    rivals_M, class_P = rival_MC.sum(1), rival_MC.nonzero()[:, 1]
-    first_M = rivals_M.cumsum(0) - rivals_M
-    for count in rivals_M.bincount().nonzero()[:, 0].tolist():
-        rank_K1 = torch.arange(count, device=class_P.device)[:, None]
-        some = max(1, chunk_elements(class_P.device) // (count * SIDE * SIDE))
-        for tile_m in torch.split((rivals_M == count).nonzero()[:, 0], some):
-            yield tile_2M[:, tile_m], class_P[first_M[tile_m] + rank_K1]
+    for tile_m, class_Km in as_many_rivals(rival_MC.sum(1), rival_MC.nonzero()[:, 1], SIDE * SIDE):
+        yield tile_2M[:, tile_m], class_Km
 
 
 def _best(
@@ -208,7 +172,3 @@ def blended(values: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
 def _added(values: Iterable[Tensor]) -> Tensor:
     """From the first to the last, each sum rounded by itself: the bits depend on nothing else."""
     return reduce(torch.add, values)
-
-
-def _pooled(values: Tensor, dim: int, place_RT: Tensor, combine: Combine) -> Tensor:
-    return reduce(combine, (values.index_select(dim, place_T) for place_T in place_RT))

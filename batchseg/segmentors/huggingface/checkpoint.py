@@ -28,11 +28,11 @@ from batchseg.segmentors.huggingface.content import (
 from batchseg.segmentors.huggingface.families import KNOWN
 from batchseg.segmentors.huggingface.files import (
     CheckpointPlace,
+    expected_range,
     fingerprint,
     locate_checkpoint,
     read_checkpoint_config,
-    read_input_size,
-    read_pixel_range,
+    read_processor,
     reduces_labels,
     require_files,
 )
@@ -84,26 +84,25 @@ class HuggingFaceCheckpoint:
         model_type = _known_type(content, location)
         require_segmentation(content, location.name)
         require_files(folder, location.name)
-        channels = input_channels(content, location.name)
+        processor, channels = read_processor(folder, location.name), input_channels(content, location.name)
         label_map = own_labels(content, location.name)
         notes: tuple[str, ...] = ()
         if config.classes is not None:
             check_classes(content, label_map.names, config.classes, folder)
             label_map = LabelMap.from_names(config.classes)
-        elif reduces_labels(folder, location.name):
+        elif reduces_labels(processor):
             label_map = with_reduced_truth(label_map)
             notes = (reduced_note(label_map, location.name),)
         files = location.fingerprint or fingerprint(folder, location.trust_remote_code)
         identity = _fingerprint(files, config)
-        expected = read_pixel_range(folder, location.name, channels)
         return cls(
             *(location, model_type, label_map, identity, config.classes),
             compile=config.compile,
             notes=notes,
-            pixel_range=expected,
+            pixel_range=expected_range(processor, location.name, channels),
             stride=read_stride(content),
             channels=channels,
-            input_size=read_input_size(folder, location.name),
+            input_size=InputSize.stated(processor),
         )
 
     def preparer(self, as_is: bool = False) -> HuggingFacePreparer:

@@ -20,9 +20,8 @@ from batchseg.segmentors.huggingface.advice import (
     other_library,
     single_file,
 )
-from batchseg.segmentors.huggingface.content import CHANNELS, wrong_normalising
+from batchseg.segmentors.huggingface.content import wrong_normalising
 from batchseg.segmentors.huggingface.fetched import current_version, fetch
-from batchseg.segmentors.huggingface.input_size import InputSize
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
 from batchseg.storage.location import is_uri
 
@@ -106,29 +105,30 @@ def read_checkpoint_config(folder: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def reduces_labels(folder: Path, name: str) -> bool:
+def read_processor(folder: Path, name: str) -> dict[str, Any]:
+    """The file of its image processor, one of which `require_files` has found. Raises ModelError."""
+    file = next(file for file in PROCESSORS if (folder / file).is_file())
+    content = _read_json(folder / file, name)
+    inner = content.get("image_processor")  # of a processor_config.json
+    return inner if isinstance(inner, dict) else content
+
+
+def reduces_labels(content: dict[str, Any]) -> bool:
     """Whether its truths were numbered from one when it was trained, as its image processor says."""
-    content = _read_processor(folder, name)
     return bool(content.get("do_reduce_labels", content.get("reduce_labels", False)))
 
 
-def read_pixel_range(folder: Path, name: str, channels: int = CHANNELS) -> PixelRange | None:
+def expected_range(content: dict[str, Any], name: str, channels: int) -> PixelRange | None:
     """What its image processor normalises pixels by, where it says so.
 
     Raises ModelError where it says so for another number of channels than the network reads.
     """
-    content = _read_processor(folder, name)
     for key in ("image_mean", "image_std") if content.get("do_normalize", True) else ():
         values = content.get(key)
         if isinstance(values, list) and len(values) not in (1, channels):
             raise ModelError(wrong_normalising(name, channels, f"has {len(values)} values as {key}"))
     mean, std = (_numbers(content.get(key), channels) for key in ("image_mean", "image_std"))
     return PixelRange(mean, std) if mean and std and content.get("do_normalize", True) else None
-
-
-def read_input_size(folder: Path, name: str) -> InputSize | None:
-    """What its image processor brings images to, where its file says so."""
-    return InputSize.stated(_read_processor(folder, name))
 
 
 def _numbers(values: Any, channels: int) -> tuple[float, ...]:
@@ -138,13 +138,6 @@ def _numbers(values: Any, channels: int) -> tuple[float, ...]:
     if not all(isinstance(value, int | float) for value in values):
         return ()
     return tuple(map(float, values)) * (channels // len(values))
-
-
-def _read_processor(folder: Path, name: str) -> dict[str, Any]:
-    file = next(file for file in PROCESSORS if (folder / file).is_file())
-    content = _read_json(folder / file, name)
-    inner = content.get("image_processor")  # of a processor_config.json
-    return inner if isinstance(inner, dict) else content
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,17 @@ def finite(scores: Tensor) -> Tensor:
     """Infinities as the largest number there is; NaN stays."""
     limit = torch.finfo(scores.dtype).max
     return scores.clamp(-limit, limit)
+
+
+def neighbours(cells: int, pixels: int, pixel_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The two cells around some of the output's pixels, and the weight of the second.
+
+    The geometry of `interpolate(align_corners=False)`, in its own float32 arithmetic.
+    """
+    scale = torch.tensor(cells, dtype=torch.float32, device=pixel_N.device) / pixels
+    source_N = (scale * (pixel_N + 0.5) - 0.5).clamp(min=0)
+    lower_N = source_N.long().clamp(max=cells - 1)
+    return lower_N, (lower_N + 1).clamp(max=cells - 1), (source_N - lower_N).clamp(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +57,11 @@ class Axis:
 
     @classmethod
     def between(cls, cells: int, pixels: int, device: torch.device) -> Axis:
-        """The geometry of `interpolate(align_corners=False)`, in its own float32 arithmetic."""
-        pixel_N = torch.arange(pixels, device=device)
-        scale = torch.tensor(cells, dtype=torch.float32, device=device) / pixels
-        source_N = (scale * (pixel_N + 0.5) - 0.5).clamp(min=0)
-        lower_N = source_N.long().clamp(max=cells - 1)
-        weight_N = (source_N - lower_N).clamp(0, 1)
+        lower_N, upper_N, weight_N = neighbours(cells, pixels, torch.arange(pixels, device=device))
         first_B = _block_starts(lower_N)
         end_B = torch.cat([first_B[1:], first_B.new_tensor([pixels])])
         steps_S = torch.arange(int((end_B - first_B).max()), device=device)
         pixels_SB = torch.minimum(first_B + steps_S[:, None], end_B - 1)
-        upper_N = (lower_N + 1).clamp(max=cells - 1)
         return cls(cells, lower_N, upper_N, 1 - weight_N, weight_N, first_B, pixels_SB)
 
 
@@ -85,6 +91,30 @@ def best_class(scores_K: Tensor, class_K: Tensor, classes: int) -> Tensor:
         return best_class(scores_K.nan_to_num(nan=torch.inf, posinf=None), class_K, classes)
     rank_K = (classes - class_K).to(torch.uint8 if classes <= _UINT8_CLASSES else torch.int32)
     return classes - ((scores_K == top) * rank_K).amax(0)
+
+
+def as_many_rivals(rivals_M: Tensor, class_P: Tensor, elements: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places with as many classes that can win: which they are [m], and their classes [K, m].
+
+    As many at a time as fit in an intermediate tensor.
+
+    Args:
+        rivals_M: how many classes can win in each place.
+        class_P: which: those of place after place, rising.
+        elements: that one class takes in one place.
+    """
+    first_M = rivals_M.cumsum(0) - rivals_M
+    for count in rivals_M.bincount().nonzero()[:, 0].tolist():
+        rank_K1 = torch.arange(count, device=class_P.device)[:, None]
+        most = max(1, chunk_elements(class_P.device) // (count * elements))
+        for place_m in torch.split((rivals_M == count).nonzero()[:, 0], most):
+            yield place_m, class_P[first_M[place_m] + rank_K1]
+
+
+def put_labels(labels_HW: Tensor, y_Sm: Tensor, x_Sm: Tensor, label_SSm: Tensor) -> None:
+    """Write the labels of some rectangles of pixels, by the rows and columns of each."""
+    pixel_SSm = y_Sm[:, None] * labels_HW.shape[1] + x_Sm
+    labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten())
 
 
 def cells_around(y: Axis, x: Axis, y_M: Tensor, x_M: Tensor) -> Tensor:

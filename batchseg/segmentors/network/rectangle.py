@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from batchseg.segmentors.network.bilinear import neighbours
+
 Size = tuple[int, int]
 
 
@@ -27,9 +29,5 @@ def rectangle(maps_CHW: Tensor, size: Size, rows: range, columns: range) -> Tens
 def between(cells: int, pixels: int, some: range, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """The two cells around each pixel [N], and the weight of the second: 0 where that is the first, too."""
     pixel_N = torch.arange(some.start, some.stop, some.step, device=device)
-    scale = torch.tensor(cells, dtype=torch.float32, device=device) / pixels
-    source_N = (scale * (pixel_N + 0.5) - 0.5).clamp(min=0)
-    lower_N = source_N.long().clamp(max=cells - 1)
-    upper_N = (lower_N + 1).clamp(max=cells - 1)
-    weight_N = (source_N - lower_N).clamp(0, 1)
+    lower_N, upper_N, weight_N = neighbours(cells, pixels, pixel_N)
     return lower_N, upper_N, torch.where(upper_N > lower_N, weight_N, 0.0)

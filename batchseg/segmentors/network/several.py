@@ -19,15 +19,16 @@ from torch.nn import functional
 
 from batchseg.segmentors.network.bilinear import (
     ROUNDING,
+    as_many_rivals,
     best_class,
     blend_corners,
     cell_corners,
     chunk_elements,
     class_argmax,
     finite,
+    put_labels,
 )
-from batchseg.segmentors.network.tiles import TiledGrid, TiledSide, axes_of
-from batchseg.segmentors.network.upsample import bilinear_argmax
+from batchseg.segmentors.network.tiles import TiledGrid, at_pixels, axes_of
 
 _FEW = 1 << 21  # values of all classes at all pixels of all grids, up to which interpolating them is as quick
 _SHORTEST, _LONGEST = 4, 16  # sides of a tile, in pixels
@@ -38,19 +39,17 @@ def several_argmax(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor
 
     Equal to the argmax of the sum of `interpolate(grid[None].float(), size=size, mode="bilinear",
     align_corners=False)[0]` wherever the best two classes differ by more than the rounding of float32.
-    NaN and infinities are treated as in `bilinear_argmax`. Grids of one shape are added first.
+    NaN and infinities are treated as in `bilinear_argmax`.
 
     Args:
-        grids_CHW: at least one; of one number of classes, each with a height and width of its own, already
-            multiplied by its weight. Floating point, on one device; computed in float32.
+        grids_CHW: of one number of classes, each with a height and width of its own, already multiplied by
+            its weight. Floating point, on one device; computed in float32.
         size: height and width of the result.
 
     Returns:
         Labels [height, width] on the same device: uint8 while C <= 255, else int32.
     """
-    grids_CHW = _by_shape(grids_CHW)
-    if len(grids_CHW) == 1:
-        return bilinear_argmax(grids_CHW[0], size)
+    grids_CHW = [*map(_prepared, grids_CHW)]
     classes, device = len(grids_CHW[0]), grids_CHW[0].device
     # a GPU interpolates everything faster than it could be told what to leave out, as long as it has room
     few = chunk_elements(device) if device.type == "cuda" else _FEW
@@ -61,7 +60,7 @@ def several_argmax(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> Tensor
         return _pixel_by_pixel(grids_CHW, size)
     grids = _tiled(grids_CHW, size)
     best_TT, agreed_TT = _agreed(grids)
-    labels_HW = _at_pixels(best_TT, grids[0])
+    labels_HW = at_pixels(best_TT, grids[0].y, grids[0].x)
     for some in _together(_contested(grids, ~agreed_TT), chunk_elements(device)):
         _decide(grids, labels_HW, some)
     return labels_HW
@@ -92,7 +91,7 @@ def several_below(grids_CHW: Sequence[Tensor], labels_HW: Tensor, below: float) 
         bool [height, width], on the same device. False where the sum over all classes is 0 or not a number.
     """
     height, width = labels_HW.shape
-    grids = _tiled(_by_shape(grids_CHW), (height, width))
+    grids = _tiled([*map(_prepared, grids_CHW)], (height, width))
     totals_HW = [grid.scores_CHW.sum(0) for grid in grids]
     margins_HW = [
         grid.scores_CHW.amax(0) - below * total_HW for grid, total_HW in zip(grids, totals_HW, strict=True)
@@ -102,8 +101,9 @@ def several_below(grids_CHW: Sequence[Tensor], labels_HW: Tensor, below: float) 
         for combine in (torch.minimum, torch.maximum)
     )
     _, agreed_TT = _agreed(grids)
-    below_HW = _at_pixels(agreed_TT & (most_TT < 0), grids[0])
-    clear_HW = _at_pixels(agreed_TT & ((least_TT > 0) | (most_TT < 0)), grids[0])
+    y, x = grids[0].y, grids[0].x
+    below_HW = at_pixels(agreed_TT & (most_TT < 0), y, x)
+    clear_HW = at_pixels(agreed_TT & ((least_TT > 0) | (most_TT < 0)), y, x)
     for some_M in torch.split((~clear_HW).flatten().nonzero()[:, 0], chunk_elements(labels_HW.device) // 8):
         label_M = labels_HW.view(-1)[some_M].long()
         values_2M = _total(
@@ -116,18 +116,11 @@ def several_below(grids_CHW: Sequence[Tensor], labels_HW: Tensor, below: float) 
     return below_HW
 
 
-def _by_shape(grids_CHW: Sequence[Tensor]) -> list[Tensor]:
-    """Grids in float32, contiguous and without infinities, those of one shape added."""
-    sums: dict[torch.Size, Tensor] = {}
-    for grid_CHW in grids_CHW:
-        grid = _without_infinities(grid_CHW.float())
-        sums[grid.shape] = _without_infinities(sums[grid.shape] + grid) if grid.shape in sums else grid
-    return [total.contiguous() for total in sums.values()]
-
-
-def _without_infinities(grid: Tensor) -> Tensor:
+def _prepared(grid_CHW: Tensor) -> Tensor:
+    """In float32, contiguous and without infinities."""
+    grid_CHW = grid_CHW.float().contiguous()
     # looking for them costs a fraction of a copy
-    return grid if bool(torch.stack(grid.aminmax()).isfinite().all()) else finite(grid)
+    return grid_CHW if bool(torch.stack(grid_CHW.aminmax()).isfinite().all()) else finite(grid_CHW)
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:
@@ -166,20 +159,7 @@ def _tiled(grids_CHW: Sequence[Tensor], size: tuple[int, int]) -> list[TiledGrid
         pixels / cells for grid in grids_CHW for pixels, cells in zip(size, grid.shape[1:], strict=True)
     )
     side = min(max(_SHORTEST, round(scale)), _LONGEST)
-    grids = []
-    for grid in grids_CHW:
-        y, x = axes_of(grid, size)
-        grids.append(TiledGrid(grid, TiledSide.of(y, side), TiledSide.of(x, side)))
-    return grids
-
-
-def _at_pixels(tiles_TT: Tensor, grid: TiledGrid) -> Tensor:
-    """What is true of a tile, for each of its pixels [height, width]."""
-    side = len(grid.y.pixel_ST)
-    row_H, column_W = (
-        torch.arange(len(s.axis.lower_N), device=tiles_TT.device) // side for s in (grid.y, grid.x)
-    )
-    return tiles_TT.index_select(1, column_W).index_select(0, row_H)
+    return [TiledGrid.of(grid, size, side) for grid in grids_CHW]
 
 
 def _agreed(grids: Sequence[TiledGrid]) -> tuple[Tensor, Tensor]:
@@ -238,15 +218,9 @@ def _decide(grids: Sequence[TiledGrid], labels_HW: Tensor, contested: _Contested
     tile_2M, rivals_M, class_P = contested
     classes, side = len(grids[0].scores_CHW), len(grids[0].y.pixel_ST)
     largest = max(side * side, *(len(grid.y.cell_RT) * len(grid.x.cell_RT) for grid in grids))
-    first_M = rivals_M.cumsum(0) - rivals_M
-    for count in torch.bincount(rivals_M).nonzero()[:, 0].tolist():
-        rank_K = torch.arange(count, device=labels_HW.device)[:, None]
-        most = max(1, chunk_elements(labels_HW.device) // (count * largest))
-        for tile_m in torch.split((rivals_M == count).nonzero()[:, 0], most):
-            class_Km = class_P[first_M[tile_m] + rank_K]
-            tile_2m = tile_2M[:, tile_m]
-            values_KSSm = _total(grid.interpolated(class_Km, tile_2m) for grid in grids)
-            label_SSm = best_class(values_KSSm, class_Km[:, None, None], classes)
-            y_Sm, x_Sm = grids[0].y.pixel_ST[:, tile_2m[0]], grids[0].x.pixel_ST[:, tile_2m[1]]
-            pixel_SSm = y_Sm[:, None] * labels_HW.shape[1] + x_Sm
-            labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten())
+    for tile_m, class_Km in as_many_rivals(rivals_M, class_P, largest):
+        tile_2m = tile_2M[:, tile_m]
+        values_KSSm = _total(grid.interpolated(class_Km, tile_2m) for grid in grids)
+        label_SSm = best_class(values_KSSm, class_Km[:, None, None], classes)
+        y_Sm, x_Sm = grids[0].y.pixel_ST[:, tile_2m[0]], grids[0].x.pixel_ST[:, tile_2m[1]]
+        put_labels(labels_HW, y_Sm, x_Sm, label_SSm)

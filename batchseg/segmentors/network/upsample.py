@@ -16,12 +16,14 @@ from torch.nn import functional
 from batchseg.segmentors.network.bilinear import (
     ROUNDING,
     Axis,
+    as_many_rivals,
     best_class,
     blend_corners,
     cell_corners,
     chunk_elements,
     class_argmax,
     finite,
+    put_labels,
 )
 
 _SMALL = 64 * 64  # output pixels up to which interpolating everything is quick enough
@@ -130,18 +132,11 @@ def _interpolate_blocks(
     lowest_M = corners_C4M.amin(1).amax(0)  # what the best class has at least, all over the block
     # not >=, so that NaN stays
     rival_CM = ~(corners_C4M.amax(1) < lowest_M - lowest_M.abs() * ROUNDING)
-    rivals_M = rival_CM.sum(0)
-    class_P = rival_CM.T.nonzero()[:, 1]  # every block's rivals, block after block, rising
-    first_M = rivals_M.cumsum(0) - rivals_M
     corner_4 = torch.arange(4, device=block_2M.device)[:, None]
-    for count in torch.bincount(rivals_M).nonzero()[:, 0].tolist():
-        block_elements = count * len(y.pixels_SB) * len(x.pixels_SB)
-        most = max(1, chunk_elements(block_2M.device) // block_elements)
-        for block_m in torch.split((rivals_M == count).nonzero()[:, 0], most):
-            class_Km = class_P[first_M[block_m] + torch.arange(count, device=block_m.device)[:, None]]
-            corners_K4m = corners_C4M[class_Km[:, None], corner_4, block_m]
-            y_Sm, x_Sm = y.pixels_SB[:, block_2M[0, block_m]], x.pixels_SB[:, block_2M[1, block_m]]
-            values_KSSm = blend_corners(corners_K4m, y, x, y_Sm, x_Sm)
-            label_SSm = best_class(values_KSSm, class_Km[:, None, None], len(scores_CN))
-            pixel_SSm = y_Sm[:, None] * labels_HW.shape[1] + x_Sm
-            labels_HW.view(-1).scatter_(0, pixel_SSm.flatten(), label_SSm.flatten())
+    elements = len(y.pixels_SB) * len(x.pixels_SB)
+    for block_m, class_Km in as_many_rivals(rival_CM.sum(0), rival_CM.T.nonzero()[:, 1], elements):
+        corners_K4m = corners_C4M[class_Km[:, None], corner_4, block_m]
+        y_Sm, x_Sm = y.pixels_SB[:, block_2M[0, block_m]], x.pixels_SB[:, block_2M[1, block_m]]
+        values_KSSm = blend_corners(corners_K4m, y, x, y_Sm, x_Sm)
+        label_SSm = best_class(values_KSSm, class_Km[:, None, None], len(scores_CN))
+        put_labels(labels_HW, y_Sm, x_Sm, label_SSm)

@@ -15,7 +15,7 @@ from batchseg.segmentors.base import Scores
 from batchseg.segmentors.combined import mosaic
 from batchseg.segmentors.combined.decision import Answer, Decision
 from batchseg.segmentors.combined.looks import Looks, Picture
-from batchseg.segmentors.combined.windows import parts_of
+from batchseg.segmentors.combined.windows import parts_of, seen_by
 from batchseg.segmentors.threshold import Identity
 
 CASES = 20
@@ -84,7 +84,7 @@ def test_probabilities_and_labels(seed: int, monkeypatch: pytest.MonkeyPatch) ->
         blocks = [
             (rows[0], rows[1], columns[0], columns[1]) for rows in canvas.rows for columns in canvas.columns
         ]
-        top, left, height, width = looks.needed(size, part)
+        top, left, height, width = seen_by(size, part, tiling)
         held = pixels[top : top + height, left : left + width]
         for look in looks.inputs(Picture(held), size, part):
             window = torch.from_numpy(look.model_input.pixels_THWC).permute(0, 3, 1, 2)
