@@ -16,6 +16,7 @@ from batchseg.segmentors.combined import mosaic
 from batchseg.segmentors.combined.decision import Answer, Decision
 from batchseg.segmentors.combined.looks import Looks
 from batchseg.segmentors.threshold import Identity
+from tests.segmentors.largest_tensor import LargestTensor
 
 CASES = st.fixed_dictionaries(
     {
@@ -60,6 +61,13 @@ def test_no_class_is_left_out_that_wins(case: dict) -> None:
         expected = predicted(case)
     assert np.array_equal(found.labels_HW, expected.labels_HW)
     assert found.confidence == expected.confidence
+
+
+def test_few_classes_are_interpolated_where_few_can_win() -> None:
+    case = {"seed": 1, "size": (384, 384), "side": 256, "overlap": 0.5, "blend": "gaussian", "classes": 150}
+    with LargestTensor() as largest:
+        predicted({**case, "cells": 32, "features": 8, "below": None, "level": 20.0})
+    assert largest.bytes <= 4 * 2**20  # all 150 maps of a block of 128 x 128 would take 10 MB
 
 
 def test_scores_that_are_no_numbers() -> None:
