@@ -93,6 +93,26 @@ IMAGES = pa.schema(
         _field("truth_version", pa.string(), "what tells a changed truth, as `source_version` does an image"),
         _field("score_fingerprint", pa.string(), "hash of how the label map reads truths; null without one"),
         _field("acknowledged", _TIME, "since when its fault is known for good, UTC; null: it is not"),
+        _field(
+            "probed_pixels",
+            pa.int32(),
+            "pixels where probabilities were held against the truth, at most 4,096",
+        ),
+        _field("ece", pa.float64(), "expected calibration error over them, 15 bins, 0 to 1"),
+        _field("brier", pa.float64(), "mean squared distance of their probabilities from the truth, 0 to 2"),
+        _field("nll", pa.float64(), "mean negative logarithm of their true classes' probabilities"),
+        _field("truth_probability_p05", pa.float64(), "5th percentile of their true classes' probabilities"),
+        _field(
+            "suspect_fraction",
+            pa.float64(),
+            "fraction of them where the model is sure of another class; as of the run that computed the row",
+        ),
+        _field("boundary_iou", pa.float64(), "mean boundary IoU of the classes in truth or prediction"),
+        _field("nsd", pa.float64(), "mean normalised surface distance of the classes in truth or prediction"),
+        _field("hd95", pa.float64(), "mean 95th percentile Hausdorff distance of the classes in both"),
+        _field("panoptic_quality", pa.float64(), "mean of the classes with objects in truth or prediction"),
+        _field("object_recall", pa.float64(), "matched objects of the truth / its objects"),
+        _field("false_positives", pa.int32(), "objects of the prediction without a match"),
     ]
 )
 
@@ -102,6 +122,73 @@ PIXELS = pa.schema(
         _field("truth", pa.int32(), "true class id; null where there is no truth or it is ignored"),
         _field("predicted", pa.int32(), "predicted class id; null where the mask abstains"),
         _field("pixels", pa.int64(), "number of pixels, at least 1", nullable=False),
+    ]
+)
+
+# columns of `images` that an earlier batchseg did not write
+ADDED = tuple(IMAGES.names[IMAGES.names.index("truth_status") :])
+
+OBJECTS = pa.schema(
+    [
+        _field("id", pa.string(), "the image", nullable=False),
+        _field("side", pa.string(), "`truth` or `predicted`: where the object is from", nullable=False),
+        _field("object", pa.int32(), "its number among the image's of this side, from 1 on", nullable=False),
+        _field("class_id", pa.int32(), "its class", nullable=False),
+        _field("area", pa.int64(), "pixels", nullable=False),
+        _field("area_world", pa.float64(), "the same in squared units of the spacing; null without one"),
+        _field("left", pa.int32(), "first column of its box", nullable=False),
+        _field("top", pa.int32(), "first row of its box", nullable=False),
+        _field("width", pa.int32(), "columns of its box", nullable=False),
+        _field("height", pa.int32(), "rows of its box", nullable=False),
+        _field(
+            "centre_x",
+            pa.float64(),
+            "mean of its pixels, of which the first is at 0.5",
+            nullable=False,
+        ),
+        _field("centre_y", pa.float64(), "the same of the rows", nullable=False),
+        _field("touches_border", pa.bool_(), "whether it reaches the edge of the image", nullable=False),
+        _field("match", pa.int32(), "number of the object of the other side that it is matched with, if any"),
+        _field("iou", pa.float64(), "best IoU with one of the other side; null without a truth"),
+        _field("confidence_mean", pa.float64(), "mean top probability over its probes; null without any"),
+        _field("geometry", pa.binary(), "outline as WKB, in pixels or on the map; null where not asked for"),
+    ]
+)
+
+BOUNDARY = pa.schema(
+    [
+        _field("id", pa.string(), "the image", nullable=False),
+        _field("class_id", pa.int32(), "a class in truth or prediction", nullable=False),
+        _field("intersection", pa.int64(), "pixels in both boundary bands and both masks", nullable=False),
+        _field("union", pa.int64(), "pixels in either boundary band", nullable=False),
+        _field("boundary_iou", pa.float64(), "intersection / union"),
+        _field(
+            "near",
+            pa.int64(),
+            "boundary pixels within the tolerance of the other side's",
+            nullable=False,
+        ),
+        _field("boundary_pixels", pa.int64(), "boundary pixels of both sides", nullable=False),
+        _field("nsd", pa.float64(), "near / boundary_pixels"),
+        _field("tolerance", pa.float64(), "of NSD, in pixels or units of the spacing", nullable=False),
+        _field("hd95", pa.float64(), "95th percentile Hausdorff distance; null where a side lacks it"),
+    ]
+)
+
+CALIBRATION = pa.schema(
+    [
+        _field("id", pa.string(), "the image", nullable=False),
+        _field("truth", pa.int32(), "true class id", nullable=False),
+        _field("predicted", pa.int32(), "most probable class id", nullable=False),
+        _field(
+            "bin",
+            pa.int32(),
+            "of the top probability p, 0 to 14: b / 15 < p <= (b + 1) / 15",
+            nullable=False,
+        ),
+        _field("pixels", pa.int64(), "probed pixels, at least 1", nullable=False),
+        _field("top_sum", pa.float64(), "sum of their top probabilities", nullable=False),
+        _field("truth_sum", pa.float64(), "sum of their true classes' probabilities", nullable=False),
     ]
 )
 
@@ -134,13 +221,15 @@ SPLIT = pa.schema(  # of a training, not of a run
     ]
 )
 
-# what a worker tells the driver beside a row of `images`: its part of `pixels`, where the time went, what
+# tables of rows of images, which lie in parts beside those of `images`
+BESIDE = {"pixels": PIXELS, "objects": OBJECTS, "boundary": BOUNDARY, "calibration": CALIBRATION}
+
+# what a worker tells the driver beside a row of `images`: its parts of the others, where the time went, what
 # the model computed in, its number in the plan, whether its worker ran out of time before it, and the
 # grey pixels of its truth that a threshold decided
-_SPARSE = pa.struct([("truth", pa.int32()), ("predicted", pa.int32()), ("pixels", pa.int64())])
 PRIVATE = pa.schema(
     [
-        ("_pixels", pa.list_(_SPARSE)),
+        *((f"_{name}", pa.list_(pa.struct([*table][1:]))) for name, table in BESIDE.items()),
         ("_seconds", pa.map_(pa.string(), pa.float64())),
         ("_precision", pa.string()),
         ("_row", pa.int64()),
@@ -150,7 +239,7 @@ PRIVATE = pa.schema(
     ]
 )
 
-TABLES = {"images": IMAGES, "pixels": PIXELS, "classes": CLASSES}
+TABLES = {"images": IMAGES, **BESIDE, "classes": CLASSES}
 
 
 def as_markdown(schema: pa.Schema) -> str:

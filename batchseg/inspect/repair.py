@@ -11,6 +11,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.results.folder import Results
 from batchseg.results.masks import delete_unnamed, file_paths, may_be_mask
 from batchseg.results.part_names import NOT_OURS
+from batchseg.results.rewrite import KINDS
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import output_errors
 from batchseg.storage.lock import Lock
@@ -39,8 +40,8 @@ def repair_parts(
     broken = KeySet(part.ids[part.broken] for part in parts if not part.lost)
     with output_errors(results.root):
         for part in lost:
-            for folder in (results.images, results.pixels):
-                (folder / part.name).delete()
+            for kind in KINDS:
+                (results.root / kind / part.name).delete()
     held = results.open(lock)
     ledger = held.ledger
     rows = ledger.drop(broken.contains(ledger.rows["id"]))

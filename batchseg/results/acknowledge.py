@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from batchseg.errors import ConfigError
 from batchseg.results.folder import Held, Results
-from batchseg.results.rewrite import Pair, replace_parts
-from batchseg.results.tables import read_images, read_part
+from batchseg.results.rewrite import Part, replace_parts
+from batchseg.results.tables import read_beside, read_images
 from batchseg.results.tally import kinds
 from batchseg.results.verdict import Rows
 from batchseg.schema import IMAGES, TRUTH_FAULTS, Status, TruthStatus
@@ -133,11 +133,12 @@ def _rewrite(held: Held, ids: KeySet, statuses: Sequence[str], undo: bool) -> Co
     return changed
 
 
-def _marked(held: Held, marked: dict[str, Rows], since: datetime | None) -> Iterator[tuple[str, Pair]]:
+def _marked(held: Held, marked: dict[str, Rows], since: datetime | None) -> Iterator[tuple[str, Part]]:
     """The parts with another value in some rows, one part in memory at a time."""
     field = IMAGES.field("acknowledged")
+    root = held.results.root
     for part, rows in marked.items():
-        images = read_images(held.results.images / part)
+        images = read_images(root / "images" / part)
         column = pc.if_else(pa.array(rows), pa.scalar(since, field.type), images[field.name])
         images = images.set_column(images.column_names.index(field.name), field, column)
-        yield part, (images, read_part(held.results.pixels / part))
+        yield part, {"images": images, **read_beside(root, part)}

@@ -148,7 +148,7 @@ def _take_over_known(good: Held, candidate: Held) -> None:
             images = read_images(good.results.images / part).filter(pa.array(known[start:stop]))
             name = f"{new_run_id(candidate.results.last_run())}-00000.parquet"
             with output_errors(root):
-                replace_parts(root, [], [(name, (images, PIXELS.empty_table()))])
+                replace_parts(root, [], [(name, {"images": images, "pixels": PIXELS.empty_table()})])
             ledger.add(name, images)
 
 

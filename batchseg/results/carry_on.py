@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pyarrow.compute as pc
-
 from batchseg.results.rewrite import replace_parts
-from batchseg.results.tables import as_today, read_part, with_fingerprints
+from batchseg.results.tables import as_today, read_beside, read_part, with_fingerprints
 from batchseg.storage.location import Location
 
 
@@ -18,6 +16,5 @@ def carry_on(root: Location, parts: Sequence[str], renamed: Mapping[str, str]) -
     """
     for name in parts:
         images = with_fingerprints(as_today(read_part(root / "images" / name)), renamed)
-        pixels = read_part(root / "pixels" / name)
-        pixels = pixels.filter(pc.is_in(pixels["id"], images["id"].combine_chunks()))
-        replace_parts(root, [name], [(name, (images, pixels))])
+        beside = read_beside(root, name, images["id"])
+        replace_parts(root, [name], [(name, {"images": images, **beside})])

@@ -1,6 +1,7 @@
 """The results folder: what a run writes where, and how it is held, opened and finished.
 
 pixels/PART.parquet, then images/PART.parquet    the second is the commit; PART sorts by time
+objects/, boundary/, calibration/                the same beside them, where there is anything to say
 classes.parquet                                  the sum of pixels/
 runs/RUN.json and run.json                       the record of a run, written last
 candidate/                                       another model's results, which may take the place of these
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,14 +32,13 @@ from batchseg.results.promotion import LOG as PROMOTION_LOG
 from batchseg.results.record import parse_record
 from batchseg.results.rewrite import KINDS, finish_rewrite
 from batchseg.results.tables import as_tables, classes_table, is_foreign, read_part, unique, write_table
-from batchseg.schema import PIXELS
-from batchseg.storage.location import TEMPORARY, locate, output_errors
+from batchseg.schema import BESIDE
+from batchseg.storage.location import TEMPORARY, Location, locate, output_errors
 from batchseg.storage.lock import Lock, check, exclusive
 
 # what a run or an evaluation writes, and a data set may have too
 WRITTEN = (
-    "images",
-    "pixels",
+    *KINDS,
     "masks",
     "overlays",
     "probabilities",
@@ -47,8 +47,7 @@ WRITTEN = (
     "run.json",
 )
 FOLDERS = (
-    "images",
-    "pixels",
+    *KINDS,
     "runs",
     "masks",
     "overlays",
@@ -173,12 +172,13 @@ class Results:
             finish_rewrite(self.root)
             committed = {part.name for part in self.images.files(".parquet")}
             counted = {part.name for part in self.pixels.files(".parquet")}
-            orphans = [self.pixels / name for name in counted - committed]
-            for stranger in orphans:
-                if is_foreign(stranger, PIXELS):
-                    raise OutputError(f"{stranger}: {NOT_OURS}")
+            orphans = self._orphans(committed)
+            kinds = (self.root / kind for kind in KINDS)
             halves = [
-                file for folder in folders for file in folder.files() if file.name.startswith(TEMPORARY)
+                file
+                for folder in (self.root, self.runs, *kinds)
+                for file in folder.files()
+                if file.name.startswith(TEMPORARY)
             ]
             for file in (*orphans, *halves):
                 file.delete()
@@ -196,6 +196,17 @@ class Results:
             self.work.make_folder()
         ledger.drop_superseded()
         return Held(self, ledger, lock)
+
+    def _orphans(self, committed: Collection[str]) -> list[Location]:
+        """Files beside parts of `images` that are not there. Raises OutputError where one is not ours."""
+        orphans = []
+        for kind, schema in BESIDE.items():
+            for file in (self.root / kind).files(".parquet"):
+                if file.name not in committed:
+                    if is_foreign(file, schema):
+                        raise OutputError(f"{file}: {NOT_OURS}")
+                    orphans.append(file)
+        return orphans
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write run.json, last of all. Raises OutputError."""
@@ -239,18 +250,21 @@ class Held:
 
     def commit(self, part: str, rows: pa.Table) -> None:
         """Make rows count. Raises OutputError where they cannot be written; then none of them counts."""
-        images, pixels = as_tables(unique(rows))
+        tables = as_tables(unique(rows))
         with output_errors(self.results.root):
             if self.lock is None:
-                self._write(part, images, pixels)
+                self._write(part, tables)
             else:
                 with self.lock.kept():
-                    self._write(part, images, pixels)
-        self.ledger.add(part, images)
+                    self._write(part, tables)
+        self.ledger.add(part, tables["images"])
 
-    def _write(self, part: str, images: pa.Table, pixels: pa.Table) -> None:
-        for kind, table in zip(reversed(KINDS), (pixels, images), strict=True):
-            write_table(self.results.root / kind / part, table)
+    def _write(self, part: str, tables: Mapping[str, pa.Table]) -> None:
+        for kind in reversed([*tables]):  # `images` last, which is the commit
+            place = self.results.root / kind / part
+            if kind not in ("images", "pixels"):
+                place.parent.make_folder()
+            write_table(place, tables[kind])
 
     def finish(self, label_map: LabelMap) -> ConfusionMatrix:
         """Drop the rows that later ones replace, merge parts, and sum up the classes. Raises OutputError."""

@@ -15,14 +15,13 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchseg.results.masks import below_masks, delete_unnamed, write_names
 from batchseg.results.merge import merge_parts, mergeable
 from batchseg.results.rewrite import replace_parts
 from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows, place_keys
-from batchseg.results.tables import look_at_images, read_images, read_part, with_fingerprints
+from batchseg.results.tables import look_at_images, read_beside, read_images, with_fingerprints
 from batchseg.results.verdict import Key, Places, Rows, Verdict
 from batchseg.schema import IMAGES, TRUTH_FAULTS
 from batchseg.source.names import possible_masks
@@ -244,9 +243,8 @@ class Ledger:
             replace_parts(self.root, [part], [])
             return
         images = read_images(self.root / "images" / part).filter(pa.array(kept))
-        pixels = read_part(self.root / "pixels" / part)
-        pixels = pixels.filter(pc.is_in(pixels["id"], images["id"].combine_chunks()))
-        replace_parts(self.root, [part], [(part, (images, pixels))])
+        beside = read_beside(self.root, part, images["id"])
+        replace_parts(self.root, [part], [(part, {"images": images, **beside})])
 
     def _forget(self, rows: Rows) -> None:
         left = {part: int((~rows[start:stop]).sum()) for part, start, stop in self.extents()}

@@ -8,7 +8,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from batchseg.results.rewrite import replace_parts
-from batchseg.results.tables import TYPE_CLASHES, read_images, read_part
+from batchseg.results.tables import TYPE_CLASHES, read_beside, read_images
+from batchseg.schema import BESIDE
 from batchseg.storage.location import Location
 
 ROWS_A_PART = 65_536
@@ -42,6 +43,11 @@ def merge_parts(root: Location, parts: Sequence[str]) -> bool:
         images = pa.concat_tables(tables, promote_options="permissive")
     except TYPE_CLASHES:
         return False  # the parts stay as they are, and whoever reads the column must choose
-    pixels = pa.concat_tables([read_part(root / "pixels" / part) for part in parts])
-    replace_parts(root, parts, [(parts[-1], (images, pixels))])
+    beside = [read_beside(root, part) for part in parts]
+    joined = {
+        name: pa.concat_tables([each[name] for each in beside if name in each])
+        for name in BESIDE
+        if any(name in each for each in beside)
+    }
+    replace_parts(root, parts, [(parts[-1], {"images": images, **joined})])
     return True

@@ -15,7 +15,7 @@ from batchseg.errors import OutputError, RowFault
 from batchseg.images.label_files import decode_labels
 from batchseg.results.folder import Results
 from batchseg.results.tables import TYPE_CLASHES, read_columns, read_images
-from batchseg.schema import CLASSES, IMAGES, PIXELS
+from batchseg.schema import BESIDE, CLASSES, IMAGES
 from batchseg.storage.keys import keys, superseded
 
 
@@ -74,13 +74,35 @@ class OpenedResults:
     @cached_property
     def pixels(self) -> pa.Table:
         """One row an image and pair of classes: the confusion matrix of every image."""
-        tables = [PIXELS.empty_table()]
+        return self._beside("pixels")
+
+    @cached_property
+    def objects(self) -> pa.Table:
+        """One row an object of truth or prediction; none where `metrics` did not ask for objects."""
+        return self._beside("objects")
+
+    @cached_property
+    def boundary(self) -> pa.Table:
+        """One row an image and class: its boundary; none where `metrics` did not ask for it."""
+        return self._beside("boundary")
+
+    @cached_property
+    def calibration(self) -> pa.Table:
+        """One row an image, true class, most probable class and bin of its probability."""
+        return self._beside("calibration")
+
+    def _beside(self, kind: str) -> pa.Table:
+        schema = BESIDE[kind]
+        tables = [schema.empty_table()]
         for name, rows in self._kept:
-            pixels = read_columns(self._results.pixels / name, PIXELS, PIXELS.names)
+            place = self._results.root / kind / name
+            if kind != "pixels" and not place.exists():  # of these images there is nothing to say
+                continue
+            table = read_columns(place, schema, schema.names)
             if not rows.all():
                 ids = read_images(self._results.images / name, ["id"])["id"].filter(pa.array(rows))
-                pixels = pixels.filter(pc.is_in(pixels["id"], ids.combine_chunks()))
-            tables.append(pixels)
+                table = table.filter(pc.is_in(table["id"], ids.combine_chunks()))
+            tables.append(table)
         return pa.concat_tables(tables)
 
     @cached_property

@@ -9,30 +9,32 @@ writing the log is the commit. Whoever finds a log carries it out: that may be r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
 from batchseg.errors import OutputError
 from batchseg.results.tables import write_table
+from batchseg.schema import BESIDE
 from batchseg.storage.location import Location, temporary_name
 
 LOG = ".rewrite.json"
-KINDS = ("images", "pixels")
+KINDS = ("images", *BESIDE)
 
-Pair = tuple[pa.Table, pa.Table]  # rows of `images` and of `pixels`
+Part = Mapping[str, pa.Table]  # rows of `images` and of the tables beside it, by the name of each
 
 
-def replace_parts(root: Location, old: Sequence[str], new: Iterable[tuple[str, Pair]]) -> None:
-    """Replace the parts `old` by `new` ones, by name; a part without rows is left out. Raises OSError."""
+def replace_parts(root: Location, old: Sequence[str], new: Iterable[tuple[str, Part]]) -> None:
+    """Replace the parts `old` by `new` ones, by name, with all their tables. Raises OSError."""
     moves: list[list[str]] = []
-    for name, pair in new:
-        for kind, table in zip(KINDS, pair, strict=True):
+    for name, part in new:
+        for kind, table in part.items():
             temporary = f"{kind}/{temporary_name()}"
             write_table(root / temporary, table)
             moves.append([temporary, f"{kind}/{name}"])
     finals = {final for _, final in moves}
-    gone = [path for name in old for kind in KINDS if (path := f"{kind}/{name}") not in finals]
+    had = (f"{kind}/{name}" for name in old for kind in KINDS)
+    gone = [path for path in had if path not in finals and (root / path).exists()]
     (root / LOG).write(json.dumps({"move": moves, "delete": gone}).encode())
     finish_rewrite(root)
 

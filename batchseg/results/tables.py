@@ -14,7 +14,7 @@ from batchseg.errors import OutputError
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.part_names import MOVE_IT, is_part_name
-from batchseg.schema import CLASSES, IMAGES, PIXELS, PRIVATE, Status, TruthStatus
+from batchseg.schema import ADDED, BESIDE, CLASSES, IMAGES, PRIVATE, Status, TruthStatus
 from batchseg.storage.keys import keys, superseded
 from batchseg.storage.location import Location
 
@@ -31,13 +31,35 @@ def unique(rows: pa.Table) -> pa.Table:
     return rows.filter(pa.array(~again)) if again.any() else rows
 
 
-def as_tables(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The `images` and the `pixels` of result rows: of the latter one row an id and pair of classes."""
-    lists = rows["_pixels"].combine_chunks()
+def as_tables(rows: pa.Table) -> dict[str, pa.Table]:
+    """The `images` of result rows and the tables beside it, by name: of these all that have rows."""
+    beside = {name: _beside(rows, name) for name in BESIDE}
+    return {"images": rows.drop_columns(PRIVATE.names), **with_rows(beside)}
+
+
+def _beside(rows: pa.Table, name: str) -> pa.Table:
+    lists, schema = rows[f"_{name}"].combine_chunks(), BESIDE[name]
     entries = lists.flatten()
     ids = rows["id"].combine_chunks().take(pc.list_parent_indices(lists))
-    columns = [ids, *(entries.field(name) for name in ("truth", "predicted", "pixels"))]
-    return rows.drop_columns(PRIVATE.names), pa.Table.from_arrays(columns, schema=PIXELS)
+    return pa.Table.from_arrays([ids, *(entries.field(each) for each in schema.names[1:])], schema=schema)
+
+
+def with_rows(beside: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """Those of the tables beside `images` that have a file: `pixels` always, the others if they have rows."""
+    return {name: table for name, table in beside.items() if name == "pixels" or len(table)}
+
+
+def read_beside(root: Location, part: str, ids: pa.ChunkedArray | None = None) -> dict[str, pa.Table]:
+    """What lies beside a part of `images`, by name, or of it the rows of some images.
+
+    Raises OutputError where it cannot be read, as where `pixels` is not there.
+    """
+    places = {name: root / name / part for name in BESIDE}
+    tables = {name: read_part(at) for name, at in places.items() if name == "pixels" or at.exists()}
+    if ids is not None:
+        chosen = ids.combine_chunks()
+        tables = {name: table.filter(pc.is_in(table["id"], chosen)) for name, table in tables.items()}
+    return with_rows(tables)
 
 
 def classes_table(total: ConfusionMatrix, label_map: LabelMap) -> pa.Table:
@@ -89,14 +111,13 @@ def is_foreign(place: Location, schema: pa.Schema) -> bool:
         return True
     except pa.ArrowException:
         return True
-    added = ("truth_status", "truth_version", "score_fingerprint", "acknowledged")
-    return not {*schema.names} - {*added} <= {*names}
+    return not {*schema.names} - {*ADDED} <= {*names}
 
 
 def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bool]:
     """Some columns of a part of `images`, and whether it has today's schema. Raises OutputError."""
     try:
-        table = _readable(part, [*columns, "status", "has_truth", "truth_status", "acknowledged"])
+        table = _readable(part, [*columns, "status", "has_truth", *ADDED])
         today = as_today(table)
         return selected(part, today, IMAGES, columns), today is table
     except OutputError as exc:
@@ -119,12 +140,15 @@ def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:
 def as_today(images: pa.Table) -> pa.Table:
     """Rows of an earlier batchseg with the columns that were added since; the table itself has them all."""
     images = with_truth_columns(images)
-    # what is no part of ours stays as it is
-    if "acknowledged" in images.column_names or "truth_status" not in images.column_names:
+    if "truth_status" not in images.column_names:  # what is no part of ours stays as it is
         return images
-    ours = sum(name in IMAGES.names for name in images.column_names)
-    column = IMAGES.field("acknowledged")
-    return images.add_column(ours, column, pa.nulls(len(images), column.type))
+    missing = [IMAGES.field(name) for name in ADDED if name not in images.column_names]
+    if not missing:
+        return images
+    for column in missing:
+        images = images.append_column(column, pa.nulls(len(images), column.type))
+    order = {name: place for place, name in enumerate(IMAGES.names)}  # a manifest's own stand to the right
+    return images.select(sorted(images.column_names, key=lambda name: order.get(name, len(order))))
 
 
 def with_truth_columns(images: pa.Table) -> pa.Table:

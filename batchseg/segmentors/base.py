@@ -68,6 +68,20 @@ class Confidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Probes:
+    """Class probabilities at some pixels of a picture, which lie on a fixed grid.
+
+    Attributes:
+        rows_N, columns_N: where, in pixels of the label map, ascending row by row.
+        probabilities_CN: float32, of the label map's classes, with a sum of 1.
+    """
+
+    rows_N: NDArray[np.intp]
+    columns_N: NDArray[np.intp]
+    probabilities_CN: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """A label map at the original resolution, and how sure the model was.
 
@@ -75,11 +89,13 @@ class Prediction:
         labels_HW: class ids 0 .. C-1, or C where the model abstains; uint8 while C <= 255, else uint16.
         confidence: None for segmentors without probabilities.
         probabilities: those that were decided by, as a file (`images.probability_file`); None: not asked for.
+        probes: some of the probabilities; None for segmentors without.
     """
 
     labels_HW: NDArray[np.unsignedinteger[Any]]
     confidence: Confidence | None = None
     probabilities: bytes | None = None
+    probes: Probes | None = None
 
 
 class Preparer(Protocol):

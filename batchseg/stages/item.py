@@ -79,6 +79,8 @@ class Item:
         place: where its image lies on the map, from the first stage that asked.
         truth_HW: its truth's class ids, from score to overlay, where that shows it.
         between: pixels of its truth that a threshold decided although they are neither black nor white.
+        figures: columns of `images` beyond those that the matrix tells, by name.
+        beside: rows of the tables beside `images` but for `pixels`, without the id, by name.
         precision: what the model computed in.
         left_over: time was up before it was begun.
         seconds: what each stage spent on it.
@@ -105,6 +107,8 @@ class Item:
     has_truth: bool = False
     truth_HW: Ids | None = None
     between: int | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     precision: str | None = None
     left_over: bool = False
     seconds: dict[str, float] = field(default_factory=dict)

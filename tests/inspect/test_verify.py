@@ -341,9 +341,9 @@ def test_repair_first_completes_what_was_half_moved(scene: Path, step: int) -> N
     root = Results(str(scene / "results")).root
     before = tables(scene / "results")
     name = part(scene / "results", "images").name
-    pair = (read_part(root / "images" / name), read_part(root / "pixels" / name))
+    both = {kind: read_part(root / kind / name) for kind in ("images", "pixels")}
     with killed_at(step), pytest.raises(Killed):
-        replace_parts(root, [name], [("29991231T235959-000000-00000.parquet", pair)])
+        replace_parts(root, [name], [("29991231T235959-000000-00000.parquet", both)])
     report = verify(str(scene / "results"), repair=True)
     assert (report.counts, report.rows) == ({}, 7)
     assert tables(scene / "results") == before

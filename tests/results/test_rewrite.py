@@ -26,8 +26,8 @@ def held(tmp_path: Path) -> Held:
 def one_for_two(held: Held) -> None:
     """Put what is in the first part in place of both."""
     root = held.results.root
-    pair = read_part(held.results.images / "1.parquet"), read_part(held.results.pixels / "1.parquet")
-    replace_parts(root, ["1.parquet", "2.parquet"], [("2.parquet", pair)])
+    tables = {kind: read_part(root / kind / "1.parquet") for kind in ("images", "pixels")}
+    replace_parts(root, ["1.parquet", "2.parquet"], [("2.parquet", tables)])
 
 
 def test_parts_are_replaced_by_others(held: Held) -> None:
