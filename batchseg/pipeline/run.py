@@ -25,6 +25,7 @@ from batchseg.pipeline.assembly import (
 )
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
+from batchseg.pipeline.log_to import log_run, refuse_unloggable
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.parts import PartsPass
 from batchseg.pipeline.rasters import Rasters, set_apart
@@ -75,6 +76,16 @@ def run(
 def _run(config: RunConfig, on_progress: OnProgress) -> RunResult:
     model, results = OpenedModel.open(config), Results(config.output.path)
     refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
+    refuse_unloggable(config.log_to, results.root)
+    result = _run_as_asked(config, model, results, on_progress)
+    log_run(result.record, config.log_to, results.root, page=None)
+    return result
+
+
+def _run_as_asked(
+    config: RunConfig, model: OpenedModel, results: Results, on_progress: OnProgress
+) -> RunResult:
+    """In the results folder itself, or beside it."""
     if not config.candidate:
         with results.held(model.renamed) as held:
             return _run_in(held, config, model, on_progress)
