@@ -80,6 +80,11 @@ class Probes:
     columns_N: NDArray[np.intp]
     probabilities_CN: NDArray[np.float32]
 
+    @property
+    def nbytes(self) -> int:
+        """Of all that it holds."""
+        return self.rows_N.nbytes + self.columns_N.nbytes + self.probabilities_CN.nbytes
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
