@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 BINS = 15
 FIGURES = ("probed_pixels", "ece", "brier", "nll", "truth_probability_p05")
-Sums = NDArray[np.float64]
+Sums = NDArray[Any]  # whole numbers or float64
 _ONE = 2**24  # 1 in fixed point: sums of integers are the same in any order
 _LEAST = float(np.finfo(np.float32).eps)
 # of a pixel: true and most probable class, their probabilities, and the squared distance from the truth
@@ -44,7 +44,11 @@ class Calibration:
 
     @classmethod
     def of(
-        cls, p_CN: NDArray[np.float32], truth_N: NDArray[Any], likely_N: NDArray[Any], known_N: NDArray[np.bool_]
+        cls,
+        p_CN: NDArray[np.float32],
+        truth_N: NDArray[Any],
+        likely_N: NDArray[Any],
+        known_N: NDArray[np.bool_],
     ) -> Calibration:
         """Of N pixels, as far as they are known.
 
@@ -62,7 +66,8 @@ class Calibration:
         # float64, so that the sum over the classes does not depend on how many pixels there are
         squares_N = np.einsum("cn,cn->n", p_CN, p_CN, dtype=np.float64) - 2.0 * true_N + 1.0
         pixels_N = np.empty(len(pixel_N), PIXEL)
-        for name, values in zip(PIXEL.names or (), (truth_N, likely_N, top_N, true_N, squares_N), strict=True):
+        columns = (truth_N, likely_N, top_N, true_N, squares_N)
+        for name, values in zip(PIXEL.names or (), columns, strict=True):
             pixels_N[name] = values
         return cls(pixels_N[known_N])
 

@@ -54,6 +54,7 @@ class Mosaic:
         decision: Decision,
         looks: int,
         windows: WindowGrid,
+        *,
         picture_hw: tuple[int, int],
         nodata_HW: NDArray[np.bool_] | None = None,
     ) -> None:
