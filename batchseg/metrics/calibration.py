@@ -82,7 +82,7 @@ class Calibration:
         true_N = pixels["true"].astype(np.float64)
         return {
             "probed_pixels": count,
-            "ece": self.sums().ece,
+            "ece": self._ece,
             "brier": _total(pixels["squares"]) / count,
             "nll": _total(-np.log(true_N.clip(_LEAST, 1))) / count,
             "truth_probability_p05": float(np.percentile(true_N, 5)),
@@ -112,9 +112,13 @@ class Calibration:
         values = zip(*(column.tolist() for column in groups.values()), strict=True)
         return [dict(zip(groups, row, strict=True)) for row in values]
 
-    def sums(self) -> CalibrationSums:
-        """What adds over images."""
-        return CalibrationSums.of(self.groups())
+    @property
+    def _ece(self) -> float:
+        """As of `CalibrationSums`, without grouping the pixels by class."""
+        pixels, bin_N = self.pixels_N, _bins(self.pixels_N["top"])
+        top_B = np.bincount(bin_N, _units(pixels["top"]), BINS) / _ONE
+        right_B = np.bincount(bin_N[pixels["truth"] == pixels["predicted"]], minlength=BINS)
+        return float(np.abs(top_B - right_B).sum()) / len(pixels)
 
 
 @dataclass(frozen=True, eq=False)

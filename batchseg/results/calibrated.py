@@ -92,6 +92,26 @@ def calibration_sums(root: Location, parts: Iterable[Part]) -> CalibrationSums:
     return sum(found, start=CalibrationSums.zeros())
 
 
+def calibration_facts(root: Location, parts: Iterable[Part]) -> dict[str, float | int | None] | None:
+    """The figures of all probed pixels of a data set, and of how many images they are; None without any.
+
+    NLL is that of the images that have one. Raises OutputError.
+    """
+    sums, count = CalibrationSums.zeros(), 0
+    totals = {"brier": np.zeros(2), "nll": np.zeros(2)}  # of the figure, and of the pixels that have it
+    for images, groups in calibrated(root, parts, ("probed_pixels", *totals)):
+        sums += CalibrationSums.of(groups.columns)
+        count += len(np.unique(groups.image_G))
+        for name, total in totals.items():
+            known = images.filter(images[name].is_valid())
+            pixels = known["probed_pixels"].to_numpy()
+            total += (known[name].to_numpy() @ pixels, pixels.sum())
+    if not sums.pixels:
+        return None
+    means = {name: float(total / pixels) if pixels else None for name, (total, pixels) in totals.items()}
+    return {"images": count, "pixels": sums.pixels, "ece": sums.ece, **means}
+
+
 def fill_suspects(root: Location, names: Sequence[str], lock: Lock | None = None) -> None:
     """Fill `suspect_fraction` where an image was probed and lacks it, by the thresholds of all images.
 

@@ -25,6 +25,8 @@ def calibrate(item: Item, truth_HW: Ids | None, num_classes: int) -> None:
     item.calibration = Calibration.of(probes.probabilities_CN, truth_N, likely_N, known_N)
     if item.part is None:
         tell_calibration(item)
+        if probes.is_rounded:
+            item.figures["nll"] = None  # nobody knows the logarithm of what became 0
 
 
 def tell_calibration(item: Item) -> None:
