@@ -112,6 +112,10 @@ class Calibration:
         values = zip(*(column.tolist() for column in groups.values()), strict=True)
         return [dict(zip(groups, row, strict=True)) for row in values]
 
+    def sums(self) -> CalibrationSums:
+        """What adds over images."""
+        return CalibrationSums.of(self.groups())
+
     @property
     def _ece(self) -> float:
         """As of `CalibrationSums`, without grouping the pixels by class."""

@@ -16,9 +16,10 @@ def bilinear_points(
 ) -> Tensor:
     """The scores [C, R, K] where some rows and columns of the result cross, float32, on the same device.
 
-    Equal to `interpolate(maps_CHW[None], size, mode="bilinear", align_corners=False)[0]` there, up to the
-    rounding of float32, with infinities as the largest numbers there are. A point is computed by itself, in
-    the same steps whatever is computed with it.
+    Equal to `interpolate(maps_CHW[None], size, mode="bilinear", align_corners=False)[0]` there, and as near to
+    what float64 gives: of 128 cells along a side either knows a point's place to 1e-5 of a cell. Infinities
+    count as the largest numbers there are. A point is computed by itself, in the same steps whatever is
+    computed with it.
     """
     maps_CHW = maps_CHW.float()
     # what interpolates at points gathers several times as fast as indexing rows and then columns does
@@ -27,7 +28,7 @@ def bilinear_points(
     place_RK2 = torch.stack([x_K.expand(len(y_R), -1), y_R[:, None].expand(-1, len(x_K))], -1)
     points_CRK = _sampled(maps_CHW, place_RK2)
     # an infinity times a weight of 0 is none; to look for them here is cheaper than among the maps
-    return points_CRK if bool(points_CRK.sum().isfinite()) else _sampled(finite(maps_CHW), place_RK2)
+    return points_CRK if bool(points_CRK.isfinite().all()) else _sampled(finite(maps_CHW), place_RK2)
 
 
 def _sampled(maps_CHW: Tensor, place_RK2: Tensor) -> Tensor:
