@@ -217,7 +217,7 @@ def test_where_nothing_was_probed(held: Held, tmp_path: Path) -> None:
 
 def test_what_is_killed_while_it_fills_is_filled_by_the_next(held: Held) -> None:
     held.commit("1.parquet", table(SURE, LESS, WRONG))
-    with killed_at(1), pytest.raises(BaseException, match="write|move"):
+    with killed_at(1), pytest.raises(BaseException, match=r"write|move"):
         held.finish(LABELS)
     assert pq.read_table(f"{held.results.root.path}/images")["suspect_fraction"].null_count == 3
     again = Results(held.results.root.path).open()

@@ -17,9 +17,9 @@ def bilinear_points(
     """The scores [C, R, K] where some rows and columns of the result cross, float32, on the same device.
 
     Equal to `interpolate(maps_CHW[None], size, mode="bilinear", align_corners=False)[0]` there, and as near
-    to what float64 gives: of 128 cells along a side either knows a point's place to 1e-5 of a cell. Infinities
-    count as the largest numbers there are. A point is computed by itself, in the same steps whatever is
-    computed with it.
+    to what float64 gives: of 128 cells along a side either knows a point's place to 1e-5 of a cell.
+    Infinities count as the largest numbers there are. A point is computed by itself, in the same steps
+    whatever is computed with it.
     """
     maps_CHW = maps_CHW.float()
     # what interpolates at points gathers several times as fast as indexing rows and then columns does
