@@ -1,8 +1,8 @@
 """How many planted label errors are found: `python -m tests.bench.suspects --images 400 --seeds 3`.
 
 Scenes of digits that the sample model never saw, with exact truth. In 5 % of the truths one object, of any
-size from 100 pixels on, gets the class of another digit. The model segments all scenes, and `suspects` orders
-the images. What counts is the share of the planted errors among the first 8 %.
+size from 100 pixels on, gets the class of another digit, or none at all. The model segments all scenes, and
+`suspects` orders the images. What counts is the share of the planted errors among the first 8 %.
 """
 
 from __future__ import annotations
@@ -37,15 +37,18 @@ def objects_of(labels_HW: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
     return [object_HW for object_HW in found if object_HW.sum() >= SMALLEST]
 
 
-def plant(rng: np.random.Generator, labels_HW: NDArray[np.uint8]) -> None:
-    """Give one object the class of another digit."""
+def plant(rng: np.random.Generator, labels_HW: NDArray[np.uint8], error: str) -> None:
+    """Give one object the class of another digit, or of the background."""
     objects = objects_of(labels_HW)
     object_HW = objects[rng.integers(len(objects))]
+    if error == "missing":
+        labels_HW[object_HW] = 0
+        return
     (own,) = np.unique(labels_HW[object_HW])
     labels_HW[object_HW] = rng.choice(np.setdiff1d(np.arange(1, LABELS.num_classes), own))
 
 
-def make(folder: Path, images: int, share: float, seed: int) -> set[str]:
+def make(folder: Path, images: int, share: float, seed: int, error: str) -> set[str]:
     """Write images/ and masks/; the ids of those with a planted error."""
     digits, rng = load_source_digits("test"), np.random.default_rng([seed, 1])
     wrong = set(rng.choice(images, round(share * images), replace=False).tolist())
@@ -56,7 +59,7 @@ def make(folder: Path, images: int, share: float, seed: int) -> set[str]:
         image_HWC, labels_HW = compose(np.random.default_rng([seed, number]), digits, SIDE, SIDE)
         name = f"scene_{number:05d}.png"
         if number in wrong:
-            plant(rng, labels_HW)
+            plant(rng, labels_HW, error)
             names.add(name)
         Image.fromarray(image_HWC).save(folder / "images" / name, compress_level=1)
         png = encode_png(labels_HW, LABELS.colours, LABELS.ignore_index)
@@ -68,11 +71,14 @@ def make(folder: Path, images: int, share: float, seed: int) -> set[str]:
 @click.option("--images", default=400, show_default=True)
 @click.option("--share", default=0.05, show_default=True, help="Of the truths that get an error.")
 @click.option("--seeds", default=3, show_default=True, help="How many data sets.")
-def main(images: int, share: float, seeds: int) -> None:
+@click.option(
+    "--error", type=click.Choice(["swapped", "missing"]), default="swapped", help="What is planted."
+)
+def main(images: int, share: float, seeds: int, error: str) -> None:
     shares = []
     for seed in range(seeds):
         with TemporaryDirectory() as folder:
-            wrong = make(Path(folder), images, share, seed)
+            wrong = make(Path(folder), images, share, seed, error)
             paths = {name: f"{folder}/{name}" for name in ("images", "masks", "results")}
             result = batchseg.run(
                 paths["images"], truth=paths["masks"], model=str(MODEL), output=paths["results"]

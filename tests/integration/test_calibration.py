@@ -155,8 +155,8 @@ def test_the_table_adds_up_to_the_columns(scene: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:The y_prob values do not sum")
 def test_probes_are_near_what_all_pixels_give(scene: Path) -> None:
-    """Within four standard errors of a sample of so many pixels: 4 sd / sqrt(n). Of ECE, a mean over pixels that
-    are right or not, the deviation is at most a half."""
+    """Within four standard errors of a sample of so many pixels: 4 sd / sqrt(n). Of ECE, a mean over pixels
+    that are right or not, the deviation is at most a half."""
     segment(scene)
     found = rows(scene)
     for name, size in SIZES.items():
