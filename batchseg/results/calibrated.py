@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from batchseg.metrics.calibration import CalibrationSums
 from batchseg.results.rewrite import replace_parts
-from batchseg.results.tables import read_columns, read_images
+from batchseg.results.tables import read_images, read_part, selected
 from batchseg.schema import CALIBRATION, IMAGES
 from batchseg.storage.location import Location
 from batchseg.storage.lock import Lock, check
@@ -64,13 +64,20 @@ class ProbedGroups:
 
 def read_groups(root: Location, name: str, ids: pa.ChunkedArray) -> ProbedGroups | None:
     """Those of some images of a part; None where there are none in it. Raises OutputError."""
-    place = root / "calibration" / name
-    if not place.exists():
+    table = _read(root, name, CALIBRATION.names)
+    if table is None:
         return None
-    table = read_columns(place, CALIBRATION, CALIBRATION.names)
     at = pc.fill_null(pc.index_in(table["id"], ids.combine_chunks()), -1).to_numpy()
-    columns = {each: table[each].to_numpy() for each in CALIBRATION.names[1:]}
-    return ProbedGroups(at, columns).some(at >= 0)
+    return ProbedGroups(at, _arrays(table)).some(at >= 0)
+
+
+def _read(root: Location, name: str, columns: Sequence[str]) -> pa.Table | None:
+    place = root / "calibration" / name
+    return selected(place, read_part(place, columns), CALIBRATION, columns) if place.exists() else None
+
+
+def _arrays(table: pa.Table) -> dict[str, NDArray[Any]]:
+    return {name: table[name].to_numpy() for name in CALIBRATION.names[1:]}
 
 
 def calibrated(
@@ -88,20 +95,27 @@ def calibrated(
 
 def calibration_sums(root: Location, parts: Iterable[Part]) -> CalibrationSums:
     """Over all images. Raises OutputError."""
-    found = (CalibrationSums.of(groups.columns) for _, groups in calibrated(root, parts, ()))
-    return sum(found, start=CalibrationSums.zeros())
+    total = CalibrationSums.zeros()
+    for part in parts:
+        if part[1] is None or part[1].all():
+            table = _read(root, part[0], CALIBRATION.names[1:])  # ids are most of a table's bytes
+            total += CalibrationSums.of(_arrays(table)) if table is not None else CalibrationSums.zeros()
+        else:
+            found = (CalibrationSums.of(groups.columns) for _, groups in calibrated(root, [part], ()))
+            total = sum(found, start=total)
+    return total
 
 
-def calibration_facts(root: Location, parts: Iterable[Part]) -> dict[str, float | int | None] | None:
+def calibration_facts(root: Location, names: Sequence[str]) -> dict[str, float | int | None] | None:
     """The figures of all probed pixels of a data set, and of how many images they are; None without any.
 
     NLL is that of the images that have one. Raises OutputError.
     """
-    sums, count = CalibrationSums.zeros(), 0
+    sums, count = calibration_sums(root, [(name, None) for name in names]), 0
     totals = {"brier": np.zeros(2), "nll": np.zeros(2)}  # of the figure, and of the pixels that have it
-    for images, groups in calibrated(root, parts, ("probed_pixels", *totals)):
-        sums += CalibrationSums.of(groups.columns)
-        count += len(np.unique(groups.image_G))
+    for part in names if sums.pixels else ():
+        images = read_images(root / "images" / part, ["probed_pixels", *totals])
+        count += pc.sum(pc.greater(images["probed_pixels"], 0)).as_py() or 0
         for name, total in totals.items():
             known = images.filter(images[name].is_valid())
             pixels = known["probed_pixels"].to_numpy()

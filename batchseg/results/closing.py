@@ -62,7 +62,7 @@ def closing_of(results: Results) -> Closing:
         worst = heapq.nsmallest(
             WORST, [*worst, *_worst_of(images)], key=lambda row: (row["mean_iou"], row["id"])
         )
-    calibration = calibration_facts(results.root, [(part.name, None) for part in parts])
+    calibration = calibration_facts(results.root, [part.name for part in parts])
     return Closing(worst, segmented, pixels, annotated, calibration)
 
 
