@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from batchseg.config.overlay import OverlayConfig, Overlays
     from batchseg.config.run import RunConfig
     from batchseg.config.scenes import DigitsConfig
+    from batchseg.config.suspects import SuspectsConfig
     from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError
     from batchseg.inspect.doctor import DoctorReport, doctor
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from batchseg.results.acknowledge import Acknowledged, acknowledge
     from batchseg.results.opened import OpenedResults, open_results
     from batchseg.results.result import RunResult
+    from batchseg.results.suspects import Suspect, Suspects, suspects
     from batchseg.scenes.data_set import make_digits
     from batchseg.schema import Status
     from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
@@ -76,6 +78,9 @@ _HOMES = {
     "RunResult": "batchseg.results.result",
     "Segmentor": "batchseg.segmentors.base",
     "Status": "batchseg.schema",
+    "Suspect": "batchseg.results.suspects",
+    "Suspects": "batchseg.results.suspects",
+    "SuspectsConfig": "batchseg.config.suspects",
     "TrainConfig": "batchseg.config.train",
     "TrainResult": "batchseg.training.train",
     "TrialResult": "batchseg.pipeline.trial",
@@ -99,6 +104,7 @@ _HOMES = {
     "read_config": "batchseg.config.load",
     "run": "batchseg.pipeline.run",
     "submit": "batchseg.cluster.submit",
+    "suspects": "batchseg.results.suspects",
     "train": "batchseg.training.train",
     "verify": "batchseg.inspect.verify",
 }
@@ -130,6 +136,9 @@ __all__ = [
     "RunResult",
     "Segmentor",
     "Status",
+    "Suspect",
+    "Suspects",
+    "SuspectsConfig",
     "TrainConfig",
     "TrainResult",
     "TrialResult",
@@ -153,6 +162,7 @@ __all__ = [
     "read_config",
     "run",
     "submit",
+    "suspects",
     "train",
     "verify",
 ]

@@ -17,6 +17,7 @@ from batchseg.cli.overlay import overlay_command
 from batchseg.cli.promote import promote_command
 from batchseg.cli.run import run_command
 from batchseg.cli.submit import submit_command
+from batchseg.cli.suspects import suspects_command
 from batchseg.cli.train import train_command
 from batchseg.cli.verify import verify_command
 
@@ -29,6 +30,7 @@ COMMANDS = (
     overlay_command,
     decide_command,
     compare_command,
+    suspects_command,
     night_command,
     promote_command,
     train_command,

@@ -14,6 +14,7 @@ from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.overlay import OverlayConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.scenes import DigitsConfig
+from batchseg.config.suspects import SuspectsConfig
 from batchseg.config.train import TrainConfig
 
 COMMANDS: dict[str, type[Model]] = {
@@ -23,6 +24,7 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg doctor": DoctorConfig,
     "batchseg decide": DecideConfig,
     "batchseg compare": CompareConfig,
+    "batchseg suspects": SuspectsConfig,
     "batchseg overlay": OverlayConfig,
     "batchseg train": TrainConfig,
     "batchseg digits": DigitsConfig,
