@@ -61,7 +61,10 @@ def doubts_of_truths(sampled: Sampled, noun: str = "ground truths") -> Iterator[
     reading, sample = sampled.reading, sampled.sample
     if reading is None:
         return
-    yield from _failing(sampled, noun)
+    if sampled.unknown is not None:
+        yield Doubt("failing_truth", sampled.unknown, is_certain=True)
+    else:
+        yield from _failing(sampled, noun)
     binary = _binary(sampled, reading.label_map, noun)
     yield from binary
     pixels = sample.ignored + sum(sample.classes.values())
