@@ -67,7 +67,10 @@ class Folder:
         if source.truth is None:
             return None
         place = locate(source.truth)
-        if _kind(place, source.truth) == fs.FileType.File:
+        kind = _kind(place, source.truth)
+        if kind == fs.FileType.NotFound:
+            raise SourceError(f"{source.truth}: no such folder or file")
+        if kind == fs.FileType.File:
             if source.truth_suffix is not None:
                 raise SourceError(
                     f"{source.truth}: is a file of annotations, which names its images itself; leave "

@@ -64,8 +64,9 @@ class CocoFile:
             image = self.images.setdefault(_key(entry, "image_id", key), _Image("", None))
             try:
                 self._annotate(image, entry)
-            except (TypeError, ValueError, OverflowError) as exc:
-                image.problem = image.problem or f"annotation {entry.get('id', '?')} is damaged: {exc}"
+            except (KeyError, TypeError, ValueError, OverflowError) as exc:
+                reason = f"it has no {exc}" if isinstance(exc, KeyError) else str(exc)
+                image.problem = image.problem or f"annotation {entry.get('id', '?')} is damaged: {reason}"
 
     def _annotate(self, image: _Image, entry: dict[str, Any]) -> None:
         if "segments_info" in entry:
@@ -130,7 +131,7 @@ class CocoFile:
 
 
 def _area_of(segmentation: Any) -> tuple[AreaKind, bytes, tuple[int, ...]] | None:
-    """None where there is no area. Raises TypeError, ValueError and OverflowError."""
+    """None where there is no area. Raises KeyError, TypeError, ValueError and OverflowError."""
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
