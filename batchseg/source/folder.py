@@ -77,7 +77,7 @@ class Folder:
                     "truth_suffix (--truth-suffix) out"
                 )
             is_partial = bool(source.include or source.exclude or source.is_partial)
-            return AnnotatedTruths(place, stem or stem_rule(None), is_partial=is_partial)
+            return AnnotatedTruths(place, self.root, stem or stem_rule(None), is_partial=is_partial)
         root = existing_folder(source.truth, f"; annotations come in a file: {KINDS}")
         rule = stem or stem_rule(source.truth_suffix)
         return Truths(root, self.root, rule, partial(_list_truths, source))

@@ -11,6 +11,8 @@ import annotation_files as files
 import duckdb
 import numpy as np
 import pytest
+import raster_scenes
+import rasterio
 import yaml
 from click.testing import CliRunner
 from image_files import save
@@ -144,7 +146,8 @@ def test_an_unknown_class_is_refused_before_anything_is_computed(folder: Path) -
         assert str(caught.value) == (
             f"{path}: 'lorry' is annotated, and is no class of the label map (background, car, road "
             "sign, tree); rename it in the labelling tool, or give a label map (--labels FILE) that "
-            "has it among the synonyms of a class, or in ignored_names (--accept failing_truth goes on all the same)"
+            "has it among the synonyms of a class, or in ignored_names (--accept failing_truth "
+            "goes on all the same)"
         ), kind
         assert not (folder / "out" / "run.json").exists()
 
@@ -277,3 +280,36 @@ def test_a_sample_has_its_truths(folder: Path) -> None:
     result = run(folder, truth, source={"sample": 2})
     assert (result.segmented, result.without_truth) == (2, 0)
     assert record(folder / "out")["notes"] == []
+
+
+def test_a_triptych_shows_what_was_annotated(folder: Path) -> None:
+    run(folder, folder / "masks", "expected")
+    run(folder, write(folder / "truth.json", files.coco(MAPS, NAMES)))
+    for out in ("expected", "out"):
+        done = CliRunner().invoke(
+            cli, ["overlay", str(folder / out), "--kind", "triptych", "--format", "png"]
+        )
+        assert done.exit_code == 0, done.output
+    drawn = sorted((folder / "out" / "overlays").rglob("*.png"))
+    assert len(drawn) == 5
+    for path in drawn:
+        other = folder / "expected" / path.relative_to(folder / "out")
+        assert path.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_large_rasters_are_scored_part_by_part(tmp_path: Path) -> None:
+    scene = raster_scenes.make_scene(tmp_path)
+    with rasterio.open(scene / "truth/a.tif") as file:
+        ids = file.read(1)
+    names = [f"class_{index}" for index in range(raster_scenes.CLASSES)]
+    (tmp_path / "labels.yaml").write_text(yaml.safe_dump({"classes": names}))
+    (scene / "truth/a.tif").unlink()
+    annotated = {"a.tif": np.where(ids == 255, 0, ids + 1).astype(np.uint8)}
+    truth = write(tmp_path / "truth.json", files.coco(annotated, ["nobody", *names]))
+    Image.fromarray(ids).save(scene / "truth/a.png")
+    labels = {"labels": str(tmp_path / "labels.yaml")}
+    for out, path in (("expected", scene / "truth"), ("out", truth)):
+        raster_scenes.run(scene, out, {"part": 100}, source={"truth": str(path)}, **labels)
+    assert raster_scenes.parts_told(scene, "out")["computed"] > 1
+    assert raster_scenes.results_of(scene, "out")[2] == raster_scenes.results_of(scene, "expected")[2]

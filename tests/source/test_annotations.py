@@ -191,9 +191,11 @@ def test_label_studio_takes_the_latest_ground_truth(photos: Path, tmp_path: Path
         truths, facts = listed(photos, write(tmp_path / "t.json", [whole]))
         assert np.array_equal(read(truths["a/0.jpg"]), ids), name
         assert facts is not None and any("1 task has several annotations" in note for note in facts.notes)
-    whole["annotations"] = [one(ids, "2026", was_cancelled=True)]
-    with pytest.raises(SourceError, match="no image is annotated"):
-        listed(photos, write(tmp_path / "t.json", [whole]))
+    cancelled = {**whole, "annotations": [one(ids, "2026", was_cancelled=True)]}
+    guessed = {"data": whole["data"], "predictions": [one(ids, "2026")]}
+    for task in (cancelled, guessed):
+        with pytest.raises(SourceError, match=r"it has nothing \(1 task has no annotation"):
+            listed(photos, write(tmp_path / "t.json", [task]))
 
 
 def test_cvat_has_boxes_polygons_and_an_order(photos: Path, tmp_path: Path) -> None:
@@ -258,6 +260,17 @@ def test_an_image_is_found_by_the_end_of_its_path(
         assert facts is not None
         by_end = [note for note in facts.notes if "by the end of the path alone" in note]
         assert len(by_end) == (name in ("elsewhere/0.jpg", "images/0123abcd-0.jpg"))
+
+
+def test_whole_paths_tell_images_of_one_name_apart(photos: Path, tmp_path: Path) -> None:
+    """Of a.jpg and b/a.jpg the path of the first is the end of nothing but its own."""
+    (photos / "a" / "a").mkdir()
+    (photos / "a" / "a" / "0.jpg").write_bytes(save(MAPS["a/0.jpg"], "JPEG"))
+    (photos / "0.jpg").write_bytes(save(MAPS["a/0.jpg"], "JPEG"))
+    maps = {str(photos / name): MAPS["a/0.jpg"] for name in ("0.jpg", "a/0.jpg", "a/a/0.jpg")}
+    truths, facts = listed(photos, write(tmp_path / "t.json", files.coco(maps, NAMES)))
+    assert {name for name, truth in truths.items() if truth} == {"0.jpg", "a/0.jpg", "a/a/0.jpg"}
+    assert facts is not None and not facts.notes
 
 
 def test_what_fits_no_image_or_several_is_told(photos: Path, tmp_path: Path) -> None:
@@ -409,3 +422,24 @@ def test_only_what_was_corrected_has_another_version(photos: Path, tmp_path: Pat
     (tmp_path / "u" / kind).replace(tmp_path / "t" / kind)
     after = versions()
     assert {name for name in before if before[name] != after[name]} == {"a/1.jpg"}
+
+
+@pytest.mark.parametrize("kind", ["coco.json", "panoptic.json", "cvat-masks.zip", "cvat.xml"])
+def test_behind_a_uri_too(tmp_path: Path, kind: str) -> None:
+    written = files.write_all(tmp_path / "truth", MAPS, NAMES)
+    root = f"mock://{kind}"
+    contents = {f"photos/{name}": save(ids, "JPEG") for name, ids in MAPS.items()}
+    contents |= {kind: written[kind].read_bytes()}
+    pictures = (tmp_path / "truth" / "panoptic").iterdir()
+    contents |= {f"panoptic/{path.name}": path.read_bytes() for path in pictures}
+    for name, data in contents.items():
+        place = locate(f"{root}/{name}")
+        place.parent.make_folder()
+        place.write(data)
+    source = open_source(FolderSource(path=f"{root}/photos", truth=f"{root}/{kind}"))
+    listing = list_source(source, locate(f"{root}/listing.arrow"), "full")
+    rows = [row for table in listing.tables() for row in table.to_pylist()]
+    assert annotation_facts(listing) is not None
+    for row in rows:
+        assert row["truth"].startswith(f"{root}/annotations.parquet#")
+        assert np.array_equal(read(row["truth"]), MAPS[row["id"]])

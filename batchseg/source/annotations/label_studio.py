@@ -2,7 +2,7 @@
 
 https://labelstud.io/guide/export. Places are percent of the image, and pixels are what the size of the image
 makes of them. Of a task's annotations the latest that is marked as ground truth counts, else the latest; a
-cancelled one never.
+cancelled one never, and neither do predictions.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class LabelStudioFile:
                 "it looks like results of COCO, which do not name their images; give the annotations with "
                 "`images` and `categories`"
             )
-        if isinstance(value.get("data"), dict) and isinstance(value.get("annotations"), list):
+        given = value.get("annotations", value.get("predictions"))
+        if isinstance(value.get("data"), dict) and isinstance(given, list):
             self._take_task(value)
         elif isinstance(value.get(_USUAL), str) or _image_of(value) is not None:
             self._take_minimal(value)
@@ -58,7 +59,7 @@ class LabelStudioFile:
         name = _image_of(task["data"])
         if name is None:
             raise ValueError(f"its task {task.get('id', '?')!r} does not say which of its data is the image")
-        valid = [each for each in task["annotations"] if not each.get("was_cancelled")]
+        valid = [each for each in task.get("annotations", ()) if not each.get("was_cancelled")]
         chosen = [each for each in valid if each.get("ground_truth")] or valid
         self.several += len(valid) > 1
         if not chosen:

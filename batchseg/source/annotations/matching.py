@@ -64,14 +64,12 @@ class Matching:
         """Take an image into account.
 
         Args:
-            path: what names are compared with where none is its id; without the extension.
+            path: its whole path without the extension: what names are compared with where none is its id.
         """
-        composed = _composed(image_id)
-        if (place := self.exact.get(composed)) is not None:
+        if (place := self.exact.get(_composed(image_id))) is not None:
             self._claim(place, image_id, _EXACT)
             return
-        path = _composed(path)
-        for end in _ends(path):
+        for end in _ends(_composed(path)):
             if (place := self.ends.get(end)) is not None:
                 if place != _SEVERAL:
                     self._claim(place, image_id, end.count("/") + 1)

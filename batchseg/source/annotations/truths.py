@@ -37,16 +37,21 @@ class AnnotatedTruths:
 
     Args:
         place: of the file.
+        root: of the images, with which their paths begin.
         stem: how the stem of an image changes to that of the image that was annotated.
         is_partial: whether annotated images need not be among those that are listed.
 
     Attributes:
         names: some of the images that the last listing found annotated.
+        notes: what the last listing found to say of the file as such.
     """
 
-    def __init__(self, place: Location, stem: Callable[[str], str], *, is_partial: bool) -> None:
-        self.place, self.stem, self.is_partial = place, stem, is_partial
+    def __init__(
+        self, place: Location, root: Location, stem: Callable[[str], str], *, is_partial: bool
+    ) -> None:
+        self.place, self.root, self.stem, self.is_partial = place, root, stem, is_partial
         self.names: list[str] = []
+        self.notes: list[str] = []
         self._listing: _Listing | None = None
 
     @contextmanager
@@ -61,11 +66,13 @@ class AnnotatedTruths:
         with open_annotations(self.place) as found:
             groups = _grouped(found.images)
             names = [group[0].name for group in groups]
-            self.names = names[:_NAMED]
+            self.names, self.notes = names[:_NAMED], found.notes
             matching = Matching(names)
+            root = self.root.path.strip("/")
             for below, files in images:
                 for name in files:
-                    matching.see(below + name, below + self.stem(os.path.splitext(name)[0]))
+                    stem = self.stem(os.path.splitext(name)[0])
+                    matching.see(below + name, f"{root}/{below}{stem}")
             matching.settle()
             with output_errors(work):
                 self._listing = _Listing(found, groups, matching, Spool(work / SPOOL_FILE))
