@@ -282,6 +282,8 @@ def test_a_sample_has_its_truths(folder: Path) -> None:
     assert record(folder / "out")["notes"] == []
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
 def test_a_triptych_shows_what_was_annotated(folder: Path) -> None:
     run(folder, folder / "masks", "expected")
     run(folder, write(folder / "truth.json", files.coco(MAPS, NAMES)))
