@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import TiffImageFile
 
 from batchseg.errors import RowFault
-from batchseg.images.annotation import Names, draw_areas, is_annotation, of_colours, read_annotation
+from batchseg.images.annotation import (
+    Annotation,
+    Names,
+    draw_areas,
+    is_annotation,
+    of_colours,
+    read_annotation,
+)
 from batchseg.images.headers import check_size, decoding, open_picture, raw_mode, sniff
 from batchseg.schema import TruthStatus
 
@@ -76,20 +83,26 @@ def decode_labels(data: bytes | memoryview, limits: Limits) -> LabelFile:
 
 
 def _annotated(data: bytes | memoryview, limits: Limits) -> LabelFile:
-    annotation = read_annotation(data)
-    if annotation.problem is not None:
-        raise RowFault(TruthStatus.UNREADABLE, annotation.problem)
-    if annotation.picture is not None:
-        file = decode_labels(annotation.picture, limits)
-        if file.lossy is not None:
-            raise unfit(f"{file.lossy} compression changes the colours of its classes")
-        return LabelFile(of_colours(annotation, file.values, file.palette), names=annotation.names)
-    assert annotation.hw is not None
     try:
-        check_size(*annotation.hw, limits)
+        with decoding("annotation"):
+            annotation = read_annotation(data)
+            if annotation.problem is not None:
+                raise RowFault(TruthStatus.UNREADABLE, annotation.problem)
+            if annotation.picture is not None:
+                return _of_picture(annotation, annotation.picture, limits)
+            check_size(*(annotation.hw or (0, 0)), limits)
+            return LabelFile(draw_areas(annotation), names=annotation.names)
     except RowFault as fault:
+        if isinstance(fault.status, TruthStatus):
+            raise
         raise RowFault(TruthStatus.UNREADABLE, f"annotation: {fault}") from fault
-    return LabelFile(draw_areas(annotation), names=annotation.names)
+
+
+def _of_picture(annotation: Annotation, picture: bytes, limits: Limits) -> LabelFile:
+    file = decode_labels(picture, limits)
+    if file.lossy is not None:
+        raise unfit(f"{file.lossy} compression changes the colours of its classes")
+    return LabelFile(of_colours(annotation, file.values, file.palette), names=annotation.names)
 
 
 def _labels(name: str, data: bytes | memoryview, limits: Limits) -> LabelFile:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import annotation_files as files
@@ -422,6 +424,46 @@ def test_only_what_was_corrected_has_another_version(photos: Path, tmp_path: Pat
     (tmp_path / "u" / kind).replace(tmp_path / "t" / kind)
     after = versions()
     assert {name for name in before if before[name] != after[name]} == {"a/1.jpg"}
+
+
+JUNK = (None, True, -1, 3.5, 1e308, "x", [], {}, [1], {"a": 1}, [[]], [[1, 2]], [None], 2**70, "9" * 20)
+
+
+def spoilt(data: bytes, seed: int, *, as_json: bool) -> bytes:
+    """With a value of the JSON taken away or made something else, or with some other bytes."""
+    random = Random(seed)
+    if not as_json:
+        changed = bytearray(data)
+        for _ in range(random.randint(1, 6)):
+            changed[random.randrange(len(data))] = random.randrange(256)
+        return bytes(changed)
+    value = whole = json.loads(data)
+    while True:
+        key = random.choice([*value] if isinstance(value, dict) else range(len(value)))
+        below = value[key]
+        if not isinstance(below, dict | list) or not below or random.random() < 0.2:
+            break
+        value = below
+    if random.random() < 0.3:
+        del value[key]
+    else:
+        value[key] = random.choice(JUNK)
+    return json.dumps(whole).encode()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_whatever_is_damaged_is_a_sentence(photos: Path, tmp_path: Path, kind: str) -> None:
+    data = files.write_all(tmp_path / "truth", MAPS, NAMES)[kind].read_bytes()
+    for seed in range(30):
+        path = write(tmp_path / "truth" / kind, spoilt(data, seed, as_json=kind.endswith("json")))
+        try:
+            truths, _ = listed(photos, path)
+        except SourceError as exc:
+            assert str(path) in str(exc)
+            continue
+        for truth in truths.values():
+            with suppress(RowFault):
+                assert truth is None or read(truth) is not None
 
 
 @pytest.mark.parametrize("kind", ["coco.json", "panoptic.json", "cvat-masks.zip", "cvat.xml"])

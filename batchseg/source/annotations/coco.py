@@ -58,7 +58,8 @@ class CocoFile:
             known.name, known.hw = plain_path(name), _size(entry)
         elif key == "categories":
             entry = _mapping(key, value)
-            self.categories[_key(entry, "id", key)] = str(entry.get("name") or entry["id"])
+            category = _key(entry, "id", key)
+            self.categories[category] = str(entry.get("name") or category)
         elif key == "annotations":
             entry = _mapping(key, value)
             image = self.images.setdefault(_key(entry, "image_id", key), _Image("", None))

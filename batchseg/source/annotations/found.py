@@ -13,6 +13,7 @@ KINDS = (
     "COCO JSON (instances or panoptic), Label Studio JSON or JSON-MIN, CVAT for images 1.1 (XML or zip), and "
     "CVAT's Segmentation mask 1.1 (zip)"
 )
+_LONGEST = 4096  # of a path on any system
 _DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
 
 
@@ -47,7 +48,7 @@ class FoundAnnotations:
 
 def plain_path(name: str) -> str:
     """The path of an image as a tool wrote it, without what is no folder: `..\\a\\b.jpg` is `a/b.jpg`."""
-    path = _DRIVE.sub("", name.replace("\\", "/"))
+    path = _DRIVE.sub("", name.replace("\\", "/"))[-_LONGEST:]
     return "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
 
 

@@ -40,6 +40,12 @@ class LabelStudioFile:
 
     def take(self, value: Any) -> None:
         """One element of the list. Raises ValueError where it is no task."""
+        try:
+            self._take(value)
+        except (AttributeError, KeyError, TypeError, OverflowError) as exc:
+            raise ValueError(f"one of its tasks is not as Label Studio writes it ({exc})") from exc
+
+    def _take(self, value: Any) -> None:
         if not isinstance(value, dict):
             raise ValueError("it is a list of what are no objects")
         if "image_id" in value and "category_id" in value:
@@ -106,7 +112,7 @@ class LabelStudioFile:
                 self.sizeless += 1
                 return
             annotation = Annotation(hw, tuple(self._areas(regions, hw)))
-        except (TypeError, ValueError, KeyError, OverflowError) as exc:
+        except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as exc:
             reason = f"it has no {exc}" if isinstance(exc, KeyError) else str(exc)
             annotation = problem_of(f"a region of its annotation is damaged: {reason}")
         self.images.append(AnnotatedImage(path, partial(_same, annotation)))
@@ -156,9 +162,8 @@ def _labels(region: dict[str, Any]) -> list[str]:
     value = region.get("value")
     if not isinstance(value, dict):
         return []
-    return [
-        str(name) for key, names in value.items() if key.endswith("labels") and names for name in [*names]
-    ]
+    given = [names for key, names in value.items() if key.endswith("labels") and names]
+    return [str(name) for names in given for name in ([names] if isinstance(names, str) else names)]
 
 
 def _results(annotation: dict[str, Any]) -> Regions:
@@ -192,6 +197,8 @@ def _ends_as_image(text: str) -> bool:
 
 def _path(uri: str) -> str:
     """Of the image that a task names: of an upload its own name, of local files what follows `?d=`."""
+    if uri.startswith("data:"):
+        return "an image inside its task"
     parts = urlsplit(uri) if "://" in uri or uri.startswith("/data/") else None
     if parts is None:
         return plain_path(uri)
