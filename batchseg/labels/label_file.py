@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -188,16 +188,17 @@ class _LabelFile(Model, strict=True):
         return _told_apart(pairs, "colour")
 
     def _read_names(self) -> dict[str, int]:
-        """Synonyms, of which one that two classes have means neither, and what is ignored."""
-        pairs = [(name, index) for index, entry in enumerate(self.classes) for name in entry.synonyms]
-        times = Counter(fold_name(name) for name, _ in {(fold_name(name), index) for name, index in pairs})
-        synonyms = {name: index for name, index in pairs if times[fold_name(name)] == 1}
-        ignored = {name: self.ignore_index for name in self.ignored_names}
-        own = {fold_name(entry.name) for entry in self.classes}
+        """What synonyms mean, without those of several classes, and the names that count nowhere."""
+        meanings: dict[str, set[int]] = defaultdict(set)
+        for position, entry in enumerate(self.classes):
+            for name in entry.synonyms:
+                meanings[fold_name(name)].add(position)
+        taken = {*meanings, *(fold_name(entry.name) for entry in self.classes)}
         for name in self.ignored_names:
-            if fold_name(name) in own:
-                raise LabelMapError(f"ignored_names has {name!r}, which is a class; leave one of them out")
-        return {**synonyms, **ignored}
+            if fold_name(name) in taken:
+                raise LabelMapError(f"ignored_names has {name!r}, which means a class; leave one of them out")
+        synonyms = {name: position for name, (position, *more) in meanings.items() if not more}
+        return {**synonyms, **{fold_name(name): self.ignore_index for name in self.ignored_names}}
 
     def _remap(self) -> dict[int, int] | None:
         if not self.ignored_truth_ids and all(entry.truth_ids is None for entry in self.classes):

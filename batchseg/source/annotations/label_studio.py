@@ -71,7 +71,7 @@ class LabelStudioFile:
         if not chosen:
             self.unlabelled += 1
             return
-        latest = max(chosen, key=_when)  # of several of one time the first
+        latest = max(chosen, key=lambda each: (_when(each), str(each.get("id", "")).zfill(20)))
         guesses = [each for guess in task.get("predictions") or [] for each in _results(guess)]
         self._add(_path(name), _results(latest), guesses)
 
