@@ -175,7 +175,7 @@ class Folder:
             if self._is_chosen(below + file["name"]):
                 if file["name"].lower().endswith(self.suffixes):
                     wanted.append(file)
-                else:
+                elif f"{self.root.path}/{below}{file['name']}" not in self.without:  # such as the truth
                     self.passed_over.add_file(below + file["name"])
         return wanted
 

@@ -264,6 +264,15 @@ def test_an_image_is_found_by_the_end_of_its_path(
         assert len(by_end) == (name in ("elsewhere/0.jpg", "images/0123abcd-0.jpg"))
 
 
+def test_the_file_may_lie_among_the_images(photos: Path) -> None:
+    for path, named in ((photos / "t.json", False), (photos / "u.json", True)):
+        write(path, files.coco(MAPS, NAMES))
+        source = open_source(FolderSource(path=str(photos), truth=str(photos / "t.json")))
+        listing = list_source(source, locate(str(photos.parent / "listing.arrow")), "full")
+        assert (listing.images, listing.with_truth) == (3, 3)
+        assert listing.passed_over == ({".json": 1} if named else {})
+
+
 def test_whole_paths_tell_images_of_one_name_apart(photos: Path, tmp_path: Path) -> None:
     """Of a.jpg and b/a.jpg the path of the first is the end of nothing but its own."""
     (photos / "a" / "a").mkdir()
