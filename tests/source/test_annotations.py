@@ -217,7 +217,7 @@ def test_cvat_has_boxes_polygons_and_an_order(photos: Path, tmp_path: Path) -> N
     drawn = read(truths["a/0.jpg"])
     assert np.array_equal(drawn[:, :8], expected[:, :8])
     assert (drawn[7:9, 9:11] == 2).all()
-    assert facts is not None and facts.notes == [f"{path}: left out, for it marks no area: 1 polyline"]
+    assert facts is not None and facts.notes == [f"{path}: left out: 1 polyline"]
 
 
 def test_images_without_any_area_are_background_and_told(photos: Path, tmp_path: Path) -> None:
@@ -271,6 +271,30 @@ def test_the_file_may_lie_among_the_images(photos: Path) -> None:
         listing = list_source(source, locate(str(photos.parent / "listing.arrow")), "full")
         assert (listing.images, listing.with_truth) == (3, 3)
         assert listing.passed_over == ({".json": 1} if named else {})
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "/data/upload/3/0123abcd-0%231.jpg",
+        "/data/local-files/?d=mnt/photos/a/0%231.jpg",
+        "s3://bucket/photos/a/0#1.jpg",
+        "gs://bucket/a/0#1.jpg",
+        "https://host/photos/a/0%231.jpg?key=x",
+        "https://host/data/upload/3/0123abcd-0%231.jpg",
+        "upload/0123abcd-0#1.jpg",
+        "C:\\photos\\a\\0#1.jpg",
+        "a/0#1.jpg",
+    ],
+)
+def test_label_studio_names_images_in_many_ways(photos: Path, tmp_path: Path, image: str) -> None:
+    (photos / "a" / "0.jpg").rename(photos / "a" / "0#1.jpg")
+    ids = MAPS["a/0.jpg"]
+    path = write(tmp_path / "t.json", [files.task(image, files.brushes(ids, NAMES))])
+    assert np.array_equal(read(listed(photos, path)[0]["a/0#1.jpg"]), ids)
+    inside = write(tmp_path / "t.json", [files.task("data:image/png;base64,aa", files.brushes(ids, NAMES))])
+    with pytest.raises(SourceError, match="it has an image inside its task"):
+        listed(photos, inside)
 
 
 def test_whole_paths_tell_images_of_one_name_apart(photos: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from batchseg.source.annotations.outlines import ellipse, turned_box
 
 _UPLOAD = re.compile(r"(?:^|/)upload/(?:\d+/)?[0-9a-f]{8}-")
 _USUAL = "image"
+_ESCAPED = ("/data/", "http://", "https://")  # of others all is the name
 Regions = Sequence[dict[str, Any]]
 
 
@@ -199,9 +200,9 @@ def _path(uri: str) -> str:
     """Of the image that a task names: of an upload its own name, of local files what follows `?d=`."""
     if uri.startswith("data:"):
         return "an image inside its task"
-    parts = urlsplit(uri) if "://" in uri or uri.startswith("/data/") else None
-    if parts is None:
-        return plain_path(uri)
+    if not uri.startswith(_ESCAPED):
+        return plain_path(uri.partition("://")[2] or uri)
+    parts = urlsplit(uri)
     local = parse_qs(parts.query).get("d")
     path = local[0] if local else unquote(parts.path)
     upload = _UPLOAD.search(path)

@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import cast
 
 from batchseg.errors import SourceError
 from batchseg.source.annotations.archive import BROKEN, main_file, open_archive, read_mask_archive
@@ -33,7 +33,7 @@ def open_annotations(place: Location) -> Iterator[FoundAnnotations]:
         raise SourceError(f"{place}: cannot be read: {exc.strerror or exc}") from exc
 
 
-def _found(file: BinaryIO, place: Location) -> FoundAnnotations:
+def _found(file: io.BufferedReader, place: Location) -> FoundAnnotations:
     try:
         head = file.read(len(_ZIP[0]))
         file.seek(0)
@@ -67,13 +67,12 @@ def _zipped(archive: zipfile.ZipFile) -> FoundAnnotations:
             raise OSError(str(exc)) from exc
 
     with archive.open(main) as file:
-        return _plain(io.BufferedReader(file), beside)  # type: ignore[type-var]
+        return _plain(io.BufferedReader(cast("io.RawIOBase", file)), beside)
 
 
-def _plain(file: io.BufferedReader | BinaryIO, beside: Beside) -> FoundAnnotations:
+def _plain(file: io.BufferedReader, beside: Beside) -> FoundAnnotations:
     """Of XML or JSON. Raises ValueError."""
-    begin = file.peek(64) if isinstance(file, io.BufferedReader) else b""
-    begin = begin.removeprefix(_MARK).lstrip()
+    begin = file.peek(1).removeprefix(_MARK).lstrip()
     if begin[:1] == b"<":
         return read_cvat_xml(file)
     if begin[:1] == b"[":

@@ -120,7 +120,7 @@ class AnnotatedTruths:
         yield from listing.found.notes
         if listing.found.left_out:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in listing.found.left_out.most_common())
-            yield f"left out, for it marks no area: {kinds}"
+            yield f"left out: {kinds}"
         if missing:
             yield f"{_images(len(missing))} not among those of the source, such as {listed(missing, 1)}"
         if matching.unclear:
