@@ -100,7 +100,8 @@ class _Text:
             except RecursionError as exc:
                 raise ValueError("its values are nested too deeply") from exc
             else:
-                if end < len(self.text) or self.ended:  # a number may go on
+                # the window may end within a number, of which its beginning is one as well
+                if self.ended or (end < len(self.text) and self.text[end] not in ".eE"):
                     self.at = end
                     return found
             self._more()
