@@ -33,7 +33,7 @@ from batchseg.config.run import RunConfig
 running = options(
     modelling,
     click.option("--output", metavar="DIR", help="Folder for the results."),
-    click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
+    click.option("--truth", metavar="PATH", help="Folder with the ground truth, or a labelling tool's file."),
     from_file,
     pairing,
     reading,

@@ -28,6 +28,7 @@ from batchseg.results.folder import Results
 from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.result import RunResult
 from batchseg.results.verdict import Key
+from batchseg.source.annotations.spool import notes_of
 from batchseg.source.folder import Folder, stem_rule
 from batchseg.source.open import list_source
 from batchseg.source.plan import Listing
@@ -90,6 +91,7 @@ def _evaluate(config: EvaluateConfig, on_progress: OnProgress) -> RunResult:
             doubts=[*doubts, *more],
             listing=listing,
             pruned=int(gone.sum()),
+            notes=notes_of(listing),
             passes=(Pass(work.not_done(results.work), hardware, stages, "scoring"),),
         )
         return execute(task, held, on_progress)
@@ -112,7 +114,9 @@ def check_masks(
 def _masks(config: EvaluateConfig) -> Folder:
     shared = ("include", "exclude", "follow_links", "limit", "sample", "seed")
     chosen = {name: getattr(config, name) for name in shared}
-    source = FolderSource(path=config.masks, truth=config.truth.path, **chosen)
+    source = FolderSource(
+        path=config.masks, truth=config.truth.path, truth_suffix=config.truth_suffix, **chosen
+    )
     first, second = stem_rule(config.mask_suffix), stem_rule(config.truth_suffix)
     return Folder(source, (config.output,), MASK_SUFFIXES, lambda stem: second(first(stem)))
 

@@ -22,7 +22,7 @@ from batchseg.pipeline.drawing import OnDrawn, OverlayReport, draw_overlays, uns
 from batchseg.pipeline.recorded import recorded_job
 from batchseg.results.classes import class_names
 from batchseg.results.folder import Results
-from batchseg.source.open import open_source
+from batchseg.source.open import listed_tables, open_source
 from batchseg.stages.overlay import Sight
 
 
@@ -51,7 +51,7 @@ def overlay(config: OverlayConfig, on_drawn: OnDrawn = unseen) -> OverlayReport:
     def listed() -> Iterable[pa.Table]:
         if job is None or not truths_can_be_read:
             return ()
-        return open_source(job.source, (config.results,)).tables()
+        return listed_tables(open_source(job.source, (config.results,)), results.work)
 
     named = (job.output.mask_name, job.tiffs) if job else ("stem", "none")
     choice = Choice(config, named[0], config.ids, named[1])

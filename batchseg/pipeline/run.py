@@ -147,7 +147,7 @@ def _task(
         repainted=repainted,
         fresh=max(0, work.fresh - (rasters.images.images if rasters else 0)),
         overlays=some_overlays(config, found.reading, work.listing),
-        notes=_notes(model, work),
+        notes=(*_notes(model, work), *found.notes),
         about=_on_record(config, model),
         passes=(
             Pass(
@@ -245,6 +245,6 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
         "truth": {"read": found.reading.sentence} if listing.with_truth else None,
         "warnings": {doubt.guard: doubt.sentence for doubt in doubts},
-        "notes": [*_notes(model, work)],
+        "notes": [*_notes(model, work), *found.notes],
         "config": config.model_dump(mode="json"),
     }

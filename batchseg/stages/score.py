@@ -105,6 +105,8 @@ def read_truth(reader: Reader, reading: Reading, limits: Limits, uri: str) -> Tr
 
 def as_truth(file: LabelFile, reading: Reading) -> Truth:
     """What the pixels of a label file mean. Raises RowFault."""
+    if file.names is not None:
+        return Truth(reading.named(file.values, file.names))
     pixels = (file.values, file.palette, file.white)
     if reading.threshold is not None:
         return Truth(*reading.part(*pixels))
