@@ -200,6 +200,34 @@ def test_label_studio_takes_the_latest_ground_truth(photos: Path, tmp_path: Path
             listed(photos, write(tmp_path / "t.json", [task]))
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"image_rotation": 90}, "it was drawn on the turned image"),
+        ({"original_width": 5}, "some of its regions are of another size of the image than others"),
+        ({"item_index": 1}, "its task has several images"),
+        (
+            {"value": {"imageDataURL": "data:", "brushlabels": ["car"]}},
+            "it is of a BitMask, which is not read",
+        ),
+        ({"value": {"format": "rle", "rle": [1, 2], "brushlabels": ["car"]}}, "its brush runs end too early"),
+        ({"value": {"points": [[0, 0], [1]], "polygonlabels": ["car"]}}, "not enough values to unpack"),
+        (
+            {"value": {"points": [[0, 0]] * 3, "labels": ["car", "tree"]}},
+            "it has two labels, 'car' and 'tree'",
+        ),
+    ],
+)
+def test_a_region_that_cannot_be_read_costs_its_image_alone(
+    photos: Path, tmp_path: Path, change: dict[str, Any], expected: str
+) -> None:
+    tasks = files.label_studio({name[2:]: ids for name, ids in MAPS.items()}, NAMES)
+    tasks[0]["annotations"][0]["result"][0].update(change)
+    path = write(tmp_path / "t.json", tasks)
+    assert expected in fault(photos, path)
+    assert np.array_equal(read(listed(photos, path)[0]["a/1.jpg"]), MAPS["a/1.jpg"])
+
+
 def test_cvat_has_boxes_polygons_and_an_order(photos: Path, tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.xml",

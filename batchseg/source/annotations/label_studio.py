@@ -140,6 +140,8 @@ def _area_of(label: str, region: dict[str, Any], hw: Size) -> MarkedArea | None:
         raise ValueError("it was drawn on the turned image; turn the image itself, and label that")
     if is_area and region.get("item_index"):
         raise ValueError("its task has several images")
+    if "imageDataURL" in value:
+        raise ValueError("it is of a BitMask, which is not read; draw it with BrushLabels")
     if "rle" in value:
         return MarkedArea(label, "brush", bytes(value["rle"]))
     if "points" in value:
