@@ -90,10 +90,10 @@ class _Sides(NamedTuple):
 def _sides(pieces_HW: Numbers, wanted_HW: NDArray[np.bool_], coverage: bool) -> _Sides:
     places_HW = np.arange(pieces_HW.size, dtype=np.int32).reshape(pieces_HW.shape)
     width = pieces_HW.shape[1]
-    found = [
-        _sides_above(*(np.rot90(each, turns) for each in (pieces_HW, wanted_HW, places_HW)), coverage)
-        for turns in range(4)
-    ]
+    found = []
+    for turns in range(4):
+        pieces, places = np.rot90(pieces_HW, turns), np.rot90(places_HW, turns)
+        found.append(_sides_above(pieces, places, np.rot90(wanted_HW, turns), coverage))
     starting, before = [], 0
     for pixel, _, _ in found:
         at = np.full(pieces_HW.size, -1, np.int32)
@@ -113,7 +113,7 @@ def _sides(pieces_HW: Numbers, wanted_HW: NDArray[np.bool_], coverage: bool) -> 
 
 
 def _sides_above(
-    pieces_HW: Numbers, wanted_HW: NDArray[np.bool_], places_HW: Numbers, coverage: bool
+    pieces_HW: Numbers, places_HW: Numbers, wanted_HW: NDArray[np.bool_], coverage: bool
 ) -> tuple[_Indices, _Indices, NDArray[np.int8]]:
     """Of a map that was turned until the sides in question lie above: the pixel that each starts at, the one
     that the following side starts at, and by how many quarters that is turned (1: right, -1: left)."""
