@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batchseg.config.decide import DecideConfig
     from batchseg.config.doctor import DoctorConfig
     from batchseg.config.evaluate import EvaluateConfig
+    from batchseg.config.export import ExportConfig
     from batchseg.config.load import load_config, read_config
     from batchseg.config.overlay import OverlayConfig, Overlays
     from batchseg.config.run import RunConfig
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from batchseg.config.suspects import SuspectsConfig
     from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError
+    from batchseg.exports.export import ExportReport, export
     from batchseg.inspect.doctor import DoctorReport, doctor
     from batchseg.inspect.verify import VerifyReport, verify
     from batchseg.labels.label_file import load_label_map
@@ -63,6 +65,8 @@ _HOMES = {
     "DoctorConfig": "batchseg.config.doctor",
     "DoctorReport": "batchseg.inspect.doctor",
     "EvaluateConfig": "batchseg.config.evaluate",
+    "ExportConfig": "batchseg.config.export",
+    "ExportReport": "batchseg.exports.export",
     "Job": "batchseg.cluster.submit",
     "LabelMap": "batchseg.labels.label_map",
     "ModelInput": "batchseg.segmentors.base",
@@ -93,6 +97,7 @@ _HOMES = {
     "drop_candidate": "batchseg.pipeline.promote",
     "dry_run": "batchseg.pipeline.run",
     "evaluate": "batchseg.pipeline.evaluate",
+    "export": "batchseg.exports.export",
     "load_config": "batchseg.config.load",
     "load_label_map": "batchseg.labels.label_file",
     "load_segmentor": "batchseg.segmentors.registry",
@@ -121,6 +126,8 @@ __all__ = [
     "DoctorConfig",
     "DoctorReport",
     "EvaluateConfig",
+    "ExportConfig",
+    "ExportReport",
     "Job",
     "LabelMap",
     "ModelInput",
@@ -151,6 +158,7 @@ __all__ = [
     "drop_candidate",
     "dry_run",
     "evaluate",
+    "export",
     "load_config",
     "load_label_map",
     "load_segmentor",

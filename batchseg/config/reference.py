@@ -11,6 +11,7 @@ from batchseg.config.compare import CompareConfig, NightConfig
 from batchseg.config.decide import DecideConfig
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.evaluate import EvaluateConfig
+from batchseg.config.export import ExportConfig
 from batchseg.config.overlay import OverlayConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.scenes import DigitsConfig
@@ -26,6 +27,7 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg compare": CompareConfig,
     "batchseg suspects": SuspectsConfig,
     "batchseg overlay": OverlayConfig,
+    "batchseg export": ExportConfig,
     "batchseg train": TrainConfig,
     "batchseg digits": DigitsConfig,
 }
