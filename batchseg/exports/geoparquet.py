@@ -78,7 +78,7 @@ class _Writer:
         crs = self._placing.crs
         geometry = {
             "encoding": "WKB",
-            "geometry_types": ["Polygon"],
+            "geometry_types": ["Polygon", "MultiPolygon"],
             "crs": None if crs is None else crs.to_json_dict(),  # null: unknown; without it, it were WGS84
             "orientation": "counterclockwise",
             "edges": "planar",

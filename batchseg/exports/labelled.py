@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.export import ExportConfig
-from batchseg.exports.run_lengths import Runs, runs_of
+from batchseg.exports.run_lengths import LineRuns, runs_of
 from batchseg.images.geotiff import Georeference
 from batchseg.images.regions import Numbers, regions
 from batchseg.labels.label_map import LabelMap, is_background
@@ -70,7 +70,10 @@ class Labelled:
 
     @cached_property
     def objects(self) -> Objects:
-        """Pixels of one class that hang together by their sides, the background aside."""
+        """Pixels of one class that hang together, be it by a corner alone, the background aside.
+
+        They are those of the table `objects` of predictions, and have the same numbers.
+        """
         wanted = np.zeros(self.job.label_map.num_classes + 1, np.bool_)
         wanted[self.job.classes] = True
         return objects_of(self.labels_HW, wanted)
@@ -97,7 +100,7 @@ class Objects:
     top: Integers
     width: Integers
     height: Integers
-    runs: Runs
+    runs: LineRuns
 
     def __len__(self) -> int:
         return len(self.class_id)
@@ -105,7 +108,7 @@ class Objects:
 
 def objects_of(labels_HW: NDArray[Any], wanted: NDArray[np.bool_]) -> Objects:
     """`wanted` says of each class, and last of void, whether it has objects."""
-    regions_HW = regions(labels_HW)
+    regions_HW = regions(labels_HW, corners=True)
     class_id = np.empty(int(regions_HW.max(initial=-1)) + 1, np.int64)
     class_id[regions_HW] = labels_HW
     has_number = wanted[class_id]

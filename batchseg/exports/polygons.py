@@ -43,7 +43,7 @@ class Placing:
         # lines that are bent or thinned out need a point wherever neighbours meet
         shared = self._tolerance is not None or self._transformer is not None
         numbers_HW = picture.objects.numbers_HW
-        found = outlines(numbers_HW, len(picture.objects), coverage=shared, whole=True)
+        found = outlines(numbers_HW, len(picture.objects), coverage=shared)
         if picture.georeference is not None and (affine := picture.georeference.transform) is not None:
             steps = [affine.a, affine.b, affine.d, affine.e, affine.c, affine.f]
             found = self._shapely.transform(found, lambda xy: xy @ _matrix(steps) + steps[4:])

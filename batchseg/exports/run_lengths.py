@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 
 
-class Runs(NamedTuple):
+class LineRuns(NamedTuple):
     """Pixels of one number that lie side by side in a line, sorted by number and then as they are read.
 
     `stop` is the place behind the last pixel.
@@ -22,7 +22,7 @@ class Runs(NamedTuple):
     stop: Integers
 
 
-def runs_of(numbers_HW: NDArray[Any]) -> Runs:
+def runs_of(numbers_HW: NDArray[Any]) -> LineRuns:
     """The runs in the rows of a map of numbers; 0 is none."""
     width = numbers_HW.shape[1]
     starts_HW = np.ones(numbers_HW.shape, np.bool_)
@@ -33,7 +33,7 @@ def runs_of(numbers_HW: NDArray[Any]) -> Runs:
     order = np.argsort(number, kind="stable")
     order = order[np.searchsorted(number[order], 1) :]
     line, start = np.divmod(at[order], width)
-    return Runs(number[order].astype(np.int64), line, start, start + (stop - at)[order])
+    return LineRuns(number[order].astype(np.int64), line, start, start + (stop - at)[order])
 
 
 def run_lengths(number: Integers, start: Integers, stop: Integers, size: Integers) -> list[list[int]]:

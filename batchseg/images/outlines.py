@@ -38,9 +38,7 @@ def load_shapely() -> Any:
     return shapely
 
 
-def outlines(
-    numbers_HW: NDArray[Any], count: int | None = None, *, coverage: bool = False, whole: bool = False
-) -> Geometries:
+def outlines(numbers_HW: NDArray[Any], count: int | None = None, *, coverage: bool = False) -> Geometries:
     """The outline of each number from 1 on: shapely geometries, of which the first is that of 1.
 
     x is the column and y the row, from the upper left corner on; the area is that of the pixels. A number
@@ -52,15 +50,13 @@ def outlines(
         count: how many outlines are wanted; None: as many as the highest number.
         coverage: whether lines have a point wherever three regions meet, and not at their corners alone, as
             `shapely.coverage_simplify` needs it.
-        whole: whether the pixels of each number are known to hang together by their sides, as those of
-            `regions` do: then they need not be looked at for it.
 
     Raises ConfigError where shapely is not installed.
     """
     shapely = load_shapely()
     count = max(0, int(numbers_HW.max(initial=0))) if count is None else count
     outlined: Geometries = np.full(count, None, np.object_)
-    pieces_HW = numbers_HW.astype(np.int32, copy=False) if whole else regions(numbers_HW)
+    pieces_HW = regions(numbers_HW)
     sides = _sides(pieces_HW, (numbers_HW > 0) & (numbers_HW <= count), coverage)
     if not len(sides.pixel):
         return outlined
