@@ -51,6 +51,8 @@ class _Writer:
         self._lists[1].add(map(as_json, self._entries(picture.objects)))
 
     def _entries(self, objects: Objects) -> list[dict[str, Any]]:
+        if not len(objects):
+            return []  # which pycocotools cannot encode
         height, width = objects.numbers_HW.shape
         runs = runs_of(objects.numbers_HW.T)
         size = np.full(len(objects), objects.numbers_HW.size)

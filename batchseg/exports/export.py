@@ -132,9 +132,7 @@ def _add(row: dict[str, Any], masks: Masks, add: Add, job: Job, report: ExportRe
 
 def _refuse_taken(output: Location, kind: Format, config: ExportConfig) -> None:
     if kind.is_folder and not output.is_local:
-        raise OutputError(
-            f"{output}: {config.to} is a folder of files, which is written on a local disk alone"
-        )
+        raise OutputError(f"{output}: {config.to} is a folder of files; name one on a local disk")
     if not output.exists():
         return
     if kind.is_folder and output.is_folder():

@@ -1,8 +1,9 @@
 """GeoJSON: one feature an object, in the CRS of the images.
 
-RFC 7946 knows longitude and latitude alone. As GDAL and geopandas do, the CRS is named by the member `crs` of
-the format's first edition, which both of them read; `--crs EPSG:4326` writes what the RFC says. Without a CRS
-the member is null, and coordinates are pixels, with y down from the upper edge.
+RFC 7946 knows longitude and latitude alone. As GDAL and geopandas do, the CRS is named by the member `crs`
+of the format's first edition, which both of them read; `--crs EPSG:4326` writes what the RFC says. Images
+without a georeference have polygons in pixels, with y down from the upper edge. GDAL would take these for
+degrees, even where the member is null, so it holds a local CRS of that name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from batchseg.exports.stream import JsonList, as_json
 from batchseg.images.outlines import load_shapely
 
 _WGS84 = ("EPSG", "4326"), ("OGC", "CRS84")
+_LOCAL = (
+    'ENGCRS["{}",EDATUM["image"],CS[Cartesian,2],AXIS["column",unspecified],AXIS["row",unspecified],'
+    'LENGTHUNIT["pixel",1]]'
+)
 
 
 @contextmanager
@@ -43,7 +48,7 @@ class _Writer:
     def begin(self) -> JsonList:
         """Write what stands above the features, once the CRS is known."""
         if self._features is None:
-            self._file.write(f'{{"type":"FeatureCollection","crs":{as_json(_named(self._placing.crs))},')
+            self._file.write(f'{{"type":"FeatureCollection","crs":{as_json(_member(self._placing))},')
             self._file.write('"features":[')
             self._features = JsonList(self._file)
         return self._features
@@ -58,15 +63,20 @@ class _Writer:
             yield f'{{"type":"Feature","properties":{as_json(properties)},"geometry":{geometry}}}'
 
 
-def _named(crs: Any) -> dict[str, Any] | None:
+def _member(placing: Placing) -> dict[str, Any]:
     """The member `crs`. Raises OutputError where the CRS has no name that readers know."""
+    return {"type": "name", "properties": {"name": _name(placing)}}
+
+
+def _name(placing: Placing) -> str:
+    crs = placing.crs
     if crs is None:
-        return None
-    authority = crs.to_authority()
+        return _LOCAL.format("pixels, y down" if placing.in_pixels else "unknown")
+    authority: tuple[str, str] | None = crs.to_authority()
     if authority is None:
         raise OutputError(
             f"the CRS of the images, {crs.name}, has no number of an authority, and GeoJSON has no other "
             "name for it; write geoparquet, which holds it whole, or name another with --crs"
         )
-    name = "OGC:1.3:CRS84" if authority in _WGS84 else f"{authority[0]}::{authority[1]}"
-    return {"type": "name", "properties": {"name": f"urn:ogc:def:crs:{name}"}}
+    name = "OGC:1.3:CRS84" if authority in _WGS84 else "::".join(authority)
+    return f"urn:ogc:def:crs:{name}"

@@ -32,7 +32,12 @@ class Placing:
         """pyproj's CRS, or None for pixels and coordinates of no known CRS; of what was placed so far."""
         if self._wanted is not None:
             return self._wanted
-        return self._first[1] if self._first and self._first[1] != PIXELS else None
+        return None if self._first is None or self.in_pixels else self._first[1]
+
+    @property
+    def in_pixels(self) -> bool:
+        """Whether what was placed so far lies in the pixels of its images."""
+        return self._wanted is None and (self._first is None or self._first[1] == PIXELS)
 
     def polygons(self, picture: Labelled) -> Geometries:
         """The outline of each object, the outer ring counterclockwise where y goes up.
@@ -56,15 +61,12 @@ class Placing:
 
     def _settle(self, picture: Labelled) -> None:
         place = self._place(picture)
-        if self._first is None:
+        if self._wanted is not None:
+            if self._first is None or self._first[1] != place:
+                self._first, self._transformer = (picture.id, place), self._to_wanted(picture, place)
+        elif self._first is None:
             self._first = picture.id, place
-            if self._wanted is not None:
-                self._transformer = self._to_wanted(picture, place)
         elif self._first[1] != place:
-            if self._wanted is not None and _is_crs(place) and _is_crs(self._first[1]):
-                self._first = picture.id, place
-                self._transformer = self._to_wanted(picture, place)
-                return
             raise OutputError(
                 f"{self._first[0]} lies in {_name(self._first[1])} and {picture.id} in {_name(place)}, but a "
                 "file has one CRS; choose images of one with --where, or name one for all with --crs"
