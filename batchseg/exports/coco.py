@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from batchseg.errors import ConfigError
-from batchseg.exports.labelled import Add, Job, Labelled, Objects
+from batchseg.exports.labelled import Add, ExportJob, Labelled, Objects
 from batchseg.exports.run_lengths import run_lengths, runs_of
 from batchseg.exports.stream import JsonList, as_json, two_lists
 
 
-def about(job: Job) -> dict[str, Any]:
+def about(job: ExportJob) -> dict[str, Any]:
     """What COCO files begin with."""
     made_by = f" by {job.model}" if job.model else ""
     return {"info": {"description": f"Predicted{made_by}, written by batchseg"}, "licenses": []}
@@ -32,7 +32,7 @@ def image_entry(number: int, picture: Labelled) -> dict[str, Any]:
 
 
 @contextmanager
-def write_coco(path: str, job: Job) -> Iterator[Add]:
+def write_coco(path: str, job: ExportJob) -> Iterator[Add]:
     """One JSON file. Raises ConfigError where pycocotools is not installed, and OSError."""
     masks, names = _load_masks(), job.label_map.names
     categories = [{"id": each, "name": names[each], "supercategory": names[each]} for each in job.classes]

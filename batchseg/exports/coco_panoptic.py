@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batchseg.exports.coco import about, image_entry
-from batchseg.exports.labelled import Add, Job, Labelled
+from batchseg.exports.labelled import Add, ExportJob, Labelled
 from batchseg.exports.stream import JsonList, as_json, two_lists
 
 
 @contextmanager
-def write_panoptic(path: str, job: Job) -> Iterator[Add]:
+def write_panoptic(path: str, job: ExportJob) -> Iterator[Add]:
     """A folder, which is there already. Raises OSError."""
     folder = os.path.join(path, "panoptic")
     os.makedirs(folder)

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from batchseg.exports.labelled import Add, Job, Labelled, Objects
+from batchseg.exports.labelled import Add, ExportJob, Labelled, Objects
 from batchseg.exports.run_lengths import run_lengths
 
 # what XML 1.0 cannot say at all, not even escaped
@@ -24,7 +24,7 @@ _UNSPEAKABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 @contextmanager
-def write_cvat(path: str, job: Job) -> Iterator[Add]:
+def write_cvat(path: str, job: ExportJob) -> Iterator[Add]:
     """One zip. Raises OSError."""
     entry = zipfile.ZipInfo("annotations.xml")  # without a date: the same masks make the same bytes
     entry.compress_type = zipfile.ZIP_DEFLATED
@@ -39,7 +39,7 @@ def write_cvat(path: str, job: Job) -> Iterator[Add]:
         file.write("</annotations>\n")
 
 
-def _meta(job: Job) -> Iterator[str]:
+def _meta(job: ExportJob) -> Iterator[str]:
     yield "<meta><task><mode>annotation</mode><labels>\n"
     for class_id in job.classes:
         colour = "#{:02x}{:02x}{:02x}".format(*job.label_map.colours[class_id])

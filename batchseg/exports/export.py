@@ -13,7 +13,7 @@ from batchseg.config.export import ExportConfig
 from batchseg.errors import OutputError, RowFault
 from batchseg.exports.chosen import chosen_rows
 from batchseg.exports.formats import FORMATS, Format
-from batchseg.exports.labelled import Add, Job
+from batchseg.exports.labelled import Add, ExportJob
 from batchseg.exports.masks import Masks
 from batchseg.results.folder import Results
 from batchseg.storage.location import Location, locate, output_errors, temporary_name
@@ -89,7 +89,7 @@ def _export(config: ExportConfig, on_exported: OnExported) -> ExportReport:
     found.refuse_strangers()
     _refuse_taken(output, kind, config)
     masks = Masks(found)
-    job = Job(config, masks.label_map, masks.model)
+    job = ExportJob(config, masks.label_map, masks.model)
     # looked through twice: what is wrong with `where` is said before anything is written
     report = ExportReport(str(output), chosen=sum(map(len, chosen_rows(found, config))))
     if kind.advice:
@@ -113,7 +113,7 @@ def _export(config: ExportConfig, on_exported: OnExported) -> ExportReport:
     return report
 
 
-def _add(row: dict[str, Any], masks: Masks, add: Add, job: Job, report: ExportReport) -> None:
+def _add(row: dict[str, Any], masks: Masks, add: Add, job: ExportJob, report: ExportReport) -> None:
     kind = FORMATS[job.config.to]
     try:
         picture = masks.read(row, job, placed=kind.is_placed)

@@ -12,7 +12,7 @@ from batchseg.exports.cvat import write_cvat
 from batchseg.exports.geojson import write_geojson
 from batchseg.exports.geoparquet import write_geoparquet
 from batchseg.exports.label_studio import labelling_interface, write_label_studio
-from batchseg.exports.labelled import Add, Job
+from batchseg.exports.labelled import Add, ExportJob
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Format:
         advice: what its user needs to know besides, or None.
     """
 
-    write: Callable[[str, Job], AbstractContextManager[Add]]
+    write: Callable[[str, ExportJob], AbstractContextManager[Add]]
     names: frozenset[str] = frozenset()
     is_placed: bool = False
     has_void: bool = False
-    advice: Callable[[Job], str] | None = None
+    advice: Callable[[ExportJob], str] | None = None
 
     @property
     def is_folder(self) -> bool:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from batchseg.errors import OutputError
-from batchseg.exports.labelled import Add, Job, Labelled
+from batchseg.exports.labelled import Add, ExportJob, Labelled
 from batchseg.exports.polygons import Placing
 from batchseg.exports.stream import JsonList, as_json
 from batchseg.images.outlines import load_shapely
@@ -26,7 +26,7 @@ _LOCAL = (
 
 
 @contextmanager
-def write_geojson(path: str, job: Job) -> Iterator[Add]:
+def write_geojson(path: str, job: ExportJob) -> Iterator[Add]:
     """One JSON file. Raises ConfigError where a package is not installed, OutputError and OSError."""
     placing = Placing(job)
     with open(path, "w", encoding="ascii") as file:
@@ -37,7 +37,7 @@ def write_geojson(path: str, job: Job) -> Iterator[Add]:
 
 
 class _Writer:
-    def __init__(self, file: IO[str], placing: Placing, job: Job) -> None:
+    def __init__(self, file: IO[str], placing: Placing, job: ExportJob) -> None:
         self._file, self._placing, self._names = file, placing, job.label_map.names
         self._features: JsonList | None = None
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchseg.exports.labelled import Add, Job, Labelled
+from batchseg.exports.labelled import Add, ExportJob, Labelled
 from batchseg.exports.polygons import Placing
 from batchseg.images.outlines import load_shapely
 from batchseg.schema import OBJECTS
@@ -28,7 +28,7 @@ _SCHEMA = pa.schema(
 
 
 @contextmanager
-def write_geoparquet(path: str, job: Job) -> Iterator[Add]:
+def write_geoparquet(path: str, job: ExportJob) -> Iterator[Add]:
     """One Parquet file. Raises ConfigError where a package is not installed, OutputError and OSError."""
     writer = _Writer(path, Placing(job), job)
     try:
@@ -39,7 +39,7 @@ def write_geoparquet(path: str, job: Job) -> Iterator[Add]:
 
 
 class _Writer:
-    def __init__(self, path: str, placing: Placing, job: Job) -> None:
+    def __init__(self, path: str, placing: Placing, job: ExportJob) -> None:
         self._path, self._placing = path, placing
         self._names = np.array(job.label_map.names, np.object_)
         self._waiting: list[pa.Table] = []

@@ -17,7 +17,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from batchseg.exports.labelled import Add, Job, Labelled
+from batchseg.exports.labelled import Add, ExportJob, Labelled
 from batchseg.exports.run_lengths import run_lengths, runs_of
 from batchseg.exports.stream import JsonList, as_json
 from batchseg.storage.location import is_uri
@@ -29,7 +29,7 @@ _LOCAL = "/data/local-files/?d="  # where Label Studio serves the files of its o
 
 
 @contextmanager
-def write_label_studio(path: str, job: Job) -> Iterator[Add]:
+def write_label_studio(path: str, job: ExportJob) -> Iterator[Add]:
     """One JSON file. Raises OSError."""
     with open(path, "w", encoding="ascii") as file:
         file.write("[")
@@ -38,7 +38,7 @@ def write_label_studio(path: str, job: Job) -> Iterator[Add]:
 
 
 class _Writer:
-    def __init__(self, tasks: JsonList, job: Job) -> None:
+    def __init__(self, tasks: JsonList, job: ExportJob) -> None:
         self._tasks, self._job = tasks, job
 
     def add(self, picture: Labelled) -> None:
@@ -95,7 +95,7 @@ def _shown(uri: str) -> str:
     return uri if is_uri(uri) else _LOCAL + quote(os.path.abspath(uri).lstrip("/"))
 
 
-def labelling_interface(job: Job) -> str:
+def labelling_interface(job: ExportJob) -> str:
     """The project's settings that go with the tasks."""
     labels = "".join(
         "<Label value={} background={}/>".format(

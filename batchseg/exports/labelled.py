@@ -20,7 +20,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportJob:
     """What is the same for all images.
 
     Attributes:
@@ -55,7 +55,7 @@ class Labelled:
 
     row: dict[str, Any]
     labels_HW: NDArray[Any]
-    job: Job = field(repr=False)
+    job: ExportJob = field(repr=False)
     georeference: Georeference | None = None
 
     @property

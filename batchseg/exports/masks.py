@@ -10,7 +10,7 @@ import numpy as np
 from batchseg.config.base import Limits
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.errors import LabelMapError, OutputError, RowFault
-from batchseg.exports.labelled import Job, Labelled
+from batchseg.exports.labelled import ExportJob, Labelled
 from batchseg.images.geotiff import Georeference, georeference_of
 from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.images.label_rasters import open_labels, tiff_head
@@ -49,7 +49,7 @@ class Masks:
         name: str | None = (self._record.get("model") or {}).get("name")
         return name
 
-    def read(self, row: dict[str, Any], job: Job, *, placed: bool) -> Labelled:
+    def read(self, row: dict[str, Any], job: ExportJob, *, placed: bool) -> Labelled:
         """The mask of an image. With `placed`, it is also asked where it lies. Raises RowFault."""
         size_hw = (row["height"], row["width"])
         if size_hw[0] * size_hw[1] > HELD_PIXELS:

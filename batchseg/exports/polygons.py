@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchseg.errors import ConfigError, OutputError
-from batchseg.exports.labelled import Job, Labelled
+from batchseg.exports.labelled import ExportJob, Labelled
 from batchseg.images.outlines import Geometries, load_shapely, outlines
 
 PIXELS = "pixels"
@@ -20,7 +20,7 @@ class Placing:
     Raises ConfigError where a package is not installed, or nobody knows the CRS.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: ExportJob) -> None:
         self._shapely, self._pyproj = load_shapely(), _load_pyproj()
         self._tolerance = job.config.simplify
         self._wanted = self._known(job.config.crs) if job.config.crs else None

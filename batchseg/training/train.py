@@ -42,7 +42,7 @@ from batchseg.source.plan import write_chosen
 from batchseg.source.split import SPLIT_FILE
 from batchseg.storage.location import is_uri, locate
 from batchseg.storage.lock import exclusive
-from batchseg.training.export import export
+from batchseg.training.export import export_trained
 from batchseg.training.fit import Fitted, OnNews, fit
 from batchseg.training.kept import Kept
 from batchseg.training.rows import Rows, split_rows
@@ -234,7 +234,7 @@ def _finish(
     config: TrainConfig, root: Path, start: HuggingFaceCheckpoint, rows: Rows, fitted: Fitted
 ) -> TrainResult:
     """Export the best epoch, write the history, and leave a record. Raises ModelError after a failure."""
-    export(
+    export_trained(
         config,
         start,
         fitted.best,
