@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from batchseg.config.export import ExportConfig
 from batchseg.exports.run_lengths import LineRuns, runs_of
 from batchseg.images.geotiff import Georeference
-from batchseg.images.regions import Numbers, regions
+from batchseg.images.regions import Numbers, regions, run_starts, spread
 from batchseg.labels.label_map import LabelMap, is_background
 
 Integers = NDArray[np.int64]
@@ -108,12 +108,13 @@ class Objects:
 
 def objects_of(labels_HW: NDArray[Any], wanted: NDArray[np.bool_]) -> Objects:
     """`wanted` says of each class, and last of void, whether it has objects."""
-    regions_HW = regions(labels_HW, corners=True)
-    class_id = np.empty(int(regions_HW.max(initial=-1)) + 1, np.int64)
-    class_id[regions_HW] = labels_HW
+    starts_HW = run_starts(labels_HW)
+    region = regions(labels_HW, corners=True)[starts_HW]
+    class_id = np.empty(int(region.max(initial=-1)) + 1, np.int64)
+    class_id[region] = labels_HW[starts_HW]
     has_number = wanted[class_id]
     numbers = np.where(has_number, np.cumsum(has_number), 0).astype(np.int32)
-    numbers_HW: Numbers = numbers[regions_HW]
+    numbers_HW = spread(numbers[region], starts_HW)
     runs = runs_of(numbers_HW)
     starts = np.flatnonzero(np.diff(runs.number, prepend=0))
     ends = np.append(starts[1:], len(runs.number)) - 1

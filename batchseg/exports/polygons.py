@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchseg.errors import ConfigError, OutputError
+from batchseg.exports.coverage import filled, simplified
 from batchseg.exports.labelled import ExportJob, Labelled
 from batchseg.images.outlines import Geometries, load_shapely, outlines
 
@@ -45,17 +46,19 @@ class Placing:
         Raises OutputError where the image does not lie in the same CRS as those before it.
         """
         self._settle(picture)
+        numbers_HW, count = picture.objects.numbers_HW, len(picture.objects)
+        if self._tolerance is not None:
+            numbers_HW = filled(numbers_HW, count)
         # lines that are bent or thinned out need a point wherever neighbours meet
         shared = self._tolerance is not None or self._transformer is not None
-        numbers_HW = picture.objects.numbers_HW
-        found = outlines(numbers_HW, len(picture.objects), coverage=shared)
+        found = outlines(numbers_HW, coverage=shared)
         if picture.georeference is not None and (affine := picture.georeference.transform) is not None:
             steps = [affine.a, affine.b, affine.d, affine.e, affine.c, affine.f]
             found = self._shapely.transform(found, lambda xy: xy @ _matrix(steps) + steps[4:])
         if self._transformer is not None:
             found = self._shapely.transform(found, self._transformer.transform, interleaved=False)
-        if self._tolerance is not None and len(found):
-            found = self._shapely.coverage_simplify(found, self._tolerance)
+        if self._tolerance is not None:
+            found = simplified(found, self._tolerance)[:count]
         oriented: Geometries = self._shapely.orient_polygons(found)
         return oriented
 

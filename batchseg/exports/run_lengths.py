@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from batchseg.images.regions import run_starts
+
 Integers = NDArray[np.int64]
 
 
@@ -25,11 +27,9 @@ class LineRuns(NamedTuple):
 def runs_of(numbers_HW: NDArray[Any]) -> LineRuns:
     """The runs in the rows of a map of numbers; 0 is none."""
     width = numbers_HW.shape[1]
-    starts_HW = np.ones(numbers_HW.shape, np.bool_)
-    np.not_equal(numbers_HW[:, 1:], numbers_HW[:, :-1], out=starts_HW[:, 1:])
-    at = np.flatnonzero(starts_HW)
+    starts_HW = run_starts(numbers_HW)
+    at, number = np.flatnonzero(starts_HW), numbers_HW[starts_HW]
     stop = np.append(at[1:], numbers_HW.size)
-    number = np.ascontiguousarray(numbers_HW).ravel()[at]
     order = np.argsort(number, kind="stable")
     order = order[np.searchsorted(number[order], 1) :]
     line, start = np.divmod(at[order], width)

@@ -19,6 +19,7 @@ from rasterio.transform import Affine
 
 import batchseg
 from batchseg.errors import BatchsegError, ConfigError, OutputError
+from batchseg.exports import coverage
 from batchseg.images.geotiff import Georeference, write_label_tiff
 
 FORMATS = ("geojson", "geoparquet")
@@ -89,6 +90,16 @@ def test_simplified_neighbours_keep_their_common_border(tmp_path: Path, to: str)
         shapely.get_num_coordinates(found.geometry).sum() < shapely.get_num_coordinates(exact.geometry).sum()
     )
     assert not found.geometry.equals(exact.geometry)
+
+
+def test_a_noisy_map_is_simplified_group_by_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage, "TOGETHER", 50)
+    labels_HW = np.random.default_rng(0).integers(0, 4, (60, 70)).astype(np.uint8)
+    results = write_masks(tmp_path / "results", {"a.png": labels_HW})
+    found = exported(results, "geoparquet", simplify=1.5)
+    assert found.is_valid.all() and shapely.coverage_is_valid(found.geometry.to_numpy())
+    assert found["area"].tolist() == [mask_HW.sum() for _, mask_HW in objects_of(labels_HW)]
+    assert not found.geometry.equals(exported(results, "geoparquet").geometry)
 
 
 @pytest.mark.parametrize("to", FORMATS)
