@@ -32,7 +32,7 @@ def chosen_rows(results: Results, config: ExportConfig) -> Iterator[pa.Table]:
 
     Raises ConfigError where the condition is none, or duckdb is not installed, and OutputError.
     """
-    parts = list(_parts(results, _Condition(results, config.where) if config.where else None))
+    parts = _parts(results, _Condition(results, config.where) if config.where else None)
     if config.images is None:
         yield from parts
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from batchseg.errors import ConfigError, OutputError
 from batchseg.exports.coverage import filled, simplified
 from batchseg.exports.labelled import ExportJob, Labelled
@@ -53,10 +55,12 @@ class Placing:
         shared = self._tolerance is not None or self._transformer is not None
         found = outlines(numbers_HW, coverage=shared)
         if picture.georeference is not None and (affine := picture.georeference.transform) is not None:
-            steps = [affine.a, affine.b, affine.d, affine.e, affine.c, affine.f]
-            found = self._shapely.transform(found, lambda xy: xy @ _matrix(steps) + steps[4:])
+            steps = np.array([[affine.a, affine.d], [affine.b, affine.e]])
+            found = self._shapely.transform(found, lambda xy: xy @ steps + (affine.c, affine.f))
         if self._transformer is not None:
             found = self._shapely.transform(found, self._transformer.transform, interleaved=False)
+            if not np.isfinite(self._shapely.get_coordinates(found)).all():
+                raise OutputError(f"{picture.id} lies outside of what {_name(self._wanted)} covers")
         if self._tolerance is not None:
             found = simplified(found, self._tolerance)[:count]
         oriented: Geometries = self._shapely.orient_polygons(found)
@@ -93,12 +97,6 @@ class Placing:
             return self._pyproj.CRS.from_user_input(name)
         except self._pyproj.exceptions.CRSError as exc:
             raise ConfigError(f"crs: {name!r} is no known CRS; name it such as EPSG:4326") from exc
-
-
-def _matrix(steps: list[float]) -> Any:
-    import numpy as np
-
-    return np.array([[steps[0], steps[2]], [steps[1], steps[3]]])
 
 
 def _is_crs(place: Any) -> bool:

@@ -143,6 +143,12 @@ def test_a_crs_that_nobody_knows(tmp_path: Path) -> None:
         exported(results, "coco", crs="EPSG:4326")
 
 
+def test_an_image_outside_of_what_a_crs_covers(tmp_path: Path) -> None:
+    nowhere = Georeference(CRS.from_epsg(4326), Affine(1, 0, 9.0, 0, -1, 170.0))
+    with pytest.raises(OutputError, match=r"a\.tif lies outside of what EPSG:32632 covers"):
+        exported(on_map(tmp_path, {"a.tif": nowhere}), "geojson", crs="EPSG:32632")
+
+
 def test_a_crs_without_a_number_is_held_whole_by_geoparquet_alone(tmp_path: Path) -> None:
     own = CRS.from_proj4("+proj=laea +lat_0=51 +lon_0=9 +x_0=0 +y_0=0 +ellps=GRS80 +units=m")
     results = on_map(tmp_path, {"a.tif": Georeference(own, UTM.transform)})
