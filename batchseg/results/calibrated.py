@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from batchseg.metrics.calibration import CalibrationSums
+from batchseg.errors import OutputError
+from batchseg.metrics.calibration import BINS, CalibrationSums
 from batchseg.results.rewrite import replace_parts
 from batchseg.results.tables import read_images, read_part, selected
 from batchseg.schema import CALIBRATION, IMAGES
@@ -27,6 +28,7 @@ from batchseg.storage.lock import Lock, check
 Rows = NDArray[np.bool_]
 Part = tuple[str, Rows | None]  # its name, and which of its images count; None: all
 _FILLED = "suspect_fraction"
+_MOST = {"truth": 2**16 - 1, "predicted": 2**16 - 1, "bin": BINS - 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,16 @@ def read_groups(root: Location, name: str, ids: pa.ChunkedArray) -> ProbedGroups
 
 def _read(root: Location, name: str, columns: Sequence[str]) -> pa.Table | None:
     place = root / "calibration" / name
-    return selected(place, read_part(place, columns), CALIBRATION, columns) if place.exists() else None
+    if not place.exists():
+        return None
+    table = selected(place, read_part(place, columns), CALIBRATION, columns)
+    for column, most in _MOST.items():
+        ends = pc.min_max(table[column]).as_py()
+        if len(table) and not 0 <= ends["min"] <= ends["max"] <= most:
+            raise OutputError(
+                f"{place}: is no table of batchseg: {column} reaches from {ends['min']} to {ends['max']}"
+            )
+    return table
 
 
 def _arrays(table: pa.Table) -> dict[str, NDArray[Any]]:

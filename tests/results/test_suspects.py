@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -213,6 +214,18 @@ def test_where_nothing_was_probed(held: Held, tmp_path: Path) -> None:
     assert shown.exit_code == 1
     assert "holds no results" in shown.output
     assert not (Path(held.results.root.path) / "calibration").exists()
+
+
+@pytest.mark.parametrize(("column", "value"), [("truth", -1), ("predicted", 2**30), ("bin", 15)])
+def test_a_table_with_other_numbers_is_none_of_ours(held: Held, column: str, value: int) -> None:
+    held.commit("1.parquet", table(SURE, LESS, WRONG))
+    place = f"{held.results.root.path}/calibration/1.parquet"
+    found = pq.read_table(place)
+    at = found.column_names.index(column)
+    changed = pa.array([value, *found[column].to_pylist()[1:]], pa.int32())
+    pq.write_table(found.set_column(at, found.schema.field(at), changed), place)
+    with pytest.raises(OutputError, match=rf"1\.parquet: is no table of batchseg: {column} reaches"):
+        batchseg.suspects(held.results.root.path)
 
 
 def test_what_is_killed_while_it_fills_is_filled_by_the_next(held: Held) -> None:

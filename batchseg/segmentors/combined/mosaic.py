@@ -134,7 +134,8 @@ class Mosaic:
         some = self.probe_grid.within(block).inside
         if self.sureness is None or not (len(some[0]) and len(some[1])):
             return
-        p_CRK = blended([cut.points(*some) for cut in cuts], [cut.weights_HW[np.ix_(*some)] for cut in cuts])
+        weights = [cut.weights_HW[np.ix_(*some)] for cut in cuts] if len(cuts) > 1 else []
+        p_CRK = blended([cut.points(*some) for cut in cuts], weights)
         self.probed_CRK[:, rows, columns] = of_classes(p_CRK, self.decision.classes).cpu().numpy()
 
     def _keep(
