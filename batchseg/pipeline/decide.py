@@ -28,12 +28,12 @@ from batchseg.pipeline.assembly import scoring
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import decided_fingerprint
-from batchseg.pipeline.recorded import recorded_job
 from batchseg.pipeline.survey import survey
 from batchseg.pipeline.workload import Workload, as_structs
 from batchseg.results.folder import Held, Results
 from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.palettes import repaint
+from batchseg.results.recorded import recorded_job
 from batchseg.results.result import RunResult
 from batchseg.results.verdict import KEPT, Key
 from batchseg.schema import Status

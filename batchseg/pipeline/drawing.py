@@ -15,8 +15,9 @@ from batchseg.engine.drive import drive
 from batchseg.engine.nodes import usable_nodes
 from batchseg.engine.placement import place
 from batchseg.errors import RowFault, SourceError
-from batchseg.pipeline.choice import Choice, truths_of
+from batchseg.pipeline.choice import Choice
 from batchseg.results.folder import Held
+from batchseg.source.listing import truths_of
 from batchseg.source.plan import Plan, write_chosen, write_plan
 from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
 from batchseg.stages.item import Item
