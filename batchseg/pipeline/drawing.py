@@ -21,7 +21,8 @@ from batchseg.source.listing import truths_of
 from batchseg.source.plan import Plan, write_chosen, write_plan
 from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
 from batchseg.stages.item import Item
-from batchseg.stages.overlay import Drawn, Painter, Sight, read_prediction
+from batchseg.stages.overlay import Drawn, Painter
+from batchseg.stages.viewing import Sight, read_prediction
 from batchseg.storage.reader import Reader, truth_reader
 
 LISTED_PROBLEMS = 20

@@ -15,7 +15,7 @@ from batchseg.pipeline.drawing import OnDrawn, OverlayReport, draw_overlays, uns
 from batchseg.results.folder import Results
 from batchseg.results.recorded import is_evaluation, look_back
 from batchseg.source.open import open_source
-from batchseg.stages.overlay import Sight
+from batchseg.stages.viewing import Sight
 
 
 def overlay(config: OverlayConfig, on_drawn: OnDrawn = unseen) -> OverlayReport:
