@@ -18,6 +18,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"pipeline", "training", "cluster"},
+    {"reporting"},
     {"inspect", "comparison", "scenes"},
     {"engine", "results"},
     {"stages", "source"},

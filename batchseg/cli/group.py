@@ -15,6 +15,7 @@ from batchseg.cli.evaluate import evaluate_command
 from batchseg.cli.night import night_command
 from batchseg.cli.overlay import overlay_command
 from batchseg.cli.promote import promote_command
+from batchseg.cli.report import report_command
 from batchseg.cli.run import run_command
 from batchseg.cli.submit import submit_command
 from batchseg.cli.train import train_command
@@ -27,6 +28,7 @@ COMMANDS = (
     verify_command,
     acknowledge_command,
     overlay_command,
+    report_command,
     decide_command,
     compare_command,
     night_command,

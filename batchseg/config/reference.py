@@ -12,6 +12,7 @@ from batchseg.config.decide import DecideConfig
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.overlay import OverlayConfig
+from batchseg.config.report import ReportConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.scenes import DigitsConfig
 from batchseg.config.train import TrainConfig
@@ -24,6 +25,7 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg decide": DecideConfig,
     "batchseg compare": CompareConfig,
     "batchseg overlay": OverlayConfig,
+    "batchseg report": ReportConfig,
     "batchseg train": TrainConfig,
     "batchseg digits": DigitsConfig,
 }

@@ -174,7 +174,7 @@ def _job(config: DecideConfig, job: RunConfig, settings: ScoringConfig) -> RunCo
             raise ConfigError("truth (--truth): a manifest names its truths itself; leave it out")
         source = source.model_copy(update={"truth": config.truth})
     known = {name: getattr(job, name) for name in RunConfig.model_fields}
-    output = {"path": config.output, "overlays": False, "probabilities": None}
+    output = {"path": config.output, "overlays": False, "report": False, "probabilities": None}
     changed: dict[str, Any] = {
         "source": source,
         "segmentor": settings,

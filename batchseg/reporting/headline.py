@@ -9,6 +9,8 @@ from typing import Any, Literal
 from batchseg.reporting.overview import Overview
 from batchseg.reporting.reference import Reference
 
+_WATCHED = {"mean_iou": "mean IoU", "accuracy": "accuracy"}
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -38,9 +40,9 @@ def headline_of(
     what = _what_there_is(overview, of_masks)
     warnings = [_sentence(each) for each in ((record or {}).get("warnings") or {}).values()]
     if not problems:
-        return Headline("good", what, tuple(warnings))
+        return Headline("good", what, (*_change(reference), *warnings))
     first, *others = dict.fromkeys(map(_sentence, problems))
-    return Headline("look", first, (what, *others, *warnings))
+    return Headline("look", first, (*others, what, *warnings))
 
 
 def _problems(record: dict[str, Any] | None) -> Iterator[str]:
@@ -66,13 +68,27 @@ def _falls(reference: Reference | None) -> Iterator[str]:
         return
     compared = reference.compared
     yield from compared.gates
-    fall = compared.metrics["mean_iou"]
-    if fall.difference is not None and fall.low is not None and fall.high is not None and fall.high < 0:
-        between = f"{-fall.high:.3f} to {-fall.low:.3f} with other images of the kind"
-        yield f"mean IoU fell by {-fall.difference:.3f} ({between}) against {reference.name}"
+    for metric, name in _WATCHED.items():
+        fall = compared.metrics[metric]
+        if fall.difference is not None and fall.low is not None and fall.high is not None and fall.high < 0:
+            between = f"{-fall.high:.3f} to {-fall.low:.3f} with other images of the kind"
+            yield f"{name} fell by {-fall.difference:.3f} ({between}) against {reference.name}"
     if count := compared.lost.count:
         verb = "image that was" if count == 1 else "images that were"
         yield f"{count:,} {verb} ok in {reference.name} failed now"
+
+
+def _change(reference: Reference | None) -> Iterator[str]:
+    """How far the mean IoU is from before, where that is no reason to look."""
+    change = reference.compared.metrics["mean_iou"] if reference and reference.compared else None
+    if reference is None or change is None or change.difference is None:
+        return
+    verb = "fell" if change.difference < 0 else "rose"
+    told = (
+        f"mean IoU {verb} by {abs(change.difference):.3f}" if change.difference else "mean IoU is as it was"
+    )
+    chance = "" if not change.low or (change.low > 0) else ", which may be chance"
+    yield _sentence(f"{told} against {reference.name}{chance}")
 
 
 def _what_there_is(overview: Overview, of_masks: bool) -> str:
@@ -92,6 +108,7 @@ def _what_there_is(overview: Overview, of_masks: bool) -> str:
 
 
 def _sentence(text: str) -> str:
-    """With a full stop and one line, as a reader expects."""
+    """In one line, with a capital letter and a full stop."""
     line = " ".join(text.split())
+    line = line[:1].upper() + line[1:]
     return line if line.endswith((".", "!", "?")) else f"{line}."

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from batchseg.comparison.compare import CompareReport
 from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.report import PAGE, ReportConfig
@@ -18,7 +17,7 @@ from batchseg.errors import OutputError, SourceError
 from batchseg.reporting.gallery import OnPicture, draw_pictures
 from batchseg.reporting.headline import headline_of
 from batchseg.reporting.overview import overview_of
-from batchseg.reporting.page import Page
+from batchseg.reporting.page import ReportPage
 from batchseg.reporting.pictures import Artist
 from batchseg.reporting.reference import Reference, compare_with_older
 from batchseg.reporting.render import render_page
@@ -99,9 +98,9 @@ def make_page(
     config: ReportConfig,
     on_picture: OnPicture = unwatched,
     *,
-    compared: tuple[str, CompareReport] | None = None,
+    older: Callable[[], Reference | None] | None = None,
 ) -> PageReport:
-    """The same, where a comparison is made already: the name of the older results, and what became of them.
+    """The same, for whoever knows what it is compared with, or that it is not.
 
     Raises as `report` does.
     """
@@ -111,11 +110,11 @@ def make_page(
     record = results.record()
     past = look_back(results, record)
     images, notes = _affordable(config.images or LISTED)
-    reference = _reference(config, results, record, compared)
+    reference = older() if older is not None else _older(config, results, record)
     changed = changed_ids(reference, images)
     overview = overview_of(results, past.label_map.num_classes, images, changed)
     of_masks = is_evaluation(record)
-    page = Page(
+    page = ReportPage(
         results=str(results.root),
         record=record,
         headline=headline_of(record, overview, reference, of_masks=of_masks),
@@ -157,20 +156,15 @@ def _affordable(images: int) -> tuple[int, list[str]]:
     return most, [f"{most} images of each kind are shown, not {images:,}, so that the page stays below 8 MB."]
 
 
-def _reference(
-    config: ReportConfig,
-    results: Results,
-    record: dict[str, Any] | None,
-    compared: tuple[str, CompareReport] | None,
-) -> Reference | None:
-    if compared is not None:
-        return Reference(*compared)
-    rows = sum(((record or {}).get("images") or {}).get(name) or 0 for name in ("listed",))
+def _older(config: ReportConfig, results: Results, record: dict[str, Any] | None) -> Reference | None:
+    rows = ((record or {}).get("images") or {}).get("listed") or 0
     run_id = (record or {}).get("run_id")
     return compare_with_older(results, config.against, run_id, rows, max(10, config.images))
 
 
-def _draw(page: Page, results: Results, past: LookBack, config: ReportConfig, on_picture: OnPicture) -> None:
+def _draw(
+    page: ReportPage, results: Results, past: LookBack, config: ReportConfig, on_picture: OnPicture
+) -> None:
     """Have the pictures drawn. What is lacking is said on the page."""
     if not page.images:
         return
@@ -206,7 +200,7 @@ def _listed(results: Results, past: LookBack) -> Iterable[pa.Table]:
     return open_source(past.job.source, (str(results.root),)).tables()
 
 
-def _fitting(page: Page) -> bytes:
+def _fitting(page: ReportPage) -> bytes:
     """The page, with as many pictures as there is room for."""
     data = render_page(page)
     dropped = 0

@@ -40,7 +40,7 @@ class ClassRow:
 
 
 @dataclass
-class Page:
+class ReportPage:
     """The whole page. A section that has nothing to say is empty or None, and is left out."""
 
     results: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchseg.reporting.definitions import DEFINITIONS
-from batchseg.reporting.page import Page
+from batchseg.reporting.page import ReportPage
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -27,7 +27,7 @@ class Section(NamedTuple):
     title: str
 
 
-def render_page(page: Page) -> bytes:
+def render_page(page: ReportPage) -> bytes:
     """The whole file, UTF-8."""
     environment = _environment()
     style = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in STYLES)
@@ -48,7 +48,7 @@ def render_page(page: Page) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def sections_of(page: Page) -> Iterator[Section]:
+def sections_of(page: ReportPage) -> Iterator[Section]:
     """Those that have something to say, in their order."""
     overview, compared = page.overview, page.reference and page.reference.compared
     has_truth = bool(page.metrics)
