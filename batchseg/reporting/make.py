@@ -22,6 +22,7 @@ from batchseg.reporting.pictures import Artist
 from batchseg.reporting.reference import Reference, compare_with_older
 from batchseg.reporting.render import render_page
 from batchseg.reporting.shown import (
+    ShownImage,
     changed_ids,
     image_groups,
     listed_truths,
@@ -172,6 +173,8 @@ def _draw(
     truths: dict[str, str | None] = {}
     try:
         truths = listed_truths(page.images, _listed(results, past))
+        if past.knows_truths:
+            _note_unlisted(page.images, truths)
     except SourceError as exc:
         page.notes.append(_sentence(f"no truth is shown, for the source cannot be listed: {exc}"))
     lowest, highest = _A_PICTURE
@@ -189,6 +192,12 @@ def _draw(
     pictures = draw_pictures(requests, make, config.ray, on_picture)
     for image in page.images:
         image.picture = pictures.get(image.row["id"])
+
+
+def _note_unlisted(images: list[ShownImage], truths: dict[str, str | None]) -> None:
+    for image in images:
+        if image.row["has_truth"] and truths[image.row["id"]] is None:
+            image.notes.append("Its truth is not shown: the source does not list the image any more.")
 
 
 def _listed(results: Results, past: LookBack) -> Iterable[pa.Table]:

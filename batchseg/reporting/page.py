@@ -76,7 +76,7 @@ class ReportPage:
     @property
     def pictures(self) -> int:
         """How many images can be seen."""
-        return sum(image.picture is not None for image in self.images)
+        return sum(image.can_be_seen for image in self.images)
 
     @property
     def layers(self) -> list[str]:

@@ -53,9 +53,8 @@ def _of_images(overview: Overview) -> Iterator[Query]:
     if averaged:
         columns = ",\n       ".join(f"avg({name}) AS {name}" for name in averaged)
         yield _query("average", "averages", columns=columns)
-    for kind, column in (("worst", "mean_iou"), ("uncertain", "confidence_mean")):
-        if overview.leading[kind].rows:
-            yield _query("image", "leading", 1, column=column, most=MOST)
+    if overview.segmented:
+        yield _query("image", "image", 1, column="mean_iou" if overview.scored else "confidence_mean")
     if overview.leading["suspect"].rows:
         yield _query("image", "suspects", 1, most=MOST)
 

@@ -88,13 +88,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Any] = {
         "share": _share,
         "percent": _percent,
         "count": lambda value: f"{value:,}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}"),
         "clipped": _clipped,
     }
+    environment.filters |= filters
     return environment
 
 

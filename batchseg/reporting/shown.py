@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchseg.reporting.overview import Overview
-from batchseg.reporting.pictures import REQUEST
+from batchseg.reporting.pictures import LAYERS, REQUEST
 from batchseg.reporting.reference import Reference
 from batchseg.results.folder import Results
 from batchseg.results.masks import is_inside
@@ -39,12 +39,19 @@ class ShownImage:
         number: by which the page links to it.
         change: against the older results, if it is among what changed most.
         picture: a row of `PICTURE`, once it is drawn.
+        notes: what is lacking beside what the picture says itself.
     """
 
     row: Row
     number: int
     change: Change | None = None
     picture: Row | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def can_be_seen(self) -> bool:
+        """Whether any of it could be read."""
+        return self.picture is not None and any(self.picture[layer] is not None for layer in LAYERS)
 
 
 @dataclass

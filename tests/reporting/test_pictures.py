@@ -1,0 +1,183 @@
+"""The pictures on a page: read back from it, against the files they were made of."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import batchseg
+from batchseg.config.load import merge
+from batchseg.labels.label_map import LabelMap
+from tests.report_pages import ReadPage
+
+pytestmark = [pytest.mark.usefixtures("in_tasks")]
+
+COLOURS = LabelMap.from_names(["dark", "bright"]).colours
+HEIGHT, WIDTH = 40, 60
+
+
+def scene(seed: int) -> np.ndarray:
+    """Dark on the left and bright on the right, far from the threshold of 128."""
+    image = np.random.default_rng(seed).integers(0, 60, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    image[:, WIDTH // 2 :] += 180
+    return image
+
+
+def truth_of(number: int) -> np.ndarray:
+    """Wrong in `number` columns; nothing is known of the first row."""
+    truth = np.zeros((HEIGHT, WIDTH), np.uint8)
+    truth[:, WIDTH // 2 + number :] = 1
+    truth[0] = 255
+    return truth
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("images/a", "truth/a"):
+        (tmp_path / name).mkdir(parents=True)
+    for number in range(4):
+        Image.fromarray(scene(number)).save(tmp_path / f"images/a/{number}.png")
+        Image.fromarray(truth_of(number)).save(tmp_path / f"truth/a/{number}.png")
+    return tmp_path
+
+
+def run(folder: Path, **more: Any) -> Path:
+    base = {
+        "source": {"path": str(folder / "images"), "truth": str(folder / "truth")},
+        "segmentor": "threshold",
+        "output": {"path": str(folder / "results")},
+    }
+    batchseg.run(batchseg.load_config(overrides=merge(base, more)))
+    return folder / "results"
+
+
+def report(results: Path, **more: Any) -> ReadPage:
+    return ReadPage.of(batchseg.report(results, **more).path)
+
+
+def pictures(page: ReadPage, image_id: str) -> dict[str, np.ndarray]:
+    """RGBA of each layer, by its class."""
+    found = {}
+    for each in page.all("img"):
+        if str(each["alt"]).endswith(f" of {image_id}"):
+            head, _, data = str(each["src"]).partition(",")
+            assert head in ("data:image/png;base64", "data:image/webp;base64")
+            with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+                assert picture.size == (int(str(each["width"])), int(str(each["height"])))
+                found[str(each["class"]).split()[1]] = np.asarray(picture.convert("RGBA"))
+    return found
+
+
+def test_layers_show_what_the_files_hold(folder: Path) -> None:
+    page = report(run(folder))
+    for number in range(4):
+        layers = pictures(page, f"a/{number}.png")
+        assert layers.keys() == {"photo", "truth", "predicted", "difference"}
+        assert np.abs(layers["photo"][..., :3].astype(int) - scene(number)).mean() < 20  # lossy, and noise
+        bright = np.arange(WIDTH) >= WIDTH // 2
+        wanted = np.where(bright[:, np.newaxis], COLOURS[1], COLOURS[0])
+        np.testing.assert_array_equal(layers["predicted"][5, :, :3], wanted)
+        assert (layers["predicted"][..., 3] == 255).all()
+        truth = truth_of(number)
+        np.testing.assert_array_equal(layers["truth"][1:, :, :3], np.array(COLOURS)[truth[1:]])
+        wrong = (truth != bright) & (truth != 255)
+        np.testing.assert_array_equal(layers["difference"][1:, :, 3] == 255, wrong[1:])
+
+
+def test_a_large_image_is_made_small_and_keeps_its_classes(folder: Path) -> None:
+    image = np.kron(scene(0), np.ones((20, 20, 1), np.uint8))
+    Image.fromarray(image).save(folder / "images/a/0.png")
+    Image.fromarray(np.kron(truth_of(0), np.ones((20, 20), np.uint8))).save(folder / "truth/a/0.png")
+    layers = pictures(report(run(folder)), "a/0.png")
+    assert layers["photo"].shape[:2] == (320, 480)
+    assert {tuple(colour) for colour in layers["predicted"].reshape(-1, 4)[:, :3]} == set(COLOURS)
+
+
+def test_a_source_that_is_gone_leaves_the_mask_alone(folder: Path) -> None:
+    results = run(folder)
+    (folder / "images/a/3.png").unlink()
+    page = report(results)
+    assert pictures(page, "a/3.png").keys() == {"predicted"}
+    assert "Its truth is not shown: the source does not list the image any more." in page.text
+    assert "The image cannot be shown, so the mask stands alone: there is no such file." in page.text
+    shutil.rmtree(folder / "images")
+    page = report(results)
+    assert "predicted" in pictures(page, "a/0.png")
+    assert "No truth is shown, for the source cannot be listed" in page.text
+
+
+def test_a_mask_deleted_since_is_said(folder: Path) -> None:
+    results = run(folder)
+    (results / "masks/a/3.png").unlink()
+    page = report(results)
+    assert pictures(page, "a/3.png").keys() == {"photo", "truth"}
+    assert "The mask cannot be shown: there is no such file." in page.text
+
+
+def test_an_image_of_another_size_by_now_is_not_shown(folder: Path) -> None:
+    results = run(folder)
+    Image.fromarray(scene(0)[:20]).save(folder / "images/a/2.png")
+    page = report(results)
+    assert "photo" not in pictures(page, "a/2.png")
+    assert "it is 60 x 20 pixels by now, its mask 60 x 40" in page.text
+
+
+def test_masks_that_were_scored_where_they_lay(folder: Path) -> None:
+    masks = run(folder) / "masks"
+    (folder / "labels.yaml").write_text("classes: [dark, bright]\n")
+    batchseg.evaluate(masks, truth=folder / "truth", output=folder / "scores", labels=folder / "labels.yaml")
+    page = report(folder / "scores")
+    assert pictures(page, "a/3.png").keys() == {"truth", "predicted", "difference"}
+    assert "4 of 4 masks read; mean IoU" in page.text
+    np.testing.assert_array_equal(
+        pictures(page, "a/3.png")["predicted"], pictures(report(folder / "results"), "a/3.png")["predicted"]
+    )
+
+
+def test_older_masks_lie_beside_where_they_were_kept(folder: Path) -> None:
+    old = run(folder)
+    new = folder / "new"
+    worse = {"segmentor": {"kind": "threshold", "levels": [20]}}
+    base = {"source": {"path": str(folder / "images"), "truth": str(folder / "truth")}, "output": str(new)}
+    batchseg.run(batchseg.load_config(overrides=merge(base, worse)))
+    page = report(new, against=old)
+    layers = pictures(page, "a/0.png")
+    assert {"before", "change"} <= layers.keys()
+    before = np.where((np.arange(WIDTH) >= WIDTH // 2)[:, np.newaxis], COLOURS[1], COLOURS[0])
+    np.testing.assert_array_equal(layers["before"][5, :, :3], before)
+    changed = scene(0).mean(axis=2).round() >= 20
+    changed[:, WIDTH // 2 :] = False
+    assert (layers["change"][..., 3] == 255).mean() == pytest.approx(changed.mean(), abs=0.05)
+    assert "Needs a look: Mean IoU fell by" in " ".join(page.text.split())
+
+
+def test_the_number_of_pictures_and_none(folder: Path) -> None:
+    results = run(folder)
+    assert batchseg.report(results, images=1).pictures == 2  # the worst, and one at random
+    none = batchseg.report(results, images=0)
+    assert (none.pictures, ReadPage.of(none.path).all("img")) == (0, [])
+    assert "a/3.png" in ReadPage.of(none.path).text
+
+
+def test_a_page_stays_below_its_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures become smaller first; what does not fit then is left out, and the page says so."""
+    noise = np.random.default_rng(0)
+    for number in range(4):
+        image = noise.integers(0, 256, (500, 700, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / f"images/a/{number}.png")
+        Image.fromarray(image[..., 0] // 128).save(folder / f"truth/a/{number}.png")
+    results = run(folder)
+    usual = batchseg.report(results)
+    assert max(pictures(ReadPage.of(usual.path), "a/0.png")["predicted"].shape) < 480
+    monkeypatch.setattr("batchseg.reporting.make.MOST_BYTES", usual.size_bytes * 2 // 3)
+    small = batchseg.report(results)
+    assert small.size_bytes <= usual.size_bytes * 2 // 3
+    assert 0 < small.pictures < usual.pictures
+    assert "so that the page stays below 8 MB" in ReadPage.of(small.path).text
