@@ -13,6 +13,10 @@ import pytest
 from sklearn.metrics import f1_score, jaccard_score, recall_score
 
 import batchseg
+from batchseg.comparison.bootstrap import resampled
+from batchseg.comparison.sparse_counts import SparseCounts, class_sums
+from batchseg.reporting.grouping import Grouping
+from batchseg.reporting.slices import slices_of
 from batchseg.results.tables import as_tables, write_table
 from batchseg.stages.write import row_schema
 from tests.report_pages import CARRIED, NAMES, ReadPage, commit, rich_rows, write_rich
@@ -192,3 +196,30 @@ def test_old_tables_leave_sections_out(tmp_path: Path) -> None:
     assert "none has truth, mean confidence 0.900" in page.text
     assert not any(name.startswith(("metric.", "class.", "confusion.")) for name in page.figures)
     assert page.figure("area.1.share") == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("images", [60, 3000])
+def test_the_interval_is_that_of_the_bootstrap(images: int) -> None:
+    """Against the resampling of single images that `batchseg compare` does; many are drawn in blocks."""
+    rng = np.random.default_rng(3)
+    support = rng.integers(50, 200, images * 2)
+    right = (support * rng.beta(6, 2, images * 2)).astype(np.int64)
+    image, truth = np.arange(images).repeat(2), np.tile([0, 1], images)
+    entries = (np.tile(image, 2), np.tile(truth, 2), np.concatenate([truth, 1 - truth]))
+    counts = SparseCounts.from_entries(*entries, np.concatenate([right, support - right]), (images, 2))
+    (sums,) = resampled([counts], 2000, 7)
+    expected = np.quantile(class_sums(sums).averages()["mean_iou"], [0.025, 0.975])
+    table = pa.table(
+        {
+            "id": [f"{at}" for at in range(images)],
+            "has_truth": [True] * images,
+            "status": ["ok"] * images,
+            "confidence_mean": [0.5] * images,
+            "site": ["here"] * (images - 1) + ["there"],
+        }
+    )
+    grouping = Grouping(2)
+    grouping.add(table, counts)
+    (column,) = slices_of(grouping)
+    here = column.slices[0]
+    assert np.array([here.low, here.high]) == pytest.approx(expected, abs=0.15 * np.ptp(expected))

@@ -13,8 +13,17 @@ import pytest
 from PIL import Image
 
 import batchseg
+from batchseg.config.base import Limits
 from batchseg.config.load import merge
+from batchseg.config.source import ImageReading
+from batchseg.images.overlay import Drawing
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.reading import Reading
+from batchseg.reporting.layers import encode_labels
+from batchseg.reporting.pictures import Artist
+from batchseg.stages.raster_mask import write_raster_mask
+from batchseg.stages.viewing import Sight
+from batchseg.storage.location import locate
 from tests.report_pages import ReadPage
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
@@ -181,3 +190,56 @@ def test_a_page_stays_below_its_size(folder: Path, monkeypatch: pytest.MonkeyPat
     assert small.size_bytes <= usual.size_bytes * 2 // 3
     assert 0 < small.pictures < usual.pictures
     assert "so that the page stays below 8 MB" in ReadPage.of(small.path).text
+
+
+def test_merged_classes_are_shown_as_the_run_read_them(folder: Path) -> None:
+    """Though the label map's file is gone, and the ids of the truth are those before merging."""
+    labels = folder / "labels.yaml"
+    labels.write_text("classes: [dark, bright, other]\nignore_index: 255\n")
+    for number in range(4):
+        truth = truth_of(number)
+        truth[truth == 1] = 2
+        Image.fromarray(truth).save(folder / f"truth/a/{number}.png")
+    segmentor = {"model": "threshold", "levels": [128, 250]}
+    results = run(folder, segmentor=segmentor, labels=str(labels), merge={"light": ["bright", "other"]})
+    labels.unlink()
+    page = report(results)
+    layers = pictures(page, "a/0.png")
+    np.testing.assert_array_equal(layers["truth"][1:, :, :3], layers["predicted"][1:, :, :3])
+    assert not layers["difference"][1:, :, 3].any()
+
+
+def test_a_large_raster_is_read_at_the_size_shown(tmp_path: Path) -> None:
+    """As the mask, the truth and the image of one that would be too large to be held."""
+    labels = LabelMap.from_names(["road", "tree", "sky"])
+    left_right = np.repeat([[1, 2]], 600, axis=1).repeat(900, axis=0).astype(np.uint8)
+    masks = locate(str(tmp_path)) / "masks"
+    write_raster_mask(masks, "a.tif", iter([left_right]), (900, 1200), label_map=labels)
+    Image.fromarray(np.full((900, 1200, 3), 77, np.uint8)).save(tmp_path / "image.tif")
+    Image.fromarray(left_right * 0 + 1).save(tmp_path / "truth.tif")
+    artist = Artist(Sight(Reading(labels), ImageReading()), None, Limits(max_pixels=1000))
+    places = {"image": "image.tif", "mask": "masks/a.tif", "truth": "truth.tif"}
+    made = artist.picture(
+        {
+            **{name: str(tmp_path / path) for name, path in places.items()},
+            **{"id": "a", "before": None, "height": 900, "width": 1200, "share": 10**6},
+        }
+    )
+    assert (made["height"], made["width"], made["notes"], made["classes"]) == (360, 480, [], [1, 2])
+    with Image.open(io.BytesIO(made["photo"])) as photo:
+        assert np.abs(np.asarray(photo).astype(int) - 77).max() <= 2
+    with Image.open(io.BytesIO(made["difference"])) as difference:
+        wrong = np.asarray(difference.convert("RGBA"))[..., 3] > 0
+    assert wrong[:, 240:].all() and not wrong[:, :240].any()
+
+
+def test_more_classes_than_a_palette_has_room_for() -> None:
+    names = [f"class {number}" for number in range(400)]
+    drawing = Drawing(tuple(names), LabelMap.from_names(names).colours, frozenset())
+    labels = np.arange(400, dtype=np.uint16).repeat(3).reshape(30, 40)
+    labels[0, :3] = 1  # so that class 0 has fewest pixels
+    with Image.open(io.BytesIO(encode_labels(labels, drawing))) as picture:
+        pixels = np.asarray(picture.convert("RGBA"))
+    drawn = pixels[..., 3] > 0
+    assert len(np.unique(labels[drawn])) == 254
+    np.testing.assert_array_equal(pixels[drawn][:, :3], np.array(drawing.colours)[labels[drawn]])
