@@ -35,7 +35,8 @@ def page_of_night(
     """Where it lies, or why there is none. A night is as good without."""
     if not (config.night.report or config.output.report):
         return None, None
-    name = f"the last good night, {reference}" if reference else ""
+    folder, _, night = (reference or "").rpartition("/")
+    name = f"the good night {night}" if folder.endswith("/nights") else "the good results"
     older = Reference(name, compared) if compared is not None else None
     asked = ReportConfig(results=str(results.root), ray=config.ray)
     try:

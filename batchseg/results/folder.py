@@ -44,6 +44,7 @@ WRITTEN = (
     "probabilities",
     ".work",
     "classes.parquet",
+    "report.html",
     "run.json",
 )
 FOLDERS = (

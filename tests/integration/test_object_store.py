@@ -81,9 +81,7 @@ def test_the_same_tables_as_from_a_disk(store: Store, tmp_path: Path) -> None:
 
 def test_a_page_of_results_in_the_store(store: Store, tmp_path: Path) -> None:
     assert batchseg(words(store, "shown", "--limit", "4", "--report")).returncode == 0
-    assert "shown/report.html" in [key.partition("/")[2] for key in store.keys("shown")] or (
-        "shown/report.html" in store.keys("shown")
-    )
+    assert "shown/report.html" in store.keys("shown")
     local = str(tmp_path / "page.html")
     again = batchseg([sys.executable, "-m", "batchseg", "report", store.uri("shown"), "--output", local])
     assert again.returncode == 0, again.stderr
