@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from batchseg import __version__
+from batchseg.comparison.differences import Difference
 from batchseg.labels.label_map import LabelMap
 from batchseg.reporting.confusions import ConfusionPicture, confusion_picture
 from batchseg.reporting.facts import Timing, facts_of, settings_of, timing_of
@@ -103,6 +104,13 @@ class ReportPage:
         if overview.probed_pixels:
             found |= {name: total / overview.probed_pixels for name, total in overview.probed.items()}
         return {name: each for name, each in found.items() if each is not None}
+
+    @property
+    def compared_metrics(self) -> list[tuple[str, Difference]]:
+        """Those of the comparison, the best known first."""
+        compared = self.reference.compared if self.reference else None
+        found = compared.metrics if compared else {}
+        return sorted(found.items(), key=lambda item: item[0] != "mean_iou")
 
     @property
     def averages(self) -> dict[str, float]:
