@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,9 @@ from batchseg.labels.label_map import is_background
 from batchseg.labels.reading import Reading
 from batchseg.reporting.layers import encode_change, encode_difference, encode_labels, encode_photo
 from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
-from batchseg.stages.score import read_truth
+from batchseg.stages.item import Item
+from batchseg.stages.nodata import nodata_of
+from batchseg.stages.score import read_truth, voided
 from batchseg.stages.viewing import Sight, Viewer, read_prediction
 
 LONGEST = (480, 384, 320, 240, 160, 112)  # pixels of the longer side, until a picture is small enough
@@ -97,13 +100,31 @@ class Artist:
             else:
                 seen.maps[name] = nearest(labels_HW, seen.size_hw)
         if request["image"] is not None:
-            try:
-                photo_HWC = self.viewer.image(request["image"], own_hw, large=large)
-                seen.photo_HWC = resized(photo_HWC, seen.size_hw)
-            except RowFault as fault:
-                alone = ", so the mask stands alone" if "predicted" in seen.maps else ""
-                seen.notes.append(f"The image cannot be shown{alone}: {fault}.")
+            self._add_photo(request, seen, large=large)
         return seen
+
+    def _add_photo(self, request: dict[str, Any], seen: _Seen, *, large: bool) -> None:
+        own_hw = (request["height"], request["width"])
+        try:
+            photo_HWC = self.viewer.image(request["image"], own_hw, large=large)
+        except RowFault as fault:
+            alone = ", so the mask stands alone" if "predicted" in seen.maps else ""
+            seen.notes.append(f"The image cannot be shown{alone}: {fault}.")
+            return
+        seen.photo_HWC = resized(photo_HWC, seen.size_hw)
+        if not large:  # else it would be read at its full size
+            self._leave_out_nodata(request, seen)
+
+    def _leave_out_nodata(self, request: dict[str, Any], seen: _Seen) -> None:
+        """Where a picture has no data its truth does not count, and so is no difference."""
+        if "truth" not in seen.maps:
+            return
+        item = Item({"id": request["id"], "uri": request["image"], "mask": request["mask"]})
+        with suppress(RowFault):  # the picture could be shown, so this is no fault to be told
+            nodata_HW = nodata_of(item, self.viewer.images, self.viewer.sight.images)
+            if nodata_HW is not None:
+                smaller_HW = nearest(nodata_HW.astype(np.uint8), seen.size_hw).astype(bool)
+                seen.maps["truth"] = voided(seen.maps["truth"], smaller_HW, self.label_map.num_classes)
 
     def _labels(self, name: str, uri: str, own_hw: Size, large: bool) -> LabelIds:
         """Raises RowFault."""

@@ -19,11 +19,12 @@ from batchseg.config.source import ImageReading
 from batchseg.images.overlay import Drawing
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
-from batchseg.reporting.layers import encode_labels
+from batchseg.reporting.layers import NOTHING, WRONG, encode_labels
 from batchseg.reporting.pictures import Artist
 from batchseg.stages.raster_mask import write_raster_mask
 from batchseg.stages.viewing import Sight
 from batchseg.storage.location import locate
+from tests.band_files import geotiff
 from tests.report_pages import ReadPage
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
@@ -243,3 +244,27 @@ def test_more_classes_than_a_palette_has_room_for() -> None:
     drawn = pixels[..., 3] > 0
     assert len(np.unique(labels[drawn])) == 254
     np.testing.assert_array_equal(pixels[drawn][:, :3], np.array(drawing.colours)[labels[drawn]])
+
+
+def test_where_there_are_no_data_nothing_is_wrong(tmp_path: Path) -> None:
+    """As in the scores, which leave these pixels out."""
+    labels = LabelMap.from_names(["road", "tree", "sky"])
+    mask = np.full((40, 60), 255)
+    mask[:20] = 0
+    (tmp_path / "image.tif").write_bytes(geotiff(np.full((40, 60, 3), 90, np.uint8), mask.astype(np.uint8)))
+    ids = np.where(mask == 0, 3, 1).astype(np.uint8)  # the mask abstains there
+    write_raster_mask(locate(str(tmp_path)) / "masks", "a.tif", iter([ids]), (40, 60), label_map=labels)
+    Image.fromarray(np.full((40, 60), 2, np.uint8)).save(tmp_path / "truth.png")
+    artist = Artist(Sight(Reading(labels), ImageReading()), None, Limits())
+    places = {"image": "image.tif", "mask": "masks/a.tif", "truth": "truth.png"}
+    made = artist.picture(
+        {
+            **{name: str(tmp_path / path) for name, path in places.items()},
+            **{"id": "a", "before": None, "height": 40, "width": 60, "share": 10**6},
+        }
+    )
+    with Image.open(io.BytesIO(made["difference"])) as difference:
+        pixels = np.asarray(difference.convert("RGBA"))
+    assert {tuple(each) for each in pixels[20:].reshape(-1, 4).tolist()} == {(*WRONG, 255)}
+    shown = {tuple(each[:3]) for each in pixels[:20].reshape(-1, 4).tolist() if each[3]}
+    assert shown == {NOTHING}
