@@ -223,3 +223,24 @@ def test_the_interval_is_that_of_the_bootstrap(images: int) -> None:
     (column,) = slices_of(grouping)
     here = column.slices[0]
     assert np.array([here.low, here.high]) == pytest.approx(expected, abs=0.15 * np.ptp(expected))
+
+
+@pytest.mark.parametrize("with_truth", [True, False])
+def test_columns_of_any_name_make_groups(tmp_path: Path, with_truth: bool) -> None:
+    """Also those that the SQL uses itself, and those that are no names in SQL or HTML."""
+    names = ("value", "bin", "folder", 'a"b; <i>', "status 2", "$images")
+    carried = pa.schema([(name, pa.string()) for name in names])
+    rows, rng = [], np.random.default_rng(4)
+    for number in range(12):
+        truth = rng.integers(0, 4, (5, 5)).astype(np.uint8)
+        maps = (np.where(rng.random((5, 5)) < 0.5, truth, 0).astype(np.uint8), truth if with_truth else None)
+        values = {name: f"{name[0]}{number % (place + 2)}" for place, name in enumerate(names)}
+        confidence = float(rng.random())
+        rows.append(row_of(f"{number % 2}/{number}", maps, RUN, 4, confidence_mean=confidence, **values))
+    finish(commit(tmp_path / "r", rows, carried=carried), RUN, 12, NAMES)
+    page = page_of(tmp_path / "r")
+    answers = by_query(tmp_path / "r", page)
+    shown = {name: page.figure(name) for name in page.figures if name.startswith("slice.")}
+    assert {name.split(".")[1] for name in shown} == {*names, "folder of the id"}
+    assert shown == pytest.approx({name: answers[name] for name in shown}, rel=1e-12)
+    assert not page.all("i")

@@ -1,6 +1,6 @@
 -- Metrics by $group
 WITH groups AS (
-  SELECT *, $value AS value FROM $images
+  SELECT id, status, has_truth, confidence_mean, $value AS value FROM $images
 ), cells AS (
   SELECT value, truth, predicted, sum(pixels) AS pixels
   FROM groups JOIN 'pixels/*.parquet' USING (id) WHERE truth IS NOT NULL GROUP BY ALL
