@@ -96,6 +96,8 @@ def _what_there_is(overview: Overview, of_masks: bool) -> str:
     parts = [f"{overview.segmented:,} of {overview.images:,} {things} {done}"]
     if failed:
         parts.append(f"{failed:,} failed")
+    if truths := overview.truths_failed:
+        parts.append(f"{truths:,} {'truth' if truths == 1 else 'truths'} failed")
     sentence = ", ".join(parts)
     mean_iou, confidence = overview.matrix.mean_iou, overview.histograms["confidence_mean"].mean
     if mean_iou is not None:

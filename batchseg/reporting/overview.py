@@ -119,6 +119,11 @@ class Overview:
         """Images that have a mask."""
         return self.statuses[Status.OK.value]
 
+    @property
+    def truths_failed(self) -> int:
+        """Images whose truth is missing or cannot be used; they may have a mask."""
+        return sum(self.truth_statuses[fault] for fault in TRUTH_FAULTS)
+
     def add(self, part: PartOfRows) -> None:
         """Raises OutputError."""
         images = part.images

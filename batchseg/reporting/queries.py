@@ -54,7 +54,8 @@ def _of_images(overview: Overview) -> Iterator[Query]:
         columns = ",\n       ".join(f"avg({name}) AS {name}" for name in averaged)
         yield _query("average", "averages", columns=columns)
     if overview.segmented:
-        yield _query("image", "image", 1, column="mean_iou" if overview.scored else "confidence_mean")
+        column = "mean_iou" if overview.scored else "confidence_mean"
+        yield _query("image", "image", 1, column=column, columns="mean_iou, accuracy, confidence_mean")
     if overview.leading["suspect"].rows:
         yield _query("image", "suspects", 1, most=MOST)
 

@@ -43,7 +43,7 @@ def test_the_command_and_the_library_make_the_same(rich: Path, tmp_path: Path) -
     assert command("--config", tmp_path / "page.yaml", "--quiet").output == ""
     shown = command(rich, "--images", "0")
     assert f"{rich}/report.html: 0." in shown.stdout
-    assert "Finished: 9 of 11 images segmented, 2 failed" in shown.stdout
+    assert "Finished: 9 of 11 images segmented, 2 failed, 1 truth failed" in shown.stdout
 
 
 def test_nothing_is_loaded_and_nothing_runs_but_its_own(rich: Path) -> None:

@@ -1,3 +1,3 @@
 -- Every image, the lowest $column first
-SELECT id, mean_iou, accuracy, confidence_mean, suspect_fraction, truth_probability_p05
+SELECT id, $columns
 FROM $images ORDER BY $column NULLS LAST, id;
