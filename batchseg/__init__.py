@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from batchseg.config.export import ExportConfig
     from batchseg.config.load import load_config, read_config
     from batchseg.config.overlay import OverlayConfig, Overlays
+    from batchseg.config.report import ReportConfig
     from batchseg.config.run import RunConfig
     from batchseg.config.scenes import DigitsConfig
     from batchseg.config.suspects import SuspectsConfig
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from batchseg.pipeline.promote import Promotion, drop_candidate, promote
     from batchseg.pipeline.run import dry_run, run
     from batchseg.pipeline.trial import TrialResult
+    from batchseg.reporting.make import PageReport, report
     from batchseg.results.acknowledge import Acknowledged, acknowledge
     from batchseg.results.opened import OpenedResults, open_results
     from batchseg.results.result import RunResult
@@ -76,8 +78,10 @@ _HOMES = {
     "OverlayConfig": "batchseg.config.overlay",
     "OverlayReport": "batchseg.pipeline.drawing",
     "Overlays": "batchseg.config.overlay",
+    "PageReport": "batchseg.reporting.make",
     "Prediction": "batchseg.segmentors.base",
     "Promotion": "batchseg.pipeline.promote",
+    "ReportConfig": "batchseg.config.report",
     "RunConfig": "batchseg.config.run",
     "RunResult": "batchseg.results.result",
     "Segmentor": "batchseg.segmentors.base",
@@ -107,6 +111,7 @@ _HOMES = {
     "overlay": "batchseg.pipeline.overlay",
     "promote": "batchseg.pipeline.promote",
     "read_config": "batchseg.config.load",
+    "report": "batchseg.reporting.make",
     "run": "batchseg.pipeline.run",
     "submit": "batchseg.cluster.submit",
     "suspects": "batchseg.results.suspects",
@@ -137,8 +142,10 @@ __all__ = [
     "OverlayConfig",
     "OverlayReport",
     "Overlays",
+    "PageReport",
     "Prediction",
     "Promotion",
+    "ReportConfig",
     "RunConfig",
     "RunResult",
     "Segmentor",
@@ -168,6 +175,7 @@ __all__ = [
     "overlay",
     "promote",
     "read_config",
+    "report",
     "run",
     "submit",
     "suspects",

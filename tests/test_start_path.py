@@ -13,7 +13,18 @@ from PIL import Image
 
 import batchseg
 
-HEAVY = ("torch", "torchvision", "ray", "transformers", "pyarrow", "pandas", "PIL", "sklearn", "scipy")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "ray",
+    "transformers",
+    "pyarrow",
+    "pandas",
+    "PIL",
+    "sklearn",
+    "scipy",
+    "jinja2",
+)
 COMMANDS = (
     ["--help"],
     ["--version"],

@@ -15,6 +15,7 @@ from batchseg.config.compare import CompareConfig
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.reference import configuration_reference
+from batchseg.config.report import ReportConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.train import TrainConfig
 
@@ -24,6 +25,7 @@ _KINDS: dict[str, type[BaseModel]] = {
     "doctor": DoctorConfig,
     "train": TrainConfig,
     "compare": CompareConfig,
+    "report": ReportConfig,
 }
 RECORD = "record"
 

@@ -16,6 +16,7 @@ from batchseg.cli.export import export_command
 from batchseg.cli.night import night_command
 from batchseg.cli.overlay import overlay_command
 from batchseg.cli.promote import promote_command
+from batchseg.cli.report import report_command
 from batchseg.cli.run import run_command
 from batchseg.cli.submit import submit_command
 from batchseg.cli.suspects import suspects_command
@@ -29,6 +30,7 @@ COMMANDS = (
     verify_command,
     acknowledge_command,
     overlay_command,
+    report_command,
     export_command,
     decide_command,
     compare_command,

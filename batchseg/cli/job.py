@@ -75,6 +75,7 @@ running = options(
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
     ),
+    click.option("--report", is_flag=True, default=None, help="Also make a page to look at, report.html."),
     click.option(
         "--recompute", is_flag=True, default=None, help="Compute again what another model computed."
     ),
@@ -108,7 +109,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         },
         "output": {
             "path": flags["output"],
-            **{name: flags[name] for name in ("mask_name", "format", "overlays", "probabilities")},
+            **{name: flags[name] for name in ("mask_name", "format", "overlays", "report", "probabilities")},
         },
         "tiling": {"size": flags["tile"]},
         "gates": gates,

@@ -67,6 +67,7 @@ class Night(Comparison):
     verify: Literal["quick", "full"] = Field(
         "quick", description="full: decode every mask of the folder as well, old ones included."
     )
+    report: bool = Field(True, description="Make report.html, a page to look at, at the end of every night.")
     keep_nights: int = Field(3, ge=1, description="Good nights whose tables are kept to compare with.")
     keep_records: int = Field(90, ge=1, description="Run records that are kept in runs/.")
 

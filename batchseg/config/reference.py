@@ -13,6 +13,7 @@ from batchseg.config.doctor import DoctorConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.export import ExportConfig
 from batchseg.config.overlay import OverlayConfig
+from batchseg.config.report import ReportConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.scenes import DigitsConfig
 from batchseg.config.suspects import SuspectsConfig
@@ -28,6 +29,7 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg suspects": SuspectsConfig,
     "batchseg overlay": OverlayConfig,
     "batchseg export": ExportConfig,
+    "batchseg report": ReportConfig,
     "batchseg train": TrainConfig,
     "batchseg digits": DigitsConfig,
 }

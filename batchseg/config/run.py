@@ -39,7 +39,9 @@ class Output(Model):
     overlays: OverlaySetting = Field(
         False, description="Also write overlays/, the images with their masks in colour; true: as by default."
     )
-
+    report: bool = Field(
+        False, description="Also make report.html, a page to look at; see `batchseg report`."
+    )
     probabilities: Kept | None = Field(
         None,
         description="Also write probabilities/: of the two best classes of every pixel, or of all, in "

@@ -28,12 +28,13 @@ from batchseg.source.plan import Listing
 from batchseg.stages.by_window import score_lying
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
-from batchseg.stages.overlay import Sight, keep_picture, write_overlay
+from batchseg.stages.overlay import keep_picture, write_overlay
 from batchseg.stages.parts import join_parts, keep_parts, read_parts, score_parts
 from batchseg.stages.prepare import prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
 from batchseg.stages.segment import Batching, Segment
+from batchseg.stages.viewing import Sight
 from batchseg.stages.write import write_mask
 from batchseg.storage.location import Location, locate
 from batchseg.storage.lock import Lock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from batchseg.results.masks import below_masks
 from batchseg.results.tables import read_images
 from batchseg.schema import Status
 from batchseg.source.names import mask_path, mask_suffix
-from batchseg.storage.keys import KeyIndex, keys
+from batchseg.storage.keys import keys
 
 COLUMNS = ("id", "uri", "status", "error", "mask", "width", "height", "mean_iou", "confidence_mean")
 NAMED = 5
@@ -96,20 +96,6 @@ class Choice:
             "_kept": pa.StructArray.from_arrays(kept, fields=list(_KEPT), mask=failed),
         }
         return pa.table(columns)
-
-
-def truths_of(rows: list[pa.Table], listed: Iterable[pa.Table]) -> list[list[str | None]]:
-    """Where the truth of each image lies, by a pass over the source. Raises SourceError."""
-    index = KeyIndex(np.concatenate([keys(table["id"]) for table in rows]))
-    found: list[str | None] = [None] * sum(len(table) for table in rows)
-    for table in listed:
-        at = index.find(keys(table["id"]))
-        here = np.flatnonzero(at >= 0)
-        truths = table["truth"].take(pa.array(here)).to_pylist()
-        for place, truth in zip(at[here].tolist(), truths, strict=True):
-            found[place] = truth
-    ends = np.cumsum([len(table) for table in rows]).tolist()
-    return [found[end - len(table) : end] for table, end in zip(rows, ends, strict=True)]
 
 
 def _by_score(rows: pa.Table) -> pa.Array:

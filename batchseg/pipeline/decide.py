@@ -28,12 +28,12 @@ from batchseg.pipeline.assembly import scoring
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import decided_fingerprint
-from batchseg.pipeline.recorded import recorded_job
 from batchseg.pipeline.survey import survey
 from batchseg.pipeline.workload import Workload, as_structs
 from batchseg.results.folder import Held, Results
 from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.palettes import repaint
+from batchseg.results.recorded import recorded_job
 from batchseg.results.result import RunResult
 from batchseg.results.verdict import KEPT, Key
 from batchseg.schema import Status
@@ -174,7 +174,7 @@ def _job(config: DecideConfig, job: RunConfig, settings: ScoringConfig) -> RunCo
             raise ConfigError("truth (--truth): a manifest names its truths itself; leave it out")
         source = source.model_copy(update={"truth": config.truth})
     known = {name: getattr(job, name) for name in RunConfig.model_fields}
-    output = {"path": config.output, "overlays": False, "probabilities": None}
+    output = {"path": config.output, "overlays": False, "report": False, "probabilities": None}
     changed: dict[str, Any] = {
         "source": source,
         "segmentor": settings,

@@ -15,12 +15,14 @@ from batchseg.engine.drive import drive
 from batchseg.engine.nodes import usable_nodes
 from batchseg.engine.placement import place
 from batchseg.errors import RowFault, SourceError
-from batchseg.pipeline.choice import Choice, truths_of
+from batchseg.pipeline.choice import Choice
 from batchseg.results.folder import Held
+from batchseg.source.listing import truths_of
 from batchseg.source.plan import Plan, write_chosen, write_plan
 from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
 from batchseg.stages.item import Item
-from batchseg.stages.overlay import Drawn, Painter, Sight, read_prediction
+from batchseg.stages.overlay import Drawn, Painter
+from batchseg.stages.viewing import Sight, read_prediction
 from batchseg.storage.reader import Reader, truth_reader
 
 LISTED_PROBLEMS = 20

@@ -9,7 +9,7 @@ from typing import Any
 from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.segmentor import SegmentorConfig
-from batchseg.config.source import FolderSource, ImageReading
+from batchseg.config.source import ImageReading
 from batchseg.config.truth import TruthSettings
 from batchseg.engine.graph import Stages
 from batchseg.engine.placement import Placement
@@ -29,10 +29,8 @@ from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.result import RunResult
 from batchseg.results.verdict import Key
 from batchseg.source.annotations.spool import notes_of
-from batchseg.source.folder import Folder, stem_rule
-from batchseg.source.open import list_source
+from batchseg.source.open import list_source, open_masks
 from batchseg.source.plan import Listing
-from batchseg.source.truths import MASK_SUFFIXES
 from batchseg.stages.by_window import score_lying
 from batchseg.stages.item import as_list
 from batchseg.stages.restore import read_masks
@@ -72,7 +70,7 @@ def _evaluate(config: EvaluateConfig, on_progress: OnProgress) -> RunResult:
     with results.held() as held:
         if any(not name.startswith("masks-") for name in held.ledger.fingerprints()):
             raise OutputError(f"{config.output} holds the results of `batchseg run`; choose another --output")
-        source = _masks(config)
+        source = open_masks(config)
         listing = list_source(source, results.work / "listing.arrow", "full")
         check_source(source, listing)
         looking = Looking(config.truth, config.limits, _AS_STORED)
@@ -92,6 +90,7 @@ def _evaluate(config: EvaluateConfig, on_progress: OnProgress) -> RunResult:
             listing=listing,
             pruned=int(gone.sum()),
             notes=notes_of(listing),
+            about={"mask_reading": masks.settings},
             passes=(Pass(work.not_done(results.work), hardware, stages, "scoring"),),
         )
         return execute(task, held, on_progress)
@@ -109,16 +108,6 @@ def check_masks(
     except LabelMapError as exc:
         hint = "; masks that hold the data set's own truth ids need mask_ids: truth (--mask-ids truth)"
         raise LabelMapError(f"{exc}{hint if config.mask_ids == 'class' else ''}") from exc
-
-
-def _masks(config: EvaluateConfig) -> Folder:
-    shared = ("include", "exclude", "follow_links", "limit", "sample", "seed")
-    chosen = {name: getattr(config, name) for name in shared}
-    source = FolderSource(
-        path=config.masks, truth=config.truth.path, truth_suffix=config.truth_suffix, **chosen
-    )
-    first, second = stem_rule(config.mask_suffix), stem_rule(config.truth_suffix)
-    return Folder(source, (config.output,), MASK_SUFFIXES, lambda stem: second(first(stem)))
 
 
 def _stages(config: EvaluateConfig, reading: Reading, masks: Reading) -> Callable[[Placement], Stages]:

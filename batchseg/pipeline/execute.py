@@ -20,6 +20,7 @@ from batchseg.engine.trace import Trace
 from batchseg.errors import BatchsegError, Interrupted
 from batchseg.inspect.guards import Doubt, doubts_of_total, settle
 from batchseg.labels.reading import Reading
+from batchseg.labels.recorded import record_label_map
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.pipeline.collect import OnProgress, Sink, collect
 from batchseg.pipeline.parts import PartsPass, Told
@@ -121,6 +122,7 @@ class Execution:
             "score_fingerprint": task.key.score,
             "truth_read": task.reading.sentence if task.listing.with_truth else None,
             "truth_reading": task.reading.settings if task.listing.with_truth else None,
+            "truth_label_map": record_label_map(task.reading.label_map),
             "placement": None,
             "notes": list(task.notes),
             **task.about,

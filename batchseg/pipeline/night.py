@@ -17,6 +17,7 @@ from batchseg.inspect.verify import VerifyReport, verify
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import ignore
 from batchseg.pipeline.model import OpenedModel
+from batchseg.pipeline.page import page_of_night
 from batchseg.pipeline.promote import promote
 from batchseg.pipeline.run import run
 from batchseg.pipeline.trial import TrialResult, compare_with
@@ -46,6 +47,8 @@ class NightResult:
         sentences: what is wrong, one each.
         summary: the night in one line.
         kept: where its tables are kept for the next nights; None for a bad night.
+        page: where the page to look at lies; None where none was made, and `page_fault` says why if it was
+            asked for.
         record: what run.json holds now; of a candidate that was not promoted the one in candidate/.
     """
 
@@ -59,6 +62,8 @@ class NightResult:
     kept: str | None
     promoted: bool | None
     record: dict[str, Any] = field(repr=False)
+    page: str | None = None
+    page_fault: str | None = None
 
 
 def night(config: NightConfig, on_progress: OnProgress = ignore) -> NightResult:
@@ -78,7 +83,7 @@ def night(config: NightConfig, on_progress: OnProgress = ignore) -> NightResult:
     started = monotonic()
     if config.candidate and _is_another_model(config):
         return _try_candidate(config, on_progress, started)
-    result = run(config.model_copy(update={"candidate": False}), on_progress)
+    result = run(_without_page(config, candidate=False), on_progress)
     results = Results(config.output.path)
     with exclusive(results.root):  # the tables must not change between the judgement and their copy
         reference = Nights(results).last()
@@ -119,7 +124,22 @@ def _conclude(config: NightConfig, results: Results, done: _Night) -> NightResul
         nights.keep(record, config.night.keep_nights)
     results.write_record(record)
     nights.forget_records(config.night.keep_records)
-    return NightResult(run=done.run, verified=done.verified, compared=done.compared, record=record, **facts)
+    page, fault = page_of_night(config, results, done.compared, facts["reference"])
+    return NightResult(
+        run=done.run,
+        verified=done.verified,
+        compared=done.compared,
+        record=record,
+        page=page,
+        page_fault=fault,
+        **facts,
+    )
+
+
+def _without_page(config: NightConfig, **changes: bool) -> NightConfig:
+    """The night makes the page itself, with its verdict."""
+    output = config.output.model_copy(update={"report": False})
+    return config.model_copy(update={**changes, "output": output})
 
 
 def _is_another_model(config: NightConfig) -> bool:
@@ -134,7 +154,7 @@ def _try_candidate(config: NightConfig, on_progress: OnProgress, started: float)
     results = Results(config.output.path)
     candidate = candidate_of(results)
     # a candidate of yet another model has had its night
-    result = run(config.model_copy(update={"recompute": True}), on_progress)
+    result = run(_without_page(config, recompute=True), on_progress)
     assert isinstance(result, TrialResult)
     facts = {"reference": str(results.root), "promoted": False}
     with exclusive(candidate.root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.log_to import log_run, refuse_unloggable
 from batchseg.pipeline.model import OpenedModel
+from batchseg.pipeline.page import page_of_run
 from batchseg.pipeline.parts import PartsPass
 from batchseg.pipeline.rasters import Rasters, set_apart
 from batchseg.pipeline.survey import Survey, refuse_mixture, refuse_vanished, survey, unlisted
@@ -74,6 +76,11 @@ def run(
 
 
 def _run(config: RunConfig, on_progress: OnProgress) -> RunResult:
+    result = _run_job(config, on_progress)
+    return replace(result, page=page_of_run(result, config)) if config.output.report else result
+
+
+def _run_job(config: RunConfig, on_progress: OnProgress) -> RunResult:
     model, results = OpenedModel.open(config), Results(config.output.path)
     refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
     refuse_unloggable(config.log_to, results.root)

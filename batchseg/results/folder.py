@@ -45,6 +45,7 @@ WRITTEN = (
     "probabilities",
     ".work",
     "classes.parquet",
+    "report.html",
     "run.json",
 )
 FOLDERS = (

@@ -24,7 +24,11 @@ class Nights:
 
     def last(self) -> Location | None:
         """The last night that was kept."""
-        kept = sorted(self._kept(), key=lambda night: night.name)
+        return self.last_before(None)
+
+    def last_before(self, run_id: str | None) -> Location | None:
+        """The last one kept that is not that run itself; any for None."""
+        kept = sorted((night for night in self._kept() if night.name != run_id), key=lambda night: night.name)
         return kept[-1] if kept else None
 
     def keep(self, record: dict[str, Any], nights: int) -> Location:

@@ -150,6 +150,13 @@ class RunRecord(RecordPart):
     truth_reading: dict[str, Any] | None = Field(
         None, description="The same for programs: what RGB, palette and grey files hold, and the threshold."
     )
+    truth_label_map: dict[str, Any] | None = Field(
+        None, description="The label map by which truths are read, for whoever looks at the images again."
+    )
+    mask_reading: dict[str, Any] | None = Field(
+        None,
+        description="What the RGB, palette and grey files of masks hold that were scored where they lay.",
+    )
     label_map: dict[str, Any] | None = Field(
         None, description="That of the probabilities, where the run kept any, as `batchseg decide` needs it."
     )

@@ -33,6 +33,7 @@ class RunResult:
         faults: by status, the id and the error of the first image of this run that has it.
         gates: one sentence for each gate that failed.
         warnings: what is likely to be wrong with the figures: by guard, one sentence.
+        page: where the page to look at lies; None where none was asked for.
         exit_code: 0 finished, 3 too many images failed, 4 a quality gate failed.
     """
 
@@ -55,6 +56,7 @@ class RunResult:
     gates: list[str]
     warnings: dict[str, str]
     record: dict[str, Any] = field(repr=False)
+    page: str | None = None
 
     @property
     def computed(self) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
 import pyarrow as pa
 
 from batchseg.schema import IMAGES, PRIVATE
+from batchseg.storage.keys import KeyIndex, keys
 
 # `truth` is null where no ground truth is meant. `status` and `error` are set where the listing alone shows
 # that the image cannot be used. A manifest's own columns stand to the right of these.
@@ -22,3 +26,21 @@ LISTING = pa.schema(
 )
 
 RESERVED = frozenset([*LISTING.names, *IMAGES.names, *PRIVATE.names, "_kept"])
+
+
+def truths_of(rows: list[pa.Table], listed: Iterable[pa.Table]) -> list[list[str | None]]:
+    """Where the truth of each image lies, by a pass over the source. Raises SourceError."""
+    index = KeyIndex(np.concatenate([keys(table["id"]) for table in rows]))
+    found: list[str | None] = [None] * sum(len(table) for table in rows)
+    left = len(found)
+    for table in listed:
+        at = index.find(keys(table["id"]))
+        here = np.flatnonzero(at >= 0)
+        truths = table["truth"].take(pa.array(here)).to_pylist()
+        for place, truth in zip(at[here].tolist(), truths, strict=True):
+            found[place] = truth
+        left -= len(here)
+        if left <= 0:  # the rest of a long listing has none of them
+            break
+    ends = np.cumsum([len(table) for table in rows]).tolist()
+    return [found[end - len(table) : end] for table, end in zip(rows, ends, strict=True)]

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.run import Tiffs
 from batchseg.config.source import FolderSource, ManifestSource
-from batchseg.source.folder import Folder
+from batchseg.source.folder import Folder, stem_rule
 from batchseg.source.manifest import Manifest
 from batchseg.source.plan import Listing, write_listing
+from batchseg.source.truths import MASK_SUFFIXES
 from batchseg.storage.location import Location
 
 
@@ -20,6 +22,17 @@ def open_source(source: FolderSource | ManifestSource, without: tuple[str, ...] 
     Raises SourceError.
     """
     return Folder(source, without) if isinstance(source, FolderSource) else Manifest(source)
+
+
+def open_masks(config: EvaluateConfig) -> Folder:
+    """The masks of an evaluation, which play the part of the images. Raises SourceError."""
+    shared = ("include", "exclude", "follow_links", "limit", "sample", "seed")
+    chosen = {name: getattr(config, name) for name in shared}
+    source = FolderSource(
+        path=config.masks, truth=config.truth.path, truth_suffix=config.truth_suffix, **chosen
+    )
+    first, second = stem_rule(config.mask_suffix), stem_rule(config.truth_suffix)
+    return Folder(source, (config.output,), MASK_SUFFIXES, lambda stem: second(first(stem)))
 
 
 def list_source(

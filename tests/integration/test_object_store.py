@@ -79,6 +79,18 @@ def test_the_same_tables_as_from_a_disk(store: Store, tmp_path: Path) -> None:
     assert not [key for key in store.keys("plain") if key.endswith(".lock") or "/.work/" in key]
 
 
+def test_a_page_of_results_in_the_store(store: Store, tmp_path: Path) -> None:
+    assert batchseg(words(store, "shown", "--limit", "4", "--report")).returncode == 0
+    assert "shown/report.html" in store.keys("shown")
+    local = str(tmp_path / "page.html")
+    again = batchseg([sys.executable, "-m", "batchseg", "report", store.uri("shown"), "--output", local])
+    assert again.returncode == 0, again.stderr
+    page = (tmp_path / "page.html").read_text()
+    for layer in ("photo", "truth", "predicted", "difference"):
+        assert page.count(f'class="layer {layer}') == 4
+    assert "cannot be shown" not in page
+
+
 def test_an_outage_costs_time_and_nothing_else(store: Store) -> None:
     env = {**environment(), **KEYS, "AWS_EC2_METADATA_DISABLED": "true"}
     more = ("--set", "segmentor.batch_size=1", "--quiet")

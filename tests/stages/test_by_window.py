@@ -24,9 +24,10 @@ from batchseg.schema import Status, TruthStatus
 from batchseg.stages import by_window
 from batchseg.stages.by_window import open_truth, score_lying
 from batchseg.stages.item import Item
-from batchseg.stages.overlay import Painter, Sight
+from batchseg.stages.overlay import Painter
 from batchseg.stages.raster_mask import write_raster_mask
 from batchseg.stages.restore import read_masks, restore
+from batchseg.stages.viewing import Sight
 from batchseg.storage.location import Location, locate
 from batchseg.storage.reader import truth_reader
 

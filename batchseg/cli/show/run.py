@@ -132,6 +132,8 @@ def closing_lines(result: RunResult, width: int = WIDTH) -> Iterator[str]:
         ]
         yield from columns(("worst images", "mean IoU", "status"), rows, 0, width)
     yield from fact("results", result.output, INDENT, width)
+    if result.page:
+        yield from fact("page", result.page, INDENT, width)
 
 
 def _facts(result: RunResult) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,32 @@
+"""One page to look at: `batchseg report`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from batchseg.config.base import Model, RayConfig
+from batchseg.config.places import Place
+
+PAGE = "report.html"
+
+
+class ReportConfig(Model):
+    """One self-contained HTML page on a results folder: `batchseg report`."""
+
+    results: Place = Field(description="Folder that `batchseg run` or `batchseg evaluate` wrote.")
+    against: Place | None = Field(
+        None,
+        description="Older results to compare with, or the record of a run. Null: the last good night that "
+        "is kept in the folder, if there is one.",
+    )
+    output: Place | None = Field(
+        None, description=f"File of the page: a path or a URI. Null: {PAGE} in the results."
+    )
+    images: int = Field(
+        6,
+        ge=0,
+        le=500,
+        description="Images shown of each kind: the worst, the least certain, the most changed, and some at "
+        "random. 0: none. The page is at most 8 MB, so many pictures are small ones.",
+    )
+    ray: RayConfig = RayConfig()

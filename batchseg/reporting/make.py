@@ -1,0 +1,243 @@
+"""`batchseg report`: one page to look at of a results folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from batchseg.config.arguments import Plain, from_arguments
+from batchseg.config.evaluate import EvaluateConfig
+from batchseg.config.report import PAGE, ReportConfig
+from batchseg.errors import OutputError, SourceError
+from batchseg.reporting.gallery import OnPicture, draw_pictures
+from batchseg.reporting.headline import headline_of
+from batchseg.reporting.overview import overview_of
+from batchseg.reporting.page import ReportPage
+from batchseg.reporting.pictures import Artist
+from batchseg.reporting.reference import Reference, compare_with_older
+from batchseg.reporting.render import render_page
+from batchseg.reporting.shown import (
+    ShownImage,
+    changed_ids,
+    image_groups,
+    listed_truths,
+    masks_before,
+    requests_for,
+)
+from batchseg.results.folder import Results
+from batchseg.results.recorded import LookBack, is_evaluation, look_back
+from batchseg.source.folder import Folder
+from batchseg.source.manifest import Manifest
+from batchseg.source.open import listed_tables, open_masks, open_source
+from batchseg.stages.viewing import Sight
+from batchseg.storage.location import Location, locate, output_errors
+
+MOST_BYTES = 8_000_000  # of a page, so that a mail carries it
+_FOR_PICTURES = 4_800_000  # bytes before base64, which makes a third more of them; the text has the rest
+_A_PICTURE = (5_000, 96_000)  # bytes of one at least, or it shows nothing, and at most
+_KINDS = 4
+_WORK = ".page"  # annotations that truths are drawn from, while a page is made
+LISTED = 6  # images of each kind that are named where no pictures are wanted
+
+
+@dataclass(frozen=True)
+class PageReport:
+    """A page that was made.
+
+    Attributes:
+        path: its file, a path or a URI.
+        size_bytes: at most 8 MB.
+        level: good, or look where someone should.
+        verdict: the sentence at its top.
+        pictures: images shown on it.
+        notes: what is lacking on it, one sentence each.
+    """
+
+    path: str
+    size_bytes: int
+    level: str
+    verdict: str
+    pictures: int
+    notes: tuple[str, ...]
+
+
+def unwatched(drawn: int, total: int) -> None:
+    """A callback for callers who do not look."""
+
+
+def report(
+    results: ReportConfig | Plain,
+    on_picture: OnPicture = unwatched,
+    *,
+    against: Plain | None = None,
+    output: Plain | None = None,
+    images: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> PageReport:
+    """Make one self-contained HTML page of a results folder, of at most 8 MB.
+
+    Args:
+        results: the whole job; or the results folder.
+        on_picture: called in this process with the pictures that are drawn, and all.
+        against: older results to compare with; None for the last good night in the folder.
+        output: the file; None for report.html in the results.
+        images: shown of each kind, such as the worst; 0 for none.
+        settings: any other setting, nested as in a configuration file.
+
+    Raises:
+        OutputError: there are no results, or the page cannot be written.
+        ConfigError: the classes of `against` are others.
+    """
+    given = {"against": against, "output": output, "images": images}
+    config = from_arguments(ReportConfig, ("results", results), given, settings, {})
+    return make_page(config, on_picture)
+
+
+def make_page(
+    config: ReportConfig,
+    on_picture: OnPicture = unwatched,
+    *,
+    older: Callable[[], Reference | None] | None = None,
+) -> PageReport:
+    """The same, for whoever knows what it is compared with, or that it is not.
+
+    Raises as `report` does.
+    """
+    results = Results(config.results)
+    results.refuse_strangers()
+    place = _place(config, results)
+    record = results.record()
+    past = look_back(results, record)
+    images, notes = _affordable(config.images or LISTED)
+    reference = older() if older is not None else _older(config, results, record)
+    changed = changed_ids(reference, images)
+    overview = overview_of(results, past.label_map.num_classes, images, changed)
+    of_masks = is_evaluation(record)
+    page = ReportPage(
+        results=str(results.root),
+        record=record,
+        headline=headline_of(record, overview, reference, of_masks=of_masks),
+        overview=overview,
+        label_map=past.label_map,
+        reference=reference,
+        of_masks=of_masks,
+        groups=image_groups(overview, reference, changed),
+        notes=notes,
+    )
+    if config.images:
+        _draw(page, results, past, config, on_picture)
+    data = _fitting(page)
+    with output_errors(place):
+        place.write(data)
+    headline = page.headline
+    return PageReport(str(place), len(data), headline.level, str(headline), page.pictures, tuple(page.notes))
+
+
+def _place(config: ReportConfig, results: Results) -> Location:
+    """Raises OutputError where no file can be written there."""
+    place = locate(config.output) if config.output is not None else results.root / PAGE
+    if place.is_folder():
+        raise OutputError(f"{place}: is a folder; name the file of the page, such as {place / PAGE}")
+    if place.is_local:  # what takes minutes should not fail at its end
+        folder = place.parent
+        if not folder.is_folder():
+            raise OutputError(f"{place}: cannot be written: there is no folder {folder}")
+        if not os.access(place.path if place.exists() else folder.path, os.W_OK):
+            raise OutputError(f"{place}: cannot be written: permission denied; name another file (--output)")
+    return place
+
+
+def _affordable(images: int) -> tuple[int, list[str]]:
+    """How many of each kind a page of 8 MB can show."""
+    most = _FOR_PICTURES // _A_PICTURE[0] // _KINDS
+    if images <= most:
+        return images, []
+    return most, [f"{most} images of each kind are shown, not {images:,}, so that the page stays below 8 MB."]
+
+
+def _older(config: ReportConfig, results: Results, record: dict[str, Any] | None) -> Reference | None:
+    rows = ((record or {}).get("images") or {}).get("listed") or 0
+    run_id = (record or {}).get("run_id")
+    return compare_with_older(results, config.against, run_id, rows, max(10, config.images))
+
+
+def _draw(
+    page: ReportPage, results: Results, past: LookBack, config: ReportConfig, on_picture: OnPicture
+) -> None:
+    """Have the pictures drawn. What is lacking is said on the page."""
+    if not page.images:
+        return
+    page.notes += [_sentence(remark) for remark in past.remarks]
+    truths: dict[str, str | None] = {}
+    work = results.root / _WORK
+    try:
+        truths = listed_truths(page.images, _listed(results, past, work))
+        if past.knows_truths:
+            _note_unlisted(page.images, truths)
+    except (SourceError, OutputError) as exc:
+        page.notes.append(_sentence(f"no truth is shown, for the source cannot be listed: {exc}"))
+    lowest, highest = _A_PICTURE
+    share = max(lowest, min(highest, _FOR_PICTURES // len(page.images)))
+    requests = requests_for(
+        page.images,
+        results,
+        truths,
+        masks_before(page.reference, page.images),
+        of_masks=page.of_masks,
+        share=share,
+    )
+    sight = Sight(past.truths, past.images)
+    make = partial(Artist, sight, past.masks, past.limits)
+    pictures = draw_pictures(requests, make, config.ray, on_picture)
+    with output_errors(work):
+        work.delete_folder()
+    for image in page.images:
+        image.picture = pictures.get(image.row["id"])
+
+
+def _note_unlisted(images: list[ShownImage], truths: dict[str, str | None]) -> None:
+    for image in images:
+        if image.row["has_truth"] and truths[image.row["id"]] is None:
+            image.notes.append("Its truth is not shown: the source does not list the image any more.")
+
+
+def _listed(results: Results, past: LookBack, work: Location) -> Iterable[pa.Table]:
+    """The source, which says where the truths lie; nothing where that would not be what the run read."""
+    if past.job is None or not past.knows_truths:
+        return ()
+    if isinstance(past.job, EvaluateConfig):
+        source: Folder | Manifest = open_masks(past.job)
+    else:
+        source = open_source(past.job.source, (str(results.root),))
+    if isinstance(source, Folder) and source.is_annotated:
+        with output_errors(work):
+            work.make_folder()
+    return listed_tables(source, work)
+
+
+def _fitting(page: ReportPage) -> bytes:
+    """The page, with as many pictures as there is room for."""
+    data = render_page(page)
+    dropped = 0
+    while len(data) > MOST_BYTES and page.images:
+        for _ in range(max(1, len(page.images) // 8)):
+            group = max(page.groups, key=lambda each: len(each.shown))
+            group.shown.pop()
+            dropped += 1
+        page.groups = [group for group in page.groups if group.shown]
+        told = f"{dropped:,} images are left out, so that the page stays below 8 MB."
+        page.notes = [note for note in page.notes if "are left out, so that" not in note] + [told]
+        data = render_page(page)
+    if len(data) > MOST_BYTES:
+        raise OutputError(f"{page.results}: a page of it has {len(data):,} bytes, which is more than 8 MB")
+    return data
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith(".") else f"{text}."

@@ -1,0 +1,3 @@
+-- Boundaries and objects, averaged over the images
+SELECT $columns
+FROM $images;

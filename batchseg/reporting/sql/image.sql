@@ -1,0 +1,3 @@
+-- Every image, the lowest $column first
+SELECT id, $columns
+FROM $images ORDER BY $column NULLS LAST, id;
