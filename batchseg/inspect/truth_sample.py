@@ -24,7 +24,8 @@ from batchseg.labels.reading import Reading, ReadingChoice, is_grey
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.source.plan import Listing
-from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
+from batchseg.stages.by_window import is_large
+from batchseg.stages.places import TIFF_SUFFIXES
 from batchseg.stages.score import Truth, as_truth, check_truth_size
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 

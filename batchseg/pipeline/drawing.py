@@ -18,9 +18,10 @@ from batchseg.errors import RowFault, SourceError
 from batchseg.pipeline.choice import Choice, truths_of
 from batchseg.results.folder import Held
 from batchseg.source.plan import Plan, write_chosen, write_plan
-from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
+from batchseg.stages.by_window import is_large
 from batchseg.stages.item import Item
 from batchseg.stages.overlay import Drawn, Painter, Sight, read_prediction
+from batchseg.stages.places import TIFF_SUFFIXES
 from batchseg.storage.reader import Reader, truth_reader
 
 LISTED_PROBLEMS = 20

@@ -86,7 +86,7 @@ class Ledger:
         return others
 
     def scored_otherwise(self, score: str) -> Rows:
-        """The rows whose truth was read by another label map."""
+        """The rows whose truth was read by another label map, or scored by other metrics."""
         scored = self.rows["ok"] & (self.rows["truth"] == TRUTHS.index("ok"))
         others: Rows = scored & (self.rows["score"] != self.names.get(score, -1))
         return others
@@ -122,7 +122,9 @@ class Ledger:
         of_labels = rows["score"] == self.names.get(key.score, -1)
         same = (rows["truth"] == TRUTHS.index("ok")) & same_truth & (truths != NULL) & of_labels
         meant = table["truth"].is_valid().to_numpy()
-        without = rows["truth"] == TRUTHS.index("none")
+        without = (rows["truth"] == TRUTHS.index("none")) & (
+            rows["score"] == self.names.get(key.without_truth, -1)
+        )
         scored = segmented & np.where(meant, same, without)
         # a missing file has no version, and is the same as long as it has none; what the model or the way
         # truths are read had to do with it is tried again with another one

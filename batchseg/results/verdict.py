@@ -32,13 +32,15 @@ class Key:
 
     Attributes:
         mask: fingerprint of the model and of every setting that changes a mask.
-        score: fingerprint of how truths are read.
+        score: fingerprint of how truths are read, and of what is measured beside.
         has_files: whether masks are files below masks/, as they are not where existing ones are scored.
+        without_truth: as `score`, of what is measured of masks without a truth; None: nothing.
     """
 
     mask: str
     score: str
     has_files: bool = True
+    without_truth: str | None = None
 
 
 @dataclass(frozen=True)
