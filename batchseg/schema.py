@@ -138,7 +138,7 @@ OBJECTS = pa.schema(
         _field("side", pa.string(), "`truth` or `predicted`: where the object is from", nullable=False),
         _field("object", pa.int32(), "its number among the image's of this side, from 1 on", nullable=False),
         _field("class_id", pa.int32(), "its class", nullable=False),
-        _field("area", pa.int64(), "pixels", nullable=False),
+        _field("area", pa.int64(), "its pixels, also those where the other side is void", nullable=False),
         _field("area_world", pa.float64(), "the same in squared units of the spacing; null without one"),
         _field("left", pa.int32(), "first column of its box", nullable=False),
         _field("top", pa.int32(), "first row of its box", nullable=False),

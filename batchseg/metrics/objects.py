@@ -60,8 +60,8 @@ class ObjectSums:
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
-    """How the objects of one side fared, [N] each.
+class Fates:
+    """What became of the objects of one side, [N] each.
 
     Attributes:
         outcomes: places in OUTCOMES.
@@ -78,8 +78,8 @@ class Side:
 class Matching:
     """Predicted objects held against those of the truth."""
 
-    predicted: Side
-    truth: Side
+    predicted: Fates
+    truth: Fates
     sums: ObjectSums
 
 
@@ -100,14 +100,14 @@ def match_objects(predicted: Components, truth: Components, num_classes: int) ->
         np.maximum.at(best, mine, iou)
         outcomes = np.full(components.count, OUTCOMES.index(alone), np.intp)
         outcomes[match != NONE] = OUTCOMES.index(Outcome.MATCHED)
-        sides.append(Side(outcomes, match, best))
+        sides.append(Fates(outcomes, match, best))
     in_void = (sides[0].match == NONE) & (shared.outside > predicted.areas * MATCH_IOU)
     sides[0].outcomes[in_void] = OUTCOMES.index(Outcome.IGNORED)
     return Matching(sides[0], sides[1], _sums_of(sides, predicted.classes, truth.classes, num_classes))
 
 
-def _sums_of(sides: list[Side], predicted: Places, truth: Places, num_classes: int) -> ObjectSums:
-    def count(side: Side, classes: Places, outcome: Outcome, weights: Numbers | None = None) -> NDArray[Any]:
+def _sums_of(sides: list[Fates], predicted: Places, truth: Places, num_classes: int) -> ObjectSums:
+    def count(side: Fates, classes: Places, outcome: Outcome, weights: Numbers | None = None) -> NDArray[Any]:
         chosen = side.outcomes == OUTCOMES.index(outcome)
         values = None if weights is None else weights[chosen]
         return np.bincount(classes[chosen], weights=values, minlength=num_classes)

@@ -10,6 +10,7 @@ from typing import Any
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.metrics.measures import Measures
+from batchseg.results.verdict import MEASURED
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint
 
 
@@ -33,7 +34,7 @@ def score_fingerprint(reading: Reading, measures: Measures | None = None) -> str
 def without_truth_fingerprint(measures: Measures | None) -> str | None:
     """Of what is measured of masks without a truth; None: nothing."""
     facts = None if measures is None else measures.facts_without_truth
-    return None if facts is None else _digest(["without truth", _canonical(facts)])
+    return None if facts is None else f"{MEASURED}{_digest([_canonical(facts)])}"
 
 
 def earlier_fingerprints(

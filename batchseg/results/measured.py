@@ -147,7 +147,7 @@ def _objects(root: Location, names: Sequence[str], sizes: Sequence[int], images:
                 "pixels_from": low,
                 "pixels_below": high,
                 "objects": int(matched + missed),
-                "recall": _share(matched, missed),
+                "recall": _share(int(matched), int(missed)),
             }
             for low, high, matched, missed in zip(
                 [1, *sizes],

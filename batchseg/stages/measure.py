@@ -18,7 +18,7 @@ from batchseg.labels.reading import Reading, as_written
 from batchseg.metrics.boundary import boundaries_of
 from batchseg.metrics.components import NONE, Components
 from batchseg.metrics.measures import BoundaryMeasure, Measures, ObjectMeasure
-from batchseg.metrics.objects import OUTCOMES, Side, match_objects
+from batchseg.metrics.objects import OUTCOMES, Fates, match_objects
 from batchseg.metrics.outlines import outlines
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import Probes
@@ -149,7 +149,7 @@ def _objects(
     wanted = np.zeros(measures.num_classes + 1, np.bool_)
     wanted[list(how.classes)] = True
     predicted = Components.of(labels_HW, wanted)
-    sides: list[tuple[str, Components, Side | None]] = [("predicted", predicted, None)]
+    sides: list[tuple[str, Components, Fates | None]] = [("predicted", predicted, None)]
     if truth_HW is not None:
         truth = Components.of(truth_HW, wanted)
         matching = match_objects(predicted, truth, measures.num_classes)
@@ -186,7 +186,7 @@ def _outlined(how: ObjectMeasure, components: Components, place: Georeference | 
 def _object_rows(
     name: str,
     components: Components,
-    side: Side | None,
+    side: Fates | None,
     *,
     area: float | None,
     probes: Probes | None,
