@@ -218,13 +218,13 @@ def doubts_of_measured(too_large: int, without_spacing: int) -> Iterator[Doubt]:
     sentences = []
     if too_large:
         sentences.append(
-            f"{too_large:,} rasters are too large to be held at once, so they have no boundary and object "
-            "metrics"
+            "rasters that are too large to be held at once have no boundary and object metrics "
+            f"({too_large:,} of them)"
         )
     if without_spacing:
         sentences.append(
-            f"nothing tells the size of the pixels of {without_spacing:,} images, so they have no NSD and no "
-            "HD95; give it as spacing, or say boundary.unit: pixels"
+            "images of whose pixels nothing tells the size have no NSD and no HD95 "
+            f"({without_spacing:,} of them); give it as spacing, or say boundary.unit: pixels"
         )
     if sentences:
         yield Doubt("unmeasured_images", "; ".join(sentences))
