@@ -209,6 +209,8 @@ def _try_beside(root: Location, part: Part, images: pa.Table, findings: Findings
             for index in np.flatnonzero(wrong & ~part.broken & ~part.unscored):
                 findings.add("metrics", ids[index].as_py(), f"its {name} is not what {kind}/ gives")
             part.unscored |= wrong
+            if found.table is None and wrong.any():  # the file is gone, also for what has no figures
+                part.unscored[:] = True
 
 
 def _of_rows(images: pa.Table, named: Rows) -> Iterator[tuple[str, Rows, str]]:
