@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.metrics.class_sums import Scores, ratio
+from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.metrics.edge_distances import EdgeDistances
 
 Ids = NDArray[np.unsignedinteger[Any]]
@@ -86,20 +87,14 @@ def boundaries_of(
     if outside.any():
         predicted_HW = np.where(outside, predicted_HW.dtype.type(void), predicted_HW)
     reach = band_width(truth_HW.shape, width)
-    bands = [_band(each, reach) for each in (predicted_HW, truth_HW)]
-    inside = [
-        _counted(ids_HW, band, void) for ids_HW, band in zip((predicted_HW, truth_HW), bands, strict=True)
-    ]
-    both = _counted(truth_HW, bands[0] & bands[1] & (predicted_HW == truth_HW), void)
+    both, either = _shared(predicted_HW, truth_HW, void, reach)
     if spacing is None:
         nothing = np.zeros(void, np.int64)
-        return Boundaries(
-            BoundarySums(both, inside[0] + inside[1] - both, nothing, nothing), np.full(void, np.nan)
-        )
+        return Boundaries(BoundarySums(both, either, nothing, nothing), np.full(void, np.nan))
     edges = [_edges(each) & (each != void) for each in (predicted_HW, truth_HW)]
     distances = EdgeDistances((predicted_HW, truth_HW), (edges[0], edges[1]), void, spacing)
     near = distances.within(tolerances_C)
-    sums = BoundarySums(both, inside[0] + inside[1] - both, near, distances.counts.sum(0))
+    sums = BoundarySums(both, either, near, distances.counts.sum(0))
     return Boundaries(sums, distances.hausdorff(0.95))
 
 
@@ -108,10 +103,15 @@ def band_width(hw: tuple[int, ...], width: float) -> int:
     return max(1, round(width * math.hypot(*hw)))
 
 
-def _counted(ids_HW: Ids, where_HW: Flags, num_classes: int) -> Counts:
-    chosen_HW = np.where(where_HW, ids_HW, ids_HW.dtype.type(num_classes))
-    counts: Counts = np.bincount(chosen_HW.reshape(-1), minlength=num_classes + 1)[:num_classes]
-    return counts.astype(np.int64)
+def _shared(predicted_HW: Ids, truth_HW: Ids, void: int, reach: int) -> tuple[Counts, Counts]:
+    """Pixels of each class in both boundary bands, and in either."""
+    within = [
+        np.where(_band(ids_HW, reach), ids_HW, ids_HW.dtype.type(void)) for ids_HW in (predicted_HW, truth_HW)
+    ]
+    sums = ConfusionMatrix.from_maps(within[0], within[1], void).counts
+    both: Counts = sums.diagonal()[:-1].copy()
+    either: Counts = sums[:-1].sum(1) + sums[:, :-1].sum(0) - both
+    return both, either
 
 
 def _edges(ids_HW: Ids) -> Flags:

@@ -70,7 +70,8 @@ class Components:
     def runs(self) -> Runs:
         """The runs of components, those of each together and from the top down."""
         mine = np.flatnonzero(self.numbers != NONE)
-        order = mine[np.argsort(self.numbers[mine], kind="stable")]
+        numbers = self.numbers[mine].astype(np.min_scalar_type(self.count))  # 16 bits are sorted by digits
+        order = mine[np.argsort(numbers, kind="stable")]
         rows, columns = np.divmod(self.starts[order], self.hw[1])
         return Runs(rows, columns, columns + self.lengths[order], self.numbers[order])
 
@@ -184,14 +185,13 @@ def _connected(starts: Places, labels: Ids, chosen: Places, hw: tuple[int, int])
     linked = labels[below] == labels[run]
     place = np.empty(len(starts), np.int32)
     place[chosen] = np.arange(len(chosen), dtype=np.int32)
-    ends_of = (place[run[linked]], place[below[linked]])
-    graph = csr_array((np.ones(len(ends_of[0]), np.int8), ends_of), shape=(len(chosen), len(chosen)))
-    _, found = connected_components(graph, directed=False)
-    _, firsts, numbers = np.unique(found, return_index=True, return_inverse=True)
-    ranks = np.empty(len(firsts), np.intp)
-    ranks[np.argsort(firsts)] = np.arange(len(firsts))
-    ordered: Places = ranks[numbers]
-    return ordered
+    many = np.bincount(place[run[linked]], minlength=len(chosen))
+    rows = np.append(0, np.cumsum(many)).astype(np.int32)
+    links = (np.ones(rows[-1], np.int8), place[below[linked]], rows)
+    # numbered as they are met, from the first run on
+    _, found = connected_components(csr_array(links, shape=(len(chosen), len(chosen))), directed=False)
+    numbers: Places = found.astype(np.intp)
+    return numbers
 
 
 def _sums(places: Places, values: NDArray[Any], count: int) -> Numbers:

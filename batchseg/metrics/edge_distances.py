@@ -124,8 +124,8 @@ class EdgeDistances:
             for step in steps:
                 hit |= other.take(places + step) == classes
             distances[left[hit]] = distance
-            missed = ~hit
-            left, places, classes = left[missed], places[missed], classes[missed]
+            missed = np.flatnonzero(~hit)
+            left, places, classes = left.take(missed), places.take(missed), classes.take(missed)
         return distances
 
     def _rings(self) -> Iterator[tuple[float, list[int]]]:
@@ -161,9 +161,9 @@ class EdgeDistances:
         left, top = min(columns.min(), at_columns.min()), at_rows.min()
         width = int(max(columns.max(), at_columns.max()) - left) + 1
         layers = np.repeat(np.arange(len(labels)), self.counts[near][labels])
-        order = np.argsort(rows, kind="stable")
-        cells = layers[order] * width + columns[order] - left
         kind = np.int16 if max(self.stride, len(self.flat[0]) // self.stride) < _LONG else np.int32
+        order = np.argsort(rows.astype(kind), kind="stable")  # by digits, where there are 16 bits
+        cells = layers[order] * width + columns[order] - left
         gaps = _gaps(rows[order] - top, cells, (int(at_rows.max() - top) + 1, len(labels) * width), kind)
         numbers = np.zeros(self.num_classes, np.intp)
         numbers[labels] = np.arange(len(labels))
