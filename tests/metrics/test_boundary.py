@@ -96,6 +96,22 @@ def test_far_objects_have_the_distance_between_them(corner: tuple[int, int]) -> 
     assert found.sums.near[1] == sum(int((each <= tolerance * (1 + 1e-9)).sum()) for each in nearest)
 
 
+def test_where_monai_differs() -> None:
+    """The examples of the reference: NSD by lengths, and HD95 of a class that one side lacks."""
+    truth = squares((20, 20), (4, 4), side=8)
+    predicted = truth.copy()
+    predicted[4:8, 12:16] = 1
+    found = boundaries_of(predicted, truth, np.ones(2), width=0.02)
+    pair = [one_hot(ids, 2) for ids in (predicted, truth)]
+    by_length = compute_surface_dice(*pair, [1.0, 1.0], include_background=True, use_subvoxels=True)
+    assert found.sums.scores()["nsd"][1] == pytest.approx(0.857, abs=5e-4)
+    assert float(by_length[0, 1]) == pytest.approx(0.864, abs=5e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        missed = compute_hausdorff_distance(one_hot(np.zeros_like(truth), 2), pair[1], percentile=95)
+    assert not np.isfinite(float(missed[0, 0]))
+
+
 def test_sums_add() -> None:
     """A data set's figure is that of its images side by side, where no boundaries meet."""
     pairs = [(squares((30, 30), (8, 9)), squares((30, 30), (8, 8))), (squares((30, 30), (20, 9)),) * 2]

@@ -8,6 +8,7 @@ import shapely
 import torch
 from label_maps import CASES, Maps, random_maps
 from scipy import ndimage
+from torchmetrics.detection import PanopticQuality
 from torchmetrics.functional.detection import panoptic_quality
 
 from batchseg.metrics.components import Components
@@ -130,6 +131,18 @@ def test_a_predicted_object_in_void_is_no_false_positive() -> None:
     assert [OUTCOMES[each] for each in found.predicted.outcomes] == ["ignored", "false_positive"]
     assert found.sums.false.tolist() == [0, 1]
     assert np.isnan(found.sums.scores()["panoptic_quality"][0])
+
+
+def test_where_torchmetrics_differs() -> None:
+    """The example of the reference: a truth of 10 pixels, on 6 of which the mask abstains."""
+    truth, predicted = np.zeros((4, 12), np.uint8), np.zeros((4, 12), np.uint8)
+    truth[1, 1:11], predicted[1, 1:7] = 1, 2
+    found = matched(Maps(predicted, truth, 2, (1.0, 1.0)), wanted(2, 0))
+    assert found.sums.missed.tolist() == [0, 1]
+    theirs = PanopticQuality(things={1}, stuffs={0}, allow_unknown_preds_category=True)
+    sides = [np.stack([ids, ids == 1], axis=-1).astype(np.int64)[None] for ids in (predicted, truth)]
+    theirs.update(*map(torch.tensor, sides))
+    assert theirs.false_negatives.tolist() == [0, 0]
 
 
 def test_an_iou_of_a_half_is_no_match() -> None:
