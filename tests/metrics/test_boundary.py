@@ -103,12 +103,12 @@ def test_where_monai_differs() -> None:
     predicted[4:8, 12:16] = 1
     found = boundaries_of(predicted, truth, np.ones(2), width=0.02)
     pair = [one_hot(ids, 2) for ids in (predicted, truth)]
-    by_length = compute_surface_dice(*pair, [1.0, 1.0], include_background=True, use_subvoxels=True)
-    assert found.sums.scores()["nsd"][1] == pytest.approx(0.857, abs=5e-4)
-    assert float(by_length[0, 1]) == pytest.approx(0.864, abs=5e-4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        by_length = compute_surface_dice(*pair, [1.0, 1.0], include_background=True, use_subvoxels=True)
         missed = compute_hausdorff_distance(one_hot(np.zeros_like(truth), 2), pair[1], percentile=95)
+    assert found.sums.scores()["nsd"][1] == pytest.approx(0.857, abs=5e-4)
+    assert float(by_length[0, 1]) == pytest.approx(0.864, abs=5e-4)
     assert not np.isfinite(float(missed[0, 0]))
 
 
