@@ -148,3 +148,39 @@ def test_a_truth_that_breaks_meanwhile_is_a_fault_of_the_truth(
     assert verify(str(scene / "out")).counts == {}
     with rasterio.open(scene / "out/masks/a.tif") as mask:
         assert mask.crs == UTM["crs"]
+
+
+def test_masks_that_are_decided_again_are_measured_as_before(tmp_path: Path) -> None:
+    """By what the run asked for; a class that is merged now takes the settings of its members along."""
+    scene = make_scene(tmp_path)
+    more = {**BOTH, "boundary": {"tolerance": {"b": 5}}, "objects": {"classes": ["b", "c"]}}
+    first = run(
+        scene,
+        "out",
+        {"part": 4096, "overlap": 0},
+        output={"path": str(scene / "out"), "probabilities": "full"},
+        **more,
+    )
+    again = batchseg.decide(scene / "out", output=scene / "again")
+    assert again.record["objects"]["classes"] != [] != again.record["boundary"]["classes"]
+    assert {row["class_id"] for row in rows(scene, "again", "objects")} == {1, 2}
+    assert first.record["objects"]["images"] == again.record["objects"]["images"] == 1
+    merged = batchseg.decide(scene / "out", output=scene / "merged", merge={"both": ["a", "b"]})
+    names = [each["class_name"] for each in merged.record["objects"]["classes"]]
+    assert sorted(names) == ["both", "c"]
+    tolerances = {row["class_id"]: row["tolerance"] for row in rows(scene, "merged", "boundary")}
+    place = merged.record["model"]["classes"].index("both")
+    assert [tolerances.pop(place), {*tolerances.values()}] == [5, {2}]
+    assert verify(str(scene / "merged")).counts == {}
+
+
+def test_a_candidate_is_measured_and_promoted_with_its_tables(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path)
+    run(scene, "out", {"part": 4096}, **BOTH)
+    other = {"segmentor": {"options": {"white": 200.0}}, "candidate": True}
+    run(scene, "out", {"part": 4096}, **BOTH, **other)
+    tried = rows(scene, "out/candidate", "objects")
+    assert tried != rows(scene, "out", "objects")
+    batchseg.promote(str(scene / "out"))
+    assert rows(scene, "out", "objects") == tried
+    assert verify(str(scene / "out")).counts == {}
