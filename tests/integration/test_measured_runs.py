@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import duckdb
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from crashes import every_kill
 from PIL import Image
 from result_tables import tables
 from scipy import ndimage
@@ -254,6 +257,25 @@ def test_a_run_that_was_cut_off_goes_on(scene: Path) -> None:
         run(scene)
     run(scene)
     assert_as_if_run_at_once(scene)
+
+
+def test_a_run_killed_at_any_change_of_a_file_goes_on(scene: Path) -> None:
+    """While it adds the metrics to results that lie there."""
+    run(scene, [])
+    run(scene, output="fresh")
+    expected = all_tables(scene, "fresh")
+
+    def work_of(step: int) -> Callable[[], object]:
+        shutil.copytree(scene / "out", scene / f"at{step}")
+        return lambda: run(scene, output=f"at{step}")
+
+    def after(step: int) -> None:
+        (scene / f"at{step}" / ".lock").unlink(missing_ok=True)  # of this process, which is alive
+        run(scene, output=f"at{step}")
+        assert all_tables(scene, f"at{step}") == expected
+        assert verify(str(scene / f"at{step}")).counts == {}
+
+    assert every_kill(work_of, after) > 5
 
 
 def test_scores_of_images_that_are_not_listed_do_not_mix(scene: Path) -> None:
