@@ -56,20 +56,22 @@ def measure(
     images, truths = image_reader(), truth_reader()
 
     def work(item: Item) -> None:
-        if not _is_held(item, limits):
-            return
+        if _is_held(item, limits):
+            measure_one(item)
+        if not keep_truth:
+            item.truth_HW = None
+
+    def measure_one(item: Item) -> None:
         if item.prediction is not None:
             labels_HW, truth_HW = item.prediction.labels_HW, item.truth_HW
         else:
             labels_HW, truth_HW = _read_again(item, reading, limits, images_as, readers=(images, truths))
-        place = place_on_map(item, images) if _needs_place(measures) else None
+        place = _place(item, images) if _needs_place(measures) else None
         spacing = measures.spacing or pixel_size(place)
         if measures.boundary is not None and truth_HW is not None:
             _boundary(item, measures.boundary, labels_HW, truth_HW, spacing)
         if measures.objects is not None:
             _objects(item, measures, (labels_HW, truth_HW), spacing, place)
-        if not keep_truth:
-            item.truth_HW = None
 
     return for_each("measure", work)
 
@@ -110,6 +112,15 @@ def _read_again(
         labels_HW = voided(labels_HW, nodata_HW, void)
         truth_HW = None if truth_HW is None else voided(truth_HW, nodata_HW, void)
     return labels_HW, truth_HW
+
+
+def _place(item: Item, reader: Reader) -> Georeference:
+    """Raises RowFault where the image cannot be read; then the next run begins with it."""
+    try:
+        return place_on_map(item, reader)
+    except RowFault:
+        item.kept = item.prediction = item.large = None
+        raise
 
 
 def _needs_place(measures: Measures) -> bool:

@@ -15,6 +15,7 @@ from batchseg.config.run import RunConfig
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.metrics.measures import Measures
+from batchseg.schema import Status
 from batchseg.segmentors.base import Prediction, Probes
 from batchseg.stages.item import Item
 from batchseg.stages.measure import measure
@@ -103,3 +104,12 @@ def test_a_truth_of_void_alone_has_no_figures(tmp_path: Path) -> None:
 def test_the_truth_is_let_go(tmp_path: Path) -> None:
     Image.fromarray(IDS).save(tmp_path / "t.png")
     assert measured(item(str(tmp_path / "t.png"))).truth_HW is None
+
+
+def test_an_image_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
+    """Nothing says any more where its objects would lie on the map."""
+    made = item()
+    made.row["uri"], made.kept = str(tmp_path / "gone.tif"), {"mask": "masks/a.png"}
+    done = measured(made)
+    assert done.fault is not None and done.fault.status is Status.MISSING
+    assert (done.kept, done.prediction) == (None, None)
