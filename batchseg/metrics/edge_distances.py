@@ -7,7 +7,7 @@ done together, and only those of which a figure depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -161,18 +161,22 @@ class EdgeDistances:
         left, top = min(columns.min(), at_columns.min()), at_rows.min()
         width = int(max(columns.max(), at_columns.max()) - left) + 1
         layers = np.repeat(np.arange(len(labels)), self.counts[near][labels])
-        kind = np.int16 if max(self.stride, len(self.flat[0]) // self.stride) < _LONG else np.int32
+        longest = len(self.flat[0]) // self.stride
+        kind = np.int16 if longest < _LONG else np.int32
         order = np.argsort(rows.astype(kind), kind="stable")  # by digits, where there are 16 bits
         cells = layers[order] * width + columns[order] - left
-        gaps = _gaps(rows[order] - top, cells, (int(at_rows.max() - top) + 1, len(labels) * width), kind)
+        none = np.array(2 * longest, kind)
+        gaps = _gaps(rows[order] - top, cells, (int(at_rows.max() - top) + 1, len(labels) * width), none)
+        squares = (np.arange(3 * longest + 1) * self.spacing[0]) ** 2
+        squares[longest:] = np.inf
         numbers = np.zeros(self.num_classes, np.intp)
         numbers[labels] = np.arange(len(labels))
         at_layers = numbers[self.classes[side][unknown]]
         self._near[side][unknown] = _nearest(
-            gaps,
+            lambda places: squares.take(gaps.take(places)),
             _Cells((at_rows - top) * len(labels) + at_layers, at_columns - left, at_layers, width),
             np.array([each.behind for each in wanted]),
-            self.spacing,
+            self.spacing[1],
         )
 
     def _unknown(self, side: int, label: int) -> Places:
@@ -206,14 +210,15 @@ def _quantile(distances: Numbers, quantile: float) -> float:
     return float(ordered[below] + (ordered[above] - ordered[below]) * (place - below))
 
 
-def _gaps(rows: Places, cells: Places, hw: tuple[int, int], kind: type[np.int16 | np.int32]) -> NDArray[Any]:
-    """In each cell of so many rows, how many rows up or down the nearest target is, flat.
+def _gaps(rows: Places, cells: Places, hw: tuple[int, int], none: NDArray[Any]) -> NDArray[Any]:
+    """In each cell of so many rows, how many rows up or down the nearest target is, flat and of none's type.
 
     Args:
         rows: of the targets, ascending; some lie above or below.
         cells: of the targets, 0 .. width - 1.
+        none: further away than any target by the height at least, where a cell has none.
     """
-    (height, width), none = hw, np.iinfo(kind).max // 2  # further away than any target
+    (height, width), kind = hw, none.dtype.type
     gaps = np.empty(hw, kind)
     rows_of = rows.astype(kind)
     starts = np.searchsorted(rows, np.arange(height + 1))
@@ -230,15 +235,16 @@ def _gaps(rows: Places, cells: Places, hw: tuple[int, int], kind: type[np.int16 
     return gaps.reshape(-1)
 
 
-def _nearest(gaps: NDArray[Any], cells: _Cells, behind: Places, spacing: tuple[float, float]) -> Numbers:
+def _nearest(squares: Callable[[Places], Numbers], cells: _Cells, behind: Places, across: float) -> Numbers:
     """Distances from some cells to the nearest target: out along their rows, as long as one can be nearer.
 
     Args:
+        squares: of the distance to the nearest target of a cell's column, by the cell.
+        across: width of a column.
         behind: of each layer, how many distances need not be known; these are infinite.
     """
-    down, across = spacing
     rows, columns, layers = cells.rows * cells.width, cells.columns, cells.layers
-    best = (gaps.take(rows + columns) * down) ** 2
+    best = squares(rows + columns)
     found = np.full(len(rows), np.inf)
     places = np.arange(len(rows))
     for step in range(1, cells.width + _OFTEN):
@@ -254,8 +260,7 @@ def _nearest(gaps: NDArray[Any], cells: _Cells, behind: Places, spacing: tuple[f
                 break
         # beyond the edge the last column is looked at again, as if it were further away
         for column in (np.minimum(columns + step, cells.width - 1), np.maximum(columns - step, 0)):
-            above = gaps.take(rows + column) * down
-            np.minimum(best, above * above + beside, out=best)
+            np.minimum(best, squares(rows + column) + beside, out=best)
     found[places] = best
     distances: Numbers = np.sqrt(found)
     return distances

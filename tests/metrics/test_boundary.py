@@ -150,6 +150,14 @@ def test_without_a_spacing_there_are_bands_and_no_distances() -> None:
     assert np.isnan(found.sums.scores()["nsd"]).all()
 
 
+def test_pixels_may_be_much_wider_than_high() -> None:
+    """Then a column without the class must not seem nearer than one far away that has it."""
+    truth, predicted = np.zeros((40, 300), np.uint8), np.zeros((40, 300), np.uint8)
+    truth[2, 3] = predicted[37, 290] = 1
+    found = boundaries_of(predicted, truth, np.ones(2), width=0.02, spacing=(0.001, 1000.0))
+    assert found.hd95[1] == pytest.approx(287_000)
+
+
 def test_a_long_raster_counts_in_32_bits() -> None:
     truth, predicted = np.zeros((2, 20_000), np.uint8), np.zeros((2, 20_000), np.uint8)
     truth[:, 3] = predicted[:, 19_000] = 1
