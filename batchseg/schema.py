@@ -91,7 +91,11 @@ IMAGES = pa.schema(
         _field("finished_at", _TIME, "when the row was finished, UTC", nullable=False),
         _field("truth_status", pa.string(), "of its truth: `ok`, `none`, or what failed; null without mask"),
         _field("truth_version", pa.string(), "what tells a changed truth, as `source_version` does an image"),
-        _field("score_fingerprint", pa.string(), "hash of how the label map reads truths; null without one"),
+        _field(
+            "score_fingerprint",
+            pa.string(),
+            "hash of how the label map reads truths and of `metrics`; null without a truth, or objects",
+        ),
         _field("acknowledged", _TIME, "since when its fault is known for good, UTC; null: it is not"),
         _field(
             "probed_pixels",
@@ -139,7 +143,7 @@ OBJECTS = pa.schema(
         _field("side", pa.string(), "`truth` or `predicted`: where the object is from", nullable=False),
         _field("object", pa.int32(), "its number among the image's of this side, from 1 on", nullable=False),
         _field("class_id", pa.int32(), "its class", nullable=False),
-        _field("area", pa.int64(), "pixels", nullable=False),
+        _field("area", pa.int64(), "its pixels, also those where the other side is void", nullable=False),
         _field("area_world", pa.float64(), "the same in squared units of the spacing; null without one"),
         _field("left", pa.int32(), "first column of its box", nullable=False),
         _field("top", pa.int32(), "first row of its box", nullable=False),
@@ -153,9 +157,21 @@ OBJECTS = pa.schema(
         ),
         _field("centre_y", pa.float64(), "the same of the rows", nullable=False),
         _field("touches_border", pa.bool_(), "whether it reaches the edge of the image", nullable=False),
+        _field(
+            "outcome",
+            pa.string(),
+            "`matched`, `missed` (of the truth), `false_positive` (predicted), or `ignored` (predicted, more "
+            "than half of it without truth); null without a truth",
+        ),
         _field("match", pa.int32(), "number of the object of the other side that it is matched with, if any"),
-        _field("iou", pa.float64(), "best IoU with one of the other side; null without a truth"),
-        _field("confidence_mean", pa.float64(), "mean top probability over its probes; null without any"),
+        _field(
+            "iou", pa.float64(), "best IoU with one of the other side and its class; null without a truth"
+        ),
+        _field(
+            "confidence_mean",
+            pa.float64(),
+            "mean top probability over its probes, from the run of the model; null without any",
+        ),
         _field("geometry", pa.binary(), "outline as WKB, in pixels or on the map; null where not asked for"),
     ]
 )
@@ -170,13 +186,15 @@ BOUNDARY = pa.schema(
         _field(
             "near",
             pa.int64(),
-            "boundary pixels within the tolerance of the other side's",
+            "boundary pixels within the tolerance of the other side's; 0 where no distance is known",
             nullable=False,
         ),
-        _field("boundary_pixels", pa.int64(), "boundary pixels of both sides", nullable=False),
+        _field("boundary_pixels", pa.int64(), "boundary pixels of both sides; 0 likewise", nullable=False),
         _field("nsd", pa.float64(), "near / boundary_pixels"),
         _field("tolerance", pa.float64(), "of NSD, in pixels or units of the spacing", nullable=False),
-        _field("hd95", pa.float64(), "95th percentile Hausdorff distance; null where a side lacks it"),
+        _field(
+            "hd95", pa.float64(), "95 % Hausdorff distance, in the same; null where a side lacks the class"
+        ),
     ]
 )
 

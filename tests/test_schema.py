@@ -15,6 +15,9 @@ PROMISED = {
     "low_confidence_fraction segment_s source_version model fingerprint run_id finished_at",
     "pixels": "id truth predicted pixels",
     "calibration": "id truth predicted bin pixels top_sum truth_sum",
+    "objects": "id side object class_id area area_world left top width height centre_x centre_y "
+    "touches_border outcome match iou confidence_mean geometry",
+    "boundary": "id class_id intersection union boundary_iou near boundary_pixels nsd tolerance hd95",
     "classes": "class_id class_name precision recall f1 iou dice support predicted_pixels",
 }
 

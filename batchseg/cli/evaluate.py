@@ -14,6 +14,7 @@ from batchseg.cli.options import (
     from_file,
     gating,
     given,
+    measuring,
     named_values,
     pairing,
     reading,
@@ -40,6 +41,7 @@ from batchseg.config.load import read_config
 )
 @follow_links
 @choosing
+@measuring
 @gating
 @reporting
 def evaluate_command(as_json: bool, quiet: bool, debug: bool, minimum: tuple[str, ...], **flags: Any) -> None:

@@ -17,6 +17,7 @@ from batchseg.cli.options import (
     from_file,
     gating,
     given,
+    measuring,
     merged_classes,
     modelling,
     named_values,
@@ -72,6 +73,7 @@ running = options(
     choosing,
     orientation,
     bands,
+    measuring,
     click.option(
         "--overlays", is_flag=True, default=None, help="Also write the images with their masks in colour."
     ),
@@ -116,6 +118,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "ray": {"address": flags["address"]},
         "labels": flags["labels"],
         "merge": merged_classes(flags["merge"]),
+        "metrics": flags["metrics"],
         **truth_settings(flags),
         "log_to": flags["log_to"],
         "split": flags["split"],

@@ -11,6 +11,7 @@ import click
 
 from batchseg.cli.interrupts import INTERRUPTED, interrupts
 from batchseg.config.base import METRICS
+from batchseg.config.metrics import FURTHER_METRICS
 from batchseg.config.places import without_secrets
 from batchseg.config.truth import GUARDS
 from batchseg.errors import BatchsegError, ConfigError
@@ -120,6 +121,11 @@ from_file = options(
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting."),
 )
 
+measuring = click.option(
+    "--metrics",
+    metavar="NAME,...",
+    help=f"Further metrics, which take their time: {', '.join(FURTHER_METRICS)}.",
+)
 
 gating = options(
     click.option("--max-failed", metavar="N|P%", help="Exit with 3 when more images than this fail.  [0]"),

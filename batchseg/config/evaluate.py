@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from batchseg.config.base import SUFFIX_RULE, Gates, Limits, Model, RayConfig
+from batchseg.config.metrics import BoundarySettings, FurtherMetrics, ObjectSettings, Spacing
 from batchseg.config.places import Place
 from batchseg.config.source import FollowLinks, Limit, SampleSeed, SampleSize, one_choice
 from batchseg.config.truth import Accepted, EvaluatedTruth, infer_truth
@@ -40,6 +41,10 @@ class EvaluateConfig(Model):
     sample: SampleSize = None
     seed: SampleSeed = 0
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
+    metrics: FurtherMetrics = ()
+    boundary: BoundarySettings = BoundarySettings()
+    objects: ObjectSettings = ObjectSettings()
+    spacing: Spacing = None
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()

@@ -13,6 +13,7 @@ from pydantic import (
 from batchseg.config.base import Gates, Limits, Model, RayConfig
 from batchseg.config.log_to import LogSetting
 from batchseg.config.looks import TilingSetting, Views
+from batchseg.config.metrics import BoundarySettings, FurtherMetrics, ObjectSettings, Spacing
 from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
 from batchseg.config.segmentor import AnySegmentor, Merge, ThresholdSegmentor, infer_segmentor
@@ -80,6 +81,10 @@ class RunConfig(Model):
     views: Views = Views()
     truth: TruthReading = TruthSettings()
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
+    metrics: FurtherMetrics = ()
+    boundary: BoundarySettings = BoundarySettings()
+    objects: ObjectSettings = ObjectSettings()
+    spacing: Spacing = None
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()

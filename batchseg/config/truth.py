@@ -19,6 +19,7 @@ GUARDS = {
     "dark_images": "16-bit images that use a small part of their range",
     "input_range": "images much darker or brighter than those that the model was trained on",
     "shrunk_images": "images that the model sees more than 4 times smaller along a side",
+    "unmeasured_images": "images without the `metrics` asked for: too large to be held, or of no known scale",
     "one_class": "every pixel of every image is predicted as one class",
 }
 

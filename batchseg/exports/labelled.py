@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.export import ExportConfig
-from batchseg.exports.run_lengths import LineRuns, runs_of
+from batchseg.exports.run_lengths import LineRuns
 from batchseg.images.geotiff import Georeference
-from batchseg.images.regions import Numbers, regions, run_starts, spread
+from batchseg.images.regions import Numbers
 from batchseg.labels.label_map import LabelMap, is_background
+from batchseg.metrics.components import Components
 
 Integers = NDArray[np.int64]
 
@@ -108,27 +109,16 @@ class Objects:
 
 def objects_of(labels_HW: NDArray[Any], wanted: NDArray[np.bool_]) -> Objects:
     """`wanted` says of each class, and last of void, whether it has objects."""
-    starts_HW = run_starts(labels_HW)
-    region = regions(labels_HW, corners=True)[starts_HW]
-    class_id = np.empty(int(region.max(initial=-1)) + 1, np.int64)
-    class_id[region] = labels_HW[starts_HW]
-    has_number = wanted[class_id]
-    numbers = np.where(has_number, np.cumsum(has_number), 0).astype(np.int32)
-    numbers_HW = spread(numbers[region], starts_HW)
-    runs = runs_of(numbers_HW)
-    starts = np.flatnonzero(np.diff(runs.number, prepend=0))
-    ends = np.append(starts[1:], len(runs.number)) - 1
-    if not len(starts):
-        nothing = np.empty(0, np.int64)
-        return Objects(numbers_HW, nothing, nothing, nothing, nothing, nothing, nothing, runs)
-    left, top = np.minimum.reduceat(runs.start, starts), runs.line[starts]
+    found = Components.of(labels_HW, wanted)
+    rows, begins, ends, numbers = found.runs.rows, found.runs.begins, found.runs.ends, found.runs.numbers
+    top, left, bottom, right = found.boxes.T
     return Objects(
-        numbers_HW,
-        class_id[has_number],
-        np.add.reduceat(runs.stop - runs.start, starts),
+        found.numbers_HW,
+        found.classes,
+        found.areas,
         left,
         top,
-        np.maximum.reduceat(runs.stop, starts) - left,
-        runs.line[ends] - top + 1,
-        runs,
+        right - left,
+        bottom - top,
+        LineRuns(numbers + 1, rows, begins, ends),
     )

@@ -67,6 +67,21 @@ def georeference_of(dataset: Any) -> Georeference:
     )
 
 
+def pixel_size(place: Georeference | None) -> tuple[float, float] | None:
+    """Height and width of a pixel in units of the map. None where it is on none, where these are degrees, or
+    where rows and columns are not at right angles."""
+    if place is None or place.transform is None or (place.crs is not None and place.crs.is_geographic):
+        return None
+    across, down = (
+        complex(place.transform.a, place.transform.d),
+        complex(place.transform.b, place.transform.e),
+    )
+    size = abs(down), abs(across)
+    if not all(size) or abs((across * down.conjugate()).real) > _SAME_SIZE * size[0] * size[1]:
+        return None
+    return size
+
+
 def check_truth_place(image: Georeference | None, truth: Georeference | None) -> None:
     """Raises RowFault (mismatch) where both are on the map, and not at the same place."""
     if image is None or truth is None:

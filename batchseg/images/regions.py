@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.int32]
 
 
-def regions(ids_HW: NDArray[Any], *, corners: bool = False) -> Numbers:
+def regions(ids_HW: NDArray[Any]) -> Numbers:
     """The number, int32 [H, W] from 0 on, of the region that each pixel belongs to.
 
     Numbers follow the first pixels of the regions, row by row. All values are told apart in one pass, however
     many there are.
 
     Args:
-        ids_HW: values of any type.
-        corners: whether pixels that meet at a corner alone are neighbours, too (8-connectivity).
+        ids_HW: values of any type; pixels that meet at a corner alone are no neighbours.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -29,20 +28,15 @@ def regions(ids_HW: NDArray[Any], *, corners: bool = False) -> Numbers:
     runs_HW -= 1
     upper, lower = ids_HW[:-1], ids_HW[1:]
     meet_HW = (upper == lower) & (starts_HW[:-1] | starts_HW[1:])  # where two runs begin to lie side by side
-    ends = [(runs_HW[:-1][meet_HW], runs_HW[1:][meet_HW])]
-    if corners:
-        # where no side leads around the corner
-        alone_HW = starts_HW[:-1, 1:] & starts_HW[1:, 1:]
-        falling_HW = alone_HW & (upper[:, :-1] == lower[:, 1:])
-        rising_HW = alone_HW & (upper[:, 1:] == lower[:, :-1])
-        ends.append((runs_HW[:-1, :-1][falling_HW], runs_HW[1:, 1:][falling_HW]))
-        ends.append((runs_HW[:-1, 1:][rising_HW], runs_HW[1:, :-1][rising_HW]))
-    above, below = (np.concatenate(side) for side in zip(*ends, strict=True))
+    above, below = runs_HW[:-1][meet_HW], runs_HW[1:][meet_HW]
     count = int(runs_HW[-1, -1]) + 1 if runs_HW.size else 0
     graph = coo_array((np.ones(len(above), np.bool_), (above, below)), shape=(count, count))
     _, numbers = connected_components(graph, directed=False)
     del runs_HW
-    return spread(numbers.astype(np.int32, copy=False), starts_HW)
+    # a number a run, so that no place of eight bytes is needed for each pixel
+    lengths = np.diff(np.flatnonzero(starts_HW), append=starts_HW.size)
+    found: Numbers = np.repeat(numbers.astype(np.int32, copy=False), lengths).reshape(starts_HW.shape)
+    return found
 
 
 def run_starts(ids_HW: NDArray[Any]) -> NDArray[np.bool_]:
@@ -50,10 +44,3 @@ def run_starts(ids_HW: NDArray[Any]) -> NDArray[np.bool_]:
     starts_HW = np.ones(ids_HW.shape, np.bool_)
     np.not_equal(ids_HW[:, 1:], ids_HW[:, :-1], out=starts_HW[:, 1:])
     return starts_HW
-
-
-def spread(numbers: Numbers, starts_HW: NDArray[np.bool_]) -> Numbers:
-    """A map of a number a run: without a place of eight bytes for each pixel, as indexing takes."""
-    at = np.flatnonzero(starts_HW)
-    found: Numbers = np.repeat(numbers, np.diff(at, append=starts_HW.size)).reshape(starts_HW.shape)
-    return found

@@ -212,6 +212,28 @@ def doubts_of_total(
         )
 
 
+def doubts_of_measured(too_large: int, without_spacing: int) -> Iterator[Doubt]:
+    """What is not known of some images although it was asked for, after a run.
+
+    Args:
+        too_large: images whose mask is read by window.
+        without_spacing: images the size of whose pixels is not known.
+    """
+    sentences = []
+    if too_large:
+        sentences.append(
+            "rasters that are too large to be held at once have no boundary and object metrics "
+            f"({too_large:,} of them)"
+        )
+    if without_spacing:
+        sentences.append(
+            "images of whose pixels nothing tells the size have no NSD and no HD95 "
+            f"({without_spacing:,} of them); give it as spacing, or say boundary.unit: pixels"
+        )
+    if sentences:
+        yield Doubt("unmeasured_images", "; ".join(sentences))
+
+
 def _unjudged(pixels_C: NDArray[Any], ignored: int, label_map: LabelMap, noun: str) -> Iterator[Doubt]:
     """What `_binary` finds, where too few files hold the second class for a sample to have one of them."""
     if _might_mean_a_class(label_map) and ignored and pixels_C[0] and not pixels_C[1]:

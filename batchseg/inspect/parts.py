@@ -17,6 +17,15 @@ from batchseg.config.base import METRICS
 from batchseg.errors import OutputError
 from batchseg.inspect.findings import Findings
 from batchseg.inspect.scores import wrong_metrics
+from batchseg.inspect.side_tables import (
+    FROM_MASKS,
+    OF_BOUNDARY,
+    OF_OBJECTS,
+    SIDE_TABLES,
+    foreign_beside,
+    look_beside,
+    wrong_measures,
+)
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.folder import Results
 from batchseg.results.part_names import NOT_OURS
@@ -44,6 +53,8 @@ OF_IMAGES = (
     "model",
     "acknowledged",
     *METRICS,
+    *OF_BOUNDARY,
+    *OF_OBJECTS,
 )
 
 
@@ -56,6 +67,8 @@ class Part:
         broken: the rows whose image must be computed again.
         superseded: the rows that a later part replaces, as long as the run that wrote it is not through.
         acknowledged: how many rows have a fault that is known for good.
+        unscored: the rows whose mask must be scored anew, for what lies beside them cannot be right.
+        strays: whether there are rows beside that belong to no image.
         lost: the part as a whole cannot be used.
         foreign: the file of that name that is no table of ours, if it is none.
     """
@@ -65,6 +78,8 @@ class Part:
     masks: Counts = field(default_factory=lambda: np.empty(0, np.int64))
     broken: Rows = field(default_factory=lambda: np.empty(0, bool))
     superseded: Rows = field(default_factory=lambda: np.empty(0, bool))
+    unscored: Rows = field(default_factory=lambda: np.empty(0, bool))
+    strays: bool = False
     acknowledged: int = 0
     lost: bool = False
     foreign: Location | None = None
@@ -92,10 +107,15 @@ def try_parts(
         if images is None or pixels is None:
             parts.append(Part(name, lost=True))
             continue
-        parts.append(_try_part(name, images, pixels, num_classes, findings))
+        part = _try_part(name, images, pixels, num_classes, findings)
+        _try_beside(results.root, part, images, findings)
+        parts.append(part)
         if total is not None:
             total += _sum(pixels, total.num_classes)
     _try_ids(results, parts, cut_off, findings)
+    names = {part.name for part in parts}
+    foreign = foreign_beside(results.root, names, cut_off, findings)
+    parts += [Part(file.name, lost=True, foreign=file) for file in foreign]
     return parts, total
 
 
@@ -158,7 +178,7 @@ def _try_part(
 ) -> Part:
     ids = images["id"].to_pylist()
     nothing = np.zeros(len(ids), bool)
-    part = Part(name, keys(ids), keys(images["mask"].to_pylist()), nothing, nothing.copy())
+    part = Part(name, keys(ids), keys(images["mask"].to_pylist()), nothing, nothing.copy(), nothing.copy())
     part.acknowledged = len(ids) - images["acknowledged"].null_count
     for kind, rows, sentence in (*_of_rows(images, part.named), *_of_counts(images, pixels, num_classes)):
         for index in np.flatnonzero(rows & ~part.broken):
@@ -169,6 +189,28 @@ def _try_part(
         findings.add("part", f"pixels/{name}", f"counts pixels of images without a row, in {strangers} rows")
         part.lost = True
     return part
+
+
+def _try_beside(root: Location, part: Part, images: pa.Table, findings: Findings) -> None:
+    """What lies beside a part but for its pixels."""
+    ids = images["id"]
+    for kind in SIDE_TABLES:
+        found = look_beside(root, kind, part.name, ids)
+        where = f"{kind}/{part.name}"
+        if found.problem is not None:
+            findings.add("part", where, found.problem)
+            part.unscored |= kind in FROM_MASKS
+            part.lost |= kind not in FROM_MASKS
+            continue
+        if found.strays:
+            findings.add("part", where, f"tells of images without a row, in {found.strays} rows")
+            part.strays = True
+        for name, wrong in wrong_measures(kind, images, found.table):
+            for index in np.flatnonzero(wrong & ~part.broken & ~part.unscored):
+                findings.add("metrics", ids[index].as_py(), f"its {name} is not what {kind}/ gives")
+            part.unscored |= wrong
+            if found.table is None and wrong.any():  # the file is gone, also for what has no figures
+                part.unscored[:] = True
 
 
 def _of_rows(images: pa.Table, named: Rows) -> Iterator[tuple[str, Rows, str]]:

@@ -27,7 +27,8 @@ from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.source.annotations.spool import annotation_facts
 from batchseg.source.plan import Listing
-from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
+from batchseg.stages.by_window import is_large
+from batchseg.stages.places import TIFF_SUFFIXES
 from batchseg.stages.score import Truth, as_truth, check_truth_size
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 

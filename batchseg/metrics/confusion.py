@@ -117,6 +117,12 @@ class ConfusionMatrix:
 
     __hash__ = None  # type: ignore[assignment]  # a value with an array in it
 
+    def without_truth(self) -> ConfusionMatrix:
+        """The same pixels by prediction alone."""
+        counts = np.zeros_like(self.counts)
+        counts[-1] = self.counts.sum(0)
+        return ConfusionMatrix(counts)
+
     @property
     def num_classes(self) -> int:
         return len(self.counts) - 1

@@ -17,6 +17,7 @@ from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
 from batchseg.images.decode import Size, whole
 from batchseg.labels.reading import Reading, as_written
+from batchseg.metrics.measures import Measures
 from batchseg.pipeline.choice import Choice
 from batchseg.pipeline.drawing import draw_overlays
 from batchseg.pipeline.model import OpenedModel
@@ -28,6 +29,7 @@ from batchseg.source.plan import Listing
 from batchseg.stages.by_window import score_lying
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
+from batchseg.stages.measure import measure
 from batchseg.stages.overlay import keep_picture, write_overlay
 from batchseg.stages.parts import join_parts, keep_parts, read_parts, score_parts
 from batchseg.stages.prepare import prepare
@@ -68,19 +70,19 @@ def score_and_keep(config: RunConfig, reading: Reading, results: str, lock: Lock
     return [score_parts(reading, config.limits), keep_parts(locate(results), lock)]
 
 
-def joining(
-    config: RunConfig, reading: Reading, results: str, lock: Lock | None, placement: Placement
-) -> Stages:
+def joining(after: Callable[[], list[Stage]], placement: Placement) -> Stages:
     """Rasters, from their parts."""
-    return Stages(before=list, model=None, after=partial(join_and_draw, config, reading, results, lock))
+    return Stages(before=list, model=None, after=after)
 
 
-def join_and_draw(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
+def join_and_draw(
+    config: RunConfig, reading: Reading, images_as: ImageReading, results: str, lock: Lock | None
+) -> list[Stage]:
     """From the files of parts to a mask."""
     root, drawn = locate(results), _drawn_at_once(config)
     assert config.tiling is not None
     joined = join_parts(root, reading.label_map, config.tiling, lock, config.output.probabilities)
-    return [joined, *_overlays(config, reading, root, drawn)]
+    return [joined, *_measured(config, reading, images_as), *_overlays(config, reading, root, drawn)]
 
 
 def scoring(
@@ -154,16 +156,28 @@ def score_and_write(config: RunConfig, reading: Reading, results: str, lock: Loc
     """From a label map to counts and files."""
     root, drawn = locate(results), _drawn_at_once(config)
     mask = write_mask(root, reading.label_map, lock, config.output.probabilities)
-    return [_score(config, reading, drawn), mask, *_overlays(config, reading, root, drawn)]
+    keep = drawn is not None and drawn.kind == "triptych"
+    measured = _measured(config, reading, keep_truth=keep)
+    scored = score(reading, config.limits, keep_truth=keep or bool(measured))
+    return [scored, *measured, mask, *_overlays(config, reading, root, drawn)]
 
 
 def score_again(config: RunConfig, reading: Reading, root: Location, images_as: ImageReading) -> list[Stage]:
     """From a label map that lies there to counts, and a new picture where that shows the truth."""
     drawn = _drawn_at_once(config)
     drawn = drawn if drawn and drawn.kind == "triptych" else None
-    own, keep = as_written(reading.label_map), drawn is not None
-    scored = score_lying(own, reading, config.limits, images_as, keep_truth=keep)
-    return [scored, *_overlays(config, reading, root, drawn)]
+    scored = score_and_measure(config, reading, images_as, keep_truth=drawn is not None)
+    return [*scored, *_overlays(config, reading, root, drawn)]
+
+
+def score_and_measure(
+    config: RunConfig, reading: Reading, images_as: ImageReading, *, keep_truth: bool = False
+) -> list[Stage]:
+    """From a label map that lies there to counts, and to what else is asked for."""
+    measured = _measured(config, reading, images_as, keep_truth=keep_truth)
+    keep = keep_truth or bool(measured)
+    own = as_written(reading.label_map)
+    return [score_lying(own, reading, config.limits, images_as, keep_truth=keep), *measured]
 
 
 def _drawn_at_once(config: RunConfig) -> Overlays | None:
@@ -172,8 +186,14 @@ def _drawn_at_once(config: RunConfig) -> Overlays | None:
     return wanted if wanted is not None and wanted.count is None else None
 
 
-def _score(config: RunConfig, reading: Reading, drawn: Overlays | None) -> Stage:
-    return score(reading, config.limits, keep_truth=drawn is not None and drawn.kind == "triptych")
+def _measured(
+    config: RunConfig, reading: Reading, images_as: ImageReading | None = None, keep_truth: bool = False
+) -> list[Stage]:
+    """The boundaries and objects of label maps, where they are asked for."""
+    measures = Measures.of(config, reading.label_map)
+    if measures is None:
+        return []
+    return [measure(measures, reading, config.limits, images_as, keep_truth=keep_truth)]
 
 
 def _overlays(config: RunConfig, reading: Reading, root: Location, drawn: Overlays | None) -> list[Stage]:

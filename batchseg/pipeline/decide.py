@@ -22,9 +22,9 @@ from batchseg.engine.placement import Placement
 from batchseg.errors import ConfigError, LabelMapError, OutputError
 from batchseg.inspect.preflight import fit_labels
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.reading import Reading, as_written
+from batchseg.labels.reading import Reading
 from batchseg.labels.recorded import recorded_label_map
-from batchseg.pipeline.assembly import scoring
+from batchseg.pipeline.assembly import score_and_measure, scoring
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import decided_fingerprint
@@ -42,7 +42,6 @@ from batchseg.segmentors.combined.decision import Decision, factors_of
 from batchseg.source.folder import seen_from
 from batchseg.source.names import mark
 from batchseg.source.plan import Listing, write_chosen
-from batchseg.stages.by_window import score_lying
 from batchseg.stages.item import Stage
 from batchseg.stages.redecide import Stored, redecide
 from batchseg.stages.write import write_mask
@@ -176,6 +175,7 @@ def _job(config: DecideConfig, job: RunConfig, settings: ScoringConfig) -> RunCo
     known = {name: getattr(job, name) for name in RunConfig.model_fields}
     output = {"path": config.output, "overlays": False, "report": False, "probabilities": None}
     changed: dict[str, Any] = {
+        **_measured_as(job, config.merge),
         "source": source,
         "segmentor": settings,
         "output": job.output.model_copy(update=output),
@@ -188,6 +188,19 @@ def _job(config: DecideConfig, job: RunConfig, settings: ScoringConfig) -> RunCo
         **dict.fromkeys(("candidate", "prune", "profile"), False),
     }
     return RunConfig.model_construct(**{**known, **changed})
+
+
+def _measured_as(job: RunConfig, merge: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """What is measured, where classes that it names are merged now."""
+    group = {member: name for name, members in merge.items() for member in members}
+    classes = dict.fromkeys(group.get(name, name) for name in job.objects.classes)
+    tolerance = job.boundary.tolerance
+    if isinstance(tolerance, dict):
+        tolerance = {group.get(name, name): value for name, value in tolerance.items()}
+    return {
+        "objects": job.objects.model_copy(update={"classes": tuple(classes)}),
+        "boundary": job.boundary.model_copy(update={"tolerance": tolerance}),
+    }
 
 
 def _merged_twice(
@@ -278,5 +291,5 @@ def decide_and_score(again: Redecision, reading: Reading, results: str, lock: Lo
     return [
         redecide(again.stored, again.decision, root, label_map, limits=limits, lock=lock),
         write_mask(root, label_map, lock),
-        score_lying(as_written(label_map), reading, limits, again.reading),
+        *score_and_measure(again.job, reading, again.reading),
     ]

@@ -19,9 +19,10 @@ from batchseg.pipeline.choice import Choice
 from batchseg.results.folder import Held
 from batchseg.source.listing import truths_of
 from batchseg.source.plan import Plan, write_chosen, write_plan
-from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
+from batchseg.stages.by_window import is_large
 from batchseg.stages.item import Item
 from batchseg.stages.overlay import Drawn, Painter
+from batchseg.stages.places import TIFF_SUFFIXES
 from batchseg.stages.viewing import Sight, read_prediction
 from batchseg.storage.reader import Reader, truth_reader
 

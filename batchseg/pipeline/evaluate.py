@@ -20,9 +20,14 @@ from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
+from batchseg.metrics.measures import Measures
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
-from batchseg.pipeline.fingerprints import existing_fingerprint, score_fingerprint
+from batchseg.pipeline.fingerprints import (
+    existing_fingerprint,
+    score_fingerprint,
+    without_truth_fingerprint,
+)
 from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
 from batchseg.results.gates import refuse_unknown_classes
@@ -32,7 +37,8 @@ from batchseg.source.annotations.spool import notes_of
 from batchseg.source.open import list_source, open_masks
 from batchseg.source.plan import Listing
 from batchseg.stages.by_window import score_lying
-from batchseg.stages.item import as_list
+from batchseg.stages.item import Stage, as_list
+from batchseg.stages.measure import measure
 from batchseg.stages.restore import read_masks
 
 _AS_STORED = ImageReading(as_stored=True)  # masks play the part of the images
@@ -76,7 +82,13 @@ def _evaluate(config: EvaluateConfig, on_progress: OnProgress) -> RunResult:
         looking = Looking(config.truth, config.limits, _AS_STORED)
         reading, doubts = look_at_truths(listing, label_map, looking, config.accept)
         masks, more = check_masks(listing, mask_labels, config)
-        key = Key(existing_fingerprint(masks), score_fingerprint(reading), has_files=False)
+        measures = Measures.of(config, reading.label_map)
+        key = Key(
+            existing_fingerprint(masks),
+            score_fingerprint(reading, measures),
+            has_files=False,
+            without_truth=without_truth_fingerprint(measures),
+        )
         work = Workload.of(listing, held.ledger, key)
         gone = held.ledger.unlisted(listing.ids())
         work.drop(work.replaced() | gone)
@@ -114,5 +126,11 @@ def _stages(config: EvaluateConfig, reading: Reading, masks: Reading) -> Callabl
     return lambda placement: Stages(
         before=partial(as_list, read_masks, masks, config.limits),
         model=None,
-        after=partial(as_list, score_lying, masks, reading, config.limits),
+        after=partial(_score_and_measure, config, reading, masks),
     )
+
+
+def _score_and_measure(config: EvaluateConfig, reading: Reading, masks: Reading) -> list[Stage]:
+    measures = Measures.of(config, reading.label_map)
+    scored = score_lying(masks, reading, config.limits, keep_truth=measures is not None)
+    return [scored, *([] if measures is None else [measure(measures, reading, config.limits)])]

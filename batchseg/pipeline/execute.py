@@ -18,7 +18,7 @@ from batchseg.engine.session import ray_session
 from batchseg.engine.telemetry import Telemetry
 from batchseg.engine.trace import Trace
 from batchseg.errors import BatchsegError, Interrupted
-from batchseg.inspect.guards import Doubt, doubts_of_total, settle
+from batchseg.inspect.guards import Doubt, doubts_of_measured, doubts_of_total, settle
 from batchseg.labels.reading import Reading
 from batchseg.labels.recorded import record_label_map
 from batchseg.metrics.confusion import ConfusionMatrix
@@ -28,6 +28,7 @@ from batchseg.pipeline.timings import timings
 from batchseg.results.closing import Closing, class_rows, closing_of
 from batchseg.results.commits import Commits
 from batchseg.results.folder import Held, Results
+from batchseg.results.measured import MeasuredTotals, measured_totals
 from batchseg.results.progress import INTERRUPTED_LINE
 from batchseg.results.record import new_run_id, run_record
 from batchseg.results.result import RunResult, result_of, total_facts
@@ -151,26 +152,29 @@ class Execution:
             self._leave(exc)
             raise
         closing, classes = closing_of(self.results), class_rows(total, self.task.reading.label_map)
-        self._doubt(total, closing)
+        measured = measured_totals(self.results.root, self.task.config, self.task.reading.label_map)
+        self._doubt(total, closing, measured)
         facts = {
             "precision": self.tally.precision,
             "worst": closing.worst,
             "calibration": closing.calibration,
             "acknowledged": self.held.ledger.acknowledged,
             **total_facts(total, classes, self.task.config.gates, self.tally),
+            **measured.facts,
         }
         record = self._record("finished", facts)
         self.results.write_record(record)
         return result_of(record, str(self.results.root), self.tally)
 
-    def _doubt(self, total: ConfusionMatrix, closing: Closing) -> None:
+    def _doubt(self, total: ConfusionMatrix, closing: Closing, measured: MeasuredTotals) -> None:
         """Add what only the whole tells to the warnings."""
         # exact where all images have a truth; of some without one more is taken off, and less is said
         without_data = max(0, closing.pixels - int(total.counts.sum()))
         counted = (max(0, closing.annotated_pixels - without_data), closing.segmented)
         config, label_map = self.task.config, self.task.reading.label_map
         found = doubts_of_total(total, *counted, label_map, isinstance(config, EvaluateConfig))
-        doubts = settle([*found], config.accept)
+        more = doubts_of_measured(measured.too_large, measured.without_spacing)
+        doubts = settle([*found, *more], config.accept)
         self.tally.warnings |= {doubt.guard: doubt.sentence for doubt in doubts}
 
     def _what_is_left(self) -> str:
@@ -273,7 +277,8 @@ class Execution:
         An interrupt may come between any two steps: rows are held before anything else is done with them,
         and what the tally says at the end is what was committed.
         """
-        stamp = Stamp(self.task.model, self.task.key.mask, self.task.key.score, self.run_id)
+        key = self.task.key
+        stamp = Stamp(self.task.model, key.mask, key.score, self.run_id, key.without_truth)
         dataset = build(plan, stages, placement, stamp, Journal(str(self.results.work)), trace=trace)
 
         def report(tally: Tally) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
+from batchseg.metrics.measures import Measures
+from batchseg.results.verdict import MEASURED
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint
 
 
@@ -23,9 +26,15 @@ def mask_fingerprint(
     return _digest([checkpoint.fingerprint, label_map.mask_fingerprint, precision, *altering])
 
 
-def score_fingerprint(reading: Reading) -> str:
-    """Of how truths are read."""
-    return _digest([reading.fingerprint])
+def score_fingerprint(reading: Reading, measures: Measures | None = None) -> str:
+    """Of how truths are read, and of what is measured beside the confusion matrix."""
+    return _digest([reading.fingerprint, *([] if measures is None else [_canonical(measures.facts)])])
+
+
+def without_truth_fingerprint(measures: Measures | None) -> str | None:
+    """Of what is measured of masks without a truth; None: nothing."""
+    facts = None if measures is None else measures.facts_without_truth
+    return None if facts is None else f"{MEASURED}{_digest([_canonical(facts)])}"
 
 
 def earlier_fingerprints(
@@ -53,6 +62,10 @@ def decided_fingerprint(mask: str, label_map: LabelMap, deciding: Sequence[str])
         deciding: the settings that they were decided by.
     """
     return _digest(["decided", mask, label_map.mask_fingerprint, *deciding])
+
+
+def _canonical(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, sort_keys=True)
 
 
 def _digest(facts: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from batchseg.labels.recorded import record_label_map
 from batchseg.pipeline.assembly import (
     before,
     before_parts,
+    join_and_draw,
     joining,
     score_and_keep,
     score_and_write,
@@ -208,10 +209,11 @@ def _joining(config: RunConfig, model: OpenedModel, found: Survey, held: Held, r
     results, lock = str(held.results.root), held.lock
     after = partial(score_and_keep, config, found.reading, results, lock)
     compute = partial(segmenting, config, model, before_parts, after)
+    join = partial(join_and_draw, config, found.reading, model.reading, results, lock)
     return Pass(
         rasters.images,
         SegmentorConfig(device="cpu"),
-        partial(joining, config, found.reading, results, lock),
+        partial(joining, join),
         "segmenting rasters",
         parts=PartsPass(rasters, config.segmentor, compute),
     )

@@ -15,7 +15,8 @@ from batchseg.inspect.preflight import check_source, look_at_truths
 from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
-from batchseg.pipeline.fingerprints import score_fingerprint
+from batchseg.metrics.measures import Measures
+from batchseg.pipeline.fingerprints import score_fingerprint, without_truth_fingerprint
 from batchseg.pipeline.split import take_split
 from batchseg.pipeline.workload import Workload
 from batchseg.results.folder import Results
@@ -84,7 +85,9 @@ def survey(config: RunConfig, model: Surveyed, work: Location) -> Survey:
     tiling = config.tiling if config.tiffs != "none" else None  # what has a PNG for a mask is read at once
     looking = Looking(config.truth, config.limits, model.reading, model.expected, shrinking, tiling)
     reading, doubts = look_at_truths(listing, model.label_map, looking, config.accept)
-    key = Key(model.fingerprint, score_fingerprint(reading))
+    measures = Measures.of(config, reading.label_map)
+    score, without_truth = score_fingerprint(reading, measures), without_truth_fingerprint(measures)
+    key = Key(model.fingerprint, score, without_truth=without_truth)
     return Survey(listing, looking, reading, doubts, key, notes_of(listing))
 
 
@@ -142,8 +145,8 @@ def _refuse_mixed_scores(
     if left:
         raise OutputError(
             f"{results.root}: holds scores of {left:,} images that the source does not list, whose truth was "
-            "read by another label map; run over all of them, remove them with --prune, or choose a fresh "
-            "--output"
+            "read by another label map, or which were measured by other metrics; run over all of them, "
+            "remove them with --prune, or choose a fresh --output"
         )
 
 

@@ -16,9 +16,10 @@ from batchseg.images.overlay import Drawing, LabelIds, Pixels, nearest, resized,
 from batchseg.labels.label_map import is_background
 from batchseg.labels.reading import Reading
 from batchseg.reporting.layers import encode_change, encode_difference, encode_labels, encode_photo
-from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
+from batchseg.stages.by_window import is_large
 from batchseg.stages.item import Item
 from batchseg.stages.nodata import nodata_of
+from batchseg.stages.places import TIFF_SUFFIXES
 from batchseg.stages.score import read_truth, voided
 from batchseg.stages.viewing import Sight, Viewer, read_prediction
 

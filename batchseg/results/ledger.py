@@ -22,7 +22,7 @@ from batchseg.results.merge import merge_parts, mergeable
 from batchseg.results.rewrite import replace_parts
 from batchseg.results.row_keys import READ, ROW, TRUTHS, encode_rows, place_keys
 from batchseg.results.tables import look_at_images, read_beside, read_images, with_fingerprints
-from batchseg.results.verdict import Key, Places, Rows, Verdict
+from batchseg.results.verdict import MEASURED, Key, Places, Rows, Verdict
 from batchseg.schema import IMAGES, TRUTH_FAULTS
 from batchseg.source.names import possible_masks
 from batchseg.storage.keys import NULL, KeyIndex, Keys, KeySet, keys, superseded
@@ -86,7 +86,7 @@ class Ledger:
         return others
 
     def scored_otherwise(self, score: str) -> Rows:
-        """The rows whose truth was read by another label map."""
+        """The rows whose truth was read by another label map, or scored by other metrics."""
         scored = self.rows["ok"] & (self.rows["truth"] == TRUTHS.index("ok"))
         others: Rows = scored & (self.rows["score"] != self.names.get(score, -1))
         return others
@@ -122,7 +122,7 @@ class Ledger:
         of_labels = rows["score"] == self.names.get(key.score, -1)
         same = (rows["truth"] == TRUTHS.index("ok")) & same_truth & (truths != NULL) & of_labels
         meant = table["truth"].is_valid().to_numpy()
-        without = rows["truth"] == TRUTHS.index("none")
+        without = (rows["truth"] == TRUTHS.index("none")) & self._measured_alike(rows, key)
         scored = segmented & np.where(meant, same, without)
         # a missing file has no version, and is the same as long as it has none; what the model or the way
         # truths are read had to do with it is tried again with another one
@@ -132,6 +132,14 @@ class Ledger:
         known_truth = segmented & meant & faulty & same_truth & (of_labels | ~by_labels)
         acknowledged = rows["acknowledged"] & (known_image | known_truth)
         return Verdict(at, segmented, scored, (at >= 0) & ~rows["ok"], acknowledged)
+
+    def _measured_alike(self, rows: NDArray[np.void], key: Key) -> Rows:
+        """Whether of rows without a truth the same is measured as the key means, be it nothing."""
+        if key.without_truth is not None:
+            alike: Rows = rows["score"] == self.names.get(key.without_truth, -1)
+            return alike
+        others = [code for name, code in self.names.items() if (name or "").startswith(MEASURED)]
+        return ~np.isin(rows["score"], others)
 
     def owners(self, masks: Keys) -> list[str | None]:
         """The id of the image that each mask belongs to, or None; by the keys of paths below masks/."""

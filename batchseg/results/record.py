@@ -137,6 +137,16 @@ class RunRecord(RecordPart):
     acknowledged: int = Field(
         0, description="Images of the folder that failed and are not tried again: `batchseg acknowledge`."
     )
+    boundary: dict[str, Any] | None = Field(
+        None,
+        description="Boundary IoU, NSD and HD95 over the whole data set and of every class, with their "
+        "definition, where `metrics` has boundary.",
+    )
+    objects: dict[str, Any] | None = Field(
+        None,
+        description="PQ, recall by size and false positives an image over the whole data set and of every "
+        "class, with their definition, where `metrics` has objects.",
+    )
     truth_pixels: int | None = Field(None, description="Pixels with ground truth in the whole data set.")
     truth_between: int | None = Field(
         None,

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Rows = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
+MEASURED = "measured-"  # what the score's key begins with where there is no truth
+
 # what a row that is only scored anew keeps: all that is known of its mask
 KEPT = (
     "source_version",
@@ -32,13 +34,16 @@ class Key:
 
     Attributes:
         mask: fingerprint of the model and of every setting that changes a mask.
-        score: fingerprint of how truths are read.
+        score: fingerprint of how truths are read, and of what is measured beside.
         has_files: whether masks are files below masks/, as they are not where existing ones are scored.
+        without_truth: as `score`, of what is measured of masks without a truth, after MEASURED. None:
+            nothing is.
     """
 
     mask: str
     score: str
     has_files: bool = True
+    without_truth: str | None = None
 
 
 @dataclass(frozen=True)

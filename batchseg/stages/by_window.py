@@ -24,7 +24,6 @@ from batchseg.stages.nodata import Lookup, open_nodata
 from batchseg.stages.score import Truth, as_truth, check_truth_size, count_pixels, scorer
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
-TIFF_SUFFIXES = (".tif", ".tiff")
 HELD_PIXELS = 4096**2  # of a mask; more are read by window
 
 

@@ -115,9 +115,7 @@ class KeptParts:
         for each in every:
             kept._add(each)
         if kept.truth_fault is not None:  # then no part of the truth counts
-            kept.matrix.counts[-1] = kept.matrix.counts.sum(0)
-            kept.matrix.counts[:-1] = 0
-            kept.has_truth = False
+            kept.matrix, kept.has_truth = kept.matrix.without_truth(), False
         if kept.truth_fault is not None or kept.unprobed:
             kept.calibration = None
         return kept

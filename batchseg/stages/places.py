@@ -7,12 +7,13 @@ from typing import Any
 from batchseg.errors import RowFault
 from batchseg.images.geotiff import Georeference, check_truth_place, georeference_of
 from batchseg.images.label_rasters import tiff_head
-from batchseg.images.raster import RasterFile, open_raster
+from batchseg.images.raster import RasterFile, has_rasterio, open_raster
 from batchseg.schema import Status, TruthStatus
 from batchseg.stages.item import Item
 from batchseg.storage.reader import Reader
 
 TIFF_MASK = ".tif"
+TIFF_SUFFIXES = (".tif", ".tiff")
 _NOWHERE = Georeference()
 _UPRIGHT = 1
 
@@ -31,6 +32,21 @@ def place_of_image(item: Item, reader: Reader, data: bytes | None = None) -> Geo
         file = reader.by_window(item.row["uri"]) if data is None else data
         item.place = _place_in(file, item, Status.UNREADABLE)
     return item.place
+
+
+def place_on_map(item: Item, reader: Reader) -> Georeference:
+    """Where the image lies, whatever its mask is; nowhere if it is no TIFF. Raises RowFault.
+
+    Without rasterio that is known of none.
+    """
+    named = is_tiff_mask(item) or item.row["uri"].lower().endswith(TIFF_SUFFIXES)
+    if item.place is not None or not named or not has_rasterio():
+        return item.place or _NOWHERE
+    file = reader.by_window(item.row["uri"])
+    head = tiff_head(file)
+    if head is None or head.orientation != _UPRIGHT:
+        return _NOWHERE
+    return place_of_image(item, reader)
 
 
 def note_place(item: Item, dataset: Any) -> None:

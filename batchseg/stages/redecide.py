@@ -27,9 +27,9 @@ from batchseg.schema import Status
 from batchseg.segmentors.base import Confidence, Prediction
 from batchseg.segmentors.combined.codes import CodeProbes, decide_codes
 from batchseg.segmentors.combined.decision import Decision
-from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
+from batchseg.stages.by_window import is_large
 from batchseg.stages.item import Item, Stage, for_each
-from batchseg.stages.places import is_tiff_mask
+from batchseg.stages.places import TIFF_SUFFIXES, is_tiff_mask
 from batchseg.stages.raster_mask import write_raster_mask
 from batchseg.storage.location import Location
 from batchseg.storage.lock import Lock

@@ -10,9 +10,10 @@ from batchseg.labels.label_map import Ids, LabelMap
 from batchseg.labels.reading import Reading, as_written
 from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Prediction
-from batchseg.stages.by_window import TIFF_SUFFIXES, is_large, unusable
+from batchseg.stages.by_window import is_large, unusable
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.nodata import nodata_of
+from batchseg.stages.places import TIFF_SUFFIXES
 from batchseg.stages.score import read_truth
 from batchseg.storage.location import Location
 from batchseg.storage.reader import Reader, image_reader

@@ -25,12 +25,17 @@ from batchseg.storage.reader import image_reader
 
 @dataclass(frozen=True)
 class Stamp:
-    """What every row of a run says: the model, the two keys, and the run itself."""
+    """What every row of a run says: the model, the two keys, and the run itself.
+
+    Attributes:
+        without_truth: the score's key of what has no truth; None where nothing is computed of it.
+    """
 
     model: str | None
     fingerprint: str
     score_fingerprint: str
     run_id: str
+    without_truth: str | None = None
 
 
 def row_schema(carried: pa.Schema) -> pa.Schema:
@@ -102,7 +107,7 @@ def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
         "truth_pixels": matrix.truth_pixels if matrix else None,
         "truth_status": truth_status.value if truth_status else None,
         "truth_version": item.row["truth_version"] if truth_status else None,
-        "score_fingerprint": stamp.score_fingerprint if matrix or item.truth_fault else None,
+        "score_fingerprint": _score_fingerprint(item, stamp),
         "finished_at": datetime.now(timezone.utc),
         "_pixels": _sparse(item) if item.alive else None,
         **{f"_{table}": rows for table, rows in item.beside.items() if item.alive},
@@ -112,6 +117,12 @@ def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
         "_between": item.between,
         "_traceback": item.fault.traceback if item.fault else None,
     }
+
+
+def _score_fingerprint(item: Item, stamp: Stamp) -> str | None:
+    if not item.alive:
+        return None
+    return stamp.score_fingerprint if item.has_truth or item.truth_fault else stamp.without_truth
 
 
 def _mask_side(item: Item, stamp: Stamp) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
@@ -159,6 +159,27 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
         figures = {"ECE": known["ece"], "Brier": known["brier"], "NLL": known["nll"]}
         told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
         yield "calibration", f"{told}, over {known['pixels']:,} pixels"
+    yield from _further_metrics(result.record)
+
+
+def _further_metrics(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """A line for each that was asked for and is known."""
+    boundary, objects = record.get("boundary"), record.get("objects")
+    if boundary and boundary["boundary_iou"] is not None:
+        known = {"boundary IoU": boundary["boundary_iou"], "NSD": boundary["nsd"], "HD95": boundary["hd95"]}
+        yield (
+            "boundary",
+            ", ".join(f"{name} {value:.4g}" for name, value in known.items() if value is not None),
+        )
+    if objects and objects["panoptic_quality"] is not None:
+        sizes = [
+            f"{each['recall']:.4g} from {each['pixels_from']:,} pixels on"
+            for each in objects["recall_by_size"]
+            if each["recall"] is not None
+        ]
+        recall = f"; recall {', '.join(sizes)}" if sizes else ""
+        false = f"{objects['false_positives_per_image']:.3g} false positives an image"
+        yield "objects", f"PQ {objects['panoptic_quality']:.4g}{recall}; {false}"
 
 
 def _classes(result: RunResult, width: int) -> Iterator[str]:
