@@ -69,7 +69,7 @@ def read_groups(root: Location, name: str, ids: pa.ChunkedArray) -> ProbedGroups
     table = _read(root, name, CALIBRATION.names)
     if table is None:
         return None
-    at = pc.fill_null(pc.index_in(table["id"], ids.combine_chunks()), -1).to_numpy()
+    at = pc.fill_null(pc.index_in(table["id"], ids.combine_chunks()), -1).to_numpy().astype(np.int64)
     return ProbedGroups(at, _arrays(table)).some(at >= 0)
 
 

@@ -127,26 +127,26 @@ _PAIR = np.dtype([("image", "i8"), ("truth", "i8"), ("suspected", "i8"), ("pixel
 
 def _worst_pairs(groups: ProbedGroups, suspect: ProbedGroups) -> NDArray[np.void]:
     """Of each image with suspect pixels the worst pair, an array of _PAIR."""
-    keys = (suspect.image_G, suspect["truth"], suspect["predicted"])
-    (image_P, truth_P, suspected_P), pair_G = _unique(*keys)
+    most = 2**16  # classes; a part has far fewer than 2**31 images
+    keys_G = (suspect.image_G * most + suspect["truth"]) * most + suspect["predicted"]
+    key_P, pair_G = np.unique(keys_G, return_inverse=True)
+    (image_P, truth_P), suspected_P = np.divmod(key_P // most, most), key_P % most
     pixels_P = np.bincount(pair_G, suspect["pixels"], len(image_P))
     # a pixel counts by how much more probable the other class is
     sure_P = np.bincount(pair_G, suspect["top_sum"] - suspect["truth_sum"], len(image_P))
     smaller_P = np.minimum(
         _looked_up(groups, "truth", image_P, truth_P), _looked_up(groups, "predicted", image_P, suspected_P)
     )
-    found = np.empty(len(image_P), _PAIR)
-    columns = (image_P, truth_P, suspected_P, pixels_P, sure_P / (smaller_P + _FEW))
+    score_P = sure_P / (smaller_P + _FEW)
+    _, start_I, pairs_I = np.unique(image_P, return_index=True, return_counts=True)
+    best_I = np.maximum.reduceat(score_P, start_I) if len(start_I) else score_P
+    place_Q = np.flatnonzero(score_P == best_I.repeat(pairs_I))  # several of an image where they are level
+    place_I = place_Q[np.unique(image_P[place_Q], return_index=True)[1]]
+    found = np.empty(len(place_I), _PAIR)
+    columns = (image_P, truth_P, suspected_P, pixels_P, score_P)
     for name, column in zip(_PAIR.names or (), columns, strict=True):
-        found[name] = column
-    found = found[np.lexsort([-found["score"], found["image"]])]
-    return found[np.unique(found["image"], return_index=True)[1]]
-
-
-def _unique(*columns: NDArray[Any]) -> tuple[list[NDArray[np.int64]], NDArray[np.intp]]:
-    """Each row that occurs, by columns, and which of them each row is."""
-    rows, which = np.unique(np.stack(columns, 1), axis=0, return_inverse=True)
-    return [*rows.T], which.reshape(-1)
+        found[name] = column[place_I]
+    return found
 
 
 def _looked_up(
@@ -155,7 +155,7 @@ def _looked_up(
     """How many probed pixels of an image have a class, true or predicted."""
     most = 1 + int(max(groups[side].max(initial=0), class_P.max(initial=0)))
     keys, group_G = np.unique(groups.image_G * most + groups[side], return_inverse=True)
-    pixels = np.bincount(group_G.reshape(-1), groups["pixels"], len(keys))
+    pixels = np.bincount(group_G, groups["pixels"], len(keys))
     found: NDArray[Any] = pixels[np.searchsorted(keys, image_P * most + class_P)]
     return found
 
