@@ -38,7 +38,7 @@ from batchseg.storage.location import Location, locate, output_errors
 MOST_BYTES = 8_000_000  # of a page, so that a mail carries it
 _FOR_PICTURES = 4_800_000  # bytes before base64, which makes a third more of them; the text has the rest
 _A_PICTURE = (5_000, 96_000)  # bytes of one at least, or it shows nothing, and at most
-_KINDS = 4
+_KINDS = 5
 LISTED = 6  # images of each kind that are named where no pictures are wanted
 
 

@@ -88,6 +88,10 @@ def image_groups(
             [overview.wanted[name] for name in changed if name in overview.wanted],
         ),
         (
+            ImageGroup("suspect", "Truths that look wrong", "Where the model is sure of another class."),
+            leading["suspect"][: overview.most],
+        ),
+        (
             ImageGroup("uncertain", "Least certain", "The lowest mean confidence."),
             leading["uncertain"],
         ),
