@@ -27,6 +27,6 @@ class ReportConfig(Model):
         ge=0,
         le=500,
         description="Images shown of each kind: the worst, the most changed, those whose truth looks wrong, "
-        "the least certain, and some at random. 0: none. Many are shown small, for the page has at most 8 MB.",
+        "the least certain, and some at random. 0: none. Many are small, for a page has at most 8 MB.",
     )
     ray: RayConfig = RayConfig()
