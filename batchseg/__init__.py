@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from batchseg.config.decide import DecideConfig
     from batchseg.config.doctor import DoctorConfig
     from batchseg.config.evaluate import EvaluateConfig
+    from batchseg.config.export import ExportConfig
     from batchseg.config.load import load_config, read_config
     from batchseg.config.overlay import OverlayConfig, Overlays
     from batchseg.config.report import ReportConfig
     from batchseg.config.run import RunConfig
     from batchseg.config.scenes import DigitsConfig
+    from batchseg.config.suspects import SuspectsConfig
     from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError
+    from batchseg.exports.export import ExportReport, export
     from batchseg.inspect.doctor import DoctorReport, doctor
     from batchseg.inspect.verify import VerifyReport, verify
     from batchseg.labels.label_file import load_label_map
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from batchseg.results.acknowledge import Acknowledged, acknowledge
     from batchseg.results.opened import OpenedResults, open_results
     from batchseg.results.result import RunResult
+    from batchseg.results.suspects import Suspect, Suspects, suspects
     from batchseg.scenes.data_set import make_digits
     from batchseg.schema import Status
     from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
@@ -63,6 +67,8 @@ _HOMES = {
     "DoctorConfig": "batchseg.config.doctor",
     "DoctorReport": "batchseg.inspect.doctor",
     "EvaluateConfig": "batchseg.config.evaluate",
+    "ExportConfig": "batchseg.config.export",
+    "ExportReport": "batchseg.exports.export",
     "Job": "batchseg.cluster.submit",
     "LabelMap": "batchseg.labels.label_map",
     "ModelInput": "batchseg.segmentors.base",
@@ -80,6 +86,9 @@ _HOMES = {
     "RunResult": "batchseg.results.result",
     "Segmentor": "batchseg.segmentors.base",
     "Status": "batchseg.schema",
+    "Suspect": "batchseg.results.suspects",
+    "Suspects": "batchseg.results.suspects",
+    "SuspectsConfig": "batchseg.config.suspects",
     "TrainConfig": "batchseg.config.train",
     "TrainResult": "batchseg.training.train",
     "TrialResult": "batchseg.pipeline.trial",
@@ -92,6 +101,7 @@ _HOMES = {
     "drop_candidate": "batchseg.pipeline.promote",
     "dry_run": "batchseg.pipeline.run",
     "evaluate": "batchseg.pipeline.evaluate",
+    "export": "batchseg.exports.export",
     "load_config": "batchseg.config.load",
     "load_label_map": "batchseg.labels.label_file",
     "load_segmentor": "batchseg.segmentors.registry",
@@ -104,6 +114,7 @@ _HOMES = {
     "report": "batchseg.reporting.make",
     "run": "batchseg.pipeline.run",
     "submit": "batchseg.cluster.submit",
+    "suspects": "batchseg.results.suspects",
     "train": "batchseg.training.train",
     "verify": "batchseg.inspect.verify",
 }
@@ -120,6 +131,8 @@ __all__ = [
     "DoctorConfig",
     "DoctorReport",
     "EvaluateConfig",
+    "ExportConfig",
+    "ExportReport",
     "Job",
     "LabelMap",
     "ModelInput",
@@ -137,6 +150,9 @@ __all__ = [
     "RunResult",
     "Segmentor",
     "Status",
+    "Suspect",
+    "Suspects",
+    "SuspectsConfig",
     "TrainConfig",
     "TrainResult",
     "TrialResult",
@@ -149,6 +165,7 @@ __all__ = [
     "drop_candidate",
     "dry_run",
     "evaluate",
+    "export",
     "load_config",
     "load_label_map",
     "load_segmentor",
@@ -161,6 +178,7 @@ __all__ = [
     "report",
     "run",
     "submit",
+    "suspects",
     "train",
     "verify",
 ]

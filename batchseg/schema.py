@@ -96,16 +96,21 @@ IMAGES = pa.schema(
         _field(
             "probed_pixels",
             pa.int32(),
-            "pixels where probabilities were held against the truth, at most 4,096",
+            "pixels where probabilities were held against the truth, at most 4,096; null, as the five that "
+            "follow, where a mask that lay there was scored, or the model has no probabilities",
         ),
         _field("ece", pa.float64(), "expected calibration error over them, 15 bins, 0 to 1"),
         _field("brier", pa.float64(), "mean squared distance of their probabilities from the truth, 0 to 2"),
-        _field("nll", pa.float64(), "mean negative logarithm of their true classes' probabilities"),
+        _field(
+            "nll",
+            pa.float64(),
+            "mean negative logarithm of their true classes' probabilities; null where decided again",
+        ),
         _field("truth_probability_p05", pa.float64(), "5th percentile of their true classes' probabilities"),
         _field(
             "suspect_fraction",
             pa.float64(),
-            "fraction of them where the model is sure of another class; as of the run that computed the row",
+            "fraction of them where the model is sure of another class, by the data set as the run left it",
         ),
         _field("boundary_iou", pa.float64(), "mean boundary IoU of the classes in truth or prediction"),
         _field("nsd", pa.float64(), "mean normalised surface distance of the classes in truth or prediction"),

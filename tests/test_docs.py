@@ -295,5 +295,10 @@ def test_queries_and_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         both = part[(part.truth == 3) & (part.predicted == 3)].pixels.sum()
         assert iou == pytest.approx(both / part[(part.truth == 3) | (part.predicted == 3)].pixels.sum())
     assert sorted(folder for folder, _ in folders) == ["day", "night"]
-    (text,) = blocks("sql", DOCS["batchseg/results/README.md"])
+    text, reliability = blocks("sql", DOCS["batchseg/results/README.md"])
     assert [row[:2] for row in duckdb.sql(text).fetchall()] == [("day", 12), ("night", 12)]
+    bins = duckdb.sql(reliability).fetchall()
+    calibration = names["opened"].record["calibration"]
+    assert sum(count for _, count, _, _ in bins) == calibration["pixels"]
+    gaps = [count * abs(accuracy - confidence) for _, count, confidence, accuracy in bins]
+    assert sum(gaps) / calibration["pixels"] == pytest.approx(calibration["ece"], abs=1e-9)

@@ -18,7 +18,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"pipeline", "training", "cluster"},
-    {"reporting"},
+    {"reporting", "exports"},
     {"inspect", "comparison", "scenes"},
     {"engine", "results"},
     {"stages", "source"},

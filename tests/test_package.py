@@ -20,7 +20,13 @@ else:
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "grpc": "grpcio"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "grpc": "grpcio",
+    "mlflow": "mlflow-skinny",
+}
 OF_USERS = {extra: needs for extra, needs in PROJECT["optional-dependencies"].items() if extra != "test"}
 
 

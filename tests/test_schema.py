@@ -14,6 +14,7 @@ PROMISED = {
     "recall_macro f1_macro precision_macro mean_iou truth_pixels confidence_mean entropy_mean entropy_p95 "
     "low_confidence_fraction segment_s source_version model fingerprint run_id finished_at",
     "pixels": "id truth predicted pixels",
+    "calibration": "id truth predicted bin pixels top_sum truth_sum",
     "classes": "class_id class_name precision recall f1 iou dice support predicted_pixels",
 }
 

@@ -29,7 +29,7 @@ from batchseg.cli.options import (
 )
 
 _looking = options(
-    click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
+    click.option("--truth", metavar="PATH", help="Folder with the ground truth, or a labelling tool's file."),
     modelling,
     pairing,
     reading,

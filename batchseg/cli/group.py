@@ -12,12 +12,14 @@ from batchseg.cli.decide import decide_command
 from batchseg.cli.digits import digits_command
 from batchseg.cli.doctor import doctor_command
 from batchseg.cli.evaluate import evaluate_command
+from batchseg.cli.export import export_command
 from batchseg.cli.night import night_command
 from batchseg.cli.overlay import overlay_command
 from batchseg.cli.promote import promote_command
 from batchseg.cli.report import report_command
 from batchseg.cli.run import run_command
 from batchseg.cli.submit import submit_command
+from batchseg.cli.suspects import suspects_command
 from batchseg.cli.train import train_command
 from batchseg.cli.verify import verify_command
 
@@ -29,8 +31,10 @@ COMMANDS = (
     acknowledge_command,
     overlay_command,
     report_command,
+    export_command,
     decide_command,
     compare_command,
+    suspects_command,
     night_command,
     promote_command,
     train_command,

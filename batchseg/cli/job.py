@@ -33,7 +33,7 @@ from batchseg.config.run import RunConfig
 running = options(
     modelling,
     click.option("--output", metavar="DIR", help="Folder for the results."),
-    click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images."),
+    click.option("--truth", metavar="PATH", help="Folder with the ground truth, or a labelling tool's file."),
     from_file,
     pairing,
     reading,
@@ -87,6 +87,11 @@ running = options(
     ),
     click.option("--profile", is_flag=True, default=None, help="Write a trace of some images to profiles/."),
     click.option("--prune", is_flag=True, default=None, help="Remove what the source no longer has."),
+    click.option(
+        "--log-to",
+        type=click.Choice(["mlflow", "tensorboard"]),
+        help="Log the figures there as well; MLFLOW_TRACKING_URI says where MLflow is.",
+    ),
     gating,
     click.option("--address", metavar="RAY", help="Address of a running Ray cluster."),
 )
@@ -112,6 +117,7 @@ def run_config(source: str | None, flags: dict[str, Any]) -> RunConfig:
         "labels": flags["labels"],
         "merge": merged_classes(flags["merge"]),
         **truth_settings(flags),
+        "log_to": flags["log_to"],
         "split": flags["split"],
         "recompute": flags["recompute"],
         "candidate": flags["candidate"],

@@ -22,7 +22,7 @@ from batchseg.config.train import TrainConfig
 
 @click.command("train")
 @click.argument("source", required=False)
-@click.option("--truth", metavar="DIR", help="Folder with the ground truth, mirroring the images.")
+@click.option("--truth", metavar="PATH", help="Folder with the ground truth, or a labelling tool's file.")
 @click.option("--output", metavar="DIR", help="Folder for the model, its history and what resumes it.")
 @click.option("--model", metavar="NAME", help="A semantic model to go on from: local folder or hub name.")
 @click.option("--config", "config_path", metavar="FILE", help="YAML file; options on the command line win.")

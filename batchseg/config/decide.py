@@ -41,7 +41,9 @@ class DecideConfig(Model):
         None, description="A label map by name or file. Null: what the run used, as it was then."
     )
     truth: Place | None = Field(
-        None, description="Folder with the ground truth, mirroring the images. Null: that of the run."
+        None,
+        description="Folder with the ground truth, mirroring the images, or a labelling tool's file. Null: "
+        "that of the run.",
     )
     accept: Accepted = Field((), description="Guards to pass over besides those of the run.")
     gates: Gates = Gates()

@@ -11,10 +11,12 @@ from batchseg.config.compare import CompareConfig, NightConfig
 from batchseg.config.decide import DecideConfig
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.evaluate import EvaluateConfig
+from batchseg.config.export import ExportConfig
 from batchseg.config.overlay import OverlayConfig
 from batchseg.config.report import ReportConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.scenes import DigitsConfig
+from batchseg.config.suspects import SuspectsConfig
 from batchseg.config.train import TrainConfig
 
 COMMANDS: dict[str, type[Model]] = {
@@ -24,8 +26,10 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg doctor": DoctorConfig,
     "batchseg decide": DecideConfig,
     "batchseg compare": CompareConfig,
+    "batchseg suspects": SuspectsConfig,
     "batchseg overlay": OverlayConfig,
     "batchseg report": ReportConfig,
+    "batchseg export": ExportConfig,
     "batchseg train": TrainConfig,
     "batchseg digits": DigitsConfig,
 }

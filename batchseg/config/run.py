@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from batchseg.config.base import Gates, Limits, Model, RayConfig
+from batchseg.config.log_to import LogSetting
 from batchseg.config.looks import TilingSetting, Views
 from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
@@ -82,6 +83,7 @@ class RunConfig(Model):
     limits: Limits = Limits()
     gates: Gates = Gates()
     ray: RayConfig = RayConfig()
+    log_to: LogSetting = None
     split: Literal["train", "validation"] | None = Field(
         None, description="Only the images that the model learnt from, or that judged it. Null: all."
     )

@@ -89,7 +89,11 @@ class FolderSource(_Source):
     exclude: tuple[str, ...] = Field(
         (), description="Globs on the id; an image that matches one is left out."
     )
-    truth: Place | None = Field(None, description="Folder with the ground truth, mirroring the image folder.")
+    truth: Place | None = Field(
+        None,
+        description="Folder with the ground truth, mirroring the image folder, or a labelling tool's file: "
+        "COCO, Label Studio or CVAT.",
+    )
     truth_suffix: str | None = Field(
         None,
         pattern=SUFFIX_RULE,

@@ -62,7 +62,9 @@ class TruthSettings(Model):
 class EvaluatedTruth(TruthSettings):
     """The ground truth of existing masks."""
 
-    path: Place = Field(description="Folder with the ground truth, mirroring the masks.")
+    path: Place = Field(
+        description="Folder with the ground truth, mirroring the masks, or a labelling tool's file."
+    )
 
 
 def _no_folder(value: Any) -> Any:

@@ -17,6 +17,14 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import TiffImageFile
 
 from batchseg.errors import RowFault
+from batchseg.images.annotation import (
+    Annotation,
+    Names,
+    draw_areas,
+    is_annotation,
+    of_colours,
+    read_annotation,
+)
 from batchseg.images.headers import check_size, decoding, open_picture, raw_mode, sniff
 from batchseg.schema import TruthStatus
 
@@ -47,26 +55,54 @@ class LabelFile:
         palette: uint8 [N, 3], the colours of the ids 0 .. N-1; None where the file has no palette.
         lossy: the name of a compression that changes pixel values; None where there is none.
         white: the value of white in grey; less than 255 where pixels have 1, 2 or 4 bits.
+        names: of an annotation, the names of the classes, of which `values` are the places; None stands for
+            pixels that nobody annotated.
     """
 
     values: NDArray[Any]
     palette: NDArray[np.uint8] | None = None
     lossy: str | None = None
     white: int = 255
+    names: Names | None = None
 
 
 def decode_labels(data: bytes | memoryview, limits: Limits) -> LabelFile:
-    """A ground truth or mask as stored.
+    """A ground truth or mask as stored, or an annotation, which is drawn.
 
     Raises:
-        RowFault: of the truth, unreadable, whatever the cause.
+        RowFault: of the truth, unreadable, whatever the cause; of an annotation also as its module says.
     """
+    if is_annotation(data):
+        return _annotated(data, limits)
     try:
         name = sniff(data, limits)
         with decoding(name):
             return LabelFile(_npy(data, limits)) if name == ".npy" else _labels(name, data, limits)
     except RowFault as fault:
         raise RowFault(TruthStatus.UNREADABLE, f"label file: {fault}") from fault
+
+
+def _annotated(data: bytes | memoryview, limits: Limits) -> LabelFile:
+    try:
+        with decoding("annotation"):
+            annotation = read_annotation(data)
+            if annotation.problem is not None:
+                raise RowFault(TruthStatus.UNREADABLE, annotation.problem)
+            if annotation.picture is not None:
+                return _of_picture(annotation, annotation.picture, limits)
+            check_size(*(annotation.hw or (0, 0)), limits)
+            return LabelFile(draw_areas(annotation), names=annotation.names)
+    except RowFault as fault:
+        if isinstance(fault.status, TruthStatus):
+            raise
+        raise RowFault(TruthStatus.UNREADABLE, f"annotation: {fault}") from fault
+
+
+def _of_picture(annotation: Annotation, picture: bytes, limits: Limits) -> LabelFile:
+    file = decode_labels(picture, limits)
+    if file.lossy is not None:
+        raise unfit(f"{file.lossy} compression changes the colours of its classes")
+    return LabelFile(of_colours(annotation, file.values, file.palette), names=annotation.names)
 
 
 def _labels(name: str, data: bytes | memoryview, limits: Limits) -> LabelFile:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.doctor import DoctorConfig
-from batchseg.config.source import FolderSource, ImageReading, Source
+from batchseg.config.source import FolderSource, ImageReading
 from batchseg.errors import RowFault, SourceError
 from batchseg.inspect.findings import Findings, Problem
 from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, turned
@@ -27,11 +27,13 @@ from batchseg.schema import Status
 from batchseg.segmentors.base import Normaliser, PixelRange, Resizing
 from batchseg.segmentors.combined.ensemble import resizings_of
 from batchseg.segmentors.registry import open_checkpoint
+from batchseg.source.annotations.spool import AnnotationFacts, annotation_facts
 from batchseg.source.folder import Folder
+from batchseg.source.manifest import Manifest
 from batchseg.source.names import Owners, usable
 from batchseg.source.open import list_source, open_source
 from batchseg.source.plan import Listing
-from batchseg.source.truths import MASK_SUFFIXES
+from batchseg.source.truths import MASK_SUFFIXES, Truths
 from batchseg.storage.keys import KeySet, keys
 from batchseg.storage.location import locate
 from batchseg.storage.reader import image_reader
@@ -128,7 +130,8 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         doubts = [*doubts_of_truths(sampled), *_turned(sizes, images_as)]
         doubts += doubts_of_images(pictures, model.expected)
         warnings = _warnings(doubts, config, findings)
-        unmatched = _unmatched(config.source, listing)
+        annotated = annotation_facts(listing)
+        unmatched = _unmatched(source, listing, annotated)
     return DoctorReport(
         source=config.source.path,
         images=listing.images,
@@ -141,7 +144,7 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         problems=findings.listed,
         warnings=warnings,
         passed_over=listing.passed_over,
-        notes=model.notes if listing.with_truth else (),
+        notes=(*(model.notes if listing.with_truth else ()), *(annotated.notes if annotated else ())),
     )
 
 
@@ -223,16 +226,23 @@ def _marked(listing: Listing) -> Iterator[pa.Table]:
     return map(owners.settle, listing.tables())
 
 
-def _unmatched(source: Source, listing: Listing) -> Unmatched | None:
-    """Truth files without an image, among those that end as the rule says."""
-    if not isinstance(source, FolderSource) or source.truth is None:
+def _unmatched(
+    opened: Folder | Manifest, listing: Listing, annotated: AnnotationFacts | None
+) -> Unmatched | None:
+    """Annotated images that are not listed, or truth files without an image, among those that end as the rule
+    says."""
+    if annotated is not None:
+        known = annotated.unmatched
+        return None if known is None else Unmatched(known, [*annotated.examples])
+    if not isinstance(opened, Folder) or not isinstance(opened.truths, Truths):
         return None
+    source = opened.source
     if source.include or source.exclude or source.is_partial:
         return None
     used = KeySet(keys(table["truth"].drop_null().to_pylist()) for table in listing.tables())
     end = (source.truth_suffix or "=").partition("=")[2]
     files, examples = 0, []
-    for table in Folder(FolderSource(path=source.truth), suffixes=MASK_SUFFIXES).tables():
+    for table in Folder(FolderSource(path=str(opened.truths.root)), suffixes=MASK_SUFFIXES).tables():
         for index in np.flatnonzero(~used.contains(keys(table["uri"].to_pylist()))):
             name = table["id"][int(index)].as_py()
             if name.rpartition(".")[0].endswith(end):

@@ -61,12 +61,15 @@ def doubts_of_truths(sampled: Sampled, noun: str = "ground truths") -> Iterator[
     reading, sample = sampled.reading, sampled.sample
     if reading is None:
         return
-    yield from _failing(sampled, noun)
+    if sampled.unknown is not None:
+        yield Doubt("failing_truth", sampled.unknown, is_certain=True)
+    else:
+        yield from _failing(sampled, noun)
     binary = _binary(sampled, reading.label_map, noun)
     yield from binary
     pixels = sample.ignored + sum(sample.classes.values())
     if pixels and sample.ignored > MOST_IGNORED * pixels and not binary:
-        yield _ignored(sample.ignored, pixels, f"sampled {noun}")
+        yield _ignored(sample.ignored, pixels, f"sampled {noun}", _NOBODYS if reading.by_name else _WHY)
 
 
 def doubts_of_turned(sampled: Sampled) -> Iterator[Doubt]:
@@ -115,10 +118,11 @@ def turned(which: str) -> Doubt:
     )
 
 
-def _ignored(part: int, whole: int, noun: str) -> Doubt:
-    return Doubt("ignored_truth", f"{_share(part, whole)} of the {noun} is ignored; {_WHY}")
+def _ignored(part: int, whole: int, noun: str, why: str) -> Doubt:
+    return Doubt("ignored_truth", f"{_share(part, whole)} of the {noun} is ignored; {why}")
 
 
+_NOBODYS = "what nobody annotated counts nowhere, unless a class of the label map is called background"
 _WHY = "is the label map the one that they were made with, and are its truth_ids or colours complete?"
 
 
@@ -182,7 +186,7 @@ def doubts_of_total(
     """
     ignored = annotated_pixels - total.truth_pixels
     if ignored > MOST_IGNORED * annotated_pixels:
-        yield _ignored(ignored, annotated_pixels, "ground truth")
+        yield _ignored(ignored, annotated_pixels, "ground truth", _WHY)
     if ignored > MANY_IGNORED * annotated_pixels:
         support = total.class_sums.support
         absent = [label_map.names[index] for index in np.flatnonzero(support == 0).tolist()]

@@ -25,9 +25,11 @@ from batchseg.labels.merging import Merging, merged
 from batchseg.labels.names import fold_name, is_mere_number, with_side
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint
+from batchseg.source.annotations.truths import AnnotatedTruths
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.plan import Listing
+from batchseg.source.truths import Truths
 
 LOOKED_AT, DECODED = 16, 8  # label files, and images
 _NAMED = 3
@@ -37,13 +39,19 @@ def check_source(source: Folder | Manifest, listing: Listing) -> None:
     """Raises SourceError where there is no image at all, or where truth matches none of them."""
     if not listing.images:
         raise SourceError(_nothing_found(source))
-    if isinstance(source, Folder) and source.truth_root is not None and not listing.with_truth:
-        truths = ", ".join(source.truth_examples(3)) or "nothing"
-        raise SourceError(
-            f"no image has a ground truth in {source.truth_root}: the images are "
-            f"{', '.join(listing.examples)}; the truth folder holds {truths}; "
-            "a rule such as --truth-suffix _image=_label may map one to the other"
-        )
+    if isinstance(source, Folder) and source.truths is not None and not listing.with_truth:
+        raise SourceError(_no_truth(source, source.truths, listing))
+
+
+def _no_truth(source: Folder, truths: Truths | AnnotatedTruths, listing: Listing) -> str:
+    images, there = ", ".join(listing.examples), ", ".join(source.truth_examples(3)) or "nothing"
+    if isinstance(truths, AnnotatedTruths):
+        more = "".join(f" ({note})" for note in truths.notes)
+        return f"no image is annotated in {truths.place}: the images are {images}; it has {there}{more}"
+    return (
+        f"no image has a ground truth in {truths.root}: the images are {images}; the truth folder holds "
+        f"{there}; a rule such as --truth-suffix _image=_label may map one to the other"
+    )
 
 
 def _nothing_found(source: Folder | Manifest) -> str:

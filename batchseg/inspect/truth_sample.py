@@ -14,15 +14,18 @@ from batchseg.config.looks import Tiling
 from batchseg.config.source import ImageReading
 from batchseg.config.truth import TruthSettings
 from batchseg.errors import RowFault
+from batchseg.images.annotation import Names
 from batchseg.images.bands import picture_size
 from batchseg.images.decode import TRANSPOSED
 from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.images.label_rasters import open_labels, tiff_head
 from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
+from batchseg.labels.named_classes import NamedClasses
 from batchseg.labels.reading import Reading, ReadingChoice, is_grey
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange, Resizing
+from batchseg.source.annotations.spool import annotation_facts
 from batchseg.source.plan import Listing
 from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
 from batchseg.stages.score import Truth, as_truth, check_truth_size
@@ -67,6 +70,7 @@ class Sampled:
         sizes: height and width of the image and of its truth, where the two differ.
         turned: images whose EXIF orientation leaves their size as it is, so that it does not tell what their
             truth was drawn on.
+        unknown: what is wrong with the names of annotated classes, of all files; None where nothing is.
     """
 
     sample: TruthSample
@@ -75,6 +79,7 @@ class Sampled:
     values: set[int] | None = field(default_factory=set)
     sizes: list[tuple[Size, Size]] = field(default_factory=list)
     turned: int = 0
+    unknown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,12 @@ class _Sampling:
         chosen = list(self._spread(count))
         sampled = Sampled(TruthSample(files=len(chosen)))
         if label_map is not None:
-            sampled.reading = self._decide(chosen, label_map)
+            choice = ReadingChoice(label_map, self.looking.truth)
+            if self.column == "truth" and (annotated := annotation_facts(self.listing)) is not None:
+                sampled.reading = choice.of_names(annotated.path)
+                sampled.unknown = NamedClasses(label_map).unknown(annotated.classes, annotated.path)
+            else:
+                sampled.reading = self._decide(chosen, choice)
             sampled.sample.read = sampled.reading.sentence
             sampled.sample.between = 0 if sampled.reading.threshold is not None else None
         images = image_reader()
@@ -133,8 +143,7 @@ class _Sampling:
                     sampled.faults.append((image_id, fault))  # what is wrong with the image its header shows
         return sampled
 
-    def _decide(self, chosen: list[tuple[str, str, str]], label_map: LabelMap) -> Reading:
-        decision = ReadingChoice(label_map, self.looking.truth)
+    def _decide(self, chosen: list[tuple[str, str, str]], decision: ReadingChoice) -> Reading:
         for _, _, at in chosen if decision.depends_on_files else ():
             try:
                 file = self._decoded(at)
@@ -185,7 +194,7 @@ class _Sampling:
         sample, reading = sampled.sample, sampled.reading
         if reading is None:
             for value, pixels in _histogram(file.values):
-                _count(sample.classes, _name(value), pixels)
+                _count(sample.classes, _name(value, file.names), pixels)
             return file.values.shape[0], file.values.shape[1]
         try:
             truth = as_truth(file, reading)
@@ -220,7 +229,7 @@ def _note_ids(sampled: Sampled, file: LabelFile) -> None:
 
 
 def _holds_ids(reading: Reading | None, file: LabelFile) -> bool:
-    if reading is None or reading.threshold is not None or file.lossy is not None:
+    if reading is None or reading.threshold is not None or file.lossy is not None or file.names is not None:
         return False
     if file.values.ndim == 3:
         return reading.rgb == "ids" and is_grey(file.values)
@@ -238,6 +247,9 @@ def _count_classes(sample: TruthSample, label_map: LabelMap, truth: Truth) -> No
 
 def _sort_out(sample: TruthSample, reading: Reading, file: LabelFile) -> None:
     """Value by value, for a file that holds some which the label map does not have."""
+    if file.names is not None:
+        _sort_out_names(sample, reading, file)
+        return
     for value, pixels in _histogram(file.values):
         one = np.array([[value]], np.uint8 if isinstance(value, tuple) else np.int64)
         try:
@@ -246,6 +258,20 @@ def _sort_out(sample: TruthSample, reading: Reading, file: LabelFile) -> None:
             _count(sample.outside, _name(value), pixels)
             continue
         if class_id == reading.label_map.void:
+            sample.ignored += pixels
+        else:
+            _count(sample.classes, reading.label_map.names[class_id], pixels)
+
+
+def _sort_out_names(sample: TruthSample, reading: Reading, file: LabelFile) -> None:
+    names, classes = file.names or (), NamedClasses(reading.label_map)
+    for place, pixels in enumerate(np.bincount(file.values.ravel(), minlength=len(names)).tolist()):
+        if not pixels:
+            continue
+        class_id = classes.id_of(names[place])
+        if class_id is None:
+            _count(sample.outside, repr(names[place]), pixels)
+        elif class_id == reading.label_map.void:
             sample.ignored += pixels
         else:
             _count(sample.classes, reading.label_map.names[class_id], pixels)
@@ -262,7 +288,9 @@ def _histogram(values: NDArray[Any]) -> list[tuple[int | tuple[int, ...], int]]:
     return list(zip(keys, counts[most].tolist(), strict=True))
 
 
-def _name(value: int | tuple[int, ...]) -> str:
+def _name(value: int | tuple[int, ...], names: Names | None = None) -> str:
+    if names is not None and isinstance(value, int):
+        return names[value] or "(annotated by nobody)"
     return f"#{bytes(value).hex()}" if isinstance(value, tuple) else str(int(value))
 
 

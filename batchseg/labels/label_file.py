@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,6 +17,7 @@ from batchseg.errors import LabelMapError
 from batchseg.labels.colours import Colour
 from batchseg.labels.label_map import IGNORE_INDEX, LabelMap, default_colours
 from batchseg.labels.merging import merged
+from batchseg.labels.names import fold_name
 
 BUILT_IN = Path(__file__).parent / "builtin"
 
@@ -150,6 +152,9 @@ class _LabelFile(Model, strict=True):
     ignore_index: int = IGNORE_INDEX
     ignored_truth_ids: list[int] = Field(default_factory=list)
     ignored_colours: _Colours = Field(default_factory=list)
+    ignored_names: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, description="Classes of a labelling tool that count nowhere."
+    )
     prompts: list[Annotated[str, AfterValidator(_with_place)]] = Field(default=["{}"], min_length=1)
     merge: dict[str, list[str]] = Field(
         default_factory=dict, description="NAME: classes of the file that are one; their probabilities add."
@@ -167,13 +172,33 @@ class _LabelFile(Model, strict=True):
         given = [_rgb(entry.colour[0]) if entry.colour else None for entry in self.classes]
         defaults = default_colours(names, {colour for colour in given if colour})
         colours = tuple(own or default for own, default in zip(given, defaults, strict=True))
-        return LabelMap(names, colours, self.ignore_index, self._remap(), self._read_colours())
+        return LabelMap(
+            names,
+            colours,
+            self.ignore_index,
+            self._remap(),
+            self._read_colours(),
+            read_names=self._read_names(),
+        )
 
     def _read_colours(self) -> dict[Colour, int]:
         pairs = [(_rgb(colour), self.ignore_index) for colour in self.ignored_colours]
         for position, entry in enumerate(self.classes):
             pairs += [(_rgb(colour), position) for colour in entry.colour]
         return _told_apart(pairs, "colour")
+
+    def _read_names(self) -> dict[str, int]:
+        """What synonyms mean, without those of several classes, and the names that count nowhere."""
+        meanings: dict[str, set[int]] = defaultdict(set)
+        for position, entry in enumerate(self.classes):
+            for name in entry.synonyms:
+                meanings[fold_name(name)].add(position)
+        taken = {*meanings, *(fold_name(entry.name) for entry in self.classes)}
+        for name in self.ignored_names:
+            if fold_name(name) in taken:
+                raise LabelMapError(f"ignored_names has {name!r}, which means a class; leave one of them out")
+        synonyms = {name: position for name, (position, *more) in meanings.items() if not more}
+        return {**synonyms, **{fold_name(name): self.ignore_index for name in self.ignored_names}}
 
     def _remap(self) -> dict[int, int] | None:
         if not self.ignored_truth_ids and all(entry.truth_ids is None for entry in self.classes):

@@ -54,6 +54,7 @@ class LabelMap:
         remap: truth id -> class id or `ignore_index`; None where truth ids are class ids.
         read_colours: colour in a truth -> class id or `ignore_index`. By default `colours`, if these are
             given; the default palette is for drawing alone, since no truth is known to have it.
+        read_names: further names in a truth of named classes -> class id or `ignore_index`.
         groups: the class here of each class of the model, whose probabilities add; None: they are the same.
 
     Raises:
@@ -66,6 +67,7 @@ class LabelMap:
     remap: Mapping[int, int] | None = None
     read_colours: Mapping[Colour, int] = field(default_factory=lambda: _AS_DRAWN)
     groups: tuple[int, ...] | None = None
+    read_names: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.read_colours is _AS_DRAWN:

@@ -16,7 +16,7 @@ def merged(label_map: LabelMap, merge: Merging) -> LabelMap:
     """The label map with some of its classes made one, by name; the model's probabilities of them add.
 
     A merged class stands where the first of its classes stood and has the colour of that one. A truth that
-    holds the id or a colour of any of them means it.
+    holds the id, a colour or the name of any of them means it.
 
     Raises:
         LabelMapError: a group names a class that there is not, or one that is in another group; it takes all
@@ -35,7 +35,7 @@ def merged(label_map: LabelMap, merge: Merging) -> LabelMap:
         names.append(group or name)
         kept.append(index)
     if len(names) == label_map.num_classes:  # other names are all that came of it
-        return replace(label_map, names=tuple(names))
+        return replace(label_map, names=tuple(names), read_names=_named(label_map))
     ids = dict(enumerate(range(label_map.num_classes))) if label_map.remap is None else label_map.remap
     to = {**dict(enumerate(groups)), label_map.ignore_index: label_map.ignore_index}
     before = range(label_map.num_classes) if label_map.groups is None else label_map.groups
@@ -46,7 +46,13 @@ def merged(label_map: LabelMap, merge: Merging) -> LabelMap:
         remap={truth: to[class_id] for truth, class_id in ids.items()},
         read_colours={colour: to[class_id] for colour, class_id in label_map.read_colours.items()},
         groups=tuple(groups[index] for index in before),
+        read_names={name: to[class_id] for name, class_id in _named(label_map).items()},
     )
+
+
+def _named(label_map: LabelMap) -> dict[str, int]:
+    """What the names of classes meant before, so that a truth may have them still."""
+    return {**label_map.read_names, **{name: index for index, name in enumerate(label_map.names)}}
 
 
 def _group_of(label_map: LabelMap, merge: Merging) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.errors import LabelMapError, RowFault
+from batchseg.labels.indices import contradiction, used_indices
 from batchseg.labels.label_map import Ids, LabelMap, truth_fault
+from batchseg.labels.named_classes import NamedClasses
 
 if TYPE_CHECKING:
     from batchseg.config.truth import TruthSettings
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 Meaning = Literal["ids", "colours"]
 
 NEARLY = 32  # levels from black or from white within which lossy compression leaves a mask of two values
-_PALETTE_SIZE, _PIECE = 256, 2**20
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
 
 
@@ -38,6 +40,7 @@ class Reading:
             file is refused where a palette has the label map's colours at other ids.
         grey: what grey files hold.
         threshold: grey levels from here on are class 1, those below class 0.
+        by_name: label files are annotations of named classes.
     """
 
     label_map: LabelMap
@@ -45,6 +48,7 @@ class Reading:
     palette: Meaning | None = "ids"
     grey: Meaning = "ids"
     threshold: int | None = None
+    by_name: bool = False
 
     def __post_init__(self) -> None:
         if self.threshold is not None and self.label_map.num_classes != 2:
@@ -63,6 +67,8 @@ class Reading:
         facts += [self.rgb, self.palette, self.grey, self.threshold]
         if "colours" in (self.rgb, self.palette, self.grey):
             facts.append(sorted(labels.read_colours.items()))
+        if self.by_name:
+            facts += [self._classes.unannotated, sorted(self._classes.ids.items())]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -73,11 +79,14 @@ class Reading:
             "palette": self.palette,
             "grey": self.grey,
             "threshold": self.threshold,
+            **({"by_name": True} if self.by_name else {}),
         }
 
     @property
     def sentence(self) -> str:
         """What is done, for a person."""
+        if self.by_name:
+            return f"by the names of classes; {self._classes.sentence}"
         if self.threshold is not None:
             return f"grey levels from {self.threshold} on are {self.label_map.names[1]!r}"
         read = {"RGB": self.rgb, "palettes": self.palette, "grey": self.grey}
@@ -103,6 +112,23 @@ class Reading:
         if palette is not None:
             return self._indices(values, palette)
         return self.label_map.encode(_repeated(values, white) if self.grey == "colours" else values)
+
+    def named(self, places_HW: NDArray[Any], names: Sequence[str | None]) -> Ids:
+        """Class ids [H, W] of an annotation, and the label map's `void` where there is no truth.
+
+        Args:
+            places_HW: of the class of each pixel among the names.
+            names: None for pixels that nobody annotated.
+
+        Raises RowFault (out_of_range) where a name is no class.
+        """
+        table: Ids = np.array(self._classes.ids_of(names), self.label_map.dtype)
+        named_HW: Ids = table[places_HW]
+        return named_HW
+
+    @cached_property
+    def _classes(self) -> NamedClasses:
+        return NamedClasses(self.label_map)
 
     def part(
         self, values: NDArray[Any], palette: NDArray[np.uint8] | None = None, white: int = 255
@@ -145,7 +171,7 @@ class Reading:
 
     def _indices(self, ids_HW: NDArray[Any], palette: NDArray[np.uint8]) -> Ids:
         if self.palette == "colours":
-            used = _used(ids_HW)
+            used = used_indices(ids_HW)
             _refuse_colourless(int(used[-1]), palette)
             table = np.zeros(len(palette), self.label_map.dtype)
             try:
@@ -182,6 +208,16 @@ class ReadingChoice:
         elif values.ndim == 3:
             self.in_colour += 1
 
+    def of_names(self, path: str) -> Reading:
+        """Of annotations of named classes, in a file. Raises LabelMapError where pixel values are meant."""
+        for setting in ("values", "threshold"):
+            if getattr(self.settings, setting) is not None:
+                raise LabelMapError(
+                    f"truth.{setting}: says what pixels of label files mean, and {path} names its classes; "
+                    "leave it out"
+                )
+        return Reading(self.label_map, by_name=True)
+
     def reading(self) -> Reading:
         """Raises LabelMapError where the label map cannot be read so."""
         chosen, threshold = self.settings.values, self.settings.threshold
@@ -217,32 +253,6 @@ def is_grey(colours_HWC: NDArray[np.uint8]) -> bool:
     """Whether the three channels are equal in every pixel."""
     red_HW = colours_HWC[..., 0]
     return all(np.array_equal(red_HW, colours_HWC[..., channel]) for channel in (1, 2))
-
-
-def contradiction(label_map: LabelMap, ids_HW: NDArray[Any], palette: NDArray[np.uint8]) -> str | None:
-    """One sentence where a palette has the colour of a class at an id that means another."""
-    used = _used(ids_HW)
-    used = used[used < len(palette)]
-    for index, (red, green, blue) in zip(used.tolist(), palette[used].tolist(), strict=True):
-        by_colour = label_map.read_colours.get((red, green, blue))
-        if by_colour is None:
-            continue
-        is_void = by_colour == label_map.ignore_index
-        if label_map.known_ids.get(index) != (label_map.void if is_void else by_colour):
-            named = "ignored" if is_void else repr(label_map.names[by_colour])
-            return (
-                f"its palette has the colour of {named} at index {index}, which means something else as an "
-                "id; say which counts (truth.values: ids, or colours)"
-            )
-    return None
-
-
-def _used(ids_HW: NDArray[Any]) -> NDArray[np.intp]:
-    """The indices that occur, rising; in pieces, for bincount makes eight bytes of each pixel."""
-    ids_N, seen = ids_HW.reshape(-1), np.zeros(_PALETTE_SIZE, bool)
-    for start in range(0, len(ids_N), _PIECE):
-        seen |= np.bincount(ids_N[start : start + _PIECE], minlength=_PALETTE_SIZE) > 0
-    return np.flatnonzero(seen)
 
 
 def _repeated(grey_HW: NDArray[Any], white: int = 255) -> NDArray[np.uint8]:

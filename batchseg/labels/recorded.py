@@ -17,6 +17,7 @@ def record_label_map(label_map: LabelMap) -> dict[str, Any]:
         "ignore_index": label_map.ignore_index,
         "remap": None if remap is None else sorted([truth, to] for truth, to in remap.items()),
         "read_colours": sorted([list(colour), to] for colour, to in colours.items()),
+        "read_names": dict(label_map.read_names),
     }
 
 
@@ -29,6 +30,7 @@ def recorded_label_map(facts: Any) -> LabelMap:
             facts["ignore_index"],
             None if facts["remap"] is None else dict(facts["remap"]),
             {tuple(colour): to for colour, to in facts["read_colours"]},
+            read_names=dict(facts.get("read_names", {})),
         )
     except (TypeError, KeyError, ValueError) as exc:
         raise LabelMapError(f"the record holds no label map ({exc})") from exc

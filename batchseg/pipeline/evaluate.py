@@ -28,6 +28,7 @@ from batchseg.results.folder import Results
 from batchseg.results.gates import refuse_unknown_classes
 from batchseg.results.result import RunResult
 from batchseg.results.verdict import Key
+from batchseg.source.annotations.spool import notes_of
 from batchseg.source.open import list_source, open_masks
 from batchseg.source.plan import Listing
 from batchseg.stages.by_window import score_lying
@@ -88,6 +89,7 @@ def _evaluate(config: EvaluateConfig, on_progress: OnProgress) -> RunResult:
             doubts=[*doubts, *more],
             listing=listing,
             pruned=int(gone.sum()),
+            notes=notes_of(listing),
             about={"mask_reading": masks.settings},
             passes=(Pass(work.not_done(results.work), hardware, stages, "scoring"),),
         )

@@ -155,6 +155,7 @@ class Execution:
         facts = {
             "precision": self.tally.precision,
             "worst": closing.worst,
+            "calibration": closing.calibration,
             "acknowledged": self.held.ledger.acknowledged,
             **total_facts(total, classes, self.task.config.gates, self.tally),
         }

@@ -14,7 +14,7 @@ from batchseg.pipeline.choice import Choice
 from batchseg.pipeline.drawing import OnDrawn, OverlayReport, draw_overlays, unseen
 from batchseg.results.folder import Results
 from batchseg.results.recorded import is_evaluation, look_back
-from batchseg.source.open import open_source
+from batchseg.source.open import listed_tables, open_source
 from batchseg.stages.viewing import Sight
 
 
@@ -42,7 +42,7 @@ def overlay(config: OverlayConfig, on_drawn: OnDrawn = unseen) -> OverlayReport:
     def listed() -> Iterable[pa.Table]:
         if job is None or not past.knows_truths:
             return ()
-        return open_source(job.source, (config.results,)).tables()
+        return listed_tables(open_source(job.source, (config.results,)), results.work)
 
     named = (job.output.mask_name, job.tiffs) if job else ("stem", "none")
     choice = Choice(config, named[0], config.ids, named[1])

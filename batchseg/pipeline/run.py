@@ -26,6 +26,7 @@ from batchseg.pipeline.assembly import (
 )
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
+from batchseg.pipeline.log_to import log_run, refuse_unloggable
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.page import page_of_run
 from batchseg.pipeline.parts import PartsPass
@@ -82,6 +83,16 @@ def _run(config: RunConfig, on_progress: OnProgress) -> RunResult:
 def _run_job(config: RunConfig, on_progress: OnProgress) -> RunResult:
     model, results = OpenedModel.open(config), Results(config.output.path)
     refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
+    refuse_unloggable(config.log_to, results.root)
+    result = _run_as_asked(config, model, results, on_progress)
+    log_run(result.record, config.log_to, results.root, page=None)
+    return result
+
+
+def _run_as_asked(
+    config: RunConfig, model: OpenedModel, results: Results, on_progress: OnProgress
+) -> RunResult:
+    """In the results folder itself, or beside it."""
     if not config.candidate:
         with results.held(model.renamed) as held:
             return _run_in(held, config, model, on_progress)
@@ -143,7 +154,7 @@ def _task(
         repainted=repainted,
         fresh=max(0, work.fresh - (rasters.images.images if rasters else 0)),
         overlays=some_overlays(config, found.reading, work.listing),
-        notes=_notes(model, work),
+        notes=(*_notes(model, work), *found.notes),
         about=_on_record(config, model),
         passes=(
             Pass(
@@ -241,6 +252,6 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         "model": {"name": model.name, "fingerprint": model.fingerprint, "classes": model.label_map.names},
         "truth": {"read": found.reading.sentence} if listing.with_truth else None,
         "warnings": {doubt.guard: doubt.sentence for doubt in doubts},
-        "notes": [*_notes(model, work)],
+        "notes": [*_notes(model, work), *found.notes],
         "config": config.model_dump(mode="json"),
     }

@@ -22,6 +22,7 @@ from batchseg.results.folder import Results
 from batchseg.results.ledger import Ledger
 from batchseg.results.verdict import Key, Rows
 from batchseg.segmentors.base import PixelRange, Resizing
+from batchseg.source.annotations.spool import notes_of
 from batchseg.source.open import list_source, open_source
 from batchseg.source.plan import Listing
 from batchseg.storage.location import Location
@@ -38,6 +39,7 @@ class Survey:
         reading: how its ground truths are read.
         doubts: what is likely to be wrong with its truths.
         key: what a run would compute its masks and scores with.
+        notes: what should be known of the truths, and is no doubt.
     """
 
     listing: Listing
@@ -45,6 +47,7 @@ class Survey:
     reading: Reading
     doubts: list[Doubt]
     key: Key
+    notes: tuple[str, ...] = ()
 
 
 class Surveyed(Protocol):
@@ -82,7 +85,7 @@ def survey(config: RunConfig, model: Surveyed, work: Location) -> Survey:
     looking = Looking(config.truth, config.limits, model.reading, model.expected, shrinking, tiling)
     reading, doubts = look_at_truths(listing, model.label_map, looking, config.accept)
     key = Key(model.fingerprint, score_fingerprint(reading))
-    return Survey(listing, looking, reading, doubts, key)
+    return Survey(listing, looking, reading, doubts, key, notes_of(listing))
 
 
 def refuse_vanished(results: Results, work: Workload) -> None:

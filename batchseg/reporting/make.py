@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchseg.config.arguments import Plain, from_arguments
+from batchseg.config.compare import NightConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.report import PAGE, ReportConfig
 from batchseg.errors import OutputError, SourceError
@@ -22,7 +24,6 @@ from batchseg.reporting.pictures import Artist
 from batchseg.reporting.reference import Reference, compare_with_older
 from batchseg.reporting.render import render_page
 from batchseg.reporting.shown import (
-    ShownImage,
     changed_ids,
     image_groups,
     listed_truths,
@@ -31,9 +32,12 @@ from batchseg.reporting.shown import (
 )
 from batchseg.results.folder import Results
 from batchseg.results.recorded import LookBack, is_evaluation, look_back
-from batchseg.source.open import open_masks, open_source
+from batchseg.source.annotations.truths import AnnotatedTruths
+from batchseg.source.folder import Folder
+from batchseg.source.manifest import Manifest
+from batchseg.source.open import listed_tables, open_masks, open_source
 from batchseg.stages.viewing import Sight
-from batchseg.storage.location import Location, locate, output_errors
+from batchseg.storage.location import Location, locate, output_errors, temporary_name
 
 MOST_BYTES = 8_000_000  # of a page, so that a mail carries it
 _FOR_PICTURES = 4_800_000  # bytes before base64, which makes a third more of them; the text has the rest
@@ -170,43 +174,59 @@ def _draw(
     if not page.images:
         return
     page.notes += [_sentence(remark) for remark in past.remarks]
-    truths: dict[str, str | None] = {}
-    try:
-        truths = listed_truths(page.images, _listed(results, past))
-        if past.knows_truths:
-            _note_unlisted(page.images, truths)
-    except SourceError as exc:
-        page.notes.append(_sentence(f"no truth is shown, for the source cannot be listed: {exc}"))
     lowest, highest = _A_PICTURE
-    share = max(lowest, min(highest, _FOR_PICTURES // len(page.images)))
-    requests = requests_for(
-        page.images,
-        results,
-        truths,
-        masks_before(page.reference, page.images),
-        of_masks=page.of_masks,
-        share=share,
-    )
-    sight = Sight(past.truths, past.images)
-    make = partial(Artist, sight, past.masks, past.limits)
-    pictures = draw_pictures(requests, make, config.ray, on_picture)
+    make = partial(Artist, Sight(past.truths, past.images), past.masks, past.limits)
+    with ExitStack() as stack:
+        requests = requests_for(
+            page.images,
+            results,
+            _truths(page, results, past, stack),
+            masks_before(page.reference, page.images),
+            of_masks=page.of_masks,
+            share=max(lowest, min(highest, _FOR_PICTURES // len(page.images))),
+        )
+        pictures = draw_pictures(requests, make, config.ray, on_picture)
     for image in page.images:
         image.picture = pictures.get(image.row["id"])
 
 
-def _note_unlisted(images: list[ShownImage], truths: dict[str, str | None]) -> None:
-    for image in images:
-        if image.row["has_truth"] and truths[image.row["id"]] is None:
+def _truths(page: ReportPage, results: Results, past: LookBack, stack: ExitStack) -> dict[str, str | None]:
+    """Where the truths lie, by a pass over the source, until the stack is closed."""
+    scored = [image for image in page.images if image.row["has_truth"]]
+    if not scored or past.job is None or not past.knows_truths:
+        return {}
+    try:
+        truths = listed_truths(scored, stack.enter_context(_listed(results, past.job)))
+    except (SourceError, OutputError) as exc:
+        page.notes.append(_sentence(f"no truth is shown, for the source cannot be listed: {exc}"))
+        return {}
+    for image in scored:
+        if truths[image.row["id"]] is None:
             image.notes.append("Its truth is not shown: the source does not list the image any more.")
+    return truths
 
 
-def _listed(results: Results, past: LookBack) -> Iterable[pa.Table]:
-    """The source, which says where the truths lie; nothing where that would not be what the run read."""
-    if past.job is None or not past.knows_truths:
-        return ()
-    if isinstance(past.job, EvaluateConfig):
-        return open_masks(past.job).tables()
-    return open_source(past.job.source, (str(results.root),)).tables()
+@contextmanager
+def _listed(results: Results, job: NightConfig | EvaluateConfig) -> Iterator[Iterable[pa.Table]]:
+    """The source of a run. Annotations lie in a folder of their own meanwhile, where workers read them.
+
+    Raises SourceError, and OutputError where there can be no such folder.
+    """
+    if isinstance(job, EvaluateConfig):
+        source: Folder | Manifest = open_masks(job)
+    else:
+        source = open_source(job.source, (str(results.root),))
+    work = results.root / temporary_name()
+    if not (isinstance(source, Folder) and isinstance(source.truths, AnnotatedTruths)):
+        yield listed_tables(source, work)
+        return
+    with output_errors(results.root):
+        work.make_folder()
+    try:
+        yield listed_tables(source, work)
+    finally:
+        with output_errors(results.root):
+            work.delete_folder()
 
 
 def _fitting(page: ReportPage) -> bytes:

@@ -144,9 +144,7 @@ def requests_for(
 
 def listed_truths(images: list[ShownImage], listed: Iterable[pa.Table]) -> dict[str, str | None]:
     """Where the truth of each image lies, by a pass over the source. Raises SourceError."""
-    ids = [image.row["id"] for image in images if image.row["has_truth"]]
-    if not ids:
-        return {}
+    ids = [image.row["id"] for image in images]
     table = pa.table({"id": pa.array(ids, pa.string())})
     (truths,) = truths_of([table], listed)
     return dict(zip(ids, truths, strict=True))

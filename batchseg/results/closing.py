@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.calibrated import calibration_facts
 from batchseg.results.folder import Results
 from batchseg.results.tables import classes_table, read_images
 from batchseg.results.tally import kinds
@@ -35,6 +36,7 @@ class Closing:
         worst: id, mean IoU and status of the scored images with the lowest mean IoU, ascending.
         segmented: images that have a mask.
         pixels: of these images, with those that have no data and so are not counted.
+        calibration: of the data set's probed pixels, see `RecordedCalibration`; None without any.
         annotated_pixels: of the images whose ground truth was read, ignored ones included, and likewise.
     """
 
@@ -42,13 +44,15 @@ class Closing:
     segmented: int
     pixels: int
     annotated_pixels: int
+    calibration: dict[str, float | int | None] | None
 
 
 def closing_of(results: Results) -> Closing:
-    """One pass over the tables, one part at a time. Raises OutputError."""
+    """One part of the tables at a time. Raises OutputError."""
     worst: list[dict[str, Any]] = []
     segmented = pixels = annotated = 0
-    for part in results.images.files(".parquet"):
+    parts = results.images.files(".parquet")
+    for part in parts:
         images = read_images(part, _COLUMNS)
         is_segmented = pc.equal(images["status"], Status.OK.value)
         segmented += pc.sum(is_segmented).as_py() or 0
@@ -58,7 +62,8 @@ def closing_of(results: Results) -> Closing:
         worst = heapq.nsmallest(
             WORST, [*worst, *_worst_of(images)], key=lambda row: (row["mean_iou"], row["id"])
         )
-    return Closing(worst, segmented, pixels, annotated)
+    calibration = calibration_facts(results.root, [part.name for part in parts])
+    return Closing(worst, segmented, pixels, annotated, calibration)
 
 
 def _worst_of(images: pa.Table) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from batchseg.errors import OutputError
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.calibrated import fill_suspects
 from batchseg.results.carry_on import carry_on
 from batchseg.results.ledger import Ledger
 from batchseg.results.masks import delete_unnamed, read_names
@@ -268,9 +269,12 @@ class Held:
             write_table(place, tables[kind])
 
     def finish(self, label_map: LabelMap) -> ConfusionMatrix:
-        """Drop the rows that later ones replace, merge parts, and sum up the classes. Raises OutputError."""
+        """Drop the rows that later ones replace, tell which truths are suspect, merge parts, and sum up the
+        classes. Raises OutputError."""
         check(self.lock)  # from here on parts go, and .work, which would be the other run's
         self.ledger.drop_superseded()
+        with output_errors(self.results.root):
+            fill_suspects(self.results.root, [*self.ledger.parts], self.lock)
         self.ledger.merge()
         total = self.results.total(label_map.num_classes)
         check(self.lock)

@@ -58,9 +58,7 @@ class OpenedResults:
     @cached_property
     def images(self) -> pa.Table:
         """One row an image; where a run was cut off and has left two, the later one."""
-        tables = [
-            read_images(self._results.images / name).filter(pa.array(rows)) for name, rows in self._kept
-        ]
+        tables = [read_images(self._results.images / name).filter(pa.array(rows)) for name, rows in self.kept]
         if not tables:
             return IMAGES.empty_table()
         try:
@@ -94,7 +92,7 @@ class OpenedResults:
     def _beside(self, kind: str) -> pa.Table:
         schema = BESIDE[kind]
         tables = [schema.empty_table()]
-        for name, rows in self._kept:
+        for name, rows in self.kept:
             place = self._results.root / kind / name
             if kind != "pixels" and not place.exists():  # of these images there is nothing to say
                 continue
@@ -134,8 +132,8 @@ class OpenedResults:
         return ids_HW
 
     @cached_property
-    def _kept(self) -> list[tuple[str, NDArray[np.bool_]]]:
-        """Each part, and which of its rows count."""
+    def kept(self) -> list[tuple[str, NDArray[np.bool_]]]:
+        """Each part by name, and which of its rows count."""
         parts = [file.name for file in self._results.images.files(".parquet")]
         ids = (keys(read_images(self._results.images / name, ["id"])["id"]) for name in parts)
         return [(name, ~again) for name, again in zip(parts, superseded(ids), strict=True)]

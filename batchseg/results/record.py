@@ -78,6 +78,16 @@ class RecordedClass(RecordPart):
     predicted_pixels: int = Field(0, description="Pixels predicted as the class.")
 
 
+class RecordedCalibration(RecordPart):
+    """How far the model's probabilities can be trusted, at the probed pixels of the whole data set."""
+
+    images: int = Field(0, description="Images with probed pixels.")
+    pixels: int = Field(0, description="Probed pixels with truth.")
+    ece: float | None = Field(None, description="Expected calibration error, 15 bins, 0 to 1.")
+    brier: float | None = Field(None, description="Brier score, summed over the classes, 0 to 2.")
+    nll: float | None = Field(None, description="Mean negative log-likelihood of the true classes.")
+
+
 class RecordedImage(RecordPart):
     """One image, and how well it was segmented."""
 
@@ -113,6 +123,9 @@ class RunRecord(RecordPart):
     precision: str | None = Field(None, description="What the model computed in.")
     metrics: dict[str, float | None] = Field(default_factory=dict, description="Over the whole data set.")
     classes: tuple[RecordedClass, ...] = Field((), description="Every class over the whole data set.")
+    calibration: RecordedCalibration | None = Field(
+        None, description="Of the model's probabilities; null where none were held against a truth."
+    )
     parts: dict[str, float | None] | None = Field(
         None,
         description="Of large rasters: parts that this run computed, and those kept from an earlier one; "

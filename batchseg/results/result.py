@@ -64,6 +64,13 @@ class RunResult:
         return sum(self.statuses.values())
 
     @property
+    def calibration(self) -> dict[str, Any] | None:
+        """Of the model's probabilities over the whole data set: images and pixels probed, ece, brier and nll;
+        None where none were held against a truth."""
+        known: dict[str, Any] | None = self.record["calibration"]
+        return known
+
+    @property
     def failed(self) -> int:
         """Images of this run that are not ok."""
         return self.computed - self.statuses.get("ok", 0)

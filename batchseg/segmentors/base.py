@@ -74,11 +74,18 @@ class Probes:
     Attributes:
         rows_N, columns_N: where, in pixels of the label map, ascending row by row.
         probabilities_CN: float32, of the label map's classes, with a sum of 1.
+        is_rounded: they come from a file, in which the smallest are 0.
     """
 
     rows_N: NDArray[np.intp]
     columns_N: NDArray[np.intp]
     probabilities_CN: NDArray[np.float32]
+    is_rounded: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Of all that it holds."""
+        return self.rows_N.nbytes + self.columns_N.nbytes + self.probabilities_CN.nbytes
 
 
 @dataclass(frozen=True, slots=True)

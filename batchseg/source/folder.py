@@ -13,6 +13,8 @@ from pyarrow import fs
 
 from batchseg.config.source import IMAGE_SUFFIXES, FolderSource
 from batchseg.errors import SourceError
+from batchseg.source.annotations.found import KINDS
+from batchseg.source.annotations.truths import AnnotatedTruths
 from batchseg.source.directory import ROWS_A_TABLE, Note, read_directory, readable, unnoted
 from batchseg.source.globs import matches
 from batchseg.source.listing import LISTING
@@ -49,7 +51,6 @@ class Folder:
         self.source = source
         self.suffixes = suffixes
         self.root = existing_folder(source.path)
-        self.truth_root = existing_folder(source.truth) if source.truth else None
         self.without = {seen_from(self.root, path) for path in without}
         if self.root.path in self.without:
             raise SourceError(f"{source.path}: results would lie among the images; give them another folder")
@@ -58,17 +59,55 @@ class Folder:
         self.whole = tuple(glob for glob in source.exclude if glob.endswith("*"))
         self.passed_over = PassedOver()
         self.visits = Visits(self.root, {os.path.realpath(path) for path in self.without})
-        self.truths = None
-        if self.truth_root is not None:
-            rule = stem or stem_rule(source.truth_suffix)
-            self.truths = Truths(self.truth_root, self.root, rule, partial(_list_truths, source))
+        self.truths = self._open_truths(source, stem)
 
-    def tables(self) -> Iterator[pa.Table]:
-        """The listing, in tables of bounded size. Raises SourceError."""
+    def _open_truths(
+        self, source: FolderSource, stem: Callable[[str], str] | None
+    ) -> Truths | AnnotatedTruths | None:
+        if source.truth is None:
+            return None
+        place = locate(source.truth)
+        kind = _kind(place, source.truth)
+        if kind == fs.FileType.NotFound:
+            raise SourceError(f"{source.truth}: no such folder or file")
+        if kind == fs.FileType.File:
+            if source.truth_suffix is not None:
+                raise SourceError(
+                    f"{source.truth}: is a file of annotations, which names its images itself; leave "
+                    "truth_suffix (--truth-suffix) out"
+                )
+            is_partial = bool(source.include or source.exclude or source.is_partial)
+            return AnnotatedTruths(place, self.root, stem or stem_rule(None), is_partial=is_partial)
+        root = existing_folder(source.truth, f"; annotations come in a file: {KINDS}")
+        rule = stem or stem_rule(source.truth_suffix)
+        return Truths(root, self.root, rule, partial(_list_truths, source))
+
+    def tables(self, work: Location | None = None) -> Iterator[pa.Table]:
+        """The listing, in tables of bounded size. Raises SourceError.
+
+        Args:
+            work: the folder that annotations are put into; only a source that has none does without.
+        """
         count = self.source.sample
-        return self._tables() if count is None else sampled(self._tables(), count, self.source.seed)
+        tables = self._tables(work)
+        return tables if count is None else sampled(tables, count, self.source.seed)
 
-    def _tables(self) -> Iterator[pa.Table]:
+    def _tables(self, work: Location | None) -> Iterator[pa.Table]:
+        if isinstance(self.truths, AnnotatedTruths):
+            assert work is not None
+            with self.truths.opened(self._names(), work):
+                yield from self._listed()
+        else:
+            yield from self._listed()
+
+    def _names(self) -> Iterator[tuple[str, list[str]]]:
+        """Of all images, folder by folder."""
+        self.passed_over = PassedOver()
+        self.visits.begin()
+        for below, files in self._walk(""):
+            yield below, [file["name"] for file in self._wanted(below, files)]
+
+    def _listed(self) -> Iterator[pa.Table]:
         left = self.source.limit
         self.passed_over = PassedOver()
         self.visits.begin()
@@ -83,13 +122,14 @@ class Folder:
                 return
 
     def truth_examples(self, count: int) -> list[str]:
-        """Some paths below the truth folder, to show beside images that match none of them."""
+        """Some paths below the truth folder, or names in its file, to show beside images that match none."""
+        if self.truths is None or isinstance(self.truths, AnnotatedTruths):
+            return self.truths.names[:count] if self.truths else []
         found: list[str] = []
-        if self.truth_root is not None:
-            for below, files in Folder(FolderSource(path=str(self.truth_root)))._walk(""):
-                found += [below + name for name in files["name"].slice(0, count).to_pylist()]
-                if len(found) >= count:
-                    break
+        for below, files in Folder(FolderSource(path=str(self.truths.root)))._walk(""):
+            found += [below + name for name in files["name"].slice(0, count).to_pylist()]
+            if len(found) >= count:
+                break
         return found[:count]
 
     def _walk(self, below: str) -> Iterator[tuple[str, pa.Table]]:
@@ -135,7 +175,7 @@ class Folder:
             if self._is_chosen(below + file["name"]):
                 if file["name"].lower().endswith(self.suffixes):
                     wanted.append(file)
-                else:
+                elif f"{self.root.path}/{below}{file['name']}" not in self.without:  # such as the truth
                     self.passed_over.add_file(below + file["name"])
         return wanted
 
@@ -168,18 +208,22 @@ def stem_rule(rule: str | None) -> Callable[[str], str]:
     return lambda stem: stem.removesuffix(before) + after if stem.endswith(before) else stem
 
 
-def existing_folder(path: str) -> Location:
+def existing_folder(path: str, hint: str = "; a manifest's name ends in .parquet") -> Location:
     """Raises SourceError unless there is a folder at `path`."""
     place = locate(path)
-    try:
-        kind = place.info().type
-    except OSError as exc:
-        raise SourceError(f"{path}: cannot be looked at: {exc.strerror or exc}") from exc
+    kind = _kind(place, path)
     if kind == fs.FileType.NotFound:
         raise SourceError(f"{path}: no such folder")
     if kind != fs.FileType.Directory:
-        raise SourceError(f"{path}: not a folder; a manifest's name ends in .parquet")
+        raise SourceError(f"{path}: not a folder{hint}")
     return place
+
+
+def _kind(place: Location, path: str) -> fs.FileType:
+    try:
+        return place.info().type
+    except OSError as exc:
+        raise SourceError(f"{path}: cannot be looked at: {exc.strerror or exc}") from exc
 
 
 def seen_from(root: Location, path: str) -> str:

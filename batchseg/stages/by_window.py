@@ -68,7 +68,8 @@ def open_truth(reader: Reader, reading: Reading, limits: Limits, uri: str) -> It
     """
     place = reader.by_window(uri)
     if (head := tiff_head(place)) is None:
-        whole = decode_labels(reader.read(uri), limits)
+        # bytes of a table are at hand already
+        whole = decode_labels(place if isinstance(place, bytes) else reader.read(uri), limits)
         height, width = whole.values.shape[:2]
         yield TruthWindows((height, width), None, partial(_cut, whole), partial(_smaller, whole), reading)
         return

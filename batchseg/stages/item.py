@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batchseg.config.bands import BlackWhite
     from batchseg.images.geotiff import Georeference
     from batchseg.labels.label_map import Ids
+    from batchseg.metrics.calibration import Calibration
     from batchseg.metrics.confusion import ConfusionMatrix
     from batchseg.segmentors.base import Confidence, ModelInput, Prediction
     from batchseg.segmentors.combined.sureness import Sureness
@@ -78,6 +79,7 @@ class Item:
         large: where its mask lies, if that is too large to be held; then there is no prediction.
         place: where its image lies on the map, from the first stage that asked.
         truth_HW: its truth's class ids, from score to overlay, where that shows it.
+        calibration: what the probes of a part say of its truth, which adds up over all parts.
         between: pixels of its truth that a threshold decided although they are neither black nor white.
         figures: columns of `images` beyond those that the matrix tells, by name.
         beside: rows of the tables beside `images` but for `pixels`, without the id, by name.
@@ -106,6 +108,7 @@ class Item:
     matrix: ConfusionMatrix | None = None
     has_truth: bool = False
     truth_HW: Ids | None = None
+    calibration: Calibration | None = None
     between: int | None = None
     figures: dict[str, Any] = field(default_factory=dict)
     beside: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -148,6 +151,7 @@ class Item:
             self.model_input.pixels_THWC.nbytes if self.model_input else 0,
             self.prediction.labels_HW.nbytes if self.prediction else 0,
             len(self.prediction.probabilities or b"") if self.prediction else 0,
+            self.prediction.probes.nbytes if self.prediction and self.prediction.probes else 0,
         )
         return sum(sizes)
 

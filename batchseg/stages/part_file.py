@@ -21,6 +21,7 @@ from batchseg.errors import OutputError, RowFault
 from batchseg.images.probability_file import DAMAGED
 from batchseg.images.raster import Area
 from batchseg.labels.label_map import Ids
+from batchseg.metrics.calibration import Calibration
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import Status, TruthStatus
 from batchseg.segmentors.base import Confidence
@@ -64,6 +65,8 @@ def _write(folder: Location, part: RasterPart, item: Item) -> None:
     if sureness is not None:
         sums = (sureness.pixels, sureness.low, sureness.top, sureness.entropy)
         arrays["sums"], arrays["entropy_bins"] = np.array(sums, np.int64), sureness.entropy_bins
+    if item.calibration is not None:
+        arrays["probed"] = item.calibration.pixels_N
     arrays["counts"] = np.stack(item.matrix.sparse())
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     if item.prediction.probabilities is not None:  # before the part, which counts for both
@@ -86,6 +89,8 @@ class KeptParts:
 
     Attributes:
         fault: of the first part that failed, whose rows and columns it names.
+        calibration: of the parts that were probed.
+        unprobed: some have a truth and probabilities, and were not: an earlier batchseg computed them.
         seconds: what each stage spent on all of them.
     """
 
@@ -98,6 +103,8 @@ class KeptParts:
     truth_fault: RowFault | None = None
     precision: str | None = None
     between: int | None = None
+    calibration: Calibration | None = None
+    unprobed: bool = False
     seconds: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -111,6 +118,8 @@ class KeptParts:
             kept.matrix.counts[-1] = kept.matrix.counts.sum(0)
             kept.matrix.counts[:-1] = 0
             kept.has_truth = False
+        if kept.truth_fault is not None or kept.unprobed:
+            kept.calibration = None
         return kept
 
     @property
@@ -172,6 +181,11 @@ class KeptParts:
             pixels, low, top, entropy = file["sums"].tolist()
             sureness = Sureness(pixels, low, top, entropy, file["entropy_bins"])
             self.sureness = sureness if self.sureness is None else self.sureness + sureness
+        if "probed" in file:
+            probed = Calibration(file["probed"])
+            self.calibration = probed if self.calibration is None else self.calibration + probed
+        elif facts["has_truth"] and "sums" in file:
+            self.unprobed = True
         if "truth_status" in facts and self.truth_fault is None:
             self.truth_fault = RowFault(TruthStatus(facts["truth_status"]), facts["truth_error"])
 

@@ -21,6 +21,7 @@ from batchseg.labels.reading import Reading
 from batchseg.schema import Status
 from batchseg.segmentors.combined.windows import parts_of, seen_by
 from batchseg.stages.by_window import open_truth
+from batchseg.stages.calibrate import tell_calibration
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.part_file import KeptParts, write_part
 from batchseg.stages.part_probabilities import join_probabilities
@@ -134,6 +135,8 @@ def join_parts(
         if kept.fault is not None:
             raise kept.fault
         item.matrix, item.has_truth, item.truth_fault = kept.matrix, kept.has_truth, kept.truth_fault
+        item.calibration = kept.calibration
+        tell_calibration(item)
         with open_raster(reader.by_window(item.row["uri"])) as dataset:
             item.place = georeference_of(dataset)
         if probabilities is not None:

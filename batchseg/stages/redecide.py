@@ -25,7 +25,7 @@ from batchseg.images.raster import Area, open_raster
 from batchseg.labels.label_map import Ids, LabelMap
 from batchseg.schema import Status
 from batchseg.segmentors.base import Confidence, Prediction
-from batchseg.segmentors.combined.codes import decide_codes
+from batchseg.segmentors.combined.codes import CodeProbes, decide_codes
 from batchseg.segmentors.combined.decision import Decision
 from batchseg.stages.by_window import TIFF_SUFFIXES, is_large
 from batchseg.stages.item import Item, Stage, for_each
@@ -84,9 +84,10 @@ def redecide(
                 write_raster_mask(masks, name, labels, size_hw, label_map=label_map, source=item.place)
                 item.large = str(masks / name)
                 return
-            bands = [*source.bands(decision)]
+            probes = CodeProbes(size_hw, decision)
+            bands = [*source.bands(decision, probes)]
         labels_HW, nodata_HW = (np.concatenate(each) for each in zip(*bands, strict=True))
-        item.prediction = Prediction(labels_HW, item.confidence)
+        item.prediction = Prediction(labels_HW, item.confidence, probes=probes.probes())
         item.nodata_HW = nodata_HW if nodata_HW.any() else None
 
     return for_each("decide", work)
@@ -99,13 +100,24 @@ class _Source:
     file: ProbabilityFile
     path: str
 
-    def bands(self, decision: Decision) -> Iterator[Band]:
-        """Label map, and where there are no data, some rows at a time. Raises RowFault."""
+    def bands(self, decision: Decision, probes: CodeProbes | None = None) -> Iterator[Band]:
+        """Label map, and where there are no data, some rows at a time. Raises RowFault.
+
+        Args:
+            probes: take theirs on the way; None: nobody wants any.
+        """
+
+        def decided(square: Area) -> Band:
+            codes = self.file.read(square)
+            if probes is not None:
+                probes.take(square, codes)
+            return decide_codes(codes, decision)
+
         all_squares = squares_of(Area(0, 0, *self.file.shape_hw))
         for _, squares in groupby(all_squares, key=lambda square: square.top):
             with _faults(self.path):
-                decided = [decide_codes(self.file.read(square), decision) for square in squares]
-            labels, nodata = zip(*decided, strict=True)
+                found = [decided(square) for square in squares]
+            labels, nodata = zip(*found, strict=True)
             yield np.concatenate(labels, axis=1), np.concatenate(nodata, axis=1)
 
 

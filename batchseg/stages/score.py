@@ -15,6 +15,7 @@ from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.schema import TruthStatus
+from batchseg.stages.calibrate import calibrate
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.places import check_place
 from batchseg.storage.reader import Reader, image_reader, truth_reader
@@ -58,13 +59,14 @@ def scorer(reading: Reading, limits: Limits, *, keep_truth: bool = False) -> Cal
 
 
 def count(item: Item, truth_HW: Ids | None, num_classes: int) -> Ids | None:
-    """Count an item's pixels against its truth, which is returned.
+    """Count an item's pixels against its truth, which is returned, and hold its probes against it.
 
     Where the picture has no data both are void from then on.
     """
     assert item.prediction is not None
     nodata_HW, labels_HW = item.nodata_HW, item.prediction.labels_HW
     item.matrix = count_pixels(labels_HW, truth_HW, nodata_HW, num_classes)
+    calibrate(item, truth_HW, num_classes)
     item.has_truth, item.nodata_HW = truth_HW is not None, None
     if nodata_HW is None:
         return truth_HW
@@ -103,6 +105,8 @@ def read_truth(reader: Reader, reading: Reading, limits: Limits, uri: str) -> Tr
 
 def as_truth(file: LabelFile, reading: Reading) -> Truth:
     """What the pixels of a label file mean. Raises RowFault."""
+    if file.names is not None:
+        return Truth(reading.named(file.values, file.names))
     pixels = (file.values, file.palette, file.white)
     if reading.threshold is not None:
         return Truth(*reading.part(*pixels))

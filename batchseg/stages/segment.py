@@ -60,11 +60,14 @@ class _Work:
 
     @property
     def pixels(self) -> int:
-        """Of its label map, which is there or will be."""
+        """Of its label map, which is there or will be, and bytes of what else is there."""
         if self.canvas is not None:
             return self.canvas.area.height * self.canvas.area.width
         made = self.item.prediction
-        return made.labels_HW.size + len(made.probabilities or b"") if made else 0
+        if made is None:
+            return 0
+        probes = made.probes.nbytes if made.probes else 0  # of many classes more than a small label map
+        return made.labels_HW.size + len(made.probabilities or b"") + probes
 
 
 class _Job(NamedTuple):

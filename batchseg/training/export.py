@@ -14,7 +14,7 @@ from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.lora import add_lora, merge_lora
 
 
-def export(
+def export_trained(
     config: TrainConfig,
     start: HuggingFaceCheckpoint,
     weights: dict[str, Any],

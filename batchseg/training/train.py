@@ -5,13 +5,13 @@ start ──> rows ──> [ workers of Ray Train: loop.py ] ──> best epoch 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
 import shutil
 import tempfile
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from batchseg.results.record import package_versions
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.head import alike
 from batchseg.segmentors.llm.lora import require_peft
+from batchseg.source.annotations.spool import notes_of
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.open import list_source, open_source
@@ -41,7 +42,7 @@ from batchseg.source.plan import write_chosen
 from batchseg.source.split import SPLIT_FILE
 from batchseg.storage.location import is_uri, locate
 from batchseg.storage.lock import exclusive
-from batchseg.training.export import export
+from batchseg.training.export import export_trained
 from batchseg.training.fit import Fitted, OnNews, fit
 from batchseg.training.kept import Kept
 from batchseg.training.rows import Rows, split_rows
@@ -201,25 +202,24 @@ def _rows(
     if earlier is not None and (root / SPLIT_FILE).exists():
         rows = Rows(pq.read_table(root / SPLIT_FILE), tuple(earlier.get("notes", ())))
         return rows, _reading(config, rows, label_map)[0]
-    rows = _parted(config, source)
+    rows = _parted(config, source, root)
     reading, doubts = _reading(config, rows, label_map)
     notes = (
+        *rows.notes,
         *rows.left_out(),
         *seen_before(config, rows),
         *(doubt.sentence for doubt in doubts if doubt.guard != "ignored_truth"),  # check_truths sees more
         *check_truths(rows, reading, config.limits, ImageReading.of(config.source)),
     )
-    buffer = io.BytesIO()
-    pq.write_table(rows.table, buffer)
-    locate(str(root / SPLIT_FILE)).write(buffer.getvalue())
+    locate(str(root / SPLIT_FILE)).write_by(partial(pq.write_table, rows.table))
     return replace(rows, notes=notes), reading
 
 
-def _parted(config: TrainConfig, source: Folder | Manifest) -> Rows:
+def _parted(config: TrainConfig, source: Folder | Manifest, root: Path) -> Rows:
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
-        listing = list_source(source, locate(folder) / "listing.arrow", "full")
+        listing = list_source(source, locate(folder) / "listing.arrow", "full", work=locate(str(root)))
         check_source(source, listing)
-        return split_rows(config, listing)
+        return replace(split_rows(config, listing), notes=notes_of(listing))
 
 
 def _reading(config: TrainConfig, rows: Rows, label_map: LabelMap) -> tuple[Reading, list[Doubt]]:
@@ -234,7 +234,7 @@ def _finish(
     config: TrainConfig, root: Path, start: HuggingFaceCheckpoint, rows: Rows, fitted: Fitted
 ) -> TrainResult:
     """Export the best epoch, write the history, and leave a record. Raises ModelError after a failure."""
-    export(
+    export_trained(
         config,
         start,
         fitted.best,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,35 @@ import pytest
 
 from batchseg.errors import OutputError
 from batchseg.images.raster import Area
+from batchseg.metrics.calibration import Calibration
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.base import Prediction
+from batchseg.segmentors.combined.sureness import Sureness
 from batchseg.stages.item import Item, RasterPart
 from batchseg.stages.part_file import KeptParts, write_part
 from batchseg.storage.location import locate
 
 AREA = Area(0, 0, 4, 6)
 PART = RasterPart(AREA, 0, 1, (4, 6), "a")
+
+
+def test_parts_that_were_computed_before_there_were_probes_leave_none(tmp_path: Path) -> None:
+    """Half of the figures would be those of half of the picture."""
+    areas, p_CN = [Area(0, 0, 2, 6), Area(2, 0, 2, 6)], np.full((2, 3), 0.5, np.float32)
+    truth_N = np.array([0, 1, 0])
+    for number, area in enumerate(areas):
+        labels_HW = np.ones((2, 6), np.uint8)
+        item = Item({}, part=replace(PART, area=area, number=number, count=2), has_truth=True)
+        item.prediction, item.sureness = Prediction(labels_HW), Sureness.zeros()
+        item.matrix = ConfusionMatrix.from_maps(labels_HW, labels_HW, 2)
+        item.calibration = Calibration.of(p_CN, truth_N, truth_N, truth_N == 0)
+        write_part(locate(str(tmp_path)), item)
+    found = KeptParts.of(locate(str(tmp_path)), PART, areas, 2).calibration
+    assert found is not None
+    assert found.figures()["probed_pixels"] == 4
+    item.calibration = None
+    write_part(locate(str(tmp_path)), item)
+    assert KeptParts.of(locate(str(tmp_path)), PART, areas, 2).calibration is None
 
 
 @pytest.mark.parametrize("at", [8, 10, 16], ids=["flags", "packing", "sum"])

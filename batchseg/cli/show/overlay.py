@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class OverlayProgress:
     """A callback for `overlay`: draws how far it is while its `bar` is entered."""
 
+    task_name = "drawing"
+
     def __init__(self, hidden: bool = False) -> None:
         self.bar = Bar(
             TextColumn("{task.description}"),
@@ -27,7 +29,7 @@ class OverlayProgress:
             console=console,
             disable=hidden or not console.is_terminal,
         )
-        self.task = self.bar.add_task("drawing", total=None)
+        self.task = self.bar.add_task(self.task_name, total=None)
 
     def __call__(self, drawn: int, total: int) -> None:
         interrupts.raise_again()

@@ -155,6 +155,10 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
     for name, value in result.metrics.items():
         if value is not None:
             yield name, f"{value:.4f}"
+    if known := result.calibration:
+        figures = {"ECE": known["ece"], "Brier": known["brier"], "NLL": known["nll"]}
+        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
+        yield "calibration", f"{told}, over {known['pixels']:,} pixels"
 
 
 def _classes(result: RunResult, width: int) -> Iterator[str]:

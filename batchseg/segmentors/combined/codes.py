@@ -1,14 +1,18 @@
-"""Decide from probabilities that were kept: numpy alone, and no model."""
+"""Decide from probabilities that were kept, and take probes of them: numpy alone, and no model."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.images.probability_file import ONE, Codes
+from batchseg.images.raster import Area
+from batchseg.segmentors.base import Probes
 from batchseg.segmentors.combined.decision import Decision
+from batchseg.segmentors.combined.probe_grid import ProbeGrid
 
 
 def decide_codes(codes: Codes, decision: Decision) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -31,17 +35,23 @@ def decide_codes(codes: Codes, decision: Decision) -> tuple[NDArray[Any], NDArra
 
 def _of_all(p_CHW: NDArray[Any], decision: Decision) -> tuple[NDArray[Any], NDArray[Any]]:
     """The best class of each pixel, and the highest of their codes."""
-    group = decision.groups[0]
-    if group is not None:
-        to_C = [*group, decision.classes][: len(p_CHW)]  # void, where it is a class more, stays that
-        sums_CHW = np.zeros((max(to_C) + 1, *p_CHW.shape[1:]), np.uint16)
-        for to, p_HW in zip(to_C, p_CHW, strict=True):
-            sums_CHW[to] += p_HW
-        p_CHW = sums_CHW
+    p_CHW = _merged(p_CHW, decision)
     weighed_CHW = p_CHW
     if decision.factors is not None:
         weighed_CHW = p_CHW * _factors(decision)[: len(p_CHW), None, None]
     return weighed_CHW.argmax(0), p_CHW.max(0)
+
+
+def _merged(p_CHW: NDArray[Any], decision: Decision) -> NDArray[Any]:
+    """The codes of the label map's classes, and of void where that is a class more."""
+    group = decision.groups[0]
+    if group is None:
+        return p_CHW
+    to_C = [*group, decision.classes][: len(p_CHW)]  # void stays that
+    sums_CHW = np.zeros((max(to_C) + 1, *p_CHW.shape[1:]), np.uint16)
+    for to, p_HW in zip(to_C, p_CHW, strict=True):
+        sums_CHW[to] += p_HW
+    return sums_CHW
 
 
 def _of_two(
@@ -58,3 +68,30 @@ def _of_two(
 def _factors(decision: Decision) -> NDArray[np.float32]:
     """Of each class, and of void, where that is a class more."""
     return np.array([*(decision.factors or ()), 1.0], np.float32)
+
+
+class CodeProbes:
+    """Takes the probes of a picture from its codes, square by square."""
+
+    def __init__(self, picture_hw: tuple[int, int], decision: Decision) -> None:
+        self.decision, self.grid = decision, ProbeGrid.of(picture_hw)
+        self.p_CRK = np.zeros((decision.classes, *self.grid.shape), np.float32)
+        self.has_all = True
+
+    def take(self, square: Area, codes: Codes) -> None:
+        """Of two classes a pixel there are no probes."""
+        self.has_all &= codes.classes_KHW is None
+        if self.has_all:
+            row_R, column_K = self.grid.within(square).inside
+            some_CRK = _merged(codes.p_KHW[:, row_R[:, None], column_K], self.decision)
+            rows, columns = self.grid.slices(square)
+            self.p_CRK[: len(some_CRK), rows, columns] = some_CRK[: self.decision.classes]
+
+    def probes(self) -> Probes | None:
+        """Once all squares were taken; None where there are none."""
+        if not self.has_all:
+            return None
+        total_RK = self.p_CRK.sum(0)  # not 1: each was rounded, and void has none
+        even = np.float32(1 / self.decision.classes)
+        p_CRK = np.where(total_RK > 0, self.p_CRK / np.maximum(total_RK, 1), even)
+        return replace(self.grid.probes(p_CRK), is_rounded=True)

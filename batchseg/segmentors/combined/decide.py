@@ -38,14 +38,18 @@ def decide_whole(
 
     grids = fuse(answers, decision)
     labels_HW = _labels(grids, size, decision)
-    confidence = _confidence(grids, decision) if has_scores else None
-    probabilities = None
+    confidence = probes = probabilities = None
+    if has_scores:
+        from batchseg.segmentors.combined.probed import probe_whole
+
+        confidence = _confidence(grids, decision)
+        probes = probe_whole(grids, size, decision.classes)
     if decision.keeping is not None:
         from batchseg.segmentors.combined.kept import keep_whole
 
         probabilities = keep_whole(grids, size, labels_HW, decision, nodata_HW)
     ids_HW = labels_HW.cpu().numpy().astype(_dtype(decision), copy=False)
-    return Prediction(ids_HW, confidence, probabilities=probabilities)
+    return Prediction(ids_HW, confidence, probabilities, probes)
 
 
 def refuse_labels_alone(decision: Decision) -> None:

@@ -92,7 +92,7 @@ class Looks:
         from batchseg.segmentors.combined.mosaic import Mosaic
 
         windows = WindowGrid(*self._starts(picture_hw, area), self.tiling.window, self.tiling.blend)
-        return Mosaic(area, self.decision, looks, windows, nodata_HW)
+        return Mosaic(area, self.decision, looks, windows, picture_hw=picture_hw, nodata_HW=nodata_HW)
 
     def inputs(self, picture: Picture, picture_hw: Size, part: Area | None = None) -> Iterator[Look]:
         """Every input of a picture, window by window, each made when it is asked for.

@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from batchseg.images.raster import Area
-from batchseg.segmentors.base import Prediction
+from batchseg.segmentors.base import Prediction, Probes
 from batchseg.segmentors.combined.canvas import WindowGrid
 from batchseg.segmentors.combined.decide import refuse_labels_alone, weighed
 from batchseg.segmentors.combined.decision import Answer, Decision
 from batchseg.segmentors.combined.fuse import probability_grids
 from batchseg.segmentors.combined.kept import Keeper
+from batchseg.segmentors.combined.probe_grid import Places, ProbeGrid
+from batchseg.segmentors.combined.probed import of_classes
 from batchseg.segmentors.combined.rivals import FEW, Said, TiledMaps, blended, decide_tiles, rivals
 from batchseg.segmentors.combined.sureness import Sureness
 from batchseg.segmentors.combined.windows import window_weights
 from batchseg.segmentors.network.bilinear import best_class
+from batchseg.segmentors.network.points import bilinear_points
 from batchseg.segmentors.network.rectangle import rectangle
 
 EVERY = 4  # of so many pixels along a side, one tells how sure the model was: about what networks resolve
@@ -41,6 +44,7 @@ class Mosaic:
         area: the rectangle, in pixels of the picture.
         looks: how many answers there are to each window.
         windows: those that see a pixel of the rectangle.
+        picture_hw: height and width of the picture, on which its probes lie.
         nodata_HW: where the rectangle has no data, for the probabilities.
     """
 
@@ -50,6 +54,8 @@ class Mosaic:
         decision: Decision,
         looks: int,
         windows: WindowGrid,
+        *,
+        picture_hw: tuple[int, int],
         nodata_HW: NDArray[np.bool_] | None = None,
     ) -> None:
         self.area, self.decision, self.looks, self.windows = area, decision, looks, windows
@@ -59,6 +65,8 @@ class Mosaic:
         self.columns = _blocks(area.left, area.width, windows.lefts, windows.side)
         self.labels_HW = np.empty((area.height, area.width), np.min_scalar_type(decision.classes))
         self.sureness: Sureness | None = None  # of label maps alone nobody knows
+        self.probe_grid = ProbeGrid.of(picture_hw, area)
+        self.probed_CRK = np.full((decision.classes, *self.probe_grid.shape), np.nan, np.float32)
         self.keeper = Keeper(area, decision, nodata_HW) if decision.keeping is not None else None
 
     @property
@@ -86,7 +94,12 @@ class Mosaic:
         kept = self.keeper.packed() if self.keeper is not None else None
         sure = self.sureness is not None and self.sureness.pixels
         confidence = self.sureness.confidence() if self.sureness is not None and sure else None
-        return Prediction(self.labels_HW, confidence, kept)
+        return Prediction(self.labels_HW, confidence, kept, self._probes())
+
+    def _probes(self) -> Probes | None:
+        """None where windows of the rectangle had label maps alone."""
+        lacking = self.sureness is None or bool(np.isnan(self.probed_CRK).any())
+        return None if lacking else self.probe_grid.probes(self.probed_CRK)
 
     def _has_rows(self, rows: Sequence[int]) -> bool:
         columns = range(len(self.windows.lefts))
@@ -109,10 +122,21 @@ class Mosaic:
             self._keep(self.keeper, block, cuts, labels_HW)
         (start, end, first, stop), (top, left, _, _) = block, self.area
         self.labels_HW[start - top : end - top, first - left : stop - left] = labels_HW.cpu().numpy()
+        self._probe(Area(start, first, end - start, stop - first), cuts)
         some = (slice(-start % EVERY, None, EVERY), slice(-first % EVERY, None, EVERY))
         if self.sureness is not None and cuts[0].weights_HW[some].numel():
             sampled_Chw = _blended(cuts, some)[: self.decision.classes]
             self.sureness += Sureness.of(sampled_Chw.flatten(1))
+
+    def _probe(self, block: Area, cuts: Sequence[_Cut]) -> None:
+        """The probes of a block, of which label maps alone have none."""
+        rows, columns = self.probe_grid.slices(block)
+        some = self.probe_grid.within(block).inside
+        if self.sureness is None or not (len(some[0]) and len(some[1])):
+            return
+        weights = [cut.weights_HW[np.ix_(*some)] for cut in cuts] if len(cuts) > 1 else []
+        p_CRK = blended([cut.points(*some) for cut in cuts], weights)
+        self.probed_CRK[:, rows, columns] = of_classes(p_CRK, self.decision.classes).cpu().numpy()
 
     def _keep(
         self, keeper: Keeper, block: tuple[int, int, int, int], cuts: Sequence[_Cut], labels_HW: Tensor
@@ -170,6 +194,11 @@ class _Cut:
         """[C, H, W] at some of the block's pixels."""
         size, rows, columns = (self.side, self.side), self.rows[some[0]], self.columns[some[1]]
         return reduce(torch.add, (rectangle(maps_CHW, size, rows, columns) for maps_CHW in self.grids))
+
+    def points(self, row_R: Places, column_K: Places) -> Tensor:
+        """[C, R, K] where some rows and columns of the block cross."""
+        size, some = (self.side, self.side), (row_R + self.rows.start, column_K + self.columns.start)
+        return reduce(torch.add, (bilinear_points(maps_CHW, size, *some) for maps_CHW in self.grids))
 
 
 @lru_cache(maxsize=4)

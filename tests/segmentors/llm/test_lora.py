@@ -18,7 +18,7 @@ from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.train import TrainConfig
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.lora import add_lora, merge_lora
-from batchseg.training.export import export
+from batchseg.training.export import export_trained
 from batchseg.training.start import write_start
 
 
@@ -81,7 +81,7 @@ def test_a_merged_export_computes_the_same(language: Path, tmp_path: Path, kind:
     assert set(network.state_dict()) == set(start.load("cpu", "fp32").network.state_dict())
     assert torch.allclose(logits(network), expected, atol=1e-4)
 
-    export(config, start, weights, 1.0, split=split_file(tmp_path), folder=tmp_path / "model")
+    export_trained(config, start, weights, 1.0, split=split_file(tmp_path), folder=tmp_path / "model")
     exported = logits(open_model(tmp_path / "model").load("cpu", "fp32").network)
     assert torch.allclose(exported, expected, atol=0.02 * float(expected.std()))  # it is stored in float16
 

@@ -27,7 +27,7 @@ from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.head import alike
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
 from batchseg.segmentors.llm.text import TextModel
-from batchseg.training.export import export
+from batchseg.training.export import export_trained
 from batchseg.training.start import write_start
 
 CLASSES = ["background", "disc", "bar"]
@@ -201,7 +201,7 @@ def test_the_export_keeps_the_whole_language_model(language: Path, tmp_path: Pat
     write_start(config, tmp_path / "start")
     start = open_start(tmp_path / "start")
     weights = start.load("cpu", "fp32").network.state_dict()
-    export(config, start, weights, 1.0, split=split_file(tmp_path), folder=tmp_path / "model")
+    export_trained(config, start, weights, 1.0, split=split_file(tmp_path), folder=tmp_path / "model")
     kept = load_file(tmp_path / "model" / "language_model" / "model.safetensors")
     source = AutoModel.from_pretrained(language / "bert").state_dict()
     assert {key for key in source if not key.startswith("pooler.")} == set(kept)
