@@ -32,6 +32,7 @@ from batchseg.reporting.shown import (
 )
 from batchseg.results.folder import Results
 from batchseg.results.recorded import LookBack, is_evaluation, look_back
+from batchseg.results.suspects import suspects_of
 from batchseg.source.annotations.truths import AnnotatedTruths
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
@@ -117,7 +118,9 @@ def make_page(
     images, notes = _affordable(config.images or LISTED)
     reference = older() if older is not None else _older(config, results, record)
     changed = changed_ids(reference, images)
-    overview = overview_of(results, past.label_map.num_classes, images, changed)
+    suspects = suspects_of(results, max(LISTED, images))
+    suspected = [each.id for each in suspects.images]
+    overview = overview_of(results, past.label_map.num_classes, images, {*changed, *suspected})
     of_masks = is_evaluation(record)
     page = ReportPage(
         results=str(results.root),
@@ -126,8 +129,9 @@ def make_page(
         overview=overview,
         label_map=past.label_map,
         reference=reference,
+        suspects=suspects,
         of_masks=of_masks,
-        groups=image_groups(overview, reference, changed),
+        groups=image_groups(overview, reference, changed, suspected),
         notes=notes,
     )
     if config.images:

@@ -58,7 +58,7 @@ def sections_of(page: ReportPage) -> Iterator[Section]:
         (page.groups, "images", "Images"),
         (page.classes, "classes", "Classes" if has_truth else "Areas"),
         (page.confusion, "confusion", "Confusions"),
-        (page.suspects, "suspects", "Truths that look wrong"),
+        (page.suspects.images, "suspects", "Truths that look wrong"),
         (overview.failures, "failures", "Failures"),
         (page.slices, "slices", "Groups of images"),
         (any(each.images for each in overview.histograms.values()), "distributions", "Distributions"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +76,7 @@ def changed_ids(reference: Reference | None, most: int) -> dict[str, Change]:
 
 
 def image_groups(
-    overview: Overview, reference: Reference | None, changed: dict[str, Change]
+    overview: Overview, reference: Reference | None, changed: dict[str, Change], suspects: Sequence[str]
 ) -> list[ImageGroup]:
     """The groups that have images; one that is in several is shown in the first."""
     against = reference.name if reference else ""
@@ -89,7 +89,7 @@ def image_groups(
         ),
         (
             ImageGroup("suspect", "Truths that look wrong", "Where the model is sure of another class."),
-            leading["suspect"][: overview.most],
+            [overview.wanted[name] for name in suspects[: overview.most] if name in overview.wanted],
         ),
         (
             ImageGroup("uncertain", "Least certain", "The lowest mean confidence."),
