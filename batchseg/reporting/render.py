@@ -109,7 +109,9 @@ def _share(value: float | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
+    if value is None:
+        return ""
+    return "<0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
 
 
 def _clipped(text: str | None) -> str:
