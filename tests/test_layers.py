@@ -18,7 +18,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"pipeline", "training", "cluster"},
-    {"reporting", "exports"},
+    {"exports", "reporting"},
     {"inspect", "comparison", "scenes"},
     {"engine", "results"},
     {"stages", "source"},

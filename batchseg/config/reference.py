@@ -28,8 +28,8 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg compare": CompareConfig,
     "batchseg suspects": SuspectsConfig,
     "batchseg overlay": OverlayConfig,
-    "batchseg report": ReportConfig,
     "batchseg export": ExportConfig,
+    "batchseg report": ReportConfig,
     "batchseg train": TrainConfig,
     "batchseg digits": DigitsConfig,
 }

@@ -14,7 +14,7 @@ from batchseg.images.regions import Numbers, regions
 TOGETHER = 20_000  # polygons that are simplified at once: four times as many take nine times as long
 
 
-def filled(numbers_HW: Numbers, count: int) -> Numbers:
+def without_gaps(numbers_HW: Numbers, count: int) -> Numbers:
     """The map with further numbers in place of 0, from `count` + 1 on: then every line is a common border."""
     pieces_HW = regions(numbers_HW)
     is_free = np.zeros(int(pieces_HW.max(initial=-1)) + 1, np.bool_)

@@ -15,7 +15,7 @@ from batchseg.exports.chosen import chosen_rows
 from batchseg.exports.formats import FORMATS, Format
 from batchseg.exports.labelled import Add, ExportJob
 from batchseg.exports.masks import Masks
-from batchseg.results.folder import Results
+from batchseg.results.folder import FOLDERS, WRITTEN, Results
 from batchseg.storage.location import Location, locate, output_errors, temporary_name
 
 LISTED_PROBLEMS = 20
@@ -87,6 +87,7 @@ def export(
 def _export(config: ExportConfig, on_exported: OnExported) -> ExportReport:
     found, output, kind = Results(config.results), locate(config.output), FORMATS[config.to]
     found.refuse_strangers()
+    _refuse_own(output, found)
     _refuse_taken(output, kind, config)
     masks = Masks(found)
     job = ExportJob(config, masks.label_map, masks.model)
@@ -128,6 +129,14 @@ def _add(row: dict[str, Any], masks: Masks, add: Add, job: ExportJob, report: Ex
     report.written += 1
     report.objects += len(picture.objects)
     report.abstaining += picture.abstains and not kind.has_void
+
+
+def _refuse_own(output: Location, results: Results) -> None:
+    """What lies among the tables would be read as one of them."""
+    if results.root.prefix == output.prefix:
+        below = os.path.relpath(output.path, results.root.path).split("/")[0]
+        if below in (".", *FOLDERS, *WRITTEN):
+            raise OutputError(f"{output}: belongs to the results; name a place outside of their folder")
 
 
 def _refuse_taken(output: Location, kind: Format, config: ExportConfig) -> None:

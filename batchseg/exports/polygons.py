@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from batchseg.errors import ConfigError, OutputError
-from batchseg.exports.coverage import filled, simplified
+from batchseg.exports.coverage import simplified, without_gaps
 from batchseg.exports.labelled import ExportJob, Labelled
 from batchseg.images.outlines import Geometries, load_shapely, outlines
 
@@ -50,7 +50,7 @@ class Placing:
         self._settle(picture)
         numbers_HW, count = picture.objects.numbers_HW, len(picture.objects)
         if self._tolerance is not None:
-            numbers_HW = filled(numbers_HW, count)
+            numbers_HW = without_gaps(numbers_HW, count)
         # lines that are bent or thinned out need a point wherever neighbours meet
         shared = self._tolerance is not None or self._transformer is not None
         found = outlines(numbers_HW, coverage=shared)

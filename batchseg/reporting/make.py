@@ -33,7 +33,6 @@ from batchseg.reporting.shown import (
 from batchseg.results.folder import Results
 from batchseg.results.recorded import LookBack, is_evaluation, look_back
 from batchseg.results.suspects import suspects_of
-from batchseg.source.annotations.truths import AnnotatedTruths
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.open import listed_tables, open_masks, open_source
@@ -221,7 +220,7 @@ def _listed(results: Results, job: NightConfig | EvaluateConfig) -> Iterator[Ite
     else:
         source = open_source(job.source, (str(results.root),))
     work = results.root / temporary_name()
-    if not (isinstance(source, Folder) and isinstance(source.truths, AnnotatedTruths)):
+    if not (isinstance(source, Folder) and source.is_annotated):
         yield listed_tables(source, work)
         return
     with output_errors(results.root):

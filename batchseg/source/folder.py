@@ -82,6 +82,11 @@ class Folder:
         rule = stem or stem_rule(source.truth_suffix)
         return Truths(root, self.root, rule, partial(_list_truths, source))
 
+    @property
+    def is_annotated(self) -> bool:
+        """Whether its truths are annotations in a file."""
+        return isinstance(self.truths, AnnotatedTruths)
+
     def tables(self, work: Location | None = None) -> Iterator[pa.Table]:
         """The listing, in tables of bounded size. Raises SourceError.
 

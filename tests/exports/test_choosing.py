@@ -172,7 +172,14 @@ def test_an_output_that_is_there(results: Path) -> None:
     with pytest.raises(OutputError, match="is a file, and coco-panoptic is a folder"):
         batchseg.export(str(results), to="coco-panoptic", output=out)
     with pytest.raises(OutputError, match="is a folder, and coco is a file"):
-        batchseg.export(str(results), to="coco", output=results, settings={"overwrite": True})
+        batchseg.export(str(results), to="coco", output=results.parent, settings={"overwrite": True})
+
+
+@pytest.mark.parametrize("below", ["images/o.parquet", "run.json", "masks/0.png", ""])
+def test_an_output_among_the_results(results: Path, below: str) -> None:
+    with pytest.raises(OutputError, match="belongs to the results"):
+        settings = {"overwrite": True}
+        batchseg.export(str(results), to="geoparquet", output=results / below, settings=settings)
 
 
 def test_a_folder_that_is_there(results: Path) -> None:
