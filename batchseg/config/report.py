@@ -26,7 +26,7 @@ class ReportConfig(Model):
         6,
         ge=0,
         le=500,
-        description="Images shown of each kind: the worst, the least certain, the most changed, and some at "
-        "random. 0: none. The page is at most 8 MB, so many pictures are small ones.",
+        description="Images shown of each kind: the worst, the most changed, those whose truth looks wrong, "
+        "the least certain, and some at random. 0: none. Many are small, for a page has at most 8 MB.",
     )
     ray: RayConfig = RayConfig()

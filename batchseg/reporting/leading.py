@@ -24,8 +24,6 @@ CARD = (
     "confidence_mean",
     "entropy_mean",
     "low_confidence_fraction",
-    "suspect_fraction",
-    "truth_probability_p05",
 )
 CHANCE = "_chance"
 _SPREAD = 0x9E3779B1  # neighbouring names get distant places

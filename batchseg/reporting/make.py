@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchseg.config.arguments import Plain, from_arguments
+from batchseg.config.compare import NightConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.report import PAGE, ReportConfig
 from batchseg.errors import OutputError, SourceError
@@ -22,7 +24,6 @@ from batchseg.reporting.pictures import Artist
 from batchseg.reporting.reference import Reference, compare_with_older
 from batchseg.reporting.render import render_page
 from batchseg.reporting.shown import (
-    ShownImage,
     changed_ids,
     image_groups,
     listed_truths,
@@ -31,17 +32,17 @@ from batchseg.reporting.shown import (
 )
 from batchseg.results.folder import Results
 from batchseg.results.recorded import LookBack, is_evaluation, look_back
+from batchseg.results.suspects import suspects_of
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.open import listed_tables, open_masks, open_source
 from batchseg.stages.viewing import Sight
-from batchseg.storage.location import Location, locate, output_errors
+from batchseg.storage.location import Location, locate, output_errors, temporary_name
 
 MOST_BYTES = 8_000_000  # of a page, so that a mail carries it
 _FOR_PICTURES = 4_800_000  # bytes before base64, which makes a third more of them; the text has the rest
 _A_PICTURE = (5_000, 96_000)  # bytes of one at least, or it shows nothing, and at most
-_KINDS = 4
-_WORK = ".page"  # annotations that truths are drawn from, while a page is made
+_KINDS = 5
 LISTED = 6  # images of each kind that are named where no pictures are wanted
 
 
@@ -116,7 +117,9 @@ def make_page(
     images, notes = _affordable(config.images or LISTED)
     reference = older() if older is not None else _older(config, results, record)
     changed = changed_ids(reference, images)
-    overview = overview_of(results, past.label_map.num_classes, images, changed)
+    suspects = suspects_of(results, max(LISTED, images))
+    suspected = [each.id for each in suspects.images]
+    overview = overview_of(results, past.label_map.num_classes, images, {*changed, *suspected})
     of_masks = is_evaluation(record)
     page = ReportPage(
         results=str(results.root),
@@ -125,8 +128,9 @@ def make_page(
         overview=overview,
         label_map=past.label_map,
         reference=reference,
+        suspects=suspects,
         of_masks=of_masks,
-        groups=image_groups(overview, reference, changed),
+        groups=image_groups(overview, reference, changed, suspected),
         notes=notes,
     )
     if config.images:
@@ -173,51 +177,59 @@ def _draw(
     if not page.images:
         return
     page.notes += [_sentence(remark) for remark in past.remarks]
-    truths: dict[str, str | None] = {}
-    work = results.root / _WORK
-    try:
-        truths = listed_truths(page.images, _listed(results, past, work))
-        if past.knows_truths:
-            _note_unlisted(page.images, truths)
-    except (SourceError, OutputError) as exc:
-        page.notes.append(_sentence(f"no truth is shown, for the source cannot be listed: {exc}"))
     lowest, highest = _A_PICTURE
-    share = max(lowest, min(highest, _FOR_PICTURES // len(page.images)))
-    requests = requests_for(
-        page.images,
-        results,
-        truths,
-        masks_before(page.reference, page.images),
-        of_masks=page.of_masks,
-        share=share,
-    )
-    sight = Sight(past.truths, past.images)
-    make = partial(Artist, sight, past.masks, past.limits)
-    pictures = draw_pictures(requests, make, config.ray, on_picture)
-    with output_errors(work):
-        work.delete_folder()
+    make = partial(Artist, Sight(past.truths, past.images), past.masks, past.limits)
+    with ExitStack() as stack:
+        requests = requests_for(
+            page.images,
+            results,
+            _truths(page, results, past, stack),
+            masks_before(page.reference, page.images),
+            of_masks=page.of_masks,
+            share=max(lowest, min(highest, _FOR_PICTURES // len(page.images))),
+        )
+        pictures = draw_pictures(requests, make, config.ray, on_picture)
     for image in page.images:
         image.picture = pictures.get(image.row["id"])
 
 
-def _note_unlisted(images: list[ShownImage], truths: dict[str, str | None]) -> None:
-    for image in images:
-        if image.row["has_truth"] and truths[image.row["id"]] is None:
+def _truths(page: ReportPage, results: Results, past: LookBack, stack: ExitStack) -> dict[str, str | None]:
+    """Where the truths lie, by a pass over the source, until the stack is closed."""
+    scored = [image for image in page.images if image.row["has_truth"]]
+    if not scored or past.job is None or not past.knows_truths:
+        return {}
+    try:
+        truths = listed_truths(scored, stack.enter_context(_listed(results, past.job)))
+    except (SourceError, OutputError) as exc:
+        page.notes.append(_sentence(f"no truth is shown, for the source cannot be listed: {exc}"))
+        return {}
+    for image in scored:
+        if truths[image.row["id"]] is None:
             image.notes.append("Its truth is not shown: the source does not list the image any more.")
+    return truths
 
 
-def _listed(results: Results, past: LookBack, work: Location) -> Iterable[pa.Table]:
-    """The source, which says where the truths lie; nothing where that would not be what the run read."""
-    if past.job is None or not past.knows_truths:
-        return ()
-    if isinstance(past.job, EvaluateConfig):
-        source: Folder | Manifest = open_masks(past.job)
+@contextmanager
+def _listed(results: Results, job: NightConfig | EvaluateConfig) -> Iterator[Iterable[pa.Table]]:
+    """The source of a run. Annotations lie in a folder of their own meanwhile, where workers read them.
+
+    Raises SourceError, and OutputError where there can be no such folder.
+    """
+    if isinstance(job, EvaluateConfig):
+        source: Folder | Manifest = open_masks(job)
     else:
-        source = open_source(past.job.source, (str(results.root),))
-    if isinstance(source, Folder) and source.is_annotated:
-        with output_errors(work):
-            work.make_folder()
-    return listed_tables(source, work)
+        source = open_source(job.source, (str(results.root),))
+    work = results.root / temporary_name()
+    if not (isinstance(source, Folder) and source.is_annotated):
+        yield listed_tables(source, work)
+        return
+    with output_errors(results.root):
+        work.make_folder()
+    try:
+        yield listed_tables(source, work)
+    finally:
+        with output_errors(results.root):
+            work.delete_folder()
 
 
 def _fitting(page: ReportPage) -> bytes:

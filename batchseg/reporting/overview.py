@@ -111,7 +111,6 @@ class Overview:
             "worst": Leading("mean_iou", "ascending", self.most),
             "uncertain": Leading("confidence_mean", "ascending", self.most),
             "chance": Leading(CHANCE, "ascending", self.most),
-            "suspect": Leading("suspect_fraction", "descending", max(self.most, 10)),
         }
 
     @property
@@ -175,9 +174,6 @@ class Overview:
         self.leading["uncertain"].add(segmented)
         if self.most:
             self.leading["chance"].add(with_chance(segmented.select(CARD)))
-        self.leading["suspect"].add(
-            segmented.filter(pc.fill_null(pc.greater(segmented["suspect_fraction"], 0), False))
-        )
         if self.wished:
             rows = images.filter(pc.is_in(images["id"], pa.array([*self.wished], pa.string())))
             self.wanted |= {row["id"]: row for row in rows.select(CARD).to_pylist()}

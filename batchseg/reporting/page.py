@@ -20,6 +20,7 @@ from batchseg.reporting.queries import Query, queries_for
 from batchseg.reporting.reference import Reference
 from batchseg.reporting.shown import ImageGroup, ShownImage
 from batchseg.reporting.slices import SlicedColumn, slices_of
+from batchseg.results.suspects import Suspects
 
 MOST_CLASSES = 300  # rows of the table; the others are in classes.parquet
 # width / height up to which a picture counts as such
@@ -50,6 +51,7 @@ class ReportPage:
     overview: Overview
     label_map: LabelMap
     reference: Reference | None
+    suspects: Suspects
     of_masks: bool
     groups: list[ImageGroup]
     notes: list[str] = field(default_factory=list)
@@ -117,10 +119,6 @@ class ReportPage:
         """Of boundaries and objects, over the images."""
         means = {name: mean.value for name, mean in self.overview.means.items()}
         return {name: each for name, each in means.items() if each is not None}
-
-    @property
-    def suspects(self) -> list[dict[str, Any]]:
-        return self.overview.leading["suspect"].rows[:10]
 
     def number_of(self, image_id: str) -> int | None:
         """Of the picture of an image, if the page has one."""

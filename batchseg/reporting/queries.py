@@ -10,7 +10,6 @@ from string import Template
 from batchseg.reporting.overview import AVERAGED, Overview
 
 SQL = Path(__file__).parent / "sql"
-MOST = 20  # images of a list
 # columns that were added since are null in older parts
 _IMAGES = "read_parquet('images/*.parquet', union_by_name = true)"
 
@@ -56,8 +55,6 @@ def _of_images(overview: Overview) -> Iterator[Query]:
     if overview.segmented:
         column = "mean_iou" if overview.scored else "confidence_mean"
         yield _query("image", "image", 1, column=column, columns="mean_iou, accuracy, confidence_mean")
-    if overview.leading["suspect"].rows:
-        yield _query("image", "suspects", 1, most=MOST)
 
 
 def _of_pixels(overview: Overview) -> Iterator[Query]:
@@ -79,6 +76,7 @@ def _beside(overview: Overview) -> Iterator[Query]:
     if overview.reliability.pixels:
         yield _query("reliability", "reliability", 1)
         yield _query("calibration", "ece")
+        yield _query("image", "suspects", 1)
     if overview.probed_pixels:
         yield _query("calibration", "probed")
     if overview.objects.buckets:

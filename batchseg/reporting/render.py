@@ -58,7 +58,7 @@ def sections_of(page: ReportPage) -> Iterator[Section]:
         (page.groups, "images", "Images"),
         (page.classes, "classes", "Classes" if has_truth else "Areas"),
         (page.confusion, "confusion", "Confusions"),
-        (page.suspects, "suspects", "Truths that look wrong"),
+        (page.suspects.images, "suspects", "Truths that look wrong"),
         (overview.failures, "failures", "Failures"),
         (page.slices, "slices", "Groups of images"),
         (any(each.images for each in overview.histograms.values()), "distributions", "Distributions"),
@@ -109,7 +109,9 @@ def _share(value: float | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
+    if value is None:
+        return ""
+    return "<0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
 
 
 def _clipped(text: str | None) -> str:

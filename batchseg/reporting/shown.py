@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +76,7 @@ def changed_ids(reference: Reference | None, most: int) -> dict[str, Change]:
 
 
 def image_groups(
-    overview: Overview, reference: Reference | None, changed: dict[str, Change]
+    overview: Overview, reference: Reference | None, changed: dict[str, Change], suspects: Sequence[str]
 ) -> list[ImageGroup]:
     """The groups that have images; one that is in several is shown in the first."""
     against = reference.name if reference else ""
@@ -86,6 +86,10 @@ def image_groups(
         (
             ImageGroup("changed", "Most changed", f"Against {against}."),
             [overview.wanted[name] for name in changed if name in overview.wanted],
+        ),
+        (
+            ImageGroup("suspect", "Truths that look wrong", "Where the model is sure of another class."),
+            [overview.wanted[name] for name in suspects[: overview.most] if name in overview.wanted],
         ),
         (
             ImageGroup("uncertain", "Least certain", "The lowest mean confidence."),
@@ -140,9 +144,7 @@ def requests_for(
 
 def listed_truths(images: list[ShownImage], listed: Iterable[pa.Table]) -> dict[str, str | None]:
     """Where the truth of each image lies, by a pass over the source. Raises SourceError."""
-    ids = [image.row["id"] for image in images if image.row["has_truth"]]
-    if not ids:
-        return {}
+    ids = [image.row["id"] for image in images]
     table = pa.table({"id": pa.array(ids, pa.string())})
     (truths,) = truths_of([table], listed)
     return dict(zip(ids, truths, strict=True))

@@ -32,15 +32,11 @@ def truths_of(rows: list[pa.Table], listed: Iterable[pa.Table]) -> list[list[str
     """Where the truth of each image lies, by a pass over the source. Raises SourceError."""
     index = KeyIndex(np.concatenate([keys(table["id"]) for table in rows]))
     found: list[str | None] = [None] * sum(len(table) for table in rows)
-    left = len(found)
     for table in listed:
         at = index.find(keys(table["id"]))
         here = np.flatnonzero(at >= 0)
         truths = table["truth"].take(pa.array(here)).to_pylist()
         for place, truth in zip(at[here].tolist(), truths, strict=True):
             found[place] = truth
-        left -= len(here)
-        if left <= 0:  # the rest of a long listing has none of them
-            break
     ends = np.cumsum([len(table) for table in rows]).tolist()
     return [found[end - len(table) : end] for table, end in zip(rows, ends, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from batchseg.reporting.pictures import Artist
 from batchseg.stages.raster_mask import write_raster_mask
 from batchseg.stages.viewing import Sight
 from batchseg.storage.location import locate
+from tests.annotation_files import coco
 from tests.band_files import geotiff
 from tests.report_pages import ReadPage
 
@@ -268,3 +270,16 @@ def test_where_there_are_no_data_nothing_is_wrong(tmp_path: Path) -> None:
     assert {tuple(each) for each in pixels[20:].reshape(-1, 4).tolist()} == {(*WRONG, 255)}
     shown = {tuple(each[:3]) for each in pixels[:20].reshape(-1, 4).tolist() if each[3]}
     assert shown == {NOTHING}
+
+
+def test_annotations_of_a_labelling_tool_are_shown(folder: Path) -> None:
+    """They are put where workers read them, and that is gone afterwards."""
+    maps = {f"a/{number}.png": np.minimum(truth_of(number), 1) for number in range(4)}
+    (folder / "truth.json").write_text(json.dumps(coco(maps, ("dark", "bright"))))
+    (folder / "labels.yaml").write_text("classes: [dark, bright]\n")
+    source = {"truth": str(folder / "truth.json")}
+    results = run(folder, source=source, labels=str(folder / "labels.yaml"))
+    layers = pictures(report(results), "a/2.png")
+    bright = (layers["truth"] == (*COLOURS[1], 255)).all(-1)
+    np.testing.assert_array_equal(bright, maps["a/2.png"] == 1)  # of class 0 there are no annotations
+    assert not [path.name for path in results.iterdir() if path.name.startswith(".tmp")]
