@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from batchseg.config.base import GATED_FIGURES
 from batchseg.config.log_to import LogTo, MlflowLog, TensorboardLog
 from batchseg.config.places import without_secrets
+from batchseg.config.report import PAGE
 from batchseg.errors import ConfigError, OutputError
 from batchseg.storage.location import Location, is_uri, locate
 
@@ -58,7 +60,7 @@ def log_run(record: Mapping[str, Any], log_to: LogTo | None, results: Location, 
 
     Args:
         record: what run.json holds.
-        page: its report page, a local file; None: there is none.
+        page: where its report page lies; None: there is none.
 
     Raises OutputError where it cannot be logged; the results stay as they are.
     """
@@ -101,7 +103,10 @@ def _to_mlflow(record: Mapping[str, Any], log_to: MlflowLog, results: Location, 
     rows = [[row[name] for name in columns] for row in record["classes"]]
     client.log_dict(made.info.run_id, {"columns": columns, "data": rows}, "classes.json")
     if page is not None:
-        client.log_artifact(made.info.run_id, page)
+        with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
+            copy = os.path.join(folder, PAGE)
+            locate(page).download(copy)
+            client.log_artifact(made.info.run_id, copy)
     client.set_terminated(made.info.run_id, "FINISHED")
 
 

@@ -13,13 +13,15 @@ from typing import Any
 
 from batchseg.comparison.compare import CompareReport
 from batchseg.config.compare import Night, NightConfig
+from batchseg.errors import OutputError
 from batchseg.inspect.verify import VerifyReport, verify
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import ignore
+from batchseg.pipeline.log_to import log_run
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.page import page_of_night
 from batchseg.pipeline.promote import promote
-from batchseg.pipeline.run import run
+from batchseg.pipeline.run import run_alone
 from batchseg.pipeline.trial import TrialResult, compare_with
 from batchseg.results.candidate import candidate_of
 from batchseg.results.folder import Results
@@ -49,6 +51,7 @@ class NightResult:
         kept: where its tables are kept for the next nights; None for a bad night.
         page: where the page to look at lies; None where none was made, and `page_fault` says why if it was
             asked for.
+        log_fault: why the figures could not be logged; None where they are, or nothing is to be.
         record: what run.json holds now; of a candidate that was not promoted the one in candidate/.
     """
 
@@ -64,6 +67,7 @@ class NightResult:
     record: dict[str, Any] = field(repr=False)
     page: str | None = None
     page_fault: str | None = None
+    log_fault: str | None = None
 
 
 def night(config: NightConfig, on_progress: OnProgress = ignore) -> NightResult:
@@ -83,7 +87,7 @@ def night(config: NightConfig, on_progress: OnProgress = ignore) -> NightResult:
     started = monotonic()
     if config.candidate and _is_another_model(config):
         return _try_candidate(config, on_progress, started)
-    result = run(_without_page(config, candidate=False), on_progress)
+    result = run_alone(config.model_copy(update={"candidate": False}), on_progress)
     results = Results(config.output.path)
     with exclusive(results.root):  # the tables must not change between the judgement and their copy
         reference = Nights(results).last()
@@ -124,22 +128,22 @@ def _conclude(config: NightConfig, results: Results, done: _Night) -> NightResul
         nights.keep(record, config.night.keep_nights)
     results.write_record(record)
     nights.forget_records(config.night.keep_records)
-    page, fault = page_of_night(config, results, done.compared, facts["reference"])
+    page, page_fault = page_of_night(config, results, done.compared, facts["reference"])
+    log_fault = None
+    try:
+        log_run(record, config.log_to, results.root, page)
+    except OutputError as exc:  # a night is as good without
+        log_fault = str(exc)
     return NightResult(
         run=done.run,
         verified=done.verified,
         compared=done.compared,
         record=record,
         page=page,
-        page_fault=fault,
+        page_fault=page_fault,
+        log_fault=log_fault,
         **facts,
     )
-
-
-def _without_page(config: NightConfig, **changes: bool) -> NightConfig:
-    """The night makes the page itself, with its verdict."""
-    output = config.output.model_copy(update={"report": False})
-    return config.model_copy(update={**changes, "output": output})
 
 
 def _is_another_model(config: NightConfig) -> bool:
@@ -154,7 +158,7 @@ def _try_candidate(config: NightConfig, on_progress: OnProgress, started: float)
     results = Results(config.output.path)
     candidate = candidate_of(results)
     # a candidate of yet another model has had its night
-    result = run(_without_page(config, recompute=True), on_progress)
+    result = run_alone(config.model_copy(update={"recompute": True}), on_progress)
     assert isinstance(result, TrialResult)
     facts = {"reference": str(results.root), "promoted": False}
     with exclusive(candidate.root):

@@ -77,23 +77,18 @@ def run(
 
 
 def _run(config: RunConfig, on_progress: OnProgress) -> RunResult:
-    result = _run_job(config, on_progress)
-    return replace(result, page=page_of_run(result, config)) if config.output.report else result
-
-
-def _run_job(config: RunConfig, on_progress: OnProgress) -> RunResult:
-    model, results = OpenedModel.open(config), Results(config.output.path)
-    refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
-    refuse_unloggable(config.log_to, results.root)
-    result = _run_as_asked(config, model, results, on_progress)
-    log_run(result.record, config.log_to, results.root, page=None)
+    result = run_alone(config, on_progress)
+    if config.output.report:
+        result = replace(result, page=page_of_run(result, config))
+    log_run(result.record, config.log_to, locate(result.output), result.page)
     return result
 
 
-def _run_as_asked(
-    config: RunConfig, model: OpenedModel, results: Results, on_progress: OnProgress
-) -> RunResult:
-    """In the results folder itself, or beside it."""
+def run_alone(config: RunConfig, on_progress: OnProgress) -> RunResult:
+    """A run without what follows it, which are its page and its log. Raises as `run` does."""
+    model, results = OpenedModel.open(config), Results(config.output.path)
+    refuse_unknown_classes(config.gates.minimum, model.label_map.names, "gates.minimum (--min)")
+    refuse_unloggable(config.log_to, results.root)
     if not config.candidate:
         with results.held(model.renamed) as held:
             return _run_in(held, config, model, on_progress)

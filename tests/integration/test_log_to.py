@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def test_mlflow_has_metrics_and_classes(
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = (tmp_path / "store").as_uri()
-    result = run(job, log_to={"kind": "mlflow", "tracking_uri": uri, "experiment": "nights"})
+    output = {"path": job["output"], "report": True}
+    result = run(job, output=output, log_to={"kind": "mlflow", "tracking_uri": uri, "experiment": "nights"})
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("nights")
     assert experiment is not None
@@ -69,6 +71,8 @@ def test_mlflow_has_metrics_and_classes(
     assert ious == [row["iou"] for row in result.classes]
     assert metrics["images.ok"] == 2
     assert logged.data.params["config.segmentor.kind"] == "threshold"
+    page = Path(client.download_artifacts(logged.info.run_id, "report.html"))
+    assert page.read_bytes() == (tmp_path / "results" / "report.html").read_bytes()
     table = json.loads(Path(client.download_artifacts(logged.info.run_id, "classes.json")).read_text())
     assert [dict(zip(table["columns"], row, strict=True)) for row in table["data"]] == result.classes
 
@@ -119,3 +123,15 @@ def test_tensorboard_needs_a_local_folder(job: dict[str, Any]) -> None:
 def test_secrets_are_refused(job: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must hold no credentials"):
         run(job, log_to={"kind": "mlflow", "tracking_uri": "https://me:secret@host"})
+
+
+def test_a_night_is_logged_once_and_lives_without_it(job: dict[str, Any], tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    asked = {**job, "log_to": {"kind": "tensorboard", "folder": str(board)}, "night": {"report": False}}
+    night = batchseg.night(batchseg.NightConfig.model_validate(asked))
+    assert (night.exit_code, night.log_fault, len(list(board.iterdir()))) == (0, None, 1)
+    shutil.rmtree(board)
+    board.write_text("a file")
+    night = batchseg.night(batchseg.NightConfig.model_validate(asked))
+    assert night.exit_code == 0
+    assert night.log_fault is not None and "could not be logged to tensorboard" in night.log_fault

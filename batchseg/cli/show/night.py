@@ -32,4 +32,6 @@ def _paths(result: NightResult) -> Iterator[Row]:
     yield "compared with", result.reference or "nothing: no good night is kept yet"
     if result.page or result.page_fault:
         yield "page", result.page or f"none: {result.page_fault}"
+    if result.log_fault:
+        yield "log", f"none: {result.log_fault}"
     yield "kept", f"as {result.kept}" if result.kept else "no, this was no good night"
