@@ -415,6 +415,7 @@ def test_show_prints_what_would_run() -> None:
     assert shown["source"]["limit"] == 3
     assert shown["source"]["include"] == ["*.png"]
     output = {"path": "out", "mask_name": "stem", "format": "auto", "overlays": True, "probabilities": None}
+    output["report"] = False
     assert shown["output"] == output
     assert shown["gates"] == {"max_failed": "0", "minimum": {"mean_iou": 0.5}}
     assert shown["limits"]["max_pixels"] == 9

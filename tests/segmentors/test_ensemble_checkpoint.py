@@ -116,6 +116,7 @@ def test_other_names_are_brought_together_by_merge(tmp_path: Path) -> None:
         found.label_map.colours,
         remap={0: 0, 1: 1, 2: 1, 3: 1},
         read_colours={},
+        read_names={"background": 0, "car": 1, "automobile": 1, "bus": 1},
     )
     assert found.groups == (None, (1, 1, 0))
     with pytest.raises(ModelError, match=r"segmentor\.merge: 'v' names 'tram', which is no class"):
