@@ -19,7 +19,7 @@ def regions(ids_HW: NDArray[Any]) -> Numbers:
     Args:
         ids_HW: values of any type; pixels that meet at a corner alone are no neighbours.
     """
-    from scipy.sparse import coo_array
+    from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     starts_HW = run_starts(ids_HW)
@@ -30,7 +30,7 @@ def regions(ids_HW: NDArray[Any]) -> Numbers:
     meet_HW = (upper == lower) & (starts_HW[:-1] | starts_HW[1:])  # where two runs begin to lie side by side
     above, below = runs_HW[:-1][meet_HW], runs_HW[1:][meet_HW]
     count = int(runs_HW[-1, -1]) + 1 if runs_HW.size else 0
-    graph = coo_array((np.ones(len(above), np.bool_), (above, below)), shape=(count, count))
+    graph = coo_matrix((np.ones(len(above), np.bool_), (above, below)), shape=(count, count))
     _, numbers = connected_components(graph, directed=False)
     del runs_HW
     # a number a run, so that no place of eight bytes is needed for each pixel

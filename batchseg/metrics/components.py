@@ -174,7 +174,7 @@ def overlaps(ours: Components, theirs: Components, label: int) -> Overlaps:
 
 def _connected(starts: Places, labels: Ids, chosen: Places, hw: tuple[int, int]) -> Places:
     """The component of each of the chosen runs, numbered in the order of their first ones."""
-    from scipy.sparse import csr_array
+    from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
 
     height, width = hw
@@ -195,7 +195,7 @@ def _connected(starts: Places, labels: Ids, chosen: Places, hw: tuple[int, int])
     rows = np.append(0, np.cumsum(many)).astype(np.int32)
     links = (np.ones(rows[-1], np.int8), place[below[linked]], rows)
     # numbered as they are met, from the first run on
-    _, found = connected_components(csr_array(links, shape=(len(chosen), len(chosen))), directed=False)
+    _, found = connected_components(csr_matrix(links, shape=(len(chosen), len(chosen))), directed=False)
     numbers: Places = found.astype(np.intp)
     return numbers
 
