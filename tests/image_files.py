@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,3 +168,18 @@ def damaged(draw, files):
         removed = draw(st.sampled_from([0, 1, 1, 1, 4]))
         data[place : place + removed] = draw(st.binary(max_size=4))
     return bytes(data)
+
+
+def put(path: Path, pixels: np.ndarray, version: int = 0) -> None:
+    """Write a picture, by its extension, and its folder; a version is a time of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    if version:
+        os.utime(path, (version, version))
+
+
+def two_halves(seed: int, hw: tuple[int, int]) -> np.ndarray:
+    """Colours [H, W, 3], dark on the left and bright on the right, far from the threshold of 128."""
+    image = np.random.default_rng(seed).integers(0, 60, (*hw, 3), dtype=np.uint8)
+    image[:, hw[1] // 2 :] += 180
+    return image

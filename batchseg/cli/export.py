@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
+from functools import partial
 from typing import Any, get_args
 
 import click
 
+from batchseg.cli.counted import counted
 from batchseg.cli.options import from_file, given, options, reported_errors, reporting
 from batchseg.config.export import ExportConfig
 from batchseg.config.load import read_config
@@ -46,14 +46,10 @@ def export_command(as_json: bool, quiet: bool, debug: bool, **flags: Any) -> Non
     with reported_errors(debug):
         path, settings = flags.pop("config_path"), flags.pop("settings")
         config = read_config(ExportConfig, path, settings, given(flags))
-        from batchseg.cli.show.export import ExportProgress, print_export
+        from batchseg.cli.show.export import print_export
         from batchseg.exports.export import export
 
-        shown = ExportProgress(hidden=quiet or as_json)
-        with shown.bar:
-            report = export(config, shown)
-        if as_json:
-            click.echo(json.dumps(asdict(report), indent=2))
-        elif not quiet:
-            print_export(report)
+        report = counted(
+            partial(export, config), print_export, "exporting", as_json=as_json, quiet=quiet, debug=debug
+        )
     sys.exit(MASKS_LACKING if report.lacking else 0)

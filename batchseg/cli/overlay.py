@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
 
+from batchseg.cli.counted import counted
 from batchseg.cli.options import from_file, given, options, reported_errors, reporting
 from batchseg.config.load import read_config
 from batchseg.config.overlay import OverlayConfig
@@ -44,15 +44,9 @@ def overlay_command(as_json: bool, quiet: bool, debug: bool, address: str | None
     with reported_errors(debug):
         path, settings = flags.pop("config_path"), flags.pop("settings")
         config = read_config(OverlayConfig, path, settings, given({**flags, "ray": {"address": address}}))
-        from batchseg.cli.show.overlay import OverlayProgress, print_overlays
-        from batchseg.engine.quiet import native_stderr
+        from batchseg.cli.show.overlay import print_overlays
         from batchseg.pipeline.overlay import overlay
 
-        drawn = OverlayProgress(hidden=quiet or as_json)
-        with native_stderr(hidden=not debug), drawn.bar:
-            report = overlay(config, drawn)
-        if as_json:
-            click.echo(json.dumps(asdict(report), indent=2))
-        elif not quiet:
-            print_overlays(report, config.results)
+        show = partial(print_overlays, results=config.results)
+        report = counted(partial(overlay, config), show, "drawing", as_json=as_json, quiet=quiet, debug=debug)
     sys.exit(MORE_FAILED if report.lacking else 0)

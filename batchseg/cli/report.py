@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
 
+from batchseg.cli.counted import counted
 from batchseg.cli.options import from_file, given, reported_errors, reporting
 from batchseg.config.load import read_config
 from batchseg.config.report import ReportConfig
@@ -30,15 +30,7 @@ def report_command(as_json: bool, quiet: bool, debug: bool, address: str | None,
     with reported_errors(debug):
         path, settings = flags.pop("config_path"), flags.pop("settings")
         config = read_config(ReportConfig, path, settings, given({**flags, "ray": {"address": address}}))
-        from batchseg.cli.show.overlay import OverlayProgress
         from batchseg.cli.show.report import print_page
-        from batchseg.engine.quiet import native_stderr
         from batchseg.reporting.make import make_page
 
-        drawn = OverlayProgress(hidden=quiet or as_json)
-        with native_stderr(hidden=not debug), drawn.bar:
-            page = make_page(config, drawn)
-        if as_json:
-            click.echo(json.dumps(asdict(page), indent=2))
-        elif not quiet:
-            print_page(page)
+        counted(partial(make_page, config), print_page, "drawing", as_json=as_json, quiet=quiet, debug=debug)

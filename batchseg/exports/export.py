@@ -16,15 +16,10 @@ from batchseg.exports.formats import FORMATS, Format
 from batchseg.exports.labelled import Add, ExportJob
 from batchseg.exports.masks import Masks
 from batchseg.results.folder import FOLDERS, WRITTEN, Results
+from batchseg.results.progress import OnCounted, unwatched
 from batchseg.storage.location import Location, locate, output_errors, temporary_name
 
 LISTED_PROBLEMS = 20
-
-OnExported = Callable[[int, int], None]
-
-
-def unseen_export(done: int, total: int) -> None:
-    """A callback for callers who do not look."""
 
 
 @dataclass
@@ -55,7 +50,7 @@ class ExportReport:
 
 def export(
     results: ExportConfig | Plain,
-    on_exported: OnExported = unseen_export,
+    on_exported: OnCounted = unwatched,
     *,
     to: str | None = None,
     output: Plain | None = None,
@@ -84,7 +79,7 @@ def export(
     return _export(from_arguments(ExportConfig, ("results", results), given, settings, {}), on_exported)
 
 
-def _export(config: ExportConfig, on_exported: OnExported) -> ExportReport:
+def _export(config: ExportConfig, on_exported: OnCounted) -> ExportReport:
     found, output, kind = Results(config.results), locate(config.output), FORMATS[config.to]
     found.refuse_strangers()
     _refuse_own(output, found)

@@ -17,6 +17,7 @@ from batchseg.engine.placement import place
 from batchseg.errors import RowFault, SourceError
 from batchseg.pipeline.choice import Choice
 from batchseg.results.folder import Held
+from batchseg.results.progress import OnCounted, unwatched
 from batchseg.source.listing import truths_of
 from batchseg.source.plan import Plan, write_chosen, write_plan
 from batchseg.stages.by_window import is_large
@@ -30,12 +31,6 @@ LISTED_PROBLEMS = 20
 _DRAWN = pa.schema(
     [("id", pa.string()), ("has_mask", pa.bool_()), ("written", pa.bool_()), ("problem", pa.string())]
 )
-
-OnDrawn = Callable[[int, int], None]
-
-
-def unseen(drawn: int, total: int) -> None:
-    """A callback for callers who do not look."""
 
 
 @dataclass
@@ -76,7 +71,7 @@ def draw_overlays(
     listed: Callable[[], Iterable[pa.Table]],
     *,
     exclude_head: bool = False,
-    on_drawn: OnDrawn = unseen,
+    on_drawn: OnCounted = unwatched,
 ) -> OverlayReport:
     """Draw and write them, within a Ray session. The tables stay as they are.
 

@@ -11,14 +11,15 @@ from batchseg.config.run import RunConfig
 from batchseg.engine.session import ray_session
 from batchseg.errors import OutputError
 from batchseg.pipeline.choice import Choice
-from batchseg.pipeline.drawing import OnDrawn, OverlayReport, draw_overlays, unseen
+from batchseg.pipeline.drawing import OverlayReport, draw_overlays
 from batchseg.results.folder import Results
+from batchseg.results.progress import OnCounted, unwatched
 from batchseg.results.recorded import is_evaluation, look_back
 from batchseg.source.open import listed_tables, open_source
 from batchseg.stages.viewing import Sight
 
 
-def overlay(config: OverlayConfig, on_drawn: OnDrawn = unseen) -> OverlayReport:
+def overlay(config: OverlayConfig, on_drawn: OnCounted = unwatched) -> OverlayReport:
     """Draw overlays from the masks of a results folder, without a model.
 
     The images, and for triptychs their truth, are read from where the last run read them.

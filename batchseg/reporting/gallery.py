@@ -13,14 +13,13 @@ from batchseg.engine.drive import drive
 from batchseg.engine.nodes import anywhere_but, usable_nodes
 from batchseg.engine.session import ray_session
 from batchseg.reporting.pictures import PICTURE, REQUEST, Artist
+from batchseg.results.progress import OnCounted
 
 AT_ONCE = 2  # pictures a task draws: a moment's work, so that all cores have some
 
-OnPicture = Callable[[int, int], None]
-
 
 def draw_pictures(
-    requests: Sequence[dict[str, Any]], make: Callable[[], Artist], cluster: RayConfig, on_picture: OnPicture
+    requests: Sequence[dict[str, Any]], make: Callable[[], Artist], cluster: RayConfig, on_picture: OnCounted
 ) -> dict[str, dict[str, Any]]:
     """A row of `PICTURE` for each of `REQUEST`, by id.
 

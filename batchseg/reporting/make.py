@@ -16,7 +16,7 @@ from batchseg.config.compare import NightConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.report import PAGE, ReportConfig
 from batchseg.errors import OutputError, SourceError
-from batchseg.reporting.gallery import OnPicture, draw_pictures
+from batchseg.reporting.gallery import draw_pictures
 from batchseg.reporting.headline import headline_of
 from batchseg.reporting.overview import overview_of
 from batchseg.reporting.page import ReportPage
@@ -31,6 +31,7 @@ from batchseg.reporting.shown import (
     requests_for,
 )
 from batchseg.results.folder import Results
+from batchseg.results.progress import OnCounted, unwatched
 from batchseg.results.recorded import LookBack, is_evaluation, look_back
 from batchseg.results.suspects import suspects_of
 from batchseg.source.folder import Folder
@@ -67,13 +68,9 @@ class PageReport:
     notes: tuple[str, ...]
 
 
-def unwatched(drawn: int, total: int) -> None:
-    """A callback for callers who do not look."""
-
-
 def report(
     results: ReportConfig | Plain,
-    on_picture: OnPicture = unwatched,
+    on_picture: OnCounted = unwatched,
     *,
     against: Plain | None = None,
     output: Plain | None = None,
@@ -101,7 +98,7 @@ def report(
 
 def make_page(
     config: ReportConfig,
-    on_picture: OnPicture = unwatched,
+    on_picture: OnCounted = unwatched,
     *,
     older: Callable[[], Reference | None] | None = None,
 ) -> PageReport:
@@ -171,7 +168,7 @@ def _older(config: ReportConfig, results: Results, record: dict[str, Any] | None
 
 
 def _draw(
-    page: ReportPage, results: Results, past: LookBack, config: ReportConfig, on_picture: OnPicture
+    page: ReportPage, results: Results, past: LookBack, config: ReportConfig, on_picture: OnCounted
 ) -> None:
     """Have the pictures drawn. What is lacking is said on the page."""
     if not page.images:

@@ -59,8 +59,9 @@ def _of_images(overview: Overview) -> Iterator[Query]:
 
 def _of_pixels(overview: Overview) -> Iterator[Query]:
     if overview.matrix.truth_pixels:
-        yield _query("metric", "metrics")
-        yield _query("class", "classes", 1)
+        sums = (SQL / "sums.sql").read_text(encoding="utf-8")
+        yield _query("metric", "metrics", sums=sums)
+        yield _query("class", "classes", 1, sums=sums)
         yield _query("confusion", "confusion", 2)
     yield _query("area", "areas", 1)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan
+
+OnCounted = Callable[[int, int], None]  # told how many of a job's pictures are done, and how many there are
 
 INTERRUPTED_LINE = "interrupted: "  # how the line of a run begins that says what is committed
 _LINE = re.compile(
@@ -15,6 +18,10 @@ _LINE = re.compile(
 _DOING = "(?:segmenting rasters|segmenting|scoring)"
 _FIRST = re.compile(rf"^{_DOING} [\d,]+ images?(?:, {_DOING} [\d,]+)*$", re.M)
 _NUMBER = re.compile(r"\d[\d,]*")
+
+
+def unwatched(done: int, total: int) -> None:
+    """A callback for callers who do not look."""
 
 
 @dataclass(frozen=True)

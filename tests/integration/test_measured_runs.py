@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -24,19 +23,13 @@ from batchseg.cli.group import cli
 from batchseg.errors import ConfigError, OutputError
 from batchseg.inspect.verify import verify
 from batchseg.results.folder import Held
+from tests.image_files import put
 
 pytestmark = [pytest.mark.usefixtures("in_process")]
 
 BOTH = ["boundary", "objects"]
 IMAGES, WITH_TRUTH = 4, 3
 HW = (40, 50)
-
-
-def save(path: Path, pixels: np.ndarray, version: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    if version:
-        os.utime(path, (version, version))
 
 
 @pytest.fixture
@@ -46,11 +39,11 @@ def scene(tmp_path: Path) -> Path:
     for index in range(IMAGES):
         field = ndimage.gaussian_filter(rng.normal(size=HW), 3)
         image = (255 * (field - field.min()) / np.ptp(field)).astype(np.uint8)
-        save(tmp_path / "images" / f"{index}.png", image)
+        put(tmp_path / "images" / f"{index}.png", image)
         truth = (np.roll(image, 1, 1) >= 150).astype(np.uint8)
         truth[:8, :8] = 255
         if index < WITH_TRUTH:
-            save(tmp_path / "truth" / f"{index}.png", truth)
+            put(tmp_path / "truth" / f"{index}.png", truth)
     return tmp_path
 
 
@@ -207,7 +200,7 @@ def test_without_truth_there_are_predicted_objects_alone(scene: Path) -> None:
 def test_a_corrected_truth_is_measured_again_and_nothing_else(scene: Path) -> None:
     run(scene)
     predicted, _ = maps(scene, 1)
-    save(scene / "truth" / "1.png", predicted, 2_000_000_000)
+    put(scene / "truth" / "1.png", predicted, 2_000_000_000)
     assert work(run(scene)) == (0, 1, IMAGES - 1)
     row = next(
         each for each in batchseg.open_results(str(scene / "out")).images.to_pylist() if each["id"] == "1.png"
@@ -218,7 +211,7 @@ def test_a_corrected_truth_is_measured_again_and_nothing_else(scene: Path) -> No
 
 
 def test_a_truth_that_cannot_be_used_leaves_the_predicted_objects(scene: Path) -> None:
-    save(scene / "truth" / "1.png", np.zeros((3, 4), np.uint8))
+    put(scene / "truth" / "1.png", np.zeros((3, 4), np.uint8))
     run(scene, gates={"max_failed": "100%"})
     opened = batchseg.open_results(str(scene / "out"))
     assert {row["side"] for row in opened.objects.to_pylist() if row["id"] == "1.png"} == {"predicted"}

@@ -18,7 +18,7 @@ import batchseg
 from batchseg.cli.group import cli
 from batchseg.config.load import merge
 from batchseg.labels.label_map import LabelMap
-from tests.image_files import save, with_orientation
+from tests.image_files import save, two_halves, with_orientation
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
@@ -27,10 +27,7 @@ HEIGHT, WIDTH = 40, 200
 
 
 def scene(seed: int) -> np.ndarray:
-    """Dark on the left and bright on the right, far from the threshold of 128."""
-    image = np.random.default_rng(seed).integers(0, 60, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    image[:, WIDTH // 2 :] += 180
-    return image
+    return two_halves(seed, (HEIGHT, WIDTH))
 
 
 @pytest.fixture

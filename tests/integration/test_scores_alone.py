@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pytest
-from PIL import Image
 from result_tables import mask_files, tables
 
 import batchseg
 from batchseg.inspect.verify import verify
+from tests.image_files import put
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
 
 IMAGES = 4
-
-
-def save(path: Path, pixels: np.ndarray, version: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    if version:
-        os.utime(path, (version, version))
 
 
 @pytest.fixture
@@ -33,9 +25,9 @@ def scene(tmp_path: Path) -> Path:
     rng = np.random.default_rng(3)
     for index in range(IMAGES):
         image = rng.integers(0, 256, (10, 14), dtype=np.uint8)
-        save(tmp_path / "images" / f"{index}.png", image)
+        put(tmp_path / "images" / f"{index}.png", image)
         if index < IMAGES - 1:
-            save(tmp_path / "truth" / f"{index}.png", (image > 90).astype(np.uint8))
+            put(tmp_path / "truth" / f"{index}.png", (image > 90).astype(np.uint8))
     return tmp_path
 
 
@@ -81,7 +73,7 @@ def test_truth_that_comes_weeks_later_is_scored_without_the_model(scene: Path) -
 
 def test_a_corrected_truth_is_scored_again_and_nothing_else(scene: Path) -> None:
     run(scene)
-    save(scene / "truth" / "1.png", np.ones((10, 14), np.uint8), 2_000_000_000)
+    put(scene / "truth" / "1.png", np.ones((10, 14), np.uint8), 2_000_000_000)
     assert work(run(scene)) == (0, 1, IMAGES - 1)
     assert rows(scene)["1.png"]["accuracy"] < 0.9
     assert_as_if_run_at_once(scene)
@@ -121,7 +113,7 @@ def test_a_fault_of_a_truth_is_tried_again_by_scoring_alone(scene: Path) -> None
     assert first.statuses == {"ok": IMAGES - 1, "truth_unreadable": 1}
     again = run(scene)
     assert (work(again), again.statuses) == ((0, 1, IMAGES - 1), {"truth_unreadable": 1})
-    save(scene / "truth" / "2.png", np.zeros((10, 14), np.uint8))
+    put(scene / "truth" / "2.png", np.zeros((10, 14), np.uint8))
     mended = run(scene)
     assert (work(mended), mended.statuses) == ((0, 1, IMAGES - 1), {"ok": 1})
     assert_as_if_run_at_once(scene)
@@ -129,8 +121,8 @@ def test_a_fault_of_a_truth_is_tried_again_by_scoring_alone(scene: Path) -> None
 
 def test_an_image_that_changed_with_its_truth_is_done_once(scene: Path) -> None:
     run(scene)
-    save(scene / "images" / "0.png", np.full((6, 7), 200, np.uint8), 2_000_000_000)
-    save(scene / "truth" / "0.png", np.ones((6, 7), np.uint8), 2_000_000_000)
+    put(scene / "images" / "0.png", np.full((6, 7), 200, np.uint8), 2_000_000_000)
+    put(scene / "truth" / "0.png", np.ones((6, 7), np.uint8), 2_000_000_000)
     assert work(run(scene)) == (1, 0, IMAGES - 1)
     assert rows(scene)["0.png"]["accuracy"] == 1.0
     assert_as_if_run_at_once(scene)

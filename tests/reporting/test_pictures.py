@@ -27,6 +27,7 @@ from batchseg.stages.viewing import Sight
 from batchseg.storage.location import locate
 from tests.annotation_files import coco
 from tests.band_files import geotiff
+from tests.image_files import two_halves
 from tests.report_pages import ReadPage
 
 pytestmark = [pytest.mark.usefixtures("in_tasks")]
@@ -36,10 +37,7 @@ HEIGHT, WIDTH = 40, 60
 
 
 def scene(seed: int) -> np.ndarray:
-    """Dark on the left and bright on the right, far from the threshold of 128."""
-    image = np.random.default_rng(seed).integers(0, 60, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    image[:, WIDTH // 2 :] += 180
-    return image
+    return two_halves(seed, (HEIGHT, WIDTH))
 
 
 def truth_of(number: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -15,12 +16,10 @@ if TYPE_CHECKING:
     from batchseg.pipeline.drawing import OverlayReport
 
 
-class OverlayProgress:
-    """A callback for `overlay`: draws how far it is while its `bar` is entered."""
+class CountProgress:
+    """A callback of jobs that count pictures: draws how far one is while its `bar` is entered."""
 
-    task_name = "drawing"
-
-    def __init__(self, hidden: bool = False) -> None:
+    def __init__(self, doing: str, hidden: bool = False) -> None:
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -29,7 +28,7 @@ class OverlayProgress:
             console=console,
             disable=hidden or not console.is_terminal,
         )
-        self.task = self.bar.add_task(self.task_name, total=None)
+        self.task = self.bar.add_task(doing, total=None)
 
     def __call__(self, drawn: int, total: int) -> None:
         interrupts.raise_again()
@@ -40,9 +39,14 @@ def print_overlays(report: OverlayReport, results: str) -> None:
     """How many there are and where, and the sentences on what is lacking."""
     folder = f"{results.rstrip('/')}/overlays"
     click.echo(printable(f"{report.written:,} of {report.chosen:,} overlays in {folder}"))
-    for remark in report.remarks:
+    print_lacking(report.remarks, report.problems, report.troubled)
+
+
+def print_lacking(remarks: Sequence[str], problems: Sequence[tuple[str, str]], count: int) -> None:
+    """A sentence each, of which the problems are the first of so many."""
+    for remark in remarks:
         click.echo(printable(remark))
-    for name, problem in report.problems:
+    for name, problem in problems:
         click.echo(printable(f"{name}: {problem}"))
-    if report.troubled > len(report.problems):
-        click.echo(f"and {report.troubled - len(report.problems):,} more")
+    if count > len(problems):
+        click.echo(f"and {count - len(problems):,} more")
