@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from batchseg.cli.counted import counted
+from batchseg.cli.bar import under_bar
 from batchseg.cli.options import from_file, given, options, reported_errors, reporting
 from batchseg.config.export import ExportConfig
 from batchseg.config.load import read_config
@@ -49,7 +49,7 @@ def export_command(as_json: bool, quiet: bool, debug: bool, **flags: Any) -> Non
         from batchseg.cli.show.export import print_export
         from batchseg.exports.export import export
 
-        report = counted(
+        report = under_bar(
             partial(export, config), print_export, "exporting", as_json=as_json, quiet=quiet, debug=debug
         )
     sys.exit(MASKS_LACKING if report.lacking else 0)

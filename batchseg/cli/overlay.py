@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from batchseg.cli.counted import counted
+from batchseg.cli.bar import under_bar
 from batchseg.cli.options import from_file, given, options, reported_errors, reporting
 from batchseg.config.load import read_config
 from batchseg.config.overlay import OverlayConfig
@@ -48,5 +48,7 @@ def overlay_command(as_json: bool, quiet: bool, debug: bool, address: str | None
         from batchseg.pipeline.overlay import overlay
 
         show = partial(print_overlays, results=config.results)
-        report = counted(partial(overlay, config), show, "drawing", as_json=as_json, quiet=quiet, debug=debug)
+        report = under_bar(
+            partial(overlay, config), show, "drawing", as_json=as_json, quiet=quiet, debug=debug
+        )
     sys.exit(MORE_FAILED if report.lacking else 0)

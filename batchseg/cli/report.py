@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from batchseg.cli.counted import counted
+from batchseg.cli.bar import under_bar
 from batchseg.cli.options import from_file, given, reported_errors, reporting
 from batchseg.config.load import read_config
 from batchseg.config.report import ReportConfig
@@ -33,4 +33,6 @@ def report_command(as_json: bool, quiet: bool, debug: bool, address: str | None,
         from batchseg.cli.show.report import print_page
         from batchseg.reporting.make import make_page
 
-        counted(partial(make_page, config), print_page, "drawing", as_json=as_json, quiet=quiet, debug=debug)
+        under_bar(
+            partial(make_page, config), print_page, "drawing", as_json=as_json, quiet=quiet, debug=debug
+        )

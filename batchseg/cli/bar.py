@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Report = TypeVar("Report", bound=Any)
 
 
-def counted(
+def under_bar(
     start: Callable[[CountProgress], Report],
     show: Callable[[Report], None],
     doing: str,
