@@ -81,6 +81,11 @@ class NightConfig(RunConfig):
 
     night: Night = Night()
 
+    @property
+    def wants_page(self) -> bool:
+        """Whether a page is made at its end."""
+        return self.night.report or self.output.report
+
 
 def _checked(drops: dict[str, float], known: Sequence[str]) -> dict[str, float]:
     for name, value in drops.items():

@@ -6,6 +6,7 @@ Where the configuration says `candidate`, a model that changed is tried beside t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from time import monotonic
@@ -13,7 +14,7 @@ from typing import Any
 
 from batchseg.comparison.compare import CompareReport
 from batchseg.config.compare import Night, NightConfig
-from batchseg.errors import OutputError
+from batchseg.errors import BatchsegError
 from batchseg.inspect.verify import VerifyReport, verify
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import ignore
@@ -49,9 +50,8 @@ class NightResult:
         sentences: what is wrong, one each.
         summary: the night in one line.
         kept: where its tables are kept for the next nights; None for a bad night.
-        page: where the page to look at lies; None where none was made, and `page_fault` says why if it was
-            asked for.
-        log_fault: why the figures could not be logged; None where they are, or nothing is to be.
+        page: where the page to look at lies; None where none was made.
+        lacking: why there is no page, or nothing was logged, although it was asked for: by `page` and `log`.
         record: what run.json holds now; of a candidate that was not promoted the one in candidate/.
     """
 
@@ -66,8 +66,7 @@ class NightResult:
     promoted: bool | None
     record: dict[str, Any] = field(repr=False)
     page: str | None = None
-    page_fault: str | None = None
-    log_fault: str | None = None
+    lacking: dict[str, str] = field(default_factory=dict)
 
 
 def night(config: NightConfig, on_progress: OnProgress = ignore) -> NightResult:
@@ -128,22 +127,30 @@ def _conclude(config: NightConfig, results: Results, done: _Night) -> NightResul
         nights.keep(record, config.night.keep_nights)
     results.write_record(record)
     nights.forget_records(config.night.keep_records)
-    page, page_fault = page_of_night(config, results, done.compared, facts["reference"])
-    log_fault = None
-    try:
+    page, lacking = None, dict[str, str]()
+    if config.wants_page:
+        with _told(lacking, "page"):
+            page = page_of_night(config, results, done.compared, facts["reference"])
+    with _told(lacking, "log"):
         log_run(record, config.log_to, results.root, page)
-    except OutputError as exc:  # a night is as good without
-        log_fault = str(exc)
     return NightResult(
         run=done.run,
         verified=done.verified,
         compared=done.compared,
         record=record,
         page=page,
-        page_fault=page_fault,
-        log_fault=log_fault,
+        lacking=lacking,
         **facts,
     )
+
+
+@contextmanager
+def _told(lacking: dict[str, str], what: str) -> Iterator[None]:
+    """Whatever goes wrong within, the night is over and as good without; what it found must be told."""
+    try:
+        yield
+    except Exception as exc:
+        lacking[what] = str(exc) if isinstance(exc, BatchsegError) else f"{type(exc).__name__}: {exc}"
 
 
 def _is_another_model(config: NightConfig) -> bool:

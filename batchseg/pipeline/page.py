@@ -31,15 +31,10 @@ def page_of_run(result: RunResult, config: RunConfig) -> str:
 
 def page_of_night(
     config: NightConfig, results: Results, compared: CompareReport | None, reference: str | None
-) -> tuple[str | None, str | None]:
-    """Where it lies, or why there is none. A night is as good without."""
-    if not (config.night.report or config.output.report):
-        return None, None
+) -> str:
+    """Where it lies. Raises BatchsegError where it cannot be made."""
     folder, _, night = (reference or "").rpartition("/")
     name = f"the good night {night}" if folder.endswith("/nights") else "the good results"
     older = Reference(name, compared) if compared is not None else None
     asked = ReportConfig(results=str(results.root), ray=config.ray)
-    try:
-        return make_page(asked, older=lambda: older).path, None
-    except Exception as exc:  # whatever it is, the night is over, and what it found must be told
-        return None, f"{type(exc).__name__}: {exc}" if not isinstance(exc, BatchsegError) else str(exc)
+    return make_page(asked, older=lambda: older).path

@@ -129,9 +129,12 @@ def test_a_night_is_logged_once_and_lives_without_it(job: dict[str, Any], tmp_pa
     board = tmp_path / "board"
     asked = {**job, "log_to": {"kind": "tensorboard", "folder": str(board)}, "night": {"report": False}}
     night = batchseg.night(batchseg.NightConfig.model_validate(asked))
-    assert (night.exit_code, night.log_fault, len(list(board.iterdir()))) == (0, None, 1)
+    assert (night.exit_code, night.lacking, len(list(board.iterdir()))) == (0, {}, 1)
     shutil.rmtree(board)
     board.write_text("a file")
-    night = batchseg.night(batchseg.NightConfig.model_validate(asked))
-    assert night.exit_code == 0
-    assert night.log_fault is not None and "could not be logged to tensorboard" in night.log_fault
+    (tmp_path / "results" / "report.html").mkdir()
+    both = {**asked, "night": {"report": True}}
+    night = batchseg.night(batchseg.NightConfig.model_validate(both))
+    assert (night.exit_code, night.page, [*night.lacking]) == (0, None, ["page", "log"])
+    assert "is a folder; name the file of the page" in night.lacking["page"]
+    assert "could not be logged to tensorboard" in night.lacking["log"]

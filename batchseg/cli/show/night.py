@@ -30,8 +30,8 @@ def _paths(result: NightResult) -> Iterator[Row]:
     yield "results", result.run.output
     yield "record", f"runs/{result.run.run_id}.json"
     yield "compared with", result.reference or "nothing: no good night is kept yet"
-    if result.page or result.page_fault:
-        yield "page", result.page or f"none: {result.page_fault}"
-    if result.log_fault:
-        yield "log", f"none: {result.log_fault}"
+    if result.page:
+        yield "page", result.page
+    for what, why in result.lacking.items():
+        yield what, f"none: {why}"
     yield "kept", f"as {result.kept}" if result.kept else "no, this was no good night"
