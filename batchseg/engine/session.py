@@ -10,7 +10,8 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,18 @@ _NO_SETTINGS = bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
 # what either server of Ray is asked, and with which message: a Ray client server's is PING
 _OF_CLUSTER = ("/ray.rpc.NodeInfoGcsService/CheckAlive", b"")
 _OF_CLIENT_SERVER = ("/ray.rpc.RayletDriver/ClusterInfo", b"\x08\x06")
+_kept: ContextVar[ExitStack | None] = ContextVar("_kept", default=None)  # stops Ray at the end of `ray_kept`
+
+
+@contextmanager
+def ray_kept() -> Iterator[None]:
+    """Ray that a session within starts goes on until the end: it takes seconds to start and to stop."""
+    with ExitStack() as stack:
+        before = _kept.set(stack)
+        try:
+            yield
+        finally:
+            _kept.reset(before)
 
 
 @contextmanager
@@ -47,23 +60,28 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 def _session(address: str | None) -> Iterator[None]:
     ray = _quiet_import()
-    if ray.is_initialized():
+    with ExitStack() as own:
+        if not ray.is_initialized():
+            address = address or os.environ.get("RAY_ADDRESS")
+            if address:
+                _check_answers(address)
+            (_kept.get() or own).enter_context(_started(ray, address))
         with _quiet():
             yield
-        return
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address:
-        _check_answers(address)
+
+
+@contextmanager
+def _started(ray: Any, address: str | None) -> Iterator[None]:
     with _without_reports():
         try:
             _init(ray, address)
-            with _quiet():
-                yield
+            yield
         finally:
-            try:
-                _await_readers()
-            finally:
-                ray.shutdown()
+            with native_stderr():
+                try:
+                    _await_readers()
+                finally:
+                    ray.shutdown()
 
 
 def _await_readers() -> None:

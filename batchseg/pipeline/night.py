@@ -6,7 +6,7 @@ Where the configuration says `candidate`, a model that changed is tried beside t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from time import monotonic
@@ -14,6 +14,7 @@ from typing import Any
 
 from batchseg.comparison.compare import CompareReport
 from batchseg.config.compare import Night, NightConfig
+from batchseg.engine.session import ray_kept
 from batchseg.errors import BatchsegError
 from batchseg.inspect.verify import VerifyReport, verify
 from batchseg.pipeline.collect import OnProgress
@@ -83,6 +84,11 @@ def night(config: NightConfig, on_progress: OnProgress = ignore) -> NightResult:
         BatchsegError: the job as a whole cannot be done; what was finished is committed.
         KeyboardInterrupt: likewise.
     """
+    with ray_kept() if config.wants_page else nullcontext():
+        return _go_through(config, on_progress)
+
+
+def _go_through(config: NightConfig, on_progress: OnProgress) -> NightResult:
     started = monotonic()
     if config.candidate and _is_another_model(config):
         return _try_candidate(config, on_progress, started)

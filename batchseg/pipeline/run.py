@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.compare import Comparison, NightConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import SegmentorConfig
+from batchseg.engine.session import ray_kept
 from batchseg.inspect.preflight import look_at_pixels
 from batchseg.labels.recorded import record_label_map
 from batchseg.pipeline.assembly import (
@@ -77,9 +79,10 @@ def run(
 
 
 def _run(config: RunConfig, on_progress: OnProgress) -> RunResult:
-    result = run_alone(config, on_progress)
-    if config.output.report:
-        result = replace(result, page=page_of_run(result, config))
+    with ray_kept() if config.output.report else nullcontext():
+        result = run_alone(config, on_progress)
+        if config.output.report:
+            result = replace(result, page=page_of_run(result, config))
     log_run(result.record, config.log_to, locate(result.output), result.page)
     return result
 

@@ -159,6 +159,29 @@ def test_threads_that_still_read_end_before_ray_does() -> None:
     assert (done.returncode, done.stdout) == (0, "all read\n"), done.stderr
 
 
+SHARED = """
+import sys
+import batchseg, ray
+
+def noted(init=ray.init, **settings):
+    started.append(settings)
+    return init(**settings)
+
+ray.init, started = noted, []
+settings = {"output": {"report": True}}
+run = batchseg.run(sys.argv[1], model="threshold", output=sys.argv[2], settings=settings)
+print(run.page is not None, len(started), ray.is_initialized())
+job = {**run.record["config"], "output": sys.argv[2] + " of the night"}
+night = batchseg.night(batchseg.NightConfig.model_validate(job))
+print(night.run.segmented, night.page is not None, len(started), ray.is_initialized())
+"""
+
+
+def test_a_job_and_its_page_share_a_session(job: list[str], tmp_path: Path) -> None:
+    done = start([sys.executable, "-c", SHARED, str(tmp_path / "images"), str(tmp_path / "out")])
+    assert done.stdout.splitlines() == ["True 1 False", "1 True 2 False"], done.stderr
+
+
 def test_the_threads_that_read_are_known_by_name(
     in_tasks: None, job: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
