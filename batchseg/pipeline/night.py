@@ -28,6 +28,7 @@ from batchseg.pipeline.trial import TrialResult, compare_with
 from batchseg.results.candidate import candidate_of
 from batchseg.results.folder import Results
 from batchseg.results.nights import Nights
+from batchseg.results.progress import duration
 from batchseg.results.result import EXIT_FINISHED, EXIT_GATE_FAILED, RunResult
 from batchseg.storage.location import Location
 from batchseg.storage.lock import exclusive
@@ -227,7 +228,7 @@ def _judge(
 
 def _summary(done: _Night) -> str:
     verdict = "finished" if done.code == EXIT_FINISHED else f"needs a look (exit {done.code})"
-    figures = ", ".join([*_figures(done.run, done.compared), _duration(monotonic() - done.started)])
+    figures = ", ".join([*_figures(done.run, done.compared), duration(monotonic() - done.started)])
     promoted = [f"{done.run.record['model']['name']} was promoted"] if done.facts["promoted"] else []
     parts = [f"batchseg {_today()} {verdict}: {figures}", *promoted, *done.sentences]
     return _one_line("; ".join(parts))
@@ -248,12 +249,6 @@ def _figures(result: RunResult, compared: CompareReport | None) -> Iterator[str]
         yield f"mean IoU {mean_iou:.4f}" + (f" ({change:+.4f})" if change is not None else "")
     if compared and compared.largest_drift is not None:
         yield f"drift {compared.largest_drift:.3f}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _today() -> str:

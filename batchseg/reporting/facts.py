@@ -14,6 +14,7 @@ from batchseg.config.base import Model
 from batchseg.config.compare import NightConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.places import redacted
+from batchseg.results.progress import duration
 from batchseg.results.recorded import is_evaluation
 
 Record = dict[str, Any]
@@ -64,13 +65,6 @@ def timing_of(record: Record | None) -> Timing | None:
     )
 
 
-def duration_of(seconds: float) -> str:
-    """As one reads it: 42 s, 12 min, 3.5 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
 def _facts(record: Record) -> Iterator[tuple[str, str]]:
     config, machine = record.get("config") or {}, record.get("machine") or {}
     yield "Model", str((record.get("model") or {}).get("name") or "")
@@ -102,7 +96,7 @@ def _took(record: Record) -> str:
         return ""
     images = sum((record.get("computed") or {}).values())
     rate = f" ({timings['images_per_s']:.1f} a second)" if timings.get("images_per_s") else ""
-    return f"{duration_of(timings['elapsed_s'])} for {images:,} images{rate}"
+    return f"{duration(timings['elapsed_s'])} for {images:,} images{rate}"
 
 
 def _computed_in(record: Record) -> str:
@@ -114,7 +108,7 @@ def _computed_in(record: Record) -> str:
 
 
 def _rates(record: Record, timings: Record) -> Iterator[tuple[str, str]]:
-    yield "Whole run", duration_of(timings["elapsed_s"])
+    yield "Whole run", duration(timings["elapsed_s"])
     for key, name in (
         ("startup_s", "Until the first image was begun"),
         ("first_row_s", "Until the first row"),

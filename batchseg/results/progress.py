@@ -53,6 +53,13 @@ class ProgressLine:
         return "  ".join(parts)
 
 
+def duration(seconds: float) -> str:
+    """As one reads it: 42 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def first_line(work: dict[str, int]) -> str:
     """`segmenting 60 images, scoring 4`: what there is to do, before anything is done."""
     parts = [f"{doing} {count:,}" for doing, count in work.items()] or ["segmenting 0"]

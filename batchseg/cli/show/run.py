@@ -13,7 +13,7 @@ from rich.text import Text
 from batchseg.cli.interrupts import interrupts
 from batchseg.cli.show.console import console, printable
 from batchseg.cli.show.lines import WIDTH, columns, fact
-from batchseg.results.progress import ProgressLine, first_line
+from batchseg.results.progress import ProgressLine, duration, first_line
 from batchseg.source.passed_over import counted
 
 if TYPE_CHECKING:
@@ -105,13 +105,6 @@ def progress_line(tally: Tally) -> ProgressLine:
 def warning(guard: str, sentence: str) -> str:
     """A guard's sentence for a person, and how to pass over it."""
     return f"warning: {printable(sentence)} (--accept {guard} says that this is meant)"
-
-
-def duration(seconds: float) -> str:
-    """As one reads it: 42 s, 12 min, 3.5 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def print_result(result: RunResult) -> None:

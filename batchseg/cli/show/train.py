@@ -12,7 +12,7 @@ from rich.table import Table
 
 from batchseg.cli.show.console import console
 from batchseg.cli.show.lines import print_lines
-from batchseg.cli.show.run import duration
+from batchseg.results.progress import duration
 
 if TYPE_CHECKING:
     from batchseg.training.train import TrainResult
