@@ -30,10 +30,12 @@ from batchseg.reporting.shown import (
     masks_before,
     requests_for,
 )
+from batchseg.results.calibrated import calibration_sums
 from batchseg.results.folder import Results
+from batchseg.results.opened import OpenedResults
 from batchseg.results.progress import OnCounted, unwatched
 from batchseg.results.recorded import LookBack, is_evaluation, look_back
-from batchseg.results.suspects import suspects_of
+from batchseg.results.suspects import suspects_by
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.open import listed_tables, open_masks, open_source
@@ -114,9 +116,12 @@ def make_page(
     images, notes = _affordable(config.images or LISTED)
     reference = older() if older is not None else _older(config, results, record)
     changed = changed_ids(reference, images)
-    suspects = suspects_of(results, max(LISTED, images))
+    kept = OpenedResults(results).kept
+    sums = calibration_sums(results.root, kept)
+    suspects = suspects_by(results, kept, sums, max(LISTED, images))
     suspected = [each.id for each in suspects.images]
-    overview = overview_of(results, past.label_map.num_classes, images, {*changed, *suspected})
+    classes, wished = past.label_map.num_classes, {*changed, *suspected}
+    overview = overview_of(results, kept, sums, classes, most=images, wished=wished)
     of_masks = is_evaluation(record)
     page = ReportPage(
         results=str(results.root),

@@ -40,7 +40,7 @@ class ObjectSizes:
 
     def add(self, part: PartOfRows, ids: pa.ChunkedArray) -> None:
         """Raises OutputError."""
-        table, _ = part.beside("objects", ids)
+        table, _ = part.beside("objects", ("side", "area", "match", "iou"), ids)
         table = table.filter(pc.and_(pc.equal(table["side"], "truth"), pc.is_valid(table["iou"])))
         if not len(table):
             return

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from batchseg.comparison.sparse_counts import SparseCounts
 from batchseg.errors import OutputError
+from batchseg.metrics.calibration import CalibrationSums
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.reporting.grouping import Grouping
 from batchseg.reporting.histograms import Histogram
 from batchseg.reporting.leading import CARD, CHANCE, Leading, with_chance
 from batchseg.reporting.object_sizes import ObjectSizes
-from batchseg.reporting.parts import PartOfRows, parts_of_rows
-from batchseg.reporting.reliability import Reliability
+from batchseg.reporting.parts import PartOfRows
 from batchseg.results.folder import Results
 from batchseg.schema import TRUTH_FAULTS, Status
 
@@ -89,6 +90,7 @@ class Overview:
     classes: int
     most: int
     wished: Collection[str]
+    reliability: CalibrationSums
     images: int = 0
     scored: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -104,7 +106,7 @@ class Overview:
     def __post_init__(self) -> None:
         self.matrix = ConfusionMatrix.zeros(self.classes)
         self.grouping = Grouping(self.classes)
-        self.reliability, self.objects = Reliability(), ObjectSizes()
+        self.objects = ObjectSizes()
         self.histograms = {name: Histogram(name) for name in SHOWN_AS_HISTOGRAMS}
         self.means = {name: Mean() for name in AVERAGED}
         self.leading = {
@@ -138,9 +140,8 @@ class Overview:
             mean.add(images[column])
         self._add_calibration(images)
         self._add_leading(images)
-        self.reliability.add(part, images["id"])
         self.objects.add(part, images["id"])
-        pixels, image = part.beside("pixels", images["id"])
+        pixels, image = part.beside("pixels", ("truth", "predicted", "pixels"), images["id"])
         truth, predicted = (pc.fill_null(pixels[name], -1).to_numpy() for name in ("truth", "predicted"))
         counts = pixels["pixels"].to_numpy()
         try:
@@ -179,10 +180,20 @@ class Overview:
             self.wanted |= {row["id"]: row for row in rows.select(CARD).to_pylist()}
 
 
-def overview_of(results: Results, classes: int, most: int, wished: Collection[str] = ()) -> Overview:
+def overview_of(
+    results: Results,
+    kept: Iterable[tuple[str, NDArray[np.bool_]]],
+    sums: CalibrationSums,
+    classes: int,
+    *,
+    most: int,
+    wished: Collection[str],
+) -> Overview:
     """Read the tables once, a part at a time.
 
     Args:
+        kept: the parts by name, and which of their rows count.
+        sums: what their probed pixels add up to.
         classes: how many there are.
         most: images of each kind that stands out.
         wished: ids whose rows are wanted besides.
@@ -190,9 +201,9 @@ def overview_of(results: Results, classes: int, most: int, wished: Collection[st
     Raises:
         OutputError: they cannot be read, or there are no rows.
     """
-    overview = Overview(classes, most, wished)
-    for part in parts_of_rows(results):
-        overview.add(part)
+    overview = Overview(classes, most, wished, sums)
+    for name, rows in kept:
+        overview.add(PartOfRows(results, name, rows))
     if not overview.images:
         raise OutputError(f"{results.root}: holds no rows, so there is nothing to show")
     return overview

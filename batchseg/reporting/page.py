@@ -18,6 +18,7 @@ from batchseg.reporting.overview import Overview
 from batchseg.reporting.pictures import LAYERS
 from batchseg.reporting.queries import Query, queries_for
 from batchseg.reporting.reference import Reference
+from batchseg.reporting.reliability import ReliabilityBin, reliability_bins
 from batchseg.reporting.shown import ImageGroup, ShownImage
 from batchseg.reporting.slices import SlicedColumn, slices_of
 from batchseg.results.suspects import Suspects
@@ -69,6 +70,7 @@ class ReportPage:
         self.hidden_classes = max(0, len(self.classes) - MOST_CLASSES)
         self.classes = self.classes[:MOST_CLASSES]
         self.confusion: ConfusionPicture | None = confusion_picture(self.overview.matrix)
+        self.reliability: list[ReliabilityBin] = reliability_bins(self.overview.reliability)
         self.slices: list[SlicedColumn] = slices_of(self.overview.grouping)
         self.queries: list[Query] = queries_for(self.overview)
 

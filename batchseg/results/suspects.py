@@ -9,7 +9,7 @@ are suspect all over, however small they are, and one with a coarse outline is s
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.suspects import SuspectsConfig
 from batchseg.errors import OutputError
 from batchseg.metrics.calibration import CalibrationSums
-from batchseg.results.calibrated import ProbedGroups, calibrated, calibration_sums
+from batchseg.results.calibrated import Part, ProbedGroups, calibrated, calibration_sums
 from batchseg.results.classes import class_names
 from batchseg.results.folder import Results
 from batchseg.results.opened import OpenedResults
@@ -99,12 +99,16 @@ def suspects(results: SuspectsConfig | Plain, *, listed: int | None = None) -> S
 
 def suspects_of(results: Results, most: int) -> Suspects:
     """The same, also where no image was probed. Memory is that of one part. Raises OutputError."""
-    opened = OpenedResults(results)
-    sums = calibration_sums(results.root, opened.kept)
-    names = _Names(class_names(results, opened.record) or [])
+    kept = OpenedResults(results).kept
+    return suspects_by(results, kept, calibration_sums(results.root, kept), most)
+
+
+def suspects_by(results: Results, kept: Sequence[Part], sums: CalibrationSums, most: int) -> Suspects:
+    """The same, by the sums over all parts, for whoever has them already. Raises OutputError."""
+    names = _Names(class_names(results, results.record()) or [])
     worst: list[Suspect] = []
     suspicious = probed = 0
-    for images, groups in calibrated(results.root, opened.kept, _COLUMNS):
+    for images, groups in calibrated(results.root, kept, _COLUMNS):
         probed += len(np.unique(groups.image_G))
         suspect = groups.suspect(sums)
         suspicious += len(np.unique(suspect.image_G))
