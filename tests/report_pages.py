@@ -115,7 +115,7 @@ def rich_rows(count: int = 40, seed: int = 0, run_id: str = "20260101T000000-aaa
         image_id = f"{'day' if number % 3 else 'night'}/{number:03d}.png"
         truth = rng.integers(0, 5, (9, 11)).astype(np.uint8)  # 4 is void
         predicted = np.where(rng.random((9, 11)) < 0.7, truth, rng.integers(0, 5, (9, 11))).astype(np.uint8)
-        confidence = float(rng.beta(9, 2))
+        confidence, nll = float(rng.beta(9, 2)), float(rng.random())
         more = {
             "width": 11,
             "height": 9,
@@ -133,7 +133,7 @@ def rich_rows(count: int = 40, seed: int = 0, run_id: str = "20260101T000000-aaa
             "probed_pixels": 99,
             "ece": 0.1,
             "brier": float(rng.random()),
-            "nll": float(rng.random()),
+            "nll": nll if number % 4 else None,  # as where it was decided again
             "truth_probability_p05": float(rng.random()),
             "suspect_fraction": float(max(0, rng.normal(0, 0.1))),
             "boundary_iou": float(rng.random()),

@@ -21,6 +21,7 @@ from batchseg.reporting.histograms import Histogram
 from batchseg.reporting.leading import CARD, CHANCE, Leading, with_chance
 from batchseg.reporting.object_sizes import ObjectSizes
 from batchseg.reporting.parts import PartOfRows
+from batchseg.results.calibrated import ProbedFigures
 from batchseg.results.folder import Results
 from batchseg.schema import TRUTH_FAULTS, Status
 
@@ -80,7 +81,7 @@ class Overview:
         failures: by cause, a `Status` or, of truths, its kind.
         matrix: of the data set.
         means: of columns, over the images that have them.
-        probed_pixels, probed: how many, and of these the sums of Brier score and NLL.
+        probed: Brier score and NLL of the probed pixels.
         reliability, objects: of the tables beside, where a run wrote them.
         leading: the images that stand out, by why.
         wanted: rows that were asked for by id.
@@ -98,8 +99,7 @@ class Overview:
     failures: dict[str, Failures] = field(default_factory=dict)
     histograms: dict[str, Histogram] = field(default_factory=dict)
     means: dict[str, Mean] = field(default_factory=dict)
-    probed_pixels: int = 0
-    probed: dict[str, float] = field(default_factory=lambda: {"brier": 0.0, "nll": 0.0})
+    probed: ProbedFigures = field(default_factory=ProbedFigures)
     leading: dict[str, Leading] = field(default_factory=dict)
     wanted: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -138,7 +138,7 @@ class Overview:
                 histogram.add(images)
         for column, mean in self.means.items():
             mean.add(images[column])
-        self._add_calibration(images)
+        self.probed.add(images)
         self._add_leading(images)
         self.objects.add(part, images["id"])
         pixels, image = part.beside("pixels", ("truth", "predicted", "pixels"), images["id"])
@@ -161,13 +161,6 @@ class Overview:
             for value in table[column].unique().to_pylist():
                 found = self.failures.setdefault(f"{prefix}{value}", Failures())
                 found.add(table.filter(pc.equal(table[column], value)))
-
-    def _add_calibration(self, images: pa.Table) -> None:
-        probed = pc.fill_null(images["probed_pixels"], 0).to_numpy().astype(np.float64)
-        self.probed_pixels += int(probed.sum())
-        for name in self.probed:
-            values = pc.fill_null(images[name], 0.0).to_numpy()
-            self.probed[name] += float((values * probed).sum())
 
     def _add_leading(self, images: pa.Table) -> None:
         segmented = images.filter(pc.equal(images["status"], Status.OK.value))

@@ -103,10 +103,7 @@ class ReportPage:
     @property
     def calibration(self) -> dict[str, float]:
         """ECE, Brier score and log loss over the probed pixels of the data set."""
-        overview = self.overview
-        found = {"ece": overview.reliability.ece}
-        if overview.probed_pixels:
-            found |= {name: total / overview.probed_pixels for name, total in overview.probed.items()}
+        found = {"ece": self.overview.reliability.ece, **self.overview.probed.means}
         return {name: each for name, each in found.items() if each is not None}
 
     @property

@@ -78,7 +78,7 @@ def _beside(overview: Overview) -> Iterator[Query]:
         yield _query("reliability", "reliability", 1)
         yield _query("calibration", "ece")
         yield _query("image", "suspects", 1)
-    if overview.probed_pixels:
+    if overview.probed.means["brier"] is not None:
         yield _query("calibration", "probed")
     if overview.objects.buckets:
         yield _query("size", "sizes", 1)

@@ -9,7 +9,7 @@ looked at, and the pixels of an image with the same classes and bin count by the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -122,19 +122,41 @@ def calibration_facts(root: Location, names: Sequence[str]) -> dict[str, float |
 
     NLL is that of the images that have one. Raises OutputError.
     """
-    sums, count = calibration_sums(root, [(name, None) for name in names]), 0
-    totals = {"brier": np.zeros(2), "nll": np.zeros(2)}  # of the figure, and of the pixels that have it
+    sums, count, figures = calibration_sums(root, [(name, None) for name in names]), 0, ProbedFigures()
     for part in names if sums.pixels else ():
-        images = read_images(root / "images" / part, ["probed_pixels", *totals])
+        images = read_images(root / "images" / part, ["probed_pixels", *figures.totals])
         count += pc.sum(pc.greater(images["probed_pixels"], 0)).as_py() or 0
-        for name, total in totals.items():
+        figures.add(images)
+    if not sums.pixels:
+        return None
+    return {"images": count, "pixels": sums.pixels, "ece": sums.ece, **figures.means}
+
+
+@dataclass(frozen=True, eq=False)
+class ProbedFigures:
+    """Brier score and NLL over the probed pixels of the images that have them.
+
+    Attributes:
+        totals: of each the sum over the pixels, and how many those are.
+    """
+
+    totals: dict[str, NDArray[np.float64]] = field(
+        default_factory=lambda: {"brier": np.zeros(2), "nll": np.zeros(2)}
+    )
+
+    def add(self, images: pa.Table) -> None:
+        """Further images."""
+        for name, total in self.totals.items():
             known = images.filter(images[name].is_valid())
             pixels = known["probed_pixels"].to_numpy()
             total += (known[name].to_numpy() @ pixels, pixels.sum())
-    if not sums.pixels:
-        return None
-    means = {name: float(total / pixels) if pixels else None for name, (total, pixels) in totals.items()}
-    return {"images": count, "pixels": sums.pixels, "ece": sums.ece, **means}
+
+    @property
+    def means(self) -> dict[str, float | None]:
+        """None where no image has one."""
+        return {
+            name: float(total / pixels) if pixels else None for name, (total, pixels) in self.totals.items()
+        }
 
 
 def fill_suspects(root: Location, names: Sequence[str], lock: Lock | None = None) -> None:

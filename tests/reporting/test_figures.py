@@ -25,8 +25,8 @@ from batchseg.stages.write import row_schema
 from tests.report_pages import CARRIED, NAMES, ReadPage, commit, rich_rows, write_rich
 from tests.written_results import finish, row_of
 
-# what no table holds: intervals by resampling, and the comparison
 RUN = "20260101T000000-aaaaaa"
+# what no table holds: intervals by resampling, and the comparison
 NOT_OF_TABLES = ("compared.", "drift.")
 
 
@@ -122,6 +122,9 @@ def test_probes_tell_how_far_confidence_can_be_trusted(rich_page: ReadPage) -> N
     assert rich_page.figure("calibration.ece") == pytest.approx(ece)
     for each in pixels:
         assert rich_page.figure(f"reliability.{each}.accuracy") == pytest.approx(right[each] / pixels[each])
+    for name in ("brier", "nll"):  # all images have as many probed pixels
+        known = [row[name] for row in rich_rows() if row.get(name) is not None]
+        assert rich_page.figure(f"calibration.{name}") == pytest.approx(np.mean(known))
 
 
 def test_objects_by_their_size(rich_page: ReadPage) -> None:
