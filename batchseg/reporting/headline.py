@@ -91,11 +91,10 @@ def _change(reference: Reference | None) -> Iterator[str]:
 
 
 def _what_there_is(overview: Overview, of_masks: bool) -> str:
-    failed = overview.images - overview.segmented
     things, done = ("masks", "read") if of_masks else ("images", "segmented")
     parts = [f"{overview.segmented:,} of {overview.images:,} {things} {done}"]
-    if failed:
-        parts.append(f"{failed:,} failed")
+    if overview.failed:
+        parts.append(f"{overview.failed:,} failed")
     if truths := overview.truths_failed:
         parts.append(f"{truths:,} {'truth' if truths == 1 else 'truths'} failed")
     sentence = ", ".join(parts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +35,7 @@ AVERAGED = (
     "false_positives",
 )
 EXAMPLES = 5
+_OF_TRUTH = "truth_"  # how a cause begins that is not the image's
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Overview:
     """Everything that a pass over `images` and `pixels` tells.
 
     Attributes:
-        statuses, truth_statuses: images by each.
+        segmented: images that have a mask.
         scored: images whose metrics were computed.
         failures: by cause, a `Status` or, of truths, its kind.
         matrix: of the data set.
@@ -93,14 +93,10 @@ class Overview:
     wished: Collection[str]
     reliability: CalibrationSums
     images: int = 0
+    segmented: int = 0
     scored: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)
-    truth_statuses: Counter[str] = field(default_factory=Counter)
     failures: dict[str, Failures] = field(default_factory=dict)
-    histograms: dict[str, Histogram] = field(default_factory=dict)
-    means: dict[str, Mean] = field(default_factory=dict)
     probed: ProbedFigures = field(default_factory=ProbedFigures)
-    leading: dict[str, Leading] = field(default_factory=dict)
     wanted: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -116,30 +112,28 @@ class Overview:
         }
 
     @property
-    def segmented(self) -> int:
-        """Images that have a mask."""
-        return self.statuses[Status.OK.value]
+    def failed(self) -> int:
+        return self.images - self.segmented
 
     @property
     def truths_failed(self) -> int:
         """Images whose truth is missing or cannot be used; they may have a mask."""
-        return sum(self.truth_statuses[fault] for fault in TRUTH_FAULTS)
+        return sum(self.failures[cause].count for cause in self.failures if cause.startswith(_OF_TRUTH))
 
     def add(self, part: PartOfRows) -> None:
         """Raises OutputError."""
         images = part.images
         self.images += len(images)
+        segmented = images.filter(pc.equal(images["status"], Status.OK.value))
+        self.segmented += len(segmented)
         self.scored += pc.sum(images["has_truth"]).as_py() or 0
-        for name, counter in (("status", self.statuses), ("truth_status", self.truth_statuses)):
-            counter.update(_counted(images[name]))
         self._add_failures(images)
-        for column, histogram in self.histograms.items():
-            if column in images.column_names:
-                histogram.add(images)
+        for histogram in self.histograms.values():
+            histogram.add(images)
         for column, mean in self.means.items():
             mean.add(images[column])
         self.probed.add(images)
-        self._add_leading(images)
+        self._add_leading(images, segmented)
         self.objects.add(part, images["id"])
         pixels, image = part.beside("pixels", ("truth", "predicted", "pixels"), images["id"])
         truth, predicted = (pc.fill_null(pixels[name], -1).to_numpy() for name in ("truth", "predicted"))
@@ -157,13 +151,12 @@ class Overview:
     def _add_failures(self, images: pa.Table) -> None:
         failed = images.filter(pc.not_equal(images["status"], Status.OK.value))
         faulty = images.filter(pc.is_in(images["truth_status"], pa.array(TRUTH_FAULTS)))
-        for table, column, prefix in ((failed, "status", ""), (faulty, "truth_status", "truth_")):
+        for table, column, prefix in ((failed, "status", ""), (faulty, "truth_status", _OF_TRUTH)):
             for value in table[column].unique().to_pylist():
                 found = self.failures.setdefault(f"{prefix}{value}", Failures())
                 found.add(table.filter(pc.equal(table[column], value)))
 
-    def _add_leading(self, images: pa.Table) -> None:
-        segmented = images.filter(pc.equal(images["status"], Status.OK.value))
+    def _add_leading(self, images: pa.Table, segmented: pa.Table) -> None:
         self.leading["worst"].add(segmented)
         self.leading["uncertain"].add(segmented)
         if self.most:
@@ -200,8 +193,3 @@ def overview_of(
     if not overview.images:
         raise OutputError(f"{results.root}: holds no rows, so there is nothing to show")
     return overview
-
-
-def _counted(column: pa.ChunkedArray) -> Mapping[str, int]:
-    found = column.drop_null().value_counts()
-    return dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))

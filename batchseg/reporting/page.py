@@ -97,10 +97,6 @@ class ReportPage:
         return next(name for name, most in _SHAPES.items() if ratio <= most)
 
     @property
-    def failed(self) -> int:
-        return self.overview.images - self.overview.segmented
-
-    @property
     def calibration(self) -> dict[str, float]:
         """ECE, Brier score and log loss over the probed pixels of the data set."""
         found = {"ece": self.overview.reliability.ece, **self.overview.probed.means}
