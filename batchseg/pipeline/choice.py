@@ -18,12 +18,11 @@ from batchseg.results.masks import below_masks
 from batchseg.results.tables import read_images
 from batchseg.schema import Status
 from batchseg.source.names import mask_path, mask_suffix
-from batchseg.storage.keys import keys
+from batchseg.source.sample import numbers_by_chance
 
 COLUMNS = ("id", "uri", "status", "error", "mask", "width", "height", "mean_iou", "confidence_mean")
 NAMED = 5
 _KEPT = pa.struct([("mask", pa.string()), ("height", pa.int32()), ("width", pa.int32())])
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -106,4 +105,4 @@ def _by_score(rows: pa.Table) -> pa.Array:
 
 def _by_chance(rows: pa.Table) -> pa.Array:
     """Places in an order that follows from the ids alone, and is like chance."""
-    return pa.array(np.argsort(keys(rows["id"]).astype(np.uint64) * _SPREAD, kind="stable"))
+    return pa.array(np.argsort(numbers_by_chance(rows["id"].to_pylist()), kind="stable"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from batchseg.source.sample import numbers_by_chance
 
 # what the page says of one image
 CARD = (
@@ -26,7 +27,6 @@ CARD = (
     "low_confidence_fraction",
 )
 CHANCE = "_chance"
-_SPREAD = 0x9E3779B1  # neighbouring names get distant places
 
 Order = Literal["ascending", "descending"]
 
@@ -56,5 +56,4 @@ class Leading:
 
 def with_chance(images: pa.Table) -> pa.Table:
     """With a column that orders images as if by chance, but follows from their ids alone."""
-    numbers = [crc32(name.encode()) * _SPREAD & 0xFFFFFFFF for name in images["id"].to_pylist()]
-    return images.append_column(CHANCE, pa.array(numbers, pa.int64()))
+    return images.append_column(CHANCE, pa.array(numbers_by_chance(images["id"].to_pylist())))

@@ -23,7 +23,7 @@ def sampled(tables: Iterator[pa.Table], count: int, seed: int) -> Iterator[pa.Ta
     numbers: list[NDArray[np.uint64]] = []
     rows, bound = 0, np.iinfo(np.uint64).max
     for table in tables:
-        drawn = _numbers(table["id"].to_pylist(), seed)
+        drawn = numbers_by_chance(table["id"].to_pylist(), seed)
         chosen = np.flatnonzero(drawn <= bound)
         if len(chosen):
             kept.append(table.take(pa.array(chosen)))
@@ -38,7 +38,8 @@ def sampled(tables: Iterator[pa.Table], count: int, seed: int) -> Iterator[pa.Ta
             yield best.slice(start, ROWS_A_TABLE)
 
 
-def _numbers(ids: list[str], seed: int) -> NDArray[np.uint64]:
+def numbers_by_chance(ids: list[str], seed: int = 0) -> NDArray[np.uint64]:
+    """One an id as if it were drawn, but the same in every process."""
     key = str(seed).encode()
     digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest() for name in ids)
     return np.frombuffer(digests, np.uint64)
