@@ -12,8 +12,7 @@ import pyarrow as pa
 from batchseg.config.base import Limits
 from batchseg.errors import RowFault
 from batchseg.images.decode import Size
-from batchseg.images.overlay import Drawing, LabelIds, Pixels, nearest, resized, size_within
-from batchseg.labels.label_map import is_background
+from batchseg.images.overlay import LabelIds, Pixels, nearest, resized, size_within
 from batchseg.labels.reading import Reading
 from batchseg.reporting.layers import encode_change, encode_difference, encode_labels, encode_photo
 from batchseg.stages.by_window import is_large
@@ -69,9 +68,7 @@ class Artist:
 
     def __init__(self, sight: Sight, masks: Reading | None, limits: Limits) -> None:
         self.viewer, self.masks = Viewer(sight, limits, LONGEST[0]), masks
-        label_map = self.label_map = sight.truths.label_map
-        plain = (index for index, name in enumerate(label_map.names) if is_background(name))
-        self.drawing = Drawing(label_map.names, label_map.colours, frozenset(plain))
+        self.drawing = sight.drawing
 
     def picture(self, request: dict[str, Any]) -> dict[str, Any]:
         """A row of `PICTURE` for one of `REQUEST`."""
@@ -107,12 +104,11 @@ class Artist:
     def _add_photo(self, request: dict[str, Any], seen: _Seen, *, large: bool) -> None:
         own_hw = (request["height"], request["width"])
         try:
-            photo_HWC = self.viewer.image(request["image"], own_hw, large=large)
+            seen.photo_HWC = self.viewer.image(request["image"], own_hw, large=large)
         except RowFault as fault:
             alone = ", so the mask stands alone" if "predicted" in seen.maps else ""
             seen.notes.append(f"The image cannot be shown{alone}: {fault}.")
             return
-        seen.photo_HWC = resized(photo_HWC, seen.size_hw)
         if not large:  # else it would be read at its full size
             self._leave_out_nodata(request, seen)
 
@@ -125,7 +121,7 @@ class Artist:
             nodata_HW = nodata_of(item, self.viewer.images, self.viewer.sight.images)
             if nodata_HW is not None:
                 smaller_HW = nearest(nodata_HW.astype(np.uint8), seen.size_hw).astype(bool)
-                seen.maps["truth"] = voided(seen.maps["truth"], smaller_HW, self.label_map.num_classes)
+                seen.maps["truth"] = voided(seen.maps["truth"], smaller_HW, self.drawing.void)
 
     def _labels(self, name: str, uri: str, own_hw: Size, large: bool) -> LabelIds:
         """Raises RowFault."""
@@ -136,14 +132,11 @@ class Artist:
             return read_truth(viewer.truths, self.masks, viewer.limits, uri).ids_HW
         if large:
             return viewer.large_mask(uri, own_hw)
-        return read_prediction(viewer.truths, uri, own_hw, self.label_map.num_classes).labels_HW
+        return read_prediction(viewer.truths, uri, own_hw, self.drawing.void).labels_HW
 
     def _layers(self, seen: _Seen, size_hw: Size) -> dict[str, bytes]:
         maps = {name: nearest(labels_HW, size_hw) for name, labels_HW in seen.maps.items()}
-        named = {"truth": "truth", "predicted": "predicted", "before": "before"}
-        layers = {
-            layer: encode_labels(maps[name], self.drawing) for name, layer in named.items() if name in maps
-        }
+        layers = {name: encode_labels(labels_HW, self.drawing) for name, labels_HW in maps.items()}
         if seen.photo_HWC is not None:
             layers["photo"] = encode_photo(resized(seen.photo_HWC, size_hw))
         if {"truth", "predicted"} <= maps.keys():
@@ -154,7 +147,7 @@ class Artist:
 
     def _classes(self, seen: _Seen) -> list[int]:
         """The classes in mask or truth, those with the most pixels first."""
-        pixels = np.zeros(self.label_map.num_classes + 1, np.int64)
+        pixels = np.zeros(self.drawing.void + 1, np.int64)
         for name in ("truth", "predicted"):
             if name in seen.maps:
                 pixels += np.bincount(seen.maps[name].ravel(), minlength=len(pixels))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchseg.reporting.overview import Overview
-from batchseg.reporting.pictures import LAYERS, REQUEST
+from batchseg.reporting.pictures import LAYERS
 from batchseg.reporting.reference import Reference
 from batchseg.results.folder import Results
 from batchseg.results.masks import is_inside
@@ -128,17 +128,18 @@ def requests_for(
         mask = row["uri"] if of_masks else _mask_of(results.root, row["mask"])
         if mask is None or not row["height"] or not row["width"]:
             continue
-        request = {
-            "id": row["id"],
-            "image": None if of_masks else row["uri"],
-            "mask": mask,
-            "truth": truths.get(row["id"]) if row["has_truth"] else None,
-            "before": before.get(row["id"]),
-            "height": row["height"],
-            "width": row["width"],
-            "share": share,
-        }
-        requests.append({name: request[name] for name in REQUEST.names})
+        requests.append(
+            {
+                "id": row["id"],
+                "image": None if of_masks else row["uri"],
+                "mask": mask,
+                "truth": truths.get(row["id"]) if row["has_truth"] else None,
+                "before": before.get(row["id"]),
+                "height": row["height"],
+                "width": row["width"],
+                "share": share,
+            }
+        )
     return requests
 
 

@@ -16,9 +16,8 @@ from batchseg.errors import RowFault
 from batchseg.images.bands import as_rgb
 from batchseg.images.decode import Size
 from batchseg.images.encode import encode_picture
-from batchseg.images.overlay import Drawing, LabelIds, Pixels, nearest, resized, size_within
+from batchseg.images.overlay import LabelIds, Pixels, nearest, resized, size_within
 from batchseg.images.picture import Subject, draw_picture
-from batchseg.labels.label_map import is_background
 from batchseg.schema import Status
 from batchseg.stages.files import writer
 from batchseg.stages.item import Item, Stage, for_each, named
@@ -75,11 +74,10 @@ class Painter:
     def __init__(self, results: Location, sight: Sight, limits: Limits, overlays: Overlays) -> None:
         self.limits, self.overlays = limits, overlays
         self.viewer = Viewer(sight, limits, overlays.longest)
-        label_map = self.label_map = sight.truths.label_map
+        self.label_map = sight.truths.label_map
         self.results, self.root = results, results / "overlays"
         self.write = writer(self.root, "overlay")
-        plain = (index for index, name in enumerate(label_map.names) if is_background(name))
-        self.drawing = Drawing(label_map.names, label_map.colours, frozenset(plain))
+        self.drawing = sight.drawing
 
     def draw(self, item: Item) -> Drawn:
         """Write the overlay of an item, if it is to have one. Raises OutputError."""

@@ -16,8 +16,9 @@ from batchseg.images.bands import shown_rgb
 from batchseg.images.decode import Size
 from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.images.label_rasters import open_labels, tiff_head
-from batchseg.images.overlay import LabelIds, Pixels, resized, size_within
+from batchseg.images.overlay import Drawing, LabelIds, Pixels, resized, size_within
 from batchseg.images.raster_look import smaller_rgb
+from batchseg.labels.label_map import is_background
 from batchseg.labels.reading import Reading
 from batchseg.schema import Status
 from batchseg.segmentors.base import Prediction
@@ -32,6 +33,13 @@ class Sight:
 
     truths: Reading
     images: ImageReading
+
+    @property
+    def drawing(self) -> Drawing:
+        """A background shows the image alone."""
+        label_map = self.truths.label_map
+        plain = (index for index, name in enumerate(label_map.names) if is_background(name))
+        return Drawing(label_map.names, label_map.colours, frozenset(plain))
 
 
 class Viewer:
