@@ -10,10 +10,12 @@ import numpy as np
 
 from batchseg import __version__
 from batchseg.comparison.differences import Difference
+from batchseg.images.overlay import Colour
 from batchseg.labels.label_map import LabelMap
 from batchseg.reporting.confusions import ConfusionPicture, confusion_picture
 from batchseg.reporting.facts import Timing, facts_of, settings_of, timing_of
 from batchseg.reporting.headline import Headline
+from batchseg.reporting.layers import ABSTAINS, NOTHING, WRONG
 from batchseg.reporting.overview import Overview
 from batchseg.reporting.pictures import LAYERS
 from batchseg.reporting.queries import Query, queries_for
@@ -123,7 +125,12 @@ class ReportPage:
         return self.label_map.names[class_id]
 
     def colour(self, class_id: int) -> str:
-        return "#{:02x}{:02x}{:02x}".format(*self.label_map.colours[class_id])
+        return _in_css(self.label_map.colours[class_id])
+
+    @property
+    def difference(self) -> dict[str, str]:
+        """The colours of the layer that shows where a mask is wrong."""
+        return {"wrong": _in_css(WRONG), "abstains": _in_css(ABSTAINS), "nothing": _in_css(NOTHING)}
 
 
 def class_rows_of(overview: Overview) -> list[ClassRow]:
@@ -147,6 +154,10 @@ def class_rows_of(overview: Overview) -> list[ClassRow]:
     if overview.matrix.truth_pixels:
         return sorted(rows, key=lambda row: (row.iou is None, row.iou or 0, row.class_id))
     return sorted(rows, key=lambda row: (-row.predicted_pixels, row.class_id))
+
+
+def _in_css(colour: Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _number(value: float) -> float | None:
