@@ -38,10 +38,10 @@ def headline_of(
     """
     problems = [*_problems(record), *_falls(reference)]
     what = _what_there_is(overview, of_masks)
-    warnings = [_sentence(each) for each in ((record or {}).get("warnings") or {}).values()]
+    warnings = [as_sentence(each) for each in ((record or {}).get("warnings") or {}).values()]
     if not problems:
         return Headline("good", what, (*_change(reference), *warnings))
-    first, *others = dict.fromkeys(map(_sentence, problems))
+    first, *others = dict.fromkeys(map(as_sentence, problems))
     return Headline("look", first, (*others, what, *warnings))
 
 
@@ -87,7 +87,7 @@ def _change(reference: Reference | None) -> Iterator[str]:
         f"mean IoU {verb} by {abs(change.difference):.3f}" if change.difference else "mean IoU is as it was"
     )
     chance = "" if not change.low or (change.low > 0) else ", which may be chance"
-    yield _sentence(f"{told} against {reference.name}{chance}")
+    yield as_sentence(f"{told} against {reference.name}{chance}")
 
 
 def _what_there_is(overview: Overview, of_masks: bool) -> str:
@@ -107,7 +107,7 @@ def _what_there_is(overview: Overview, of_masks: bool) -> str:
     )
 
 
-def _sentence(text: str) -> str:
+def as_sentence(text: str) -> str:
     """In one line, with a capital letter and a full stop."""
     line = " ".join(text.split())
     line = line[:1].upper() + line[1:]

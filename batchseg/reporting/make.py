@@ -17,7 +17,7 @@ from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.report import PAGE, ReportConfig
 from batchseg.errors import OutputError, SourceError
 from batchseg.reporting.gallery import draw_pictures
-from batchseg.reporting.headline import headline_of
+from batchseg.reporting.headline import as_sentence, headline_of
 from batchseg.reporting.overview import overview_of
 from batchseg.reporting.page import ReportPage
 from batchseg.reporting.pictures import Artist
@@ -178,7 +178,7 @@ def _draw(
     """Have the pictures drawn. What is lacking is said on the page."""
     if not page.images:
         return
-    page.notes += [_sentence(remark) for remark in past.remarks]
+    page.notes += [as_sentence(remark) for remark in past.remarks]
     lowest, highest = _A_PICTURE
     make = partial(Artist, Sight(past.truths, past.images), past.masks, past.limits)
     with ExitStack() as stack:
@@ -203,7 +203,7 @@ def _truths(page: ReportPage, results: Results, past: LookBack, stack: ExitStack
     try:
         truths = listed_truths(scored, stack.enter_context(_listed(results, past.job)))
     except (SourceError, OutputError) as exc:
-        page.notes.append(_sentence(f"no truth is shown, for the source cannot be listed: {exc}"))
+        page.notes.append(as_sentence(f"no truth is shown, for the source cannot be listed: {exc}"))
         return {}
     for image in scored:
         if truths[image.row["id"]] is None:
@@ -243,15 +243,13 @@ def _fitting(page: ReportPage) -> bytes:
             group = max(page.groups, key=lambda each: len(each.shown))
             group.shown.pop()
             dropped += 1
-        page.groups = [group for group in page.groups if group.shown]
+        numbers = {image.number for image in page.images}
+        for group in page.groups:
+            group.elsewhere = [image for image in group.elsewhere if image.number in numbers]
+        page.groups = [group for group in page.groups if group.shown or group.elsewhere]
         told = f"{dropped:,} images are left out, so that the page stays below 8 MB."
         page.notes = [note for note in page.notes if "are left out, so that" not in note] + [told]
         data = render_page(page)
     if len(data) > MOST_BYTES:
         raise OutputError(f"{page.results}: a page of it has {len(data):,} bytes, which is more than 8 MB")
     return data
-
-
-def _sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith(".") else f"{text}."

@@ -190,7 +190,10 @@ def test_a_page_stays_below_its_size(folder: Path, monkeypatch: pytest.MonkeyPat
     small = batchseg.report(results)
     assert small.size_bytes <= usual.size_bytes * 2 // 3
     assert 0 < small.pictures < usual.pictures
-    assert "so that the page stays below 8 MB" in ReadPage.of(small.path).text
+    page = ReadPage.of(small.path)
+    assert "so that the page stays below 8 MB" in page.text
+    there = {f"#{given['id']}" for _, given in page.tags if "id" in given}
+    assert {str(each["href"]) for each in page.all("a")} <= there  # of what is left out no link speaks
 
 
 def test_merged_classes_are_shown_as_the_run_read_them(folder: Path) -> None:
