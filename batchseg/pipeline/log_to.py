@@ -149,7 +149,9 @@ def _settings(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         elif value is not None:
             yield name, str(value)
 
-    yield from ((f"config.{name}", value) for name, value in flat(record["config"], ""))
+    # the cluster's may hold secrets, as on the page
+    config = {name: value for name, value in record["config"].items() if name != "ray"}
+    yield from ((f"config.{name}", value) for name, value in flat(config, ""))
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:

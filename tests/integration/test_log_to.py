@@ -57,7 +57,8 @@ def test_mlflow_has_metrics_and_classes(
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = (tmp_path / "store").as_uri()
     output = {"path": job["output"], "report": True}
-    result = run(job, output=output, log_to={"kind": "mlflow", "tracking_uri": uri, "experiment": "nights"})
+    log_to = {"kind": "mlflow", "tracking_uri": uri, "experiment": "nights"}
+    result = run(job, output=output, log_to=log_to, ray={"job": {"env": {"TOKEN": "s3cret"}}})
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("nights")
     assert experiment is not None
@@ -71,6 +72,7 @@ def test_mlflow_has_metrics_and_classes(
     assert ious == [row["iou"] for row in result.classes]
     assert metrics["images.ok"] == 2
     assert logged.data.params["config.segmentor.kind"] == "threshold"
+    assert "s3cret" not in str(logged.data.params)
     page = Path(client.download_artifacts(logged.info.run_id, "report.html"))
     assert page.read_bytes() == (tmp_path / "results" / "report.html").read_bytes()
     table = json.loads(Path(client.download_artifacts(logged.info.run_id, "classes.json")).read_text())
