@@ -17,8 +17,13 @@ from sklearn.metrics import f1_score, jaccard_score, recall_score
 import batchseg
 from batchseg.comparison.bootstrap import resampled
 from batchseg.comparison.sparse_counts import SparseCounts, class_sums
+from batchseg.metrics.calibration import CalibrationSums
 from batchseg.reporting.grouping import Grouping
+from batchseg.reporting.overview import overview_of
+from batchseg.reporting.shown import Change, image_groups
 from batchseg.reporting.slices import slices_of
+from batchseg.results.folder import Results
+from batchseg.results.opened import OpenedResults
 from batchseg.results.tables import as_tables, write_table
 from batchseg.schema import IMAGES
 from batchseg.stages.write import row_schema
@@ -144,6 +149,26 @@ def test_objects_by_their_size(rich_page: ReadPage) -> None:
         assert rich_page.figure(f"size.{bucket}.recall") == pytest.approx(np.mean(np.array(values) > 0.5))
 
 
+def test_the_images_that_stand_out(rich: Path) -> None:
+    """Each is shown once, for the first of the reasons that there are to show it."""
+    results = Results(str(rich))
+    asked = {"most": 3, "wished": ["day/broken.png", "day/004.png"]}
+    kept, nothing = OpenedResults(results).kept, CalibrationSums.zeros()
+    overview = overview_of(results, kept, nothing, len(NAMES), **asked)
+    found = image_groups(overview, None, {"day/broken.png": Change(moved=0.5)}, ["day/004.png"])
+    expected = {"changed": ["day/broken.png"], "suspect": ["day/004.png"]}
+    for kind, figure in (("worst", "mean_iou"), ("uncertain", "confidence_mean")):
+        known = {row["id"]: row[figure] for row in rich_rows() if row.get(figure) is not None}
+        expected[kind] = sorted(known, key=known.__getitem__)[:3]
+    for group in found:
+        ids = {image.row["id"] for image in [*group.shown, *group.elsewhere]}
+        assert ids == set(expected.get(group.kind, ids)) and len(ids) <= 3
+    assert [group.kind for group in found] == ["worst", "changed", "suspect", "uncertain", "chance"]
+    shown = [image.row["id"] for group in found for image in group.shown]
+    assert len(shown) == len({*shown})
+    assert shown[:3] == expected["worst"]
+
+
 def test_failures_by_cause(rich_page: ReadPage) -> None:
     for cause in ("unreadable", "missing", "truth_mismatch"):
         assert rich_page.figure(f"failure.{cause}.images") == 1
@@ -152,7 +177,9 @@ def test_failures_by_cause(rich_page: ReadPage) -> None:
 
 
 def test_small_groups_are_marked_and_have_an_interval(rich_page: ReadPage) -> None:
-    assert "few" in rich_page.text
+    scored = [name for name in rich_page.figures if name.startswith("slice.") and name.endswith(".scored")]
+    assert all(rich_page.figure(name) < 30 for name in scored)
+    assert len(rich_page.all("span", **{"class": "tag"})) == len(scored) > 0
     labels = [str(each.get("aria-label")) for each in rich_page.all("svg", role="img")]
     intervals = [label.split(" to ") for label in labels if " to " in label and "bins" not in label]
     assert intervals
@@ -227,7 +254,8 @@ def test_the_interval_is_that_of_the_bootstrap(images: int) -> None:
     grouping = Grouping(2)
     grouping.add(table, counts)
     (column,) = slices_of(grouping)
-    here = column.slices[0]
+    here, there = column.slices
+    assert (here.is_small, there.is_small) == (False, True)
     assert np.array([here.low, here.high]) == pytest.approx(expected, abs=0.15 * np.ptp(expected))
 
 
