@@ -68,19 +68,20 @@ class Folder:
             return None
         place = locate(source.truth)
         kind = _kind(place, source.truth)
+        rule = stem or stem_rule(source.truth_suffix)
+        if kind == fs.FileType.Directory:
+            return Truths(place, self.root, rule, partial(_list_truths, source))
         if kind == fs.FileType.NotFound:
             raise SourceError(f"{source.truth}: no such folder or file")
-        if kind == fs.FileType.File:
-            if source.truth_suffix is not None:
-                raise SourceError(
-                    f"{source.truth}: is a file of annotations, which names its images itself; leave "
-                    "truth_suffix (--truth-suffix) out"
-                )
-            is_partial = bool(source.include or source.exclude or source.is_partial)
-            return AnnotatedTruths(place, self.root, stem or stem_rule(None), is_partial=is_partial)
-        root = existing_folder(source.truth, f"; annotations come in a file: {KINDS}")
-        rule = stem or stem_rule(source.truth_suffix)
-        return Truths(root, self.root, rule, partial(_list_truths, source))
+        if kind != fs.FileType.File:
+            raise SourceError(f"{source.truth}: not a folder; annotations come in a file: {KINDS}")
+        if source.truth_suffix is not None:
+            raise SourceError(
+                f"{source.truth}: is a file of annotations, which names its images itself; leave "
+                "truth_suffix (--truth-suffix) out"
+            )
+        is_partial = bool(source.include or source.exclude or source.is_partial)
+        return AnnotatedTruths(place, self.root, rule, is_partial=is_partial)
 
     @property
     def is_annotated(self) -> bool:
@@ -213,14 +214,14 @@ def stem_rule(rule: str | None) -> Callable[[str], str]:
     return lambda stem: stem.removesuffix(before) + after if stem.endswith(before) else stem
 
 
-def existing_folder(path: str, hint: str = "; a manifest's name ends in .parquet") -> Location:
+def existing_folder(path: str) -> Location:
     """Raises SourceError unless there is a folder at `path`."""
     place = locate(path)
     kind = _kind(place, path)
     if kind == fs.FileType.NotFound:
         raise SourceError(f"{path}: no such folder")
     if kind != fs.FileType.Directory:
-        raise SourceError(f"{path}: not a folder{hint}")
+        raise SourceError(f"{path}: not a folder; a manifest's name ends in .parquet")
     return place
 
 
