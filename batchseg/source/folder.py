@@ -101,24 +101,23 @@ class Folder:
     def _tables(self, work: Location | None) -> Iterator[pa.Table]:
         if isinstance(self.truths, AnnotatedTruths):
             assert work is not None
-            with self.truths.opened(self._names(), work):
+            names = ((below, [file["name"] for file in files]) for below, files in self._images())
+            with self.truths.opened(names, work):
                 yield from self._listed()
         else:
             yield from self._listed()
 
-    def _names(self) -> Iterator[tuple[str, list[str]]]:
-        """Of all images, folder by folder."""
+    def _images(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """All that count, folder by folder."""
         self.passed_over = PassedOver()
         self.visits.begin()
         for below, files in self._walk(""):
-            yield below, [file["name"] for file in self._wanted(below, files)]
+            yield below, self._wanted(below, files)
 
     def _listed(self) -> Iterator[pa.Table]:
         left = self.source.limit
-        self.passed_over = PassedOver()
-        self.visits.begin()
-        for below, files in self._walk(""):
-            rows = self._rows(below, self._wanted(below, files))
+        for below, files in self._images():
+            rows = self._rows(below, files)
             if left is not None:
                 rows = rows[:left]
                 left -= len(rows)
@@ -128,14 +127,13 @@ class Folder:
                 return
 
     def truth_examples(self, count: int) -> list[str]:
-        """Some paths below the truth folder, or names in its file, to show beside images that match none."""
-        if self.truths is None or isinstance(self.truths, AnnotatedTruths):
-            return self.truths.names[:count] if self.truths else []
+        """Some paths below the truth folder, to show beside images that match none of them."""
         found: list[str] = []
-        for below, files in Folder(FolderSource(path=str(self.truths.root)))._walk(""):
-            found += [below + name for name in files["name"].slice(0, count).to_pylist()]
-            if len(found) >= count:
-                break
+        if isinstance(self.truths, Truths):
+            for below, files in Folder(FolderSource(path=str(self.truths.root)))._walk(""):
+                found += [below + name for name in files["name"].slice(0, count).to_pylist()]
+                if len(found) >= count:
+                    break
         return found[:count]
 
     def _walk(self, below: str) -> Iterator[tuple[str, pa.Table]]:
