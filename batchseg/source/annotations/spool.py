@@ -80,7 +80,7 @@ class Spool:
 
 def annotation_facts(listing: Listing) -> AnnotationFacts | None:
     """What is known of the annotations that are the truths of a listing; None where they are none."""
-    for table in listing.tables():
+    for table in listing.tables() if listing.with_truth else ():
         truths = table["truth"].drop_null()
         if len(truths):
             return _facts_at(truths[0].as_py())
