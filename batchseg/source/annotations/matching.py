@@ -47,18 +47,9 @@ class Matching:
         self.unclear: list[int] = []
         self.by_end: list[int] = []
         for place, name in enumerate(self.names):
-            for end in _ends(_stem(name)):
-                self._index(end, place)
-        for place, name in enumerate(self.names):
-            base = _stem(name).rpartition("/")[2]
-            short = _UPLOADED.sub("", base)
-            if short != base and short not in self.ends:
-                self.ends[short] = place
-            elif short != base and self.ends[short] != place:
-                self.ends[short] = _SEVERAL
-
-    def _index(self, end: str, place: int) -> None:
-        self.ends[end] = place if self.ends.get(end, place) == place else _SEVERAL
+            ends = [*_ends(_stem(name))]
+            for end in (*ends, _UPLOADED.sub("", ends[-1])):
+                self.ends[end] = place if self.ends.get(end, place) == place else _SEVERAL
 
     def see(self, image_id: str, path: str) -> None:
         """Take an image into account.
