@@ -64,7 +64,7 @@ def read_mask_archive(archive: zipfile.ZipFile) -> FoundAnnotations | None:
         colours = read_colours(archive.read(table).decode("utf-8"))
     except (UnicodeDecodeError, *BROKEN) as exc:
         raise ValueError(f"its labelmap.txt cannot be read ({exc})") from exc
-    found = FoundAnnotations("CVAT Segmentation mask 1.1")
+    found = FoundAnnotations()
     for info in archive.infolist():
         if info.filename.startswith(folder) and info.filename.lower().endswith(".png"):
             name = plain_path(info.filename.removeprefix(folder))

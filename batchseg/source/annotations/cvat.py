@@ -36,7 +36,7 @@ def read_cvat_xml(file: BinaryIO) -> FoundAnnotations:
     except expat.ExpatError as exc:
         raise ValueError(f"its XML is damaged: {exc}") from exc
     images = [AnnotatedImage(image.name, partial(_read, image)) for image in reader.images]
-    return FoundAnnotations("CVAT for images 1.1", images, reader.left_out)
+    return FoundAnnotations(images, reader.left_out)
 
 
 @dataclass

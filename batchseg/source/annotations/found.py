@@ -35,12 +35,10 @@ class FoundAnnotations:
     """All of a file.
 
     Attributes:
-        format: what the file is.
         left_out: what marks no area, by kind.
         notes: whatever else a person should know, a sentence each.
     """
 
-    format: str
     images: list[AnnotatedImage] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)

@@ -104,7 +104,7 @@ class LabelStudioFile:
                 f"{_tasks(self.sizeless)} an annotation without any region; the export does not tell the "
                 "size of such images, so they have no truth here"
             )
-        return FoundAnnotations("Label Studio JSON", self.images, self.left_out, notes)
+        return FoundAnnotations(self.images, self.left_out, notes)
 
     def _add(self, path: str, regions: Regions, guesses: Regions) -> None:
         try:

@@ -30,7 +30,6 @@ class AnnotationFacts:
 
     Attributes:
         path: the file that they come from.
-        format: what tool wrote it.
         classes: the names of the classes that are annotated on the images.
         notes: a sentence each on what could not be used.
         unmatched: annotated images that are not among those of the source; None where that says nothing.
@@ -38,7 +37,6 @@ class AnnotationFacts:
     """
 
     path: str
-    format: str
     classes: Sequence[str]
     notes: Sequence[str] = ()
     unmatched: int | None = None

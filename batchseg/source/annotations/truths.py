@@ -108,7 +108,6 @@ class AnnotatedTruths:
         )
         return AnnotationFacts(
             path=str(self.place),
-            format=listing.found.format,
             classes=list(listing.classes),
             notes=[f"{self.place}: {sentence}" for sentence in self._notes(listing, missing)],
             unmatched=None if missing is None else len(missing),
