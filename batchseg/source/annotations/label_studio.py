@@ -8,19 +8,17 @@ cancelled one never, and neither do predictions.
 from __future__ import annotations
 
 import re
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from batchseg.config.source import IMAGE_SUFFIXES
 from batchseg.images.annotation import Annotation, MarkedArea, Size
 from batchseg.source.annotations.found import AnnotatedImage, FoundAnnotations, plain_path, problem_of
-from batchseg.source.annotations.outlines import ellipse, turned_box
+from batchseg.source.annotations.outlines import ellipse, outlined, turned_box
 
 _UPLOAD = re.compile(r"(?:^|/)upload/(?:\d+/)?[0-9a-f]{8}-")
 _USUAL = "image"
@@ -156,9 +154,7 @@ def _area_of(label: str, region: dict[str, Any], hw: Size) -> MarkedArea | None:
         corners = turned_box((left, top), size, value.get("rotation") or 0, about=(left, top))
     else:
         return None
-    return MarkedArea(
-        label, "polygon", array("d", [*chain.from_iterable(corners)]).tobytes(), (len(corners),)
-    )
+    return outlined(label, corners)
 
 
 def _labels(region: dict[str, Any]) -> list[str]:
