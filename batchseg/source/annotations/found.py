@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batchseg.images.annotation import Annotation
@@ -53,8 +53,3 @@ def plain_path(name: str) -> str:
 def problem_of(sentence: str) -> Annotation:
     """Of an image whose annotation cannot be used."""
     return Annotation(problem=sentence)
-
-
-def listed(names: Sequence[str], count: int = 3) -> str:
-    """Some of them."""
-    return ", ".join(names[:count])

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -55,8 +54,8 @@ class LabelStudioFile:
         given = value.get("annotations", value.get("predictions"))
         if isinstance(value.get("data"), dict) and isinstance(given, list):
             self._take_task(value)
-        elif isinstance(value.get(_USUAL), str) or _image_of(value) is not None:
-            self._take_minimal(value)
+        elif (name := _image_of(value)) is not None:
+            self._take_minimal(value, name)
         else:
             raise ValueError("its elements are no tasks of Label Studio")
 
@@ -74,9 +73,7 @@ class LabelStudioFile:
         guesses = [each for guess in task.get("predictions") or [] for each in _results(guess)]
         self._add(_path(name), _results(latest), guesses)
 
-    def _take_minimal(self, row: dict[str, Any]) -> None:
-        name = _image_of(row)
-        assert name is not None
+    def _take_minimal(self, row: dict[str, Any], name: str) -> None:
         path, when = _path(name), _when(row)
         values = [value for value in row.values() if isinstance(value, list)]
         regions = [{"value": each, **each} for value in values for each in value if isinstance(each, dict)]
@@ -114,7 +111,7 @@ class LabelStudioFile:
         except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as exc:
             reason = f"it has no {exc}" if isinstance(exc, KeyError) else str(exc)
             annotation = problem_of(f"a region of its annotation is damaged: {reason}")
-        self.images.append(AnnotatedImage(path, partial(_same, annotation)))
+        self.images.append(AnnotatedImage(path, lambda: annotation))
 
     def _areas(self, regions: Regions, hw: Size) -> Iterator[MarkedArea]:
         labelled = {each.get("id") for each in regions if _labels(each)}
@@ -210,10 +207,6 @@ def _path(uri: str) -> str:
 def _when(annotation: dict[str, Any]) -> str:
     value = annotation.get("updated_at") or annotation.get("created_at") or ""
     return f"{value:020}" if isinstance(value, int) else str(value)
-
-
-def _same(annotation: Annotation) -> Annotation:
-    return annotation
 
 
 def _tasks(count: int) -> str:
