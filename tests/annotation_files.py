@@ -192,10 +192,13 @@ def write_all(folder: Path, maps: Mapping[str, Ids], names: Sequence[str]) -> di
     """A file of each format that is read, by a name for it."""
     folder.mkdir(parents=True, exist_ok=True)
     flat = {name.rpartition("/")[2]: ids for name, ids in maps.items()}
+    whole = panoptic(maps, names, folder / "panoptic")
+    pictures = {f"x/panoptic/{path.name}": path.read_bytes() for path in (folder / "panoptic").iterdir()}
     contents: dict[str, Any] = {
         "coco.json": coco(maps, names),
         "coco-lists.json": coco(maps, names, packed=False),
-        "panoptic.json": panoptic(maps, names, folder / "panoptic"),
+        "panoptic.json": whole,
+        "panoptic.zip": zipped({"x/panoptic.json": json.dumps(whole).encode(), **pictures}),
         "label-studio.json": label_studio(flat, names),
         "label-studio-min.json": label_studio_min(maps, names),
         "cvat-masks.zip": cvat_masks(maps, names),

@@ -44,10 +44,12 @@ def check_source(source: Folder | Manifest, listing: Listing) -> None:
 
 
 def _no_truth(source: Folder, truths: Truths | AnnotatedTruths, listing: Listing) -> str:
-    images, there = ", ".join(listing.examples), ", ".join(source.truth_examples(3)) or "nothing"
+    images = ", ".join(listing.examples)
     if isinstance(truths, AnnotatedTruths):
+        there = ", ".join(truths.names) or "nothing"
         more = "".join(f" ({note})" for note in truths.notes)
         return f"no image is annotated in {truths.place}: the images are {images}; it has {there}{more}"
+    there = ", ".join(source.truth_examples(3)) or "nothing"
     return (
         f"no image has a ground truth in {truths.root}: the images are {images}; the truth folder holds "
         f"{there}; a rule such as --truth-suffix _image=_label may map one to the other"

@@ -21,7 +21,6 @@ from batchseg.images.label_files import LabelFile, decode_labels
 from batchseg.images.label_rasters import open_labels, tiff_head
 from batchseg.inspect.image_sizes import look
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.named_classes import NamedClasses
 from batchseg.labels.reading import Reading, ReadingChoice, is_grey
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import PixelRange, Resizing
@@ -127,7 +126,7 @@ class _Sampling:
             choice = ReadingChoice(label_map, self.looking.truth)
             if self.column == "truth" and (annotated := annotation_facts(self.listing)) is not None:
                 sampled.reading = choice.of_names(annotated.path)
-                sampled.unknown = NamedClasses(label_map).unknown(annotated.classes, annotated.path)
+                sampled.unknown = sampled.reading.classes.unknown(annotated.classes, annotated.path)
             else:
                 sampled.reading = self._decide(chosen, choice)
             sampled.sample.read = sampled.reading.sentence
@@ -248,34 +247,25 @@ def _count_classes(sample: TruthSample, label_map: LabelMap, truth: Truth) -> No
 
 def _sort_out(sample: TruthSample, reading: Reading, file: LabelFile) -> None:
     """Value by value, for a file that holds some which the label map does not have."""
-    if file.names is not None:
-        _sort_out_names(sample, reading, file)
-        return
     for value, pixels in _histogram(file.values):
-        one = np.array([[value]], np.uint8 if isinstance(value, tuple) else np.int64)
-        try:
-            class_id = int(reading.encode(one, file.palette, file.white)[0, 0])
-        except RowFault:
-            _count(sample.outside, _name(value), pixels)
-            continue
-        if class_id == reading.label_map.void:
-            sample.ignored += pixels
-        else:
-            _count(sample.classes, reading.label_map.names[class_id], pixels)
-
-
-def _sort_out_names(sample: TruthSample, reading: Reading, file: LabelFile) -> None:
-    names, classes = file.names or (), NamedClasses(reading.label_map)
-    for place, pixels in enumerate(np.bincount(file.values.ravel(), minlength=len(names)).tolist()):
-        if not pixels:
-            continue
-        class_id = classes.id_of(names[place])
+        name, class_id = _meaning(value, reading, file)
         if class_id is None:
-            _count(sample.outside, repr(names[place]), pixels)
+            _count(sample.outside, name, pixels)
         elif class_id == reading.label_map.void:
             sample.ignored += pixels
         else:
             _count(sample.classes, reading.label_map.names[class_id], pixels)
+
+
+def _meaning(value: int | tuple[int, ...], reading: Reading, file: LabelFile) -> tuple[str, int | None]:
+    """How a value is called, and its class or void; None where the label map does not have it."""
+    if file.names is not None and isinstance(value, int):
+        return repr(file.names[value]), reading.classes.id_of(file.names[value])
+    one = np.array([[value]], np.uint8 if isinstance(value, tuple) else np.int64)
+    try:
+        return _name(value), int(reading.encode(one, file.palette, file.white)[0, 0])
+    except RowFault:
+        return _name(value), None
 
 
 def _histogram(values: NDArray[Any]) -> list[tuple[int | tuple[int, ...], int]]:

@@ -68,7 +68,7 @@ class Reading:
         if "colours" in (self.rgb, self.palette, self.grey):
             facts.append(sorted(labels.read_colours.items()))
         if self.by_name:
-            facts += [self._classes.unannotated, sorted(self._classes.ids.items())]
+            facts += [self.classes.unannotated, sorted(self.classes.ids.items())]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -86,7 +86,7 @@ class Reading:
     def sentence(self) -> str:
         """What is done, for a person."""
         if self.by_name:
-            return f"by the names of classes; {self._classes.sentence}"
+            return f"by the names of classes; {self.classes.sentence}"
         if self.threshold is not None:
             return f"grey levels from {self.threshold} on are {self.label_map.names[1]!r}"
         read = {"RGB": self.rgb, "palettes": self.palette, "grey": self.grey}
@@ -122,12 +122,13 @@ class Reading:
 
         Raises RowFault (out_of_range) where a name is no class.
         """
-        table: Ids = np.array(self._classes.ids_of(names), self.label_map.dtype)
+        table: Ids = np.array(self.classes.ids_of(names), self.label_map.dtype)
         named_HW: Ids = table[places_HW]
         return named_HW
 
     @cached_property
-    def _classes(self) -> NamedClasses:
+    def classes(self) -> NamedClasses:
+        """What the names in annotations mean."""
         return NamedClasses(self.label_map)
 
     def part(

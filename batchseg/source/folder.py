@@ -68,19 +68,20 @@ class Folder:
             return None
         place = locate(source.truth)
         kind = _kind(place, source.truth)
+        rule = stem or stem_rule(source.truth_suffix)
+        if kind == fs.FileType.Directory:
+            return Truths(place, self.root, rule, partial(_list_truths, source))
         if kind == fs.FileType.NotFound:
             raise SourceError(f"{source.truth}: no such folder or file")
-        if kind == fs.FileType.File:
-            if source.truth_suffix is not None:
-                raise SourceError(
-                    f"{source.truth}: is a file of annotations, which names its images itself; leave "
-                    "truth_suffix (--truth-suffix) out"
-                )
-            is_partial = bool(source.include or source.exclude or source.is_partial)
-            return AnnotatedTruths(place, self.root, stem or stem_rule(None), is_partial=is_partial)
-        root = existing_folder(source.truth, f"; annotations come in a file: {KINDS}")
-        rule = stem or stem_rule(source.truth_suffix)
-        return Truths(root, self.root, rule, partial(_list_truths, source))
+        if kind != fs.FileType.File:
+            raise SourceError(f"{source.truth}: not a folder; annotations come in a file: {KINDS}")
+        if source.truth_suffix is not None:
+            raise SourceError(
+                f"{source.truth}: is a file of annotations, which names its images itself; leave "
+                "truth_suffix (--truth-suffix) out"
+            )
+        is_partial = bool(source.include or source.exclude or source.is_partial)
+        return AnnotatedTruths(place, self.root, rule, is_partial=is_partial)
 
     @property
     def is_annotated(self) -> bool:
@@ -100,24 +101,23 @@ class Folder:
     def _tables(self, work: Location | None) -> Iterator[pa.Table]:
         if isinstance(self.truths, AnnotatedTruths):
             assert work is not None
-            with self.truths.opened(self._names(), work):
+            names = ((below, [file["name"] for file in files]) for below, files in self._images())
+            with self.truths.opened(names, work):
                 yield from self._listed()
         else:
             yield from self._listed()
 
-    def _names(self) -> Iterator[tuple[str, list[str]]]:
-        """Of all images, folder by folder."""
+    def _images(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """All that count, folder by folder."""
         self.passed_over = PassedOver()
         self.visits.begin()
         for below, files in self._walk(""):
-            yield below, [file["name"] for file in self._wanted(below, files)]
+            yield below, self._wanted(below, files)
 
     def _listed(self) -> Iterator[pa.Table]:
         left = self.source.limit
-        self.passed_over = PassedOver()
-        self.visits.begin()
-        for below, files in self._walk(""):
-            rows = self._rows(below, self._wanted(below, files))
+        for below, files in self._images():
+            rows = self._rows(below, files)
             if left is not None:
                 rows = rows[:left]
                 left -= len(rows)
@@ -127,14 +127,13 @@ class Folder:
                 return
 
     def truth_examples(self, count: int) -> list[str]:
-        """Some paths below the truth folder, or names in its file, to show beside images that match none."""
-        if self.truths is None or isinstance(self.truths, AnnotatedTruths):
-            return self.truths.names[:count] if self.truths else []
+        """Some paths below the truth folder, to show beside images that match none of them."""
         found: list[str] = []
-        for below, files in Folder(FolderSource(path=str(self.truths.root)))._walk(""):
-            found += [below + name for name in files["name"].slice(0, count).to_pylist()]
-            if len(found) >= count:
-                break
+        if isinstance(self.truths, Truths):
+            for below, files in Folder(FolderSource(path=str(self.truths.root)))._walk(""):
+                found += [below + name for name in files["name"].slice(0, count).to_pylist()]
+                if len(found) >= count:
+                    break
         return found[:count]
 
     def _walk(self, below: str) -> Iterator[tuple[str, pa.Table]]:
@@ -213,14 +212,14 @@ def stem_rule(rule: str | None) -> Callable[[str], str]:
     return lambda stem: stem.removesuffix(before) + after if stem.endswith(before) else stem
 
 
-def existing_folder(path: str, hint: str = "; a manifest's name ends in .parquet") -> Location:
+def existing_folder(path: str) -> Location:
     """Raises SourceError unless there is a folder at `path`."""
     place = locate(path)
     kind = _kind(place, path)
     if kind == fs.FileType.NotFound:
         raise SourceError(f"{path}: no such folder")
     if kind != fs.FileType.Directory:
-        raise SourceError(f"{path}: not a folder{hint}")
+        raise SourceError(f"{path}: not a folder; a manifest's name ends in .parquet")
     return place
 
 

@@ -80,7 +80,7 @@ class Truths:
         place = self.root
         for part in below.rstrip("/").split("/"):
             if not (place / part).is_folder():
-                same = [name for name in self.read(place)[1] if _composed(name) == _composed(part)]
+                same = [name for name in self.read(place)[1] if composed(name) == composed(part)]
                 if not same:
                     return None
                 part = same[-1]
@@ -95,7 +95,7 @@ class _Files:
         self.place = place
         files = FILES.empty_table() if files is None else files
         self._names = files["name"]
-        self._composed = _ByStem(self._names.to_pylist(), _composed)
+        self._composed = _ByStem(self._names.to_pylist(), composed)
         self._sizes, self._times = files["size"].to_numpy(), files["modified_ns"].to_numpy()
         self._usable = files["status"].is_null().to_numpy()
 
@@ -104,9 +104,9 @@ class _Files:
 
         Where two differ in the accents alone, it is the one that is written as the stem is.
         """
-        composed = [_composed(stem) for stem in stems]
-        at = self._composed.find(composed)
-        apart = [index for index, stem in enumerate(stems) if stem != composed[index]]
+        folded = [composed(stem) for stem in stems]
+        at = self._composed.find(folded)
+        apart = [index for index, stem in enumerate(stems) if stem != folded[index]]
         if apart:
             exact = self._as_written.find([stems[index] for index in apart])
             at[apart] = np.where(exact >= 0, exact, at[apart])
@@ -148,5 +148,6 @@ def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
+    """A name with its accents composed, as names are compared."""
     return name if name.isascii() else normalize("NFC", name)

@@ -23,6 +23,7 @@ from batchseg.images.label_files import decode_labels
 from batchseg.inspect.preflight import check_source
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
+from batchseg.source.annotations import archive, spool
 from batchseg.source.annotations.spool import AnnotationFacts, annotation_facts
 from batchseg.source.open import list_source, open_source
 from batchseg.stages.score import as_truth
@@ -112,6 +113,7 @@ FORMATS = (
     "coco.json",
     "coco-lists.json",
     "panoptic.json",
+    "panoptic.zip",
     "label-studio.json",
     "label-studio-min.json",
     "cvat-masks.zip",
@@ -173,6 +175,71 @@ def test_label_studio_has_outlines_in_percent(photos: Path, tmp_path: Path) -> N
     expected[0:8, 38:40] = 3  # turned clockwise about its upper left corner
     assert np.count_nonzero(read(truths["a/0.jpg"]) != expected) <= 4  # of the ellipse's edge
     assert facts is not None and any("1 keypointlabels" in note for note in facts.notes)
+
+
+def test_ellipses_and_boxes_of_cvat_are_turned_about_their_centres(photos: Path, tmp_path: Path) -> None:
+    one = '<image id="0" name="a/0.jpg" width="21" height="13">'
+    box = '<box label="car" xtl="2" ytl="5" xbr="8" ybr="7" rotation="90"/>'
+    turned = '<ellipse label="tree" cx="15" cy="6" rx="5.2" ry="1.7" rotation="90"/>'
+    other = '<ellipse label="tree" cx="15" cy="6" rx="1.7" ry="5.2"/>'
+    maps = []
+    for ellipse in (turned, other):
+        whole = f"<annotations>{one}{box}{ellipse}</image></annotations>".encode()
+        maps.append(read(listed(photos, write(tmp_path / "t.xml", whole))[0]["a/0.jpg"]))
+    expected = np.zeros((13, 21), np.uint8)
+    expected[3:9, 4:6] = 1
+    assert np.array_equal(maps[0][:, :9], expected[:, :9])
+    assert np.count_nonzero(maps[1] == 3) > 20
+    assert np.array_equal(*maps)
+
+
+def test_ellipses_of_label_studio_are_turned_about_their_centres(photos: Path, tmp_path: Path) -> None:
+    maps = []
+    for shape in ({"radiusX": 40, "radiusY": 10, "rotation": 90}, {"radiusX": 10, "radiusY": 40}):
+        region = files.region("ellipse", (20, 20), "car", x=50, y=50, **shape)
+        path = write(tmp_path / "t.json", [files.task("a/0.jpg", [region])])
+        maps.append(read(listed(photos, path)[0]["a/0.jpg"]))
+    assert np.count_nonzero(maps[0][2:18, 8:12]) == np.count_nonzero(maps[0]) > 40
+    assert np.array_equal(*maps)
+
+
+def test_the_latest_row_of_an_image_counts(photos: Path, tmp_path: Path) -> None:
+    ids = MAPS["a/0.jpg"]
+    rows = []
+    for year, drawn in ((2025, 3 - ids), (2026, ids), (2024, 3 - ids)):
+        (row,) = files.label_studio_min({"a/0.jpg": drawn}, NAMES)
+        rows.append({**row, "updated_at": f"{year}-01-01T00:00:00Z"})
+    path = write(tmp_path / "t.json", rows)
+    truths, facts = listed(photos, path)
+    assert np.array_equal(read(truths["a/0.jpg"]), ids)
+    assert facts is not None and "2 tasks have several annotations" in facts.notes[0]
+
+
+def test_the_size_of_an_image_without_regions_is_that_of_its_predictions(
+    photos: Path, tmp_path: Path
+) -> None:
+    told, untold = files.task("a/0.jpg", []), files.task("a/1.jpg", [])
+    told["predictions"] = [{"result": files.brushes(MAPS["a/0.jpg"], NAMES)}]
+    path = write(tmp_path / "t.json", [told, untold])
+    truths, facts = listed(photos, path)
+    assert truths["a/1.jpg"] is None
+    nothing = read(truths["a/0.jpg"])
+    assert nothing.shape == SIZES[0] and not nothing.any()
+    assert facts is not None and len(facts.notes) == 2
+    assert facts.notes[0].startswith(f"{path}: 1 task has an annotation without any region")
+    assert "1 annotated image is without any area" in facts.notes[1]
+
+
+def test_what_belongs_to_a_labelled_region_is_not_left_out(photos: Path, tmp_path: Path) -> None:
+    result = files.brushes(MAPS["a/0.jpg"], NAMES)
+    result += [
+        {"id": result[0]["id"], "type": "textarea", "value": {"text": ["x"]}},
+        {"id": "alone", "type": "rectangle", "value": {"x": 0, "y": 0, "width": 1, "height": 1}},
+    ]
+    path = write(tmp_path / "t.json", [files.task("a/0.jpg", result)])
+    truths, facts = listed(photos, path)
+    assert np.array_equal(read(truths["a/0.jpg"]), MAPS["a/0.jpg"])
+    assert facts is not None and facts.notes == [f"{path}: left out: 1 rectangle without a label"]
 
 
 def test_label_studio_takes_the_latest_ground_truth(photos: Path, tmp_path: Path) -> None:
@@ -272,6 +339,11 @@ def test_images_without_any_area_are_background_and_told(photos: Path, tmp_path:
         ("b/same.jpg", "b/same.jpg"),
         ("0", "a/0.jpg"),
         ("10.jpg", None),
+        ("top.jpg", "top.jpg"),
+        ("a/e\u0301.jpg", "a/\u00e9.jpg"),
+        ("images/\u00e9.png", "a/\u00e9.jpg"),
+        ("a/u\u0308.jpg", "a/u\u0308.jpg"),
+        ("a/\u00fc.jpg", "a/u\u0308.jpg"),
     ],
 )
 def test_an_image_is_found_by_the_end_of_its_path(
@@ -280,6 +352,8 @@ def test_an_image_is_found_by_the_end_of_its_path(
     for folder in ("b", "c"):
         (photos / folder).mkdir()
         (photos / folder / "same.jpg").write_bytes(save(MAPS["a/0.jpg"], "JPEG"))
+    for more in ("top.jpg", "b/top.jpg", "a/\u00e9.jpg", "a/u\u0308.jpg"):
+        (photos / more).write_bytes(save(MAPS["a/0.jpg"], "JPEG"))
     path = write(tmp_path / "t.json", coco_of({"car": [[0, 0, 5, 0, 5, 5]]}, SIZES[0], name))
     if image is None:
         with pytest.raises(SourceError, match=f"no image is annotated in .*it has {name}"):
@@ -289,7 +363,7 @@ def test_an_image_is_found_by_the_end_of_its_path(
         assert {found for found, truth in truths.items() if truth} == {image}
         assert facts is not None
         by_end = [note for note in facts.notes if "by the end of the path alone" in note]
-        assert len(by_end) == (name in ("elsewhere/0.jpg", "images/0123abcd-0.jpg"))
+        assert len(by_end) == name.startswith(("elsewhere/", "images/"))
 
 
 def test_the_file_may_lie_among_the_images(photos: Path) -> None:
@@ -350,7 +424,8 @@ def test_what_fits_no_image_or_several_is_told(photos: Path, tmp_path: Path) -> 
         f"{path}: 1 annotated image is not among those of the source, such as z/9.jpg",
         f"{path}: 1 annotated image is left out, for several of the source fit, such as 1.jpg",
     ]
-    assert facts_of(photos, path, include=("a/*",)).unmatched is None
+    for settings in ({"include": ("a/*",)}, {"exclude": ("b/*",)}, {"limit": 4}, {"sample": 4}):
+        assert facts_of(photos, path, **settings).unmatched is None
 
 
 def test_an_image_that_is_named_twice_is_refused_by_itself(photos: Path, tmp_path: Path) -> None:
@@ -387,7 +462,9 @@ def test_a_damaged_area_costs_its_image_alone(photos: Path, tmp_path: Path, area
     whole["categories"] = [*whole["categories"][:4], *other["categories"]]
     path = write(tmp_path / "t.json", whole)
     assert expected in fault(photos, path)
-    assert np.array_equal(read(listed(photos, path)[0]["a/1.jpg"]), MAPS["a/1.jpg"])
+    truths, facts = listed(photos, path)
+    assert np.array_equal(read(truths["a/1.jpg"]), MAPS["a/1.jpg"])
+    assert facts is not None and not facts.notes
 
 
 def test_corners_outside_of_the_image_are_cut_off(photos: Path, tmp_path: Path) -> None:
@@ -448,6 +525,27 @@ def test_a_mask_that_is_damaged_costs_its_image_alone(photos: Path, tmp_path: Pa
     path = write(tmp_path / "t.zip", data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :])
     assert fault(photos, path).startswith("its mask in the zip cannot be read (")
     assert np.array_equal(read(listed(photos, path)[0]["a/1.jpg"]), MAPS["a/1.jpg"])
+
+
+def test_a_mask_that_is_too_large_is_not_read(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "Limits", lambda: Limits(max_bytes=9))
+    path = write(tmp_path / "t.zip", files.cvat_masks(MAPS, NAMES))
+    assert fault(photos, path).endswith("bytes, and at most 9 are read")
+
+
+@pytest.mark.parametrize(
+    ("bound", "groups"), [("_ROWS", ["0:0", "0:1", "1:0"]), ("_BYTES", ["0:0", "1:0", "2:0"])]
+)
+def test_annotations_lie_in_many_row_groups(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, groups: list[str]
+) -> None:
+    monkeypatch.setattr(spool, bound, 2)
+    truths, _ = listed(photos, write(tmp_path / "t.json", files.coco(MAPS, NAMES)))
+    assert [str(truth).rpartition("#")[2] for truth in truths.values()] == groups
+    for name, ids in MAPS.items():
+        assert np.array_equal(read(truths[name]), ids)
 
 
 def test_a_colour_without_a_class_is_told(photos: Path, tmp_path: Path) -> None:

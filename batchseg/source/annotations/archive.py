@@ -10,13 +10,7 @@ from typing import BinaryIO
 from batchseg.config.base import Limits
 from batchseg.images.annotation import Annotation
 from batchseg.source.annotations.cvat import read_colours
-from batchseg.source.annotations.found import (
-    AnnotatedImage,
-    FoundAnnotations,
-    listed,
-    plain_path,
-    problem_of,
-)
+from batchseg.source.annotations.found import AnnotatedImage, FoundAnnotations, plain_path, problem_of
 
 _SMALL, _DENSEST = 2**26, 200  # bytes from which on a file must not be packed denser than this
 _COLOURS, _MASKS = "labelmap.txt", "SegmentationClass/"
@@ -48,7 +42,7 @@ def main_file(archive: zipfile.ZipFile) -> zipfile.ZipInfo | None:
     json = [info for info in files if info.filename.lower().endswith(".json")]
     chosen = xml or json
     if len(chosen) > 1:
-        names = listed([info.filename for info in chosen])
+        names = ", ".join(info.filename for info in chosen[:3])
         raise ValueError(f"the zip holds {len(chosen)} files of annotations ({names}); give one of them")
     return chosen[0] if chosen else None
 
@@ -64,7 +58,7 @@ def read_mask_archive(archive: zipfile.ZipFile) -> FoundAnnotations | None:
         colours = read_colours(archive.read(table).decode("utf-8"))
     except (UnicodeDecodeError, *BROKEN) as exc:
         raise ValueError(f"its labelmap.txt cannot be read ({exc})") from exc
-    found = FoundAnnotations("CVAT Segmentation mask 1.1")
+    found = FoundAnnotations()
     for info in archive.infolist():
         if info.filename.startswith(folder) and info.filename.lower().endswith(".png"):
             name = plain_path(info.filename.removeprefix(folder))

@@ -89,12 +89,8 @@ class CocoFile:
                 max(1, len(image.areas)) for image in lost
             )
         named = [image for image in self.images.values() if image.name]
-        is_panoptic = any(image.picture for image in named)
-        return FoundAnnotations(
-            "COCO panoptic JSON" if is_panoptic else "COCO JSON",
-            [AnnotatedImage(image.name, partial(self._read, image, beside)) for image in named],
-            self.left_out,
-        )
+        images = [AnnotatedImage(image.name, partial(self._read, image, beside)) for image in named]
+        return FoundAnnotations(images, self.left_out)
 
     def _read(self, image: _Image, beside: Beside) -> Annotation:
         if image.problem is not None:

@@ -11,13 +11,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from typing import Any, BinaryIO
 from xml.parsers import expat
 
 from batchseg.images.annotation import Annotation, MarkedArea
 from batchseg.source.annotations.found import AnnotatedImage, FoundAnnotations, plain_path, problem_of
-from batchseg.source.annotations.outlines import ellipse, turned_box
+from batchseg.source.annotations.outlines import ellipse, outlined, turned_box
 
 _PIECE = 2**20
 _NO_AREA = ("polyline", "points", "cuboid", "skeleton", "tag")
@@ -36,7 +35,7 @@ def read_cvat_xml(file: BinaryIO) -> FoundAnnotations:
     except expat.ExpatError as exc:
         raise ValueError(f"its XML is damaged: {exc}") from exc
     images = [AnnotatedImage(image.name, partial(_read, image)) for image in reader.images]
-    return FoundAnnotations("CVAT for images 1.1", images, reader.left_out)
+    return FoundAnnotations(images, reader.left_out)
 
 
 @dataclass
@@ -104,30 +103,25 @@ def _read(image: _Image) -> Annotation:
 
 def _polygon(label: str, given: Attributes) -> MarkedArea:
     corners = [pair.split(",") for pair in given["points"].split(";") if pair.strip()]
-    return _outline(label, [(float(x), float(y)) for x, y in corners])
+    return outlined(label, [(float(x), float(y)) for x, y in corners])
 
 
 def _box(label: str, given: Attributes) -> MarkedArea:
     left, top, right, bottom = (float(given[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
     centre = (left + right) / 2, (top + bottom) / 2
     turned = float(given.get("rotation") or 0)
-    return _outline(label, turned_box((left, top), (right - left, bottom - top), turned, about=centre))
+    return outlined(label, turned_box((left, top), (right - left, bottom - top), turned, about=centre))
 
 
 def _ellipse(label: str, given: Attributes) -> MarkedArea:
     x, y, across, down = (float(given[name]) for name in ("cx", "cy", "rx", "ry"))
-    return _outline(label, ellipse((x, y), (across, down), float(given.get("rotation") or 0)))
+    return outlined(label, ellipse((x, y), (across, down), float(given.get("rotation") or 0)))
 
 
 def _mask(label: str, given: Attributes) -> MarkedArea:
     counts = array("I", [int(count) for count in given["rle"].split(",")])
     left, top, width, height = (int(float(given[name])) for name in ("left", "top", "width", "height"))
     return MarkedArea(label, "box", counts.tobytes(), (left, top, width, height))
-
-
-def _outline(label: str, corners: list[tuple[float, float]]) -> MarkedArea:
-    data = array("d", [*chain.from_iterable(corners)]).tobytes()
-    return MarkedArea(label, "polygon", data, (len(corners),))
 
 
 _AREAS: dict[str, Callable[[str, Attributes], MarkedArea]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batchseg.images.annotation import Annotation
@@ -35,12 +35,10 @@ class FoundAnnotations:
     """All of a file.
 
     Attributes:
-        format: what the file is.
         left_out: what marks no area, by kind.
         notes: whatever else a person should know, a sentence each.
     """
 
-    format: str
     images: list[AnnotatedImage] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -55,8 +53,3 @@ def plain_path(name: str) -> str:
 def problem_of(sentence: str) -> Annotation:
     """Of an image whose annotation cannot be used."""
     return Annotation(problem=sentence)
-
-
-def listed(names: Sequence[str], count: int = 3) -> str:
-    """Some of them."""
-    return ", ".join(names[:count])

@@ -8,19 +8,16 @@ cancelled one never, and neither do predictions.
 from __future__ import annotations
 
 import re
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from batchseg.config.source import IMAGE_SUFFIXES
 from batchseg.images.annotation import Annotation, MarkedArea, Size
 from batchseg.source.annotations.found import AnnotatedImage, FoundAnnotations, plain_path, problem_of
-from batchseg.source.annotations.outlines import ellipse, turned_box
+from batchseg.source.annotations.outlines import ellipse, outlined, turned_box
 
 _UPLOAD = re.compile(r"(?:^|/)upload/(?:\d+/)?[0-9a-f]{8}-")
 _USUAL = "image"
@@ -57,8 +54,8 @@ class LabelStudioFile:
         given = value.get("annotations", value.get("predictions"))
         if isinstance(value.get("data"), dict) and isinstance(given, list):
             self._take_task(value)
-        elif isinstance(value.get(_USUAL), str) or _image_of(value) is not None:
-            self._take_minimal(value)
+        elif (name := _image_of(value)) is not None:
+            self._take_minimal(value, name)
         else:
             raise ValueError("its elements are no tasks of Label Studio")
 
@@ -76,9 +73,7 @@ class LabelStudioFile:
         guesses = [each for guess in task.get("predictions") or [] for each in _results(guess)]
         self._add(_path(name), _results(latest), guesses)
 
-    def _take_minimal(self, row: dict[str, Any]) -> None:
-        name = _image_of(row)
-        assert name is not None
+    def _take_minimal(self, row: dict[str, Any], name: str) -> None:
         path, when = _path(name), _when(row)
         values = [value for value in row.values() if isinstance(value, list)]
         regions = [{"value": each, **each} for value in values for each in value if isinstance(each, dict)]
@@ -104,7 +99,7 @@ class LabelStudioFile:
                 f"{_tasks(self.sizeless)} an annotation without any region; the export does not tell the "
                 "size of such images, so they have no truth here"
             )
-        return FoundAnnotations("Label Studio JSON", self.images, self.left_out, notes)
+        return FoundAnnotations(self.images, self.left_out, notes)
 
     def _add(self, path: str, regions: Regions, guesses: Regions) -> None:
         try:
@@ -116,7 +111,7 @@ class LabelStudioFile:
         except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as exc:
             reason = f"it has no {exc}" if isinstance(exc, KeyError) else str(exc)
             annotation = problem_of(f"a region of its annotation is damaged: {reason}")
-        self.images.append(AnnotatedImage(path, partial(_same, annotation)))
+        self.images.append(AnnotatedImage(path, lambda: annotation))
 
     def _areas(self, regions: Regions, hw: Size) -> Iterator[MarkedArea]:
         labelled = {each.get("id") for each in regions if _labels(each)}
@@ -156,9 +151,7 @@ def _area_of(label: str, region: dict[str, Any], hw: Size) -> MarkedArea | None:
         corners = turned_box((left, top), size, value.get("rotation") or 0, about=(left, top))
     else:
         return None
-    return MarkedArea(
-        label, "polygon", array("d", [*chain.from_iterable(corners)]).tobytes(), (len(corners),)
-    )
+    return outlined(label, corners)
 
 
 def _labels(region: dict[str, Any]) -> list[str]:
@@ -214,10 +207,6 @@ def _path(uri: str) -> str:
 def _when(annotation: dict[str, Any]) -> str:
     value = annotation.get("updated_at") or annotation.get("created_at") or ""
     return f"{value:020}" if isinstance(value, int) else str(value)
-
-
-def _same(annotation: Annotation) -> Annotation:
-    return annotation
 
 
 def _tasks(count: int) -> str:

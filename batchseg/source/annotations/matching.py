@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from unicodedata import normalize
 
 from batchseg.config.source import IMAGE_SUFFIXES
+from batchseg.source.truths import composed
 
 _EXACT = 2**31
 _SEVERAL = -1
@@ -38,7 +38,7 @@ class Matching:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.names = [_composed(name) for name in names]
+        self.names = [composed(name) for name in names]
         self.exact = {name: place for place, name in enumerate(self.names)}
         self.ends: dict[str, int] = {}
         self.claims: dict[int, _Claim] = {}
@@ -47,18 +47,9 @@ class Matching:
         self.unclear: list[int] = []
         self.by_end: list[int] = []
         for place, name in enumerate(self.names):
-            for end in _ends(_stem(name)):
-                self._index(end, place)
-        for place, name in enumerate(self.names):
-            base = _stem(name).rpartition("/")[2]
-            short = _UPLOADED.sub("", base)
-            if short != base and short not in self.ends:
-                self.ends[short] = place
-            elif short != base and self.ends[short] != place:
-                self.ends[short] = _SEVERAL
-
-    def _index(self, end: str, place: int) -> None:
-        self.ends[end] = place if self.ends.get(end, place) == place else _SEVERAL
+            ends = [*_ends(_stem(name))]
+            for end in (*ends, _UPLOADED.sub("", ends[-1])):
+                self.ends[end] = place if self.ends.get(end, place) == place else _SEVERAL
 
     def see(self, image_id: str, path: str) -> None:
         """Take an image into account.
@@ -66,10 +57,10 @@ class Matching:
         Args:
             path: its whole path without the extension: what names are compared with where none is its id.
         """
-        if (place := self.exact.get(_composed(image_id))) is not None:
+        if (place := self.exact.get(composed(image_id))) is not None:
             self._claim(place, image_id, _EXACT)
             return
-        for end in _ends(_composed(path)):
+        for end in _ends(composed(path)):
             if (place := self.ends.get(end)) is not None:
                 if place != _SEVERAL:
                     self._claim(place, image_id, end.count("/") + 1)
@@ -108,7 +99,3 @@ def _ends(path: str) -> Iterator[str]:
 def _stem(name: str) -> str:
     stem, end = os.path.splitext(name)
     return stem if end.lower() in IMAGE_SUFFIXES else name
-
-
-def _composed(name: str) -> str:
-    return name if name.isascii() else normalize("NFC", name)

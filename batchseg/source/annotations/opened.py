@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
 from batchseg.errors import SourceError
 from batchseg.source.annotations.archive import BROKEN, main_file, open_archive, read_mask_archive
-from batchseg.source.annotations.coco import CocoFile
+from batchseg.source.annotations.coco import Beside, CocoFile
 from batchseg.source.annotations.cvat import read_cvat_xml
 from batchseg.source.annotations.found import KINDS, FoundAnnotations
 from batchseg.source.annotations.json_stream import elements
@@ -20,7 +20,6 @@ from batchseg.storage.location import Location, plain_errors
 _BUFFER = 2**20
 _ZIP = (b"PK\3\4", b"PK\5\6")
 _MARK = b"\xef\xbb\xbf"
-Beside = Callable[[str], bytes]
 
 
 @contextmanager

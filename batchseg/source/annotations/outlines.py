@@ -1,11 +1,22 @@
-"""Boxes and ellipses as corners, turned as labelling tools turn them: clockwise, in degrees."""
+"""Outlines as areas; boxes and ellipses as corners, turned as labelling tools do: clockwise, in degrees."""
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+from itertools import chain
 from math import cos, radians, sin, tau
+
+from batchseg.images.annotation import MarkedArea
 
 Point = tuple[float, float]
 _CORNERS = 256  # of an ellipse: it strays from the curve by less than 0.0001 of its radius
+
+
+def outlined(label: str, corners: Sequence[Point]) -> MarkedArea:
+    """The area within one ring of corners."""
+    data = array("d", [*chain.from_iterable(corners)]).tobytes()
+    return MarkedArea(label, "polygon", data, (len(corners),))
 
 
 def turned_box(left_top: Point, size: Point, degrees: float, about: Point) -> list[Point]:

@@ -30,7 +30,6 @@ class AnnotationFacts:
 
     Attributes:
         path: the file that they come from.
-        format: what tool wrote it.
         classes: the names of the classes that are annotated on the images.
         notes: a sentence each on what could not be used.
         unmatched: annotated images that are not among those of the source; None where that says nothing.
@@ -38,7 +37,6 @@ class AnnotationFacts:
     """
 
     path: str
-    format: str
     classes: Sequence[str]
     notes: Sequence[str] = ()
     unmatched: int | None = None
@@ -80,7 +78,7 @@ class Spool:
 
 def annotation_facts(listing: Listing) -> AnnotationFacts | None:
     """What is known of the annotations that are the truths of a listing; None where they are none."""
-    for table in listing.tables():
+    for table in listing.tables() if listing.with_truth else ():
         truths = table["truth"].drop_null()
         if len(truths):
             return _facts_at(truths[0].as_py())

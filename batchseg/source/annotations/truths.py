@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from batchseg.images.annotation import Annotation
-from batchseg.source.annotations.found import AnnotatedImage, FoundAnnotations, listed, problem_of
+from batchseg.source.annotations.found import AnnotatedImage, FoundAnnotations, problem_of
 from batchseg.source.annotations.matching import Matching
 from batchseg.source.annotations.opened import open_annotations
 from batchseg.source.annotations.spool import SPOOL_FILE, AnnotationFacts, Spool
@@ -108,7 +108,6 @@ class AnnotatedTruths:
         )
         return AnnotationFacts(
             path=str(self.place),
-            format=listing.found.format,
             classes=list(listing.classes),
             notes=[f"{self.place}: {sentence}" for sentence in self._notes(listing, missing)],
             unmatched=None if missing is None else len(missing),
@@ -122,7 +121,7 @@ class AnnotatedTruths:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in listing.found.left_out.most_common())
             yield f"left out: {kinds}"
         if missing:
-            yield f"{_images(len(missing))} not among those of the source, such as {listed(missing, 1)}"
+            yield f"{_images(len(missing))} not among those of the source, such as {missing[0]}"
         if matching.unclear:
             which = names[matching.unclear[0]]
             yield f"{_images(len(matching.unclear))} left out, for several of the source fit, such as {which}"
