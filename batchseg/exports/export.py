@@ -122,7 +122,7 @@ def _add(row: dict[str, Any], masks: Masks, add: Add, job: ExportJob, report: Ex
         return
     add(picture)
     report.written += 1
-    report.objects += len(picture.objects)
+    report.objects += picture.objects.count
     report.abstaining += picture.abstains and not kind.has_void
 
 

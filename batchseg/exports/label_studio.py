@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.exports.labelled import Add, ExportJob, Labelled
-from batchseg.exports.run_lengths import run_lengths, runs_of
+from batchseg.exports.run_lengths import run_lengths
 from batchseg.exports.stream import JsonList, as_json
+from batchseg.images.runs import runs_of
 from batchseg.storage.location import is_uri
 
 _CHANNELS, _OPAQUE, _LONGEST = 4, 255, 2**16
@@ -53,18 +54,23 @@ class _Writer:
         numbers[self._job.classes] = np.arange(1, len(self._job.classes) + 1)
         height, width = picture.labels_HW.shape
         runs = runs_of(numbers[picture.labels_HW])
-        above = runs.line * width
-        found = np.unique(runs.number)
+        above = runs.rows * width
+        found = runs.numbers[runs.firsts].tolist()
         sizes = np.full(len(found), picture.labels_HW.size)
-        counts = run_lengths(runs.number, above + runs.start, above + runs.stop, sizes)
-        names = [self._job.label_map.names[self._job.classes[number - 1]] for number in found.tolist()]
+        counts = run_lengths(runs.numbers, above + runs.begins, above + runs.ends, sizes)
+        names = [self._job.label_map.names[self._job.classes[number]] for number in found]
         return [
             {
-                **{"id": f"class_{number}", "type": "brushlabels", "from_name": "label", "to_name": "image"},
+                **{
+                    "id": f"class_{number + 1}",
+                    "type": "brushlabels",
+                    "from_name": "label",
+                    "to_name": "image",
+                },
                 **{"original_width": width, "original_height": height, "image_rotation": 0},
                 "value": {"format": "rle", "rle": packed(each).tolist(), "brushlabels": [name]},
             }
-            for number, each, name in zip(found.tolist(), counts, names, strict=True)
+            for number, each, name in zip(found, counts, names, strict=True)
         ]
 
 

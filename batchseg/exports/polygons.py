@@ -48,7 +48,7 @@ class Placing:
         Raises OutputError where the image does not lie in the same CRS as those before it.
         """
         self._settle(picture)
-        numbers_HW, count = picture.objects.numbers_HW, len(picture.objects)
+        numbers_HW, count = picture.objects.numbers_HW, picture.objects.count
         if self._tolerance is not None:
             numbers_HW = without_gaps(numbers_HW, count)
         # lines that are bent or thinned out need a point wherever neighbours meet
