@@ -234,9 +234,8 @@ def test_colours_are_those_of_the_record(results: Path) -> None:
     found = Results(str(results))
     colours = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12]]
     label_map = {"names": NAMES, "colours": colours, "ignore_index": 255, "remap": None, "read_colours": []}
-    found.write_record({**(found.record() or {}), "run_id": "r", "label_map": label_map})
+    found.write_record({**(found.record() or {}), "run_id": "r", "truth_label_map": label_map})
     shutil.rmtree(results / "runs")
-    export(results, to="label-studio")
     report = export(results, to="label-studio")
     assert 'value="boat" background="#0a0b0c"' in report.remarks[0]
 
