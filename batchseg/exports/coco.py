@@ -14,8 +14,8 @@ import numpy as np
 
 from batchseg.errors import ConfigError
 from batchseg.exports.labelled import Add, ExportJob, Labelled
-from batchseg.exports.run_lengths import run_lengths
 from batchseg.exports.stream import JsonList, as_json, two_lists
+from batchseg.images.run_lengths import run_lengths
 from batchseg.images.runs import runs_of
 
 

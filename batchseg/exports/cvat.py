@@ -15,7 +15,7 @@ from typing import IO
 from xml.sax.saxutils import escape, quoteattr
 
 from batchseg.exports.labelled import Add, ExportJob, Labelled
-from batchseg.exports.run_lengths import run_lengths
+from batchseg.images.run_lengths import run_lengths
 
 # what XML 1.0 cannot say at all, not even escaped
 _UNSPEAKABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
