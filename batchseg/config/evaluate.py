@@ -10,7 +10,7 @@ from batchseg.config.base import SUFFIX_RULE, Gates, Limits, Model, RayConfig
 from batchseg.config.metrics import BoundarySettings, FurtherMetrics, ObjectSettings, Spacing
 from batchseg.config.places import Place
 from batchseg.config.source import FollowLinks, Limit, SampleSeed, SampleSize, one_choice
-from batchseg.config.truth import Accepted, EvaluatedTruth, infer_truth
+from batchseg.config.truth import Accepted, EvaluatedTruth, TruthSettings, infer_truth
 
 
 class EvaluateConfig(Model):
@@ -53,3 +53,8 @@ class EvaluateConfig(Model):
     def _first_or_random(self) -> EvaluateConfig:
         one_choice(self.limit, self.sample)
         return self
+
+    @property
+    def mask_settings(self) -> TruthSettings:
+        """How the masks are read: as the truths, but for what is said of the truths' own ids."""
+        return self.truth if self.mask_ids == "truth" else TruthSettings(values=self.truth.values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,12 @@ import pyarrow.parquet as pq
 from batchseg.config.export import ExportConfig
 from batchseg.errors import ConfigError, OutputError
 from batchseg.results.folder import Results
-from batchseg.results.tables import as_today, read_images
+from batchseg.results.opened import OpenedResults
+from batchseg.results.tables import as_today, read_images, worst_first
 from batchseg.schema import IMAGES, Status
-from batchseg.storage.keys import keys, superseded
 from batchseg.storage.location import Location
 
 COLUMNS = ("id", "uri", "mask", "width", "height", "mean_iou", "confidence_mean")
-_WORST_FIRST = [(name, "ascending") for name in ("mean_iou", "confidence_mean", "id")]  # nulls come last
 _BARRED = {  # what an expression must not do
     "enable_external_access": "false",
     "autoload_known_extensions": "false",
@@ -27,43 +26,48 @@ _BARRED = {  # what an expression must not do
 }
 
 
-def chosen_rows(results: Results, config: ExportConfig) -> Iterator[pa.Table]:
+class ChosenImages:
     """COLUMNS of the chosen images, part by part; with `images` in one table, the worst first.
 
-    Raises ConfigError where the condition is none, or duckdb is not installed, and OutputError.
+    They can be gone through more than once. Raises ConfigError where the condition is none, or duckdb is not
+    installed, and OutputError.
     """
-    parts = _parts(results, _Condition(results, config.where) if config.where else None)
-    if config.images is None:
-        yield from parts
-        return
-    first = IMAGES.empty_table().select(COLUMNS)
-    for part in parts:
-        both = pa.concat_tables([first, part])
-        first = both.take(pc.sort_indices(both, sort_keys=_WORST_FIRST)[: config.images])
-    yield first
 
+    def __init__(self, results: Results, config: ExportConfig) -> None:
+        self._folder, self._most = results.images, config.images
+        self._kept = OpenedResults(results).kept
+        files = [self._folder / name for name, _ in self._kept]
+        self._condition = _Condition(files, config.where) if config.where else None
 
-def _parts(results: Results, condition: _Condition | None) -> Iterator[pa.Table]:
-    files = results.images.files(".parquet")
-    ids = (keys(read_images(file, ["id"])["id"]) for file in files)
-    for file, again in zip(files, superseded(ids), strict=True):
-        part = read_images(file) if condition else read_images(file, [*COLUMNS, "status"])
-        part = part.filter(pa.array(~again))
-        part = part.filter(pc.equal(part["status"], Status.OK.value))
-        if condition:
-            part = part.filter(pa.array(condition.holds(part)))
-        yield part.select(COLUMNS).cast(pa.schema([IMAGES.field(name) for name in COLUMNS]))
+    def __iter__(self) -> Iterator[pa.Table]:
+        if self._most is None:
+            yield from self._parts()
+            return
+        first = IMAGES.empty_table().select(COLUMNS)
+        for part in self._parts():
+            both = pa.concat_tables([first, part])
+            first = both.take(worst_first(both)[: self._most])
+        yield first
+
+    def _parts(self) -> Iterator[pa.Table]:
+        columns = None if self._condition else [*COLUMNS, "status"]
+        for name, rows in self._kept:
+            part = read_images(self._folder / name, columns).filter(pa.array(rows))
+            part = part.filter(pc.equal(part["status"], Status.OK.value))
+            if self._condition:
+                part = part.filter(pa.array(self._condition.holds(part)))
+            yield part.select(COLUMNS).cast(pa.schema([IMAGES.field(name) for name in COLUMNS]))
 
 
 class _Condition:
     """An expression of DuckDB's SQL over the columns of `images`; it sees one row at a time and no file."""
 
-    def __init__(self, results: Results, expression: str) -> None:
+    def __init__(self, files: Iterable[Location], expression: str) -> None:
         self._duckdb, self._expression = _load_duckdb(), expression
         self._connection = self._duckdb.connect(":memory:", config=_BARRED)
         # of a manifest's own columns some parts may have none
         self._fields: dict[str, pa.Field] = {}
-        for file in results.images.files(".parquet"):
+        for file in files:
             for field in as_today(_schema(file).empty_table()).schema:
                 self._fields.setdefault(field.name, field)
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from batchseg.errors import ConfigError
-from batchseg.exports.labelled import Add, ExportJob, Labelled, Objects
-from batchseg.exports.run_lengths import run_lengths, runs_of
+from batchseg.exports.labelled import Add, ExportJob, Labelled
 from batchseg.exports.stream import JsonList, as_json, two_lists
+from batchseg.images.run_lengths import run_lengths
+from batchseg.images.runs import runs_of
 
 
 def about(job: ExportJob) -> dict[str, Any]:
@@ -48,22 +49,22 @@ class _Writer:
     def add(self, picture: Labelled) -> None:
         self._images += 1
         self._lists[0].add([as_json(image_entry(self._images, picture))])
-        self._lists[1].add(map(as_json, self._entries(picture.objects)))
+        self._lists[1].add(map(as_json, self._entries(picture)))
 
-    def _entries(self, objects: Objects) -> list[dict[str, Any]]:
-        if not len(objects):
+    def _entries(self, picture: Labelled) -> list[dict[str, Any]]:
+        objects = picture.objects
+        if not objects.count:
             return []  # which pycocotools cannot encode
-        height, width = objects.numbers_HW.shape
+        height, width = objects.hw
         runs = runs_of(objects.numbers_HW.T)
-        size = np.full(len(objects), objects.numbers_HW.size)
-        down = runs.line * height
-        counts = run_lengths(runs.number, down + runs.start, down + runs.stop, size)
+        down = runs.rows * height
+        sizes = np.full(objects.count, height * width)
+        counts = run_lengths(runs.numbers, down + runs.begins, down + runs.ends, sizes)
         shape = [height, width]
         packed = self._masks.frPyObjects([{"counts": each, "size": shape} for each in counts], *shape)
-        boxes = np.stack([objects.left, objects.top, objects.width, objects.height], 1).tolist()
         entries = []
-        facts = zip(packed, objects.class_id.tolist(), objects.area.tolist(), boxes, strict=True)
-        for each, class_id, area, box in facts:
+        facts = (objects.classes, objects.areas, picture.boxes)
+        for each, class_id, area, box in zip(packed, *(fact.tolist() for fact in facts), strict=True):
             self._annotations += 1
             mask = {"size": shape, "counts": each["counts"].decode("ascii")}
             ids = {"id": self._annotations, "image_id": self._images, "category_id": class_id}

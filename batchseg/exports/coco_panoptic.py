@@ -58,9 +58,8 @@ class _Writer:
 
     def _segments(self, picture: Labelled) -> tuple[NDArray[np.int32], list[dict[str, Any]]]:
         objects = picture.objects
-        boxes = np.stack([objects.left, objects.top, objects.width, objects.height], 1).tolist()
-        facts = zip(objects.class_id.tolist(), objects.area.tolist(), boxes, strict=True)
-        segments = [_segment(number, *each) for number, each in enumerate(facts, 1)]
+        facts = (fact.tolist() for fact in (objects.classes, objects.areas, picture.boxes))
+        segments = [_segment(number, *each) for number, each in enumerate(zip(*facts, strict=True), 1)]
         numbers_HW = objects.numbers_HW.copy()
         for class_id in self._backgrounds:
             of_class_HW = picture.labels_HW == class_id

@@ -14,10 +14,8 @@ from contextlib import contextmanager
 from typing import IO
 from xml.sax.saxutils import escape, quoteattr
 
-import numpy as np
-
-from batchseg.exports.labelled import Add, ExportJob, Labelled, Objects
-from batchseg.exports.run_lengths import run_lengths
+from batchseg.exports.labelled import Add, ExportJob, Labelled
+from batchseg.images.run_lengths import run_lengths
 
 # what XML 1.0 cannot say at all, not even escaped
 _UNSPEAKABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -57,18 +55,18 @@ class _Writer:
         height, width = picture.labels_HW.shape
         place = f'id="{self._images}" name={_attribute(picture.id)} width="{width}" height="{height}"'
         self._file.write(f"<image {place}>\n")
-        self._file.writelines(self._masks(picture.objects))
+        self._file.writelines(self._masks(picture))
         self._file.write("</image>\n")
         self._images += 1
 
-    def _masks(self, objects: Objects) -> Iterator[str]:
-        runs = objects.runs
-        of = runs.number - 1
-        start = (runs.line - objects.top[of]) * objects.width[of] - objects.left[of]
-        sizes = objects.width * objects.height
-        counts = run_lengths(runs.number, start + runs.start, start + runs.stop, sizes)
-        boxes = np.stack([objects.left, objects.top, objects.width, objects.height], 1).tolist()
-        for class_id, box, each in zip(objects.class_id.tolist(), boxes, counts, strict=True):
+    def _masks(self, picture: Labelled) -> Iterator[str]:
+        runs, boxes = picture.objects.runs, picture.boxes
+        left, top, width, _ = boxes[runs.numbers].T
+        start = (runs.rows - top) * width - left
+        sizes = boxes[:, 2] * boxes[:, 3]
+        counts = run_lengths(runs.numbers, start + runs.begins, start + runs.ends, sizes)
+        facts = zip(picture.objects.classes.tolist(), boxes.tolist(), counts, strict=True)
+        for class_id, box, each in facts:
             label = _attribute(self._names[class_id])
             where = 'left="{}" top="{}" width="{}" height="{}"'.format(*box)
             rle = ", ".join(map(str, each))

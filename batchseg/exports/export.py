@@ -11,7 +11,7 @@ from typing import Any
 from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.export import ExportConfig
 from batchseg.errors import OutputError, RowFault
-from batchseg.exports.chosen import chosen_rows
+from batchseg.exports.chosen import ChosenImages
 from batchseg.exports.formats import FORMATS, Format
 from batchseg.exports.labelled import Add, ExportJob
 from batchseg.exports.masks import Masks
@@ -86,14 +86,15 @@ def _export(config: ExportConfig, on_exported: OnCounted) -> ExportReport:
     _refuse_taken(output, kind, config)
     masks = Masks(found)
     job = ExportJob(config, masks.label_map, masks.model)
+    chosen = ChosenImages(found, config)
     # looked through twice: what is wrong with `where` is said before anything is written
-    report = ExportReport(str(output), chosen=sum(map(len, chosen_rows(found, config))))
+    report = ExportReport(str(output), chosen=sum(map(len, chosen)))
     if kind.advice:
         report.remarks.append(kind.advice(job))
 
     def write(path: str) -> None:
         with kind.write(path, job) as add:
-            for table in chosen_rows(found, config):
+            for table in chosen:
                 for row in table.to_pylist():
                     _add(row, masks, add, job, report)
                     on_exported(report.written + report.lacking, report.chosen)
@@ -122,7 +123,7 @@ def _add(row: dict[str, Any], masks: Masks, add: Add, job: ExportJob, report: Ex
         return
     add(picture)
     report.written += 1
-    report.objects += len(picture.objects)
+    report.objects += picture.objects.count
     report.abstaining += picture.abstains and not kind.has_void
 
 

@@ -56,7 +56,7 @@ class _Writer:
     def _entries(self, picture: Labelled, polygons: Any) -> Iterator[str]:
         objects = picture.objects
         geometries = load_shapely().to_geojson(polygons)
-        facts = zip(objects.class_id.tolist(), objects.area.tolist(), geometries, strict=True)
+        facts = zip(objects.classes.tolist(), objects.areas.tolist(), geometries, strict=True)
         for number, (class_id, area, geometry) in enumerate(facts, 1):
             ids = {"id": picture.id, "object": number, "class_id": class_id}
             properties = {**ids, "class_name": self._names[class_id], "area": area}

@@ -49,11 +49,11 @@ class _Writer:
         objects = picture.objects
         polygons = self._placing.polygons(picture)
         columns = [
-            np.full(len(objects), picture.id, np.object_),
-            np.arange(1, len(objects) + 1),
-            objects.class_id,
-            self._names[objects.class_id],
-            objects.area,
+            np.full(objects.count, picture.id, np.object_),
+            np.arange(1, objects.count + 1),
+            objects.classes,
+            self._names[objects.classes],
+            objects.areas,
             load_shapely().to_wkb(polygons),
         ]
         arrays = [pa.array(each, field.type) for each, field in zip(columns, _SCHEMA, strict=True)]

@@ -1,8 +1,6 @@
 """Label Studio: tasks with predictions, one brush a class, which reviewers take over and correct.
 
-(https://labelstud.io/guide/predictions) The run lengths of a brush are those of
-https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack, of pixels with four channels: bits, most
-significant first. Values are words of 8 bits; what says how many of them are alike takes 3, 4, 8 or 16 bits.
+(https://labelstud.io/guide/predictions)
 """
 
 from __future__ import annotations
@@ -15,16 +13,13 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
-from numpy.typing import NDArray
 
 from batchseg.exports.labelled import Add, ExportJob, Labelled
-from batchseg.exports.run_lengths import run_lengths, runs_of
 from batchseg.exports.stream import JsonList, as_json
+from batchseg.images.run_lengths import packed_brush, run_lengths
+from batchseg.images.runs import runs_of
 from batchseg.storage.location import is_uri
 
-_CHANNELS, _OPAQUE, _LONGEST = 4, 255, 2**16
-_SIZES = np.array([3, 4, 8, 16])  # bits of a length, by the two bits that say which
-_HEAD = (32, 5, 4, 4, 4, 4)  # bits of: how many values, and one less than the bits of a word and of the sizes
 _LOCAL = "/data/local-files/?d="  # where Label Studio serves the files of its own machine
 
 
@@ -53,42 +48,24 @@ class _Writer:
         numbers[self._job.classes] = np.arange(1, len(self._job.classes) + 1)
         height, width = picture.labels_HW.shape
         runs = runs_of(numbers[picture.labels_HW])
-        above = runs.line * width
-        found = np.unique(runs.number)
+        above = runs.rows * width
+        found = runs.numbers[runs.firsts].tolist()
         sizes = np.full(len(found), picture.labels_HW.size)
-        counts = run_lengths(runs.number, above + runs.start, above + runs.stop, sizes)
-        names = [self._job.label_map.names[self._job.classes[number - 1]] for number in found.tolist()]
+        counts = run_lengths(runs.numbers, above + runs.begins, above + runs.ends, sizes)
+        names = [self._job.label_map.names[self._job.classes[number]] for number in found]
         return [
             {
-                **{"id": f"class_{number}", "type": "brushlabels", "from_name": "label", "to_name": "image"},
+                **{
+                    "id": f"class_{number + 1}",
+                    "type": "brushlabels",
+                    "from_name": "label",
+                    "to_name": "image",
+                },
                 **{"original_width": width, "original_height": height, "image_rotation": 0},
-                "value": {"format": "rle", "rle": packed(each).tolist(), "brushlabels": [name]},
+                "value": {"format": "rle", "rle": packed_brush(each).tolist(), "brushlabels": [name]},
             }
-            for number, each, name in zip(found.tolist(), counts, names, strict=True)
+            for number, each, name in zip(found, counts, names, strict=True)
         ]
-
-
-def packed(counts: list[int]) -> NDArray[np.uint8]:
-    """Bytes of a brush, from the run lengths of its mask, beginning with those of pixels outside of it."""
-    lengths = np.array(counts, np.int64) * _CHANNELS
-    values = np.where(np.arange(len(lengths)) % 2, _OPAQUE, 0)
-    pieces = -(-lengths // _LONGEST)
-    values, rest = np.repeat(values, pieces), np.repeat(lengths, pieces)
-    is_last = np.zeros(len(rest), np.bool_)
-    is_last[np.cumsum(pieces)[pieces > 0] - 1] = True
-    length = np.where(is_last, (rest - 1) % _LONGEST + 1, _LONGEST)
-    which = np.searchsorted(2**_SIZES, length)
-    bits = _SIZES[which]
-    words = ((1 << 2 | which) << bits | length - 1) << 8 | values  # a run, its kind, its length, its value
-    head = [int(lengths.sum()), 7, *(_SIZES - 1)]
-    return _as_bytes(np.append(head, words), np.append(_HEAD, bits + 11))
-
-
-def _as_bytes(words: NDArray[np.int64], bits: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Words of so many bits each, one behind the other."""
-    ends = np.cumsum(bits)
-    shift = np.repeat(ends, bits) - 1 - np.arange(ends[-1])
-    return np.packbits((np.repeat(words, bits) >> shift & 1).astype(np.uint8))
 
 
 def _shown(uri: str) -> str:

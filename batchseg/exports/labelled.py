@@ -11,13 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.export import ExportConfig
-from batchseg.exports.run_lengths import LineRuns
 from batchseg.images.geotiff import Georeference
-from batchseg.images.regions import Numbers
 from batchseg.labels.label_map import LabelMap, is_background
 from batchseg.metrics.components import Components
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -70,55 +66,20 @@ class Labelled:
         return bool(self.job.backgrounds and has_void)
 
     @cached_property
-    def objects(self) -> Objects:
+    def objects(self) -> Components:
         """Pixels of one class that hang together, be it by a corner alone, the background aside.
 
         They are those of the table `objects` of predictions, and have the same numbers.
         """
         wanted = np.zeros(self.job.label_map.num_classes + 1, np.bool_)
         wanted[self.job.classes] = True
-        return objects_of(self.labels_HW, wanted)
+        return Components.of(self.labels_HW, wanted)
+
+    @cached_property
+    def boxes(self) -> NDArray[np.intp]:
+        """Left, top, width and height of each object, in pixels, [N, 4]."""
+        top, left, bottom, right = self.objects.boxes.T
+        return np.stack([left, top, right - left, bottom - top], 1)
 
 
 Add = Callable[[Labelled], None]  # what a format does with an image
-
-
-@dataclass(frozen=True)
-class Objects:
-    """The objects of a label map, in the order of their first pixels, row by row.
-
-    Attributes:
-        numbers_HW: the number of the object that a pixel belongs to, from 1 on, or 0.
-        class_id, area: of each object; pixels.
-        left, top, width, height: its box, in pixels.
-        runs: its pixels in rows, sorted by number.
-    """
-
-    numbers_HW: Numbers
-    class_id: Integers
-    area: Integers
-    left: Integers
-    top: Integers
-    width: Integers
-    height: Integers
-    runs: LineRuns
-
-    def __len__(self) -> int:
-        return len(self.class_id)
-
-
-def objects_of(labels_HW: NDArray[Any], wanted: NDArray[np.bool_]) -> Objects:
-    """`wanted` says of each class, and last of void, whether it has objects."""
-    found = Components.of(labels_HW, wanted)
-    rows, begins, ends, numbers = found.runs.rows, found.runs.begins, found.runs.ends, found.runs.numbers
-    top, left, bottom, right = found.boxes.T
-    return Objects(
-        found.numbers_HW,
-        found.classes,
-        found.areas,
-        left,
-        top,
-        right - left,
-        bottom - top,
-        LineRuns(numbers + 1, rows, begins, ends),
-    )

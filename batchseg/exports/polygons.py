@@ -9,7 +9,7 @@ import numpy as np
 from batchseg.errors import ConfigError, OutputError
 from batchseg.exports.coverage import simplified, without_gaps
 from batchseg.exports.labelled import ExportJob, Labelled
-from batchseg.images.outlines import Geometries, load_shapely, outlines
+from batchseg.images.outlines import Geometries, load_shapely, outlines, placed
 
 PIXELS = "pixels"
 
@@ -48,15 +48,14 @@ class Placing:
         Raises OutputError where the image does not lie in the same CRS as those before it.
         """
         self._settle(picture)
-        numbers_HW, count = picture.objects.numbers_HW, len(picture.objects)
+        numbers_HW, count = picture.objects.numbers_HW, picture.objects.count
         if self._tolerance is not None:
             numbers_HW = without_gaps(numbers_HW, count)
         # lines that are bent or thinned out need a point wherever neighbours meet
         shared = self._tolerance is not None or self._transformer is not None
         found = outlines(numbers_HW, coverage=shared)
         if picture.georeference is not None and (affine := picture.georeference.transform) is not None:
-            steps = np.array([[affine.a, affine.d], [affine.b, affine.e]])
-            found = self._shapely.transform(found, lambda xy: xy @ steps + (affine.c, affine.f))
+            found = placed(found, tuple(affine)[:6])
         if self._transformer is not None:
             found = self._shapely.transform(found, self._transformer.transform, interleaved=False)
             if not np.isfinite(self._shapely.get_coordinates(found)).all():

@@ -13,6 +13,7 @@ hole may touch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,8 +39,8 @@ def load_shapely() -> Any:
     return shapely
 
 
-def outlines(numbers_HW: NDArray[Any], count: int | None = None, *, coverage: bool = False) -> Geometries:
-    """The outline of each number from 1 on: shapely geometries, of which the first is that of 1.
+def outlines(numbers_HW: NDArray[Any], *, coverage: bool = False) -> Geometries:
+    """The outline of each number from 1 to the highest: shapely geometries, of which the first is that of 1.
 
     x is the column and y the row, from the upper left corner on; the area is that of the pixels. A number
     whose pixels hang together by their sides has a Polygon, another a MultiPolygon, and one that has no
@@ -47,17 +48,15 @@ def outlines(numbers_HW: NDArray[Any], count: int | None = None, *, coverage: bo
 
     Args:
         numbers_HW: integers; 0 and less is no number.
-        count: how many outlines are wanted; None: as many as the highest number.
         coverage: whether lines have a point wherever three regions meet, and not at their corners alone, as
             `shapely.coverage_simplify` needs it.
 
     Raises ConfigError where shapely is not installed.
     """
     shapely = load_shapely()
-    count = max(0, int(numbers_HW.max(initial=0))) if count is None else count
-    outlined: Geometries = np.full(count, None, np.object_)
+    outlined: Geometries = np.full(int(numbers_HW.max(initial=0)), None, np.object_)
     pieces_HW = regions(numbers_HW)
-    sides = _sides(pieces_HW, (numbers_HW > 0) & (numbers_HW <= count), coverage)
+    sides = _sides(pieces_HW, numbers_HW > 0, coverage)
     if not len(sides.pixel):
         return outlined
     following, ring = _part_at_corners(sides, _rings(sides.following), pieces_HW)
@@ -74,6 +73,22 @@ def outlines(numbers_HW: NDArray[Any], count: int | None = None, *, coverage: bo
     number = numbers_HW.ravel()[pixel[outer_first[first]]]
     _gather(polygons, number.astype(np.intp) - 1, outlined)
     return outlined
+
+
+def placed(outlined: Geometries, transform: Sequence[float]) -> Geometries:
+    """Outlines where they lie on the map.
+
+    Args:
+        transform: a, b, c, d, e, f of x = a column + b row + c, y = d column + e row + f.
+    """
+    a, b, c, d, e, f = transform
+
+    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points.T
+        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+    found: Geometries = load_shapely().transform(outlined, place)
+    return found
 
 
 class _Sides(NamedTuple):

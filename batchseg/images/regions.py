@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchseg.images.runs import run_starts
+
 Numbers = NDArray[np.int32]
 
 
@@ -37,10 +39,3 @@ def regions(ids_HW: NDArray[Any]) -> Numbers:
     lengths = np.diff(np.flatnonzero(starts_HW), append=starts_HW.size)
     found: Numbers = np.repeat(numbers.astype(np.int32, copy=False), lengths).reshape(starts_HW.shape)
     return found
-
-
-def run_starts(ids_HW: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a run of one value begins in a row, bool [H, W]."""
-    starts_HW = np.ones(ids_HW.shape, np.bool_)
-    np.not_equal(ids_HW[:, 1:], ids_HW[:, :-1], out=starts_HW[:, 1:])
-    return starts_HW

@@ -1,9 +1,10 @@
-"""Masks as lengths of runs, which are exact: COCO's, CVAT's and Label Studio's, to arrays.
+"""Masks as lengths of runs, which are exact: COCO's, CVAT's and Label Studio's, from runs and to arrays.
 
 - COCO (pycocotools, `maskApi.c`): pixels in columns, beginning with those outside; as a list, or as a string
   of 5 bits a character with differences to the run but one before.
 - CVAT: the same as a list, in rows, within a box.
-- Label Studio: bits as `@thi.ng/rle-pack` packs them, of RGBA in rows, of which alpha is the mask.
+- Label Studio: bits as `@thi.ng/rle-pack` packs them, most significant first, of RGBA in rows, of which alpha
+  is the mask (https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack).
 """
 
 from __future__ import annotations
@@ -13,8 +14,38 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from batchseg.images.runs import Places
+
 _CHANNELS, _WORD = 4, 8
+_OPAQUE, _LONGEST = 255, 2**16
+_SIZES = np.array([3, 4, 8, 16])  # bits of a length as they are written, by the two bits that say which
+_HEAD = (32, 5, 4, 4, 4, 4)  # bits of: how many values, and one less than the bits of a word and of the sizes
 _MOST_CHARS = 7  # of one number: 35 bits, and images have fewer pixels
+
+
+def run_lengths(number: Places, start: Places, stop: Places, size: Places) -> list[list[int]]:
+    """The run lengths of each number that has runs, beginning with those of pixels that are none.
+
+    Args:
+        number: of each run, 0 or more, sorted.
+        start, stop: its pixels' places in the flattened mask of its number.
+        size: of these masks, one for each number that has runs, in pixels.
+    """
+    if not len(number):
+        return []
+    touching = (number[1:] == number[:-1]) & (start[1:] == stop[:-1])
+    begin, end = np.append(True, ~touching), np.append(~touching, True)
+    number, start, stop = number[begin], start[begin], stop[end]
+    is_first = np.diff(number, prepend=-1) > 0
+    before = np.where(is_first, 0, np.append(0, stop[:-1]))
+    counts = np.stack([start - before, stop - start], 1).ravel()
+    last = np.flatnonzero(np.append(is_first[1:], True))
+    rest = size - stop[last]
+    ends = 2 * (last + 1)
+    flat = np.insert(counts, ends[rest > 0], rest[rest > 0]).tolist()
+    ends += np.cumsum(rest > 0)
+    starts = np.append(0, ends[:-1])
+    return [flat[first:behind] for first, behind in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def unpacked_counts(packed: bytes) -> NDArray[np.int64]:
@@ -44,6 +75,30 @@ def filled(counts: NDArray[np.int64], pixels: int) -> NDArray[np.bool_]:
     if (counts < 0).any() or total != pixels:
         raise ValueError(f"its runs have {total:,} pixels, and must have {pixels:,}")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+
+
+def packed_brush(counts: list[int]) -> NDArray[np.uint8]:
+    """Bytes of a brush, from the run lengths of its mask, beginning with those of pixels outside of it."""
+    lengths = np.array(counts, np.int64) * _CHANNELS
+    values = np.where(np.arange(len(lengths)) % 2, _OPAQUE, 0)
+    pieces = -(-lengths // _LONGEST)
+    values, rest = np.repeat(values, pieces), np.repeat(lengths, pieces)
+    is_last = np.zeros(len(rest), np.bool_)
+    is_last[np.cumsum(pieces)[pieces > 0] - 1] = True
+    length = np.where(is_last, (rest - 1) % _LONGEST + 1, _LONGEST)
+    which = np.searchsorted(2**_SIZES, length)
+    bits = _SIZES[which]
+    # that it is a run, the kind of its length, its length, its value
+    words = ((1 << 2 | which) << bits | length - 1) << _WORD | values
+    head = [int(lengths.sum()), _WORD - 1, *(_SIZES - 1)]
+    return _as_bytes(np.append(head, words), np.append(_HEAD, bits + 3 + _WORD))
+
+
+def _as_bytes(words: NDArray[np.int64], bits: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Words of so many bits each, one behind the other."""
+    ends = np.cumsum(bits)
+    shift = np.repeat(ends, bits) - 1 - np.arange(ends[-1])
+    return np.packbits((np.repeat(words, bits) >> shift & 1).astype(np.uint8))
 
 
 def brushed(packed: bytes, hw: tuple[int, int]) -> NDArray[np.bool_]:

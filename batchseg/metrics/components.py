@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchseg.images.runs import Places, Runs, run_starts
+
 Ids = NDArray[np.unsignedinteger[Any]]
 Flags = NDArray[np.bool_]
-Places = NDArray[np.intp]
 Numbers = NDArray[np.float64]
 
 NONE = -1
@@ -40,9 +41,7 @@ class Components:
     def of(cls, ids_HW: Ids, wanted: Flags) -> Components:
         """Args: wanted: by label, whether its components are looked for."""
         height, width = ids_HW.shape
-        begins = np.ones(ids_HW.shape, np.bool_)
-        np.not_equal(ids_HW[:, 1:], ids_HW[:, :-1], out=begins[:, 1:])
-        starts = np.flatnonzero(begins)
+        starts = np.flatnonzero(run_starts(ids_HW))
         labels = ids_HW.reshape(-1)[starts]
         chosen = np.flatnonzero(wanted[labels])
         numbers = np.full(len(starts), NONE, np.intp)
@@ -119,21 +118,6 @@ class Components:
         """Of each component the sum of its runs' values, [N]."""
         mine = self.numbers != NONE
         return _sums(self.numbers[mine], values[mine], self.count).astype(np.intp)
-
-
-@dataclass(frozen=True, eq=False)
-class Runs:
-    """Rows, first columns, last columns + 1 and components of some runs, sorted by component and row."""
-
-    rows: Places
-    begins: Places
-    ends: Places
-    numbers: Places
-
-    @property
-    def firsts(self) -> Places:
-        """Where each component begins."""
-        return np.flatnonzero(np.diff(self.numbers, prepend=NONE))
 
 
 @dataclass(frozen=True, eq=False)

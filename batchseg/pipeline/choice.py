@@ -15,7 +15,7 @@ from batchseg.errors import ConfigError
 from batchseg.results.folder import Held
 from batchseg.results.ledger import Ledger
 from batchseg.results.masks import below_masks
-from batchseg.results.tables import read_images
+from batchseg.results.tables import read_images, worst_first
 from batchseg.schema import Status
 from batchseg.source.names import mask_path, mask_suffix
 from batchseg.source.sample import numbers_by_chance
@@ -50,7 +50,7 @@ class Choice:
         if self.overlays.count is None:
             yield from shown
             return
-        rank = _by_chance if self.overlays.which.startswith("sample") else _by_score
+        rank = _by_chance if self.overlays.which.startswith("sample") else worst_first
         first: list[pa.Table] = []
         for part in shown:
             both = pa.concat_tables([*first, part])
@@ -95,12 +95,6 @@ class Choice:
             "_kept": pa.StructArray.from_arrays(kept, fields=list(_KEPT), mask=failed),
         }
         return pa.table(columns)
-
-
-def _by_score(rows: pa.Table) -> pa.Array:
-    """Places from the worst on: mean IoU where there is truth, then the least confident."""
-    order = [(name, "ascending") for name in ("mean_iou", "confidence_mean", "id")]
-    return pc.sort_indices(rows, sort_keys=order)  # nulls come last
 
 
 def _by_chance(rows: pa.Table) -> pa.Array:

@@ -10,7 +10,6 @@ from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.segmentor import SegmentorConfig
 from batchseg.config.source import ImageReading
-from batchseg.config.truth import TruthSettings
 from batchseg.engine.graph import Stages
 from batchseg.engine.placement import Placement
 from batchseg.errors import LabelMapError, OutputError
@@ -112,11 +111,9 @@ def check_masks(
     listing: Listing, mask_labels: LabelMap, config: EvaluateConfig
 ) -> tuple[Reading, list[Doubt]]:
     """How the masks are read. Raises LabelMapError where most hold ids that the label map does not have."""
-    settings = config.truth if config.mask_ids == "truth" else TruthSettings(values=config.truth.values)
+    looking = Looking(config.mask_settings, config.limits, _AS_STORED)
     try:
-        return look_at_masks(
-            listing, mask_labels, Looking(settings, config.limits, _AS_STORED), config.accept
-        )
+        return look_at_masks(listing, mask_labels, looking, config.accept)
     except LabelMapError as exc:
         hint = "; masks that hold the data set's own truth ids need mask_ids: truth (--mask-ids truth)"
         raise LabelMapError(f"{exc}{hint if config.mask_ids == 'class' else ''}") from exc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from batchseg.config.source import ImageReading
 from batchseg.errors import BatchsegError, LabelMapError, OutputError
 from batchseg.labels.label_file import BUILT_IN, load_label_map
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.reading import Reading
+from batchseg.labels.reading import Reading, ReadingChoice
 from batchseg.labels.recorded import recorded_label_map
 from batchseg.results.classes import class_names
 from batchseg.results.folder import Results
@@ -74,8 +74,7 @@ def look_back(results: Results, record: Record | None) -> LookBack:
         )
     masks = None
     if isinstance(job, EvaluateConfig):
-        of_masks = label_map if job.mask_ids == "truth" else label_map.of_masks
-        masks = _reading(of_masks, (record or {}).get("mask_reading"))
+        masks = _reading_of_masks(job, label_map, (record or {}).get("mask_reading"))
     truths = _reading(label_map, (record or {}).get("truth_reading"))
     return LookBack(job, truths, job is not None and problem is None, masks, tuple(remarks))
 
@@ -123,6 +122,18 @@ def _reading(label_map: LabelMap, settings: Any) -> Reading:
         return Reading(label_map, **(settings or {}))
     except (LabelMapError, TypeError):
         return Reading(label_map)
+
+
+def _reading_of_masks(job: EvaluateConfig, label_map: LabelMap, settings: Any) -> Reading:
+    """As it is recorded; where it is not, as the job says, which leaves open what RGB files hold."""
+    own = label_map if job.mask_ids == "truth" else label_map.of_masks
+    if settings:
+        return _reading(own, settings)
+    try:
+        found = ReadingChoice(own, job.mask_settings).reading()
+    except LabelMapError:
+        return Reading(own)
+    return replace(found, rgb=found.rgb or "colours")
 
 
 def _label_map(

@@ -114,6 +114,12 @@ def is_foreign(place: Location, schema: pa.Schema) -> bool:
     return not {*schema.names} - {*ADDED} <= {*names}
 
 
+def worst_first(images: pa.Table) -> pa.Array:
+    """Places from the worst on: by mean IoU where there is truth, then the least confident."""
+    order = [(name, "ascending") for name in ("mean_iou", "confidence_mean", "id")]
+    return pc.sort_indices(images, sort_keys=order)  # nulls come last
+
+
 def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bool]:
     """Some columns of a part of `images`, and whether it has today's schema. Raises OutputError."""
     try:

@@ -75,7 +75,7 @@ class Viewer:
             if labels.hw != size_hw:
                 raise RowFault(Status.UNREADABLE, "its size is not that of its row")
             smaller = labels.read_smaller(self.smaller(labels.hw))
-        return _classes(smaller, self.sight.truths.label_map.num_classes)
+        return class_ids(smaller, self.sight.truths.label_map.num_classes)
 
     def truth(self, uri: str, size_hw: Size, *, large: bool) -> LabelIds:
         """Class ids, and C for no truth; of a large one at the size shown, else at its own."""
@@ -89,17 +89,20 @@ class Viewer:
 
 
 def read_prediction(reader: Reader, uri: str, size_hw: Size, num_classes: int) -> Prediction:
-    """A mask that lies there; whatever is no class stands for void. Raises RowFault."""
+    """A mask that a run wrote and that lies there. Raises RowFault."""
     # the run that wrote it may have had a higher limit than today's
     limits = Limits(max_pixels=max(Limits().max_pixels, size_hw[0] * size_hw[1]))
     file = decode_labels(reader.read(uri), limits)
-    if file.values.shape != size_hw:
+    if file.values.shape[:2] != size_hw:
         shape = " x ".join(map(str, file.values.shape[1::-1]))
         raise RowFault(Status.UNREADABLE, f"it is {shape} pixels, not {size_hw[1]} x {size_hw[0]}")
-    return Prediction(_classes(file, num_classes))
+    return Prediction(class_ids(file, num_classes))
 
 
-def _classes(file: LabelFile, num_classes: int) -> LabelIds:
+def class_ids(file: LabelFile, num_classes: int) -> LabelIds:
+    """Of a mask that a run wrote; whatever is no class stands for void. Raises RowFault."""
+    if file.values.ndim != 2 or file.values.dtype.kind != "u":
+        raise RowFault(Status.UNREADABLE, "it does not hold class ids")
     kind = np.min_scalar_type(num_classes)
     ids_HW: LabelIds = np.minimum(file.values, num_classes).astype(kind, copy=False)
     return ids_HW

@@ -17,6 +17,7 @@ from written_results import finish, write_part
 
 import batchseg
 from batchseg.cli.group import cli
+from batchseg.config.export import OF_POLYGONS
 from batchseg.config.load import read_config
 from batchseg.errors import BatchsegError, ConfigError, OutputError
 from batchseg.exports.formats import FORMATS
@@ -51,6 +52,7 @@ def command(*words: object) -> Result:
 
 def test_every_format_has_a_name() -> None:
     assert set(get_args(batchseg.ExportConfig.model_fields["to"].annotation)) == set(FORMATS)
+    assert {name for name, kind in FORMATS.items() if kind.is_placed} == set(OF_POLYGONS)
 
 
 def test_all_some_and_the_worst(results: Path) -> None:
@@ -77,6 +79,20 @@ def test_only_the_last_row_of_an_image_counts(results: Path) -> None:
     assert sorted(exported(results)) == sorted(MAPS)
     assert exported(results, where="mean_iou < 0.05") == []
     assert exported(results, where="uri = '/new.jpg'") == ["a.png"]
+
+
+def test_the_worst_of_several_parts(results: Path) -> None:
+    """The worst images are in the first part and in the last, and neither alone has them all."""
+    again = {"b.png": 0.01, "c.png": 0.9}
+    rows = {
+        name: {"mask": "masks/0.png", "width": 15, "height": 12, "mean_iou": mean_iou, "uri": "/i.jpg"}
+        for name, mean_iou in again.items()
+    }
+    maps = {name: (MAPS[name], None) for name in again}
+    part = write_part(results, maps, "20270101T000000-aaaaaa", NAMES, rows)
+    finish(part, "20270101T000000-aaaaaa", 2, NAMES, "interrupted")
+    assert exported(results, images=3) == ["a.png", "b.png", "d.png"]
+    assert exported(results, images=99)[-1] == "c.png"
 
 
 @pytest.mark.parametrize(
@@ -234,9 +250,8 @@ def test_colours_are_those_of_the_record(results: Path) -> None:
     found = Results(str(results))
     colours = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12]]
     label_map = {"names": NAMES, "colours": colours, "ignore_index": 255, "remap": None, "read_colours": []}
-    found.write_record({**(found.record() or {}), "run_id": "r", "label_map": label_map})
+    found.write_record({**(found.record() or {}), "run_id": "r", "truth_label_map": label_map})
     shutil.rmtree(results / "runs")
-    export(results, to="label-studio")
     report = export(results, to="label-studio")
     assert 'value="boat" background="#0a0b0c"' in report.remarks[0]
 

@@ -19,7 +19,7 @@ from rasterio.transform import Affine
 
 import batchseg
 from batchseg.errors import BatchsegError, ConfigError, OutputError
-from batchseg.exports import coverage
+from batchseg.exports import coverage, geoparquet
 from batchseg.images.geotiff import Georeference, write_label_tiff
 
 FORMATS = ("geojson", "geoparquet")
@@ -111,6 +111,24 @@ def test_a_crs_that_is_named(tmp_path: Path, to: str) -> None:
     assert (found.geometry.symmetric_difference(theirs).area < 1e-6 * theirs.area).all()
 
 
+def test_images_in_the_crs_that_is_named_stay_where_they_are(tmp_path: Path) -> None:
+    other = Georeference(CRS.from_epsg(32633), UTM.transform)
+    results = on_map(tmp_path, {"a.tif": other, "b.tif": UTM})
+    found = exported(results, "geoparquet", crs="EPSG:32632")
+    own = exported(results, "geoparquet", where="id = 'b.tif'")
+    assert found[found["id"] == "b.tif"].area.tolist() == own.area.tolist()
+    assert found[found["id"] == "b.tif"].total_bounds.tolist() == own.total_bounds.tolist()
+    assert found[found["id"] == "a.tif"].total_bounds[0] > own.total_bounds[2]
+
+
+def test_row_groups_hold_every_object_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = write_masks(tmp_path / "results", label_maps())
+    whole = exported(results, "geoparquet")
+    monkeypatch.setattr(geoparquet, "ROWS", 20)
+    assert exported(results, "geoparquet").equals(whole)
+    assert pq.ParquetFile(tmp_path / "out.geoparquet").num_row_groups > 2
+
+
 @pytest.mark.parametrize("to", FORMATS)
 def test_images_of_several_crs(tmp_path: Path, to: str) -> None:
     other = Georeference(CRS.from_epsg(32633), UTM.transform)
@@ -165,7 +183,12 @@ def test_a_png_mask_lies_where_its_image_lies(tmp_path: Path, to: str) -> None:
     with rasterio.open(image, "w", crs=UTM.crs, transform=UTM.transform, **size) as file:
         file.write(labels_HW[None])
     results = write_masks(tmp_path / "results", {"a.tif": labels_HW}, {"a.tif": {"uri": str(image)}})
-    assert exported(results, to).crs == 32632
+    found = exported(results, to)
+    assert found.crs == 32632
+    np.testing.assert_allclose(found.area, found["area"] * 100, rtol=1e-6)
+    image.unlink()
+    found = exported(results, to)
+    assert (found.area == found["area"]).all()  # in pixels
 
 
 def test_what_the_files_say_of_themselves(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import batchseg
-from batchseg.exports.label_studio import packed
+from batchseg.images.run_lengths import packed_brush
 
 READERS = os.environ.get("BATCHSEG_READERS")
 with_readers = pytest.mark.skipif(
@@ -116,7 +116,7 @@ def test_label_studio_has_a_brush_a_class(results: Path) -> None:
 
 @given(st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 63, 64, 65, 16383, 16384, 16385, 40000]), min_size=1))
 def test_runs_of_every_length(counts: list[int]) -> None:
-    bits = "".join(f"{each:08b}" for each in packed(counts).tolist())
+    bits = "".join(f"{each:08b}" for each in packed_brush(counts).tolist())
     values = unpacked(bits)
     wanted = np.repeat(np.arange(len(counts)) % 2 * 255, np.array(counts) * 4)
     np.testing.assert_array_equal(values, wanted)

@@ -81,12 +81,12 @@ def test_pixels_that_meet_at_corners_alone_are_several_polygons() -> None:
     assert outline.geom_type == "MultiPolygon" and outline.is_valid and outline.area == 3
 
 
-def test_only_so_many_outlines_as_are_wanted() -> None:
-    numbers_HW = np.array([[3, 1, -1, 0]])
-    first, second = outlines(numbers_HW, 2)
+def test_numbers_without_pixels_have_no_outline() -> None:
+    first, second, third = outlines(np.array([[3, 1, -1, 0]]))
     assert first.equals(shapely.box(1, 0, 2, 1)) and second is None
-    assert len(outlines(np.zeros((2, 2), np.uint8))) == 0
-    assert outlines(np.zeros((2, 2), np.uint8), 1).tolist() == [None]
+    assert third.equals(shapely.box(0, 0, 1, 1))
+    for number in (0, -1):
+        assert len(outlines(np.full((2, 2), number))) == 0
 
 
 def test_a_noisy_map_of_many_regions() -> None:

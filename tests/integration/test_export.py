@@ -54,9 +54,8 @@ def test_a_run_and_its_worst_images(sample_data: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(found == 1, opened.mask(name) == 1)
 
 
-@pytest.mark.parametrize("mask_ids", ["class", "truth", "colours"])
-def test_masks_that_were_evaluated(tmp_path: Path, mask_ids: str) -> None:
-    """They lie elsewhere, and their values are class ids, the data set's own, or colours."""
+def evaluated(tmp_path: Path, mask_ids: str) -> dict[str, np.ndarray]:
+    """Scores of masks whose values are class ids, the data set's own, or colours; and where lesions are."""
     labels = tmp_path / "labels.yaml"
     labels.write_text(LABELS)
     values = {"class": (0, 1), "truth": (7, 21), "colours": ((16, 16, 16), (200, 0, 0))}[mask_ids]
@@ -77,6 +76,12 @@ def test_masks_that_were_evaluated(tmp_path: Path, mask_ids: str) -> None:
         "mask_ids": "truth" if mask_ids == "truth" else "class",
     }
     assert batchseg.evaluate(validate(batchseg.EvaluateConfig, config, "the test")).metrics["accuracy"] == 1
+    return wanted
+
+
+@pytest.mark.parametrize("mask_ids", ["class", "truth", "colours"])
+def test_masks_that_were_evaluated(tmp_path: Path, mask_ids: str) -> None:
+    wanted, labels = evaluated(tmp_path, mask_ids), tmp_path / "labels.yaml"
     report = batchseg.export(str(tmp_path / "scores"), to="coco", output=tmp_path / "out.json")
     assert (report.written, report.problems) == (2, [])
     for name, found in maps_of(tmp_path / "out.json").items():
@@ -86,9 +91,26 @@ def test_masks_that_were_evaluated(tmp_path: Path, mask_ids: str) -> None:
     assert again.problems == [
         ("a.png", f"its mask {tmp_path / 'masks/a.png'} cannot be used: there is no such file")
     ]
-    labels.unlink()
+    labels.unlink()  # the record has it
+    assert batchseg.export(str(tmp_path / "scores"), to="coco", output=tmp_path / "more.json").written == 1
+    np.testing.assert_array_equal(maps_of(tmp_path / "more.json")["b/a.png"] == 1, wanted["b/a.png"])
+
+
+@pytest.mark.parametrize("mask_ids", ["class", "truth", "colours"])
+def test_masks_that_an_earlier_batchseg_evaluated(tmp_path: Path, mask_ids: str) -> None:
+    """Its record does not say how they were read, nor what the label map was."""
+    wanted = evaluated(tmp_path, mask_ids)
+    file, scores = tmp_path / "scores/run.json", str(tmp_path / "scores")
+    record = json.loads(file.read_text())
+    del record["truth_label_map"], record["mask_reading"], record["truth_reading"]
+    file.write_text(json.dumps(record))
+    report = batchseg.export(scores, to="coco", output=tmp_path / "out.json")
+    assert (report.written, report.problems) == (2, [])
+    for name, found in maps_of(tmp_path / "out.json").items():
+        np.testing.assert_array_equal(found == 1, wanted[name])
+    (tmp_path / "labels.yaml").unlink()
     with pytest.raises(batchseg.BatchsegError, match="their label map is gone"):
-        batchseg.export(str(tmp_path / "scores"), to="coco", output=tmp_path / "more.json")
+        batchseg.export(scores, to="coco", output=tmp_path / "more.json")
 
 
 def test_rasters_lie_on_the_map(tmp_path: Path) -> None:
