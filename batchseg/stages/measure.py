@@ -16,6 +16,7 @@ from batchseg.images.raster import Area
 from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading, as_written
 from batchseg.metrics.boundary import boundaries_of
+from batchseg.metrics.class_sums import mean_of_known
 from batchseg.metrics.components import NONE, Components
 from batchseg.metrics.measures import BoundaryMeasure, Measures, ObjectMeasure
 from batchseg.metrics.objects import OUTCOMES, Fates, match_objects
@@ -142,7 +143,7 @@ def _boundary(item: Item, how: BoundaryMeasure, labels_HW: Ids, truth_HW: Ids, s
     }
     figures = {name: _or_null(values[classes]) for name, values in scores.items()}
     item.beside["boundary"] = _rows({**{name: each.tolist() for name, each in columns.items()}, **figures})
-    item.figures |= {name: _mean(values[classes]) for name, values in scores.items()}
+    item.figures |= {name: mean_of_known(values[classes]) for name, values in scores.items()}
 
 
 _SUMS = ("intersection", "union", "near", "boundary_pixels")
@@ -168,7 +169,7 @@ def _objects(
         sides = [("truth", truth, matching.truth), ("predicted", predicted, matching.predicted)]
         matched, missed = int(sums.matched.sum()), int(sums.missed.sum())
         item.figures |= {
-            "panoptic_quality": _mean(sums.scores()["panoptic_quality"]),
+            "panoptic_quality": mean_of_known(sums.scores()["panoptic_quality"]),
             "object_recall": matched / (matched + missed) if matched + missed else None,
             "false_positives": int(sums.false.sum()),
         }
@@ -248,9 +249,3 @@ def _rows(columns: dict[str, Sequence[Any]]) -> list[Row]:
 
 def _or_null(values: NDArray[np.float64]) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    """Of those that are not NaN."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
