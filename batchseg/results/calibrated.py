@@ -9,7 +9,7 @@ looked at, and the pixels of an image with the same classes and bin count by the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from batchseg.storage.lock import Lock, check
 
 Rows = NDArray[np.bool_]
 Part = tuple[str, Rows | None]  # its name, and which of its images count; None: all
+OF_PROBED = ("probed_pixels", "brier", "nll")
+_MEANS = OF_PROBED[1:]
 _FILLED = "suspect_fraction"
 _MOST = {"truth": 2**16 - 1, "predicted": 2**16 - 1, "bin": BINS - 1}
 
@@ -117,24 +119,36 @@ def calibration_sums(root: Location, parts: Iterable[Part]) -> CalibrationSums:
     return total
 
 
-def calibration_facts(root: Location, names: Sequence[str]) -> dict[str, float | int | None] | None:
-    """The figures of all probed pixels of a data set, and of how many images they are; None without any.
+@dataclass
+class ProbedTotals:
+    """Probed images of a data set, added up part by part.
 
-    NLL is that of the images that have one. Raises OutputError.
+    Attributes:
+        totals: of each figure its sum over the pixels of the images that have it, and how many these are.
     """
-    sums, count = calibration_sums(root, [(name, None) for name in names]), 0
-    totals = {"brier": np.zeros(2), "nll": np.zeros(2)}  # of the figure, and of the pixels that have it
-    for part in names if sums.pixels else ():
-        images = read_images(root / "images" / part, ["probed_pixels", *totals])
-        count += pc.sum(pc.greater(images["probed_pixels"], 0)).as_py() or 0
-        for name, total in totals.items():
+
+    images: int = 0
+    totals: dict[str, NDArray[Any]] = field(default_factory=lambda: {name: np.zeros(2) for name in _MEANS})
+
+    def add(self, images: pa.Table) -> None:
+        """Those of a part, with the columns OF_PROBED at least."""
+        self.images += pc.sum(pc.greater(images["probed_pixels"], 0)).as_py() or 0
+        for name, total in self.totals.items():
             known = images.filter(images[name].is_valid())
             pixels = known["probed_pixels"].to_numpy()
             total += (known[name].to_numpy() @ pixels, pixels.sum())
-    if not sums.pixels:
-        return None
-    means = {name: float(total / pixels) if pixels else None for name, (total, pixels) in totals.items()}
-    return {"images": count, "pixels": sums.pixels, "ece": sums.ece, **means}
+
+    def facts(self, root: Location, names: Sequence[str]) -> dict[str, float | int | None] | None:
+        """The figures of all probed pixels, and of how many images they are; None without any.
+
+        NLL is that of the images that have one. Raises OutputError.
+        """
+        parts = [(name, None) for name in names if self.images]
+        sums = calibration_sums(root, parts)
+        if not sums.pixels:
+            return None
+        means = {name: float(total / of) if of else None for name, (total, of) in self.totals.items()}
+        return {"images": self.images, "pixels": sums.pixels, "ece": sums.ece, **means}
 
 
 def fill_suspects(root: Location, names: Sequence[str], lock: Lock | None = None) -> None:
