@@ -12,7 +12,7 @@ from batchseg.comparison.differences import number
 from batchseg.comparison.pairs import Pairs, unpaired
 from batchseg.comparison.side_rows import CERTAINTY, SideRows
 from batchseg.comparison.sparse_counts import AREA
-from batchseg.metrics.class_sums import ratio
+from batchseg.metrics.class_sums import mean_of_known, ratio
 
 NO_CLASS = "(none)"
 GATED = ("both", "all")
@@ -80,7 +80,7 @@ def drift(old: Predictions, new: Predictions, names: Sequence[str]) -> Drift:
         distance=number(float(np.abs(after - before).sum() / 2)),
         areas={name: Shift(number(before[at]), number(after[at])) for at, name in enumerate(shown)},
         certainty={
-            name: Shift(_mean(old.certainty[:, at]), _mean(new.certainty[:, at]))
+            name: Shift(mean_of_known(old.certainty[:, at]), mean_of_known(new.certainty[:, at]))
             for at, name in enumerate(CERTAINTY)
         },
     )
@@ -99,8 +99,3 @@ def _of_both(pairs: Pairs) -> tuple[Predictions, Predictions]:
 def _of_side(side: SideRows, places: NDArray[np.intp]) -> Predictions:
     images = int(np.count_nonzero(side.segmented[places]))
     return Predictions(images, side.counts.take(places).total()[:, AREA], side.certainty[places])
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None

@@ -106,12 +106,6 @@ class Calibration:
             "truth_sum": true_G,
         }
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The same as rows."""
-        groups = self.groups()
-        values = zip(*(column.tolist() for column in groups.values()), strict=True)
-        return [dict(zip(groups, row, strict=True)) for row in values]
-
     def sums(self) -> CalibrationSums:
         """What adds over images."""
         return CalibrationSums.of(self.groups())

@@ -56,6 +56,12 @@ class ClassSums:
         return {name: figures[name] for name in METRICS}
 
 
+def mean_of_known(values: Scores) -> float | None:
+    """Of those that are not NaN; None where all are."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
 def ratio(part: Numbers, whole: Numbers) -> Scores:
     """part / whole, and NaN where the whole is 0."""
     quotient = np.full(np.shape(whole), np.nan)

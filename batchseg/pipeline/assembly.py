@@ -133,8 +133,10 @@ def segment(config: RunConfig, model: OpenedModel, placement: Placement) -> list
         first_call_s=COMPILING_S if compiled else 0.0,
         pad=bool(networks) and placement.fixed_batches and one_size,
     )
-    several = None if looks.is_plain else looks
-    return [Segment(members, model.decision, batches, resolved if networks else None, several)]
+    several, precision = None if looks.is_plain else looks, resolved if networks else None
+    # confidences of objects need no truth
+    probe_all = "objects" in config.metrics
+    return [Segment(members, model.decision, batches, precision, several, probe_all=probe_all)]
 
 
 def _models(config: RunConfig) -> Sequence[AnyMember]:

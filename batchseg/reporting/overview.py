@@ -20,7 +20,7 @@ from batchseg.reporting.histograms import Histogram
 from batchseg.reporting.leading import CARD, CHANCE, Leading, with_chance
 from batchseg.reporting.object_sizes import ObjectSizes
 from batchseg.reporting.parts import PartOfRows
-from batchseg.results.calibrated import ProbedFigures
+from batchseg.results.calibrated import ProbedTotals
 from batchseg.results.folder import Results
 from batchseg.schema import TRUTH_FAULTS, Status
 
@@ -96,7 +96,7 @@ class Overview:
     segmented: int = 0
     scored: int = 0
     failures: dict[str, Failures] = field(default_factory=dict)
-    probed: ProbedFigures = field(default_factory=ProbedFigures)
+    probed: ProbedTotals = field(default_factory=ProbedTotals)
     wanted: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -27,6 +27,8 @@ from batchseg.storage.lock import Lock, check
 
 Rows = NDArray[np.bool_]
 Part = tuple[str, Rows | None]  # its name, and which of its images count; None: all
+OF_PROBED = ("probed_pixels", "brier", "nll")
+_MEANS = OF_PROBED[1:]
 _FILLED = "suspect_fraction"
 _MOST = {"truth": 2**16 - 1, "predicted": 2**16 - 1, "bin": BINS - 1}
 
@@ -117,35 +119,22 @@ def calibration_sums(root: Location, parts: Iterable[Part]) -> CalibrationSums:
     return total
 
 
-def calibration_facts(root: Location, names: Sequence[str]) -> dict[str, float | int | None] | None:
-    """The figures of all probed pixels of a data set, and of how many images they are; None without any.
-
-    NLL is that of the images that have one. Raises OutputError.
-    """
-    sums, count, figures = calibration_sums(root, [(name, None) for name in names]), 0, ProbedFigures()
-    for part in names if sums.pixels else ():
-        images = read_images(root / "images" / part, ["probed_pixels", *figures.totals])
-        count += pc.sum(pc.greater(images["probed_pixels"], 0)).as_py() or 0
-        figures.add(images)
-    if not sums.pixels:
-        return None
-    return {"images": count, "pixels": sums.pixels, "ece": sums.ece, **figures.means}
-
-
-@dataclass(frozen=True, eq=False)
-class ProbedFigures:
-    """Brier score and NLL over the probed pixels of the images that have them.
+@dataclass
+class ProbedTotals:
+    """Probed images of a data set, added up part by part.
 
     Attributes:
-        totals: of each the sum over the pixels, and how many those are.
+        images: how many have probed pixels.
+        totals: of Brier score and NLL each the sum over the pixels of the images that have it, and how many
+            pixels these are.
     """
 
-    totals: dict[str, NDArray[np.float64]] = field(
-        default_factory=lambda: {"brier": np.zeros(2), "nll": np.zeros(2)}
-    )
+    images: int = 0
+    totals: dict[str, NDArray[Any]] = field(default_factory=lambda: {name: np.zeros(2) for name in _MEANS})
 
     def add(self, images: pa.Table) -> None:
-        """Further images."""
+        """Those of a part, with the columns OF_PROBED at least."""
+        self.images += pc.sum(pc.greater(images["probed_pixels"], 0)).as_py() or 0
         for name, total in self.totals.items():
             known = images.filter(images[name].is_valid())
             pixels = known["probed_pixels"].to_numpy()
@@ -157,6 +146,17 @@ class ProbedFigures:
         return {
             name: float(total / pixels) if pixels else None for name, (total, pixels) in self.totals.items()
         }
+
+    def facts(self, root: Location, names: Sequence[str]) -> dict[str, float | int | None] | None:
+        """The figures of all probed pixels, and of how many images they are; None without any.
+
+        NLL is that of the images that have one. Raises OutputError.
+        """
+        parts = [(name, None) for name in names if self.images]
+        sums = calibration_sums(root, parts)
+        if not sums.pixels:
+            return None
+        return {"images": self.images, "pixels": sums.pixels, "ece": sums.ece, **self.means}
 
 
 def fill_suspects(root: Location, names: Sequence[str], lock: Lock | None = None) -> None:

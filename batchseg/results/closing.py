@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.results.calibrated import calibration_facts
+from batchseg.results.calibrated import OF_PROBED, ProbedTotals
 from batchseg.results.folder import Results
 from batchseg.results.tables import classes_table, read_images
 from batchseg.results.tally import kinds
 from batchseg.schema import Status
 
 WORST = 10
-_COLUMNS = ("id", "mean_iou", "status", "truth_status", "has_truth", "width", "height")
+_COLUMNS = ("id", "mean_iou", "status", "truth_status", "has_truth", "width", "height", *OF_PROBED)
 
 
 def class_rows(total: ConfusionMatrix, label_map: LabelMap) -> list[dict[str, Any]]:
@@ -51,6 +51,7 @@ def closing_of(results: Results) -> Closing:
     """One part of the tables at a time. Raises OutputError."""
     worst: list[dict[str, Any]] = []
     segmented = pixels = annotated = 0
+    probed = ProbedTotals()
     parts = results.images.files(".parquet")
     for part in parts:
         images = read_images(part, _COLUMNS)
@@ -59,10 +60,11 @@ def closing_of(results: Results) -> Closing:
         areas = pc.multiply(images["width"].cast(pa.int64()), images["height"].cast(pa.int64()))
         pixels += pc.sum(pc.if_else(is_segmented, areas, 0)).as_py() or 0
         annotated += pc.sum(pc.if_else(images["has_truth"], areas, 0)).as_py() or 0
+        probed.add(images)
         worst = heapq.nsmallest(
             WORST, [*worst, *_worst_of(images)], key=lambda row: (row["mean_iou"], row["id"])
         )
-    calibration = calibration_facts(results.root, [part.name for part in parts])
+    calibration = probed.facts(results.root, [part.name for part in parts])
     return Closing(worst, segmented, pixels, annotated, calibration)
 
 

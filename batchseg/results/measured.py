@@ -15,7 +15,7 @@ from batchseg.config.base import Limits
 from batchseg.config.metrics import Measured
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.boundary import BoundarySums
-from batchseg.metrics.class_sums import ratio
+from batchseg.metrics.class_sums import mean_of_known, ratio
 from batchseg.metrics.measures import Measures
 from batchseg.metrics.objects import ObjectSums, Outcome
 from batchseg.results.tables import read_columns, read_images
@@ -96,7 +96,7 @@ def _boundary(root: Location, names: Sequence[str]) -> dict[str, Any]:
         np.add.at(rows, classes, 1)
     scores = {**BoundarySums(**sums).scores(), "hd95": ratio(hd95, with_hd95)}
     return {
-        **{name: _mean(values) for name, values in scores.items()},
+        **{name: mean_of_known(values) for name, values in scores.items()},
         "classes": [
             {
                 **_named(label, names),
@@ -138,7 +138,7 @@ def _objects(root: Location, names: Sequence[str], sizes: Sequence[int], images:
     scores = sums.scores()
     false = int(sums.false.sum())
     return {
-        "panoptic_quality": _mean(scores["panoptic_quality"]),
+        "panoptic_quality": mean_of_known(scores["panoptic_quality"]),
         "object_recall": _share(int(sums.matched.sum()), int(sums.missed.sum())),
         "false_positives_per_image": false / images if images else None,
         "images": images,
@@ -191,9 +191,3 @@ def _share(part: int, rest: int) -> float | None:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    """Over the classes that have one."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None

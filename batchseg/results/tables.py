@@ -123,32 +123,36 @@ def worst_first(images: pa.Table) -> pa.Array:
 def look_at_images(part: Location, columns: Sequence[str]) -> tuple[pa.Table, bool]:
     """Some columns of a part of `images`, and whether it has today's schema. Raises OutputError."""
     try:
-        table = _readable(part, [*columns, "status", "has_truth", *ADDED])
-        today = as_today(table)
-        return selected(part, today, IMAGES, columns), today is table
+        table, here = _readable(part, [*columns, "status", "has_truth", "truth_status"])
+        today = as_today(table, [name for name in ADDED if name in columns])
+        return selected(part, today, IMAGES, columns), here >= {*ADDED}
     except OutputError as exc:
         if is_part_name(part.name):
             raise
         raise OutputError(f"{exc}; {MOVE_IT}") from exc.__cause__
 
 
-def _readable(part: Location, wanted: Sequence[str]) -> pa.Table:
-    """Those of the columns that the part has: an older one lacks some."""
+def _readable(part: Location, wanted: Sequence[str]) -> tuple[pa.Table, set[str]]:
+    """Those of the columns that the part has, for an older one lacks some; and the names of all it has."""
     try:
         with part.filesystem.open_input_file(part.path) as file:
             parquet = pq.ParquetFile(file)
             here = set(parquet.schema_arrow.names)
-            return parquet.read(columns=[name for name in dict.fromkeys(wanted) if name in here])
+            return parquet.read(columns=[name for name in dict.fromkeys(wanted) if name in here]), here
     except (OSError, pa.ArrowException) as exc:
         raise OutputError(f"{part}: cannot be read: {exc}") from exc
 
 
-def as_today(images: pa.Table) -> pa.Table:
-    """Rows of an earlier batchseg with the columns that were added since; the table itself has them all."""
+def as_today(images: pa.Table, added: Sequence[str] = ADDED) -> pa.Table:
+    """Rows of an earlier batchseg with the columns that were added since; the table itself if it has all.
+
+    Args:
+        added: which of them.
+    """
     images = with_truth_columns(images)
     if "truth_status" not in images.column_names:  # what is no part of ours stays as it is
         return images
-    missing = [IMAGES.field(name) for name in ADDED if name not in images.column_names]
+    missing = [IMAGES.field(name) for name in added if name not in images.column_names]
     if not missing:
         return images
     for column in missing:

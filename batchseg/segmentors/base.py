@@ -96,7 +96,7 @@ class Prediction:
         labels_HW: class ids 0 .. C-1, or C where the model abstains; uint8 while C <= 255, else uint16.
         confidence: None for segmentors without probabilities.
         probabilities: those that were decided by, as a file (`images.probability_file`); None: not asked for.
-        probes: some of the probabilities; None for segmentors without.
+        probes: some of the probabilities; None for segmentors without, and where nobody wants them.
     """
 
     labels_HW: NDArray[np.unsignedinteger[Any]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batchseg.labels.label_map import Ids
 from batchseg.metrics.calibration import Calibration
+from batchseg.stages.beside import rows_beside
 from batchseg.stages.item import Item
 
 
@@ -33,5 +34,5 @@ def tell_calibration(item: Item) -> None:
     """Put what was noted into the columns and the table that it is for."""
     if item.calibration is not None:
         item.figures |= item.calibration.figures()
-        item.beside["calibration"] = item.calibration.rows()
+        item.beside["calibration"] = rows_beside("calibration", item.calibration.groups())
         item.calibration = None

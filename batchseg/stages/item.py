@@ -15,6 +15,7 @@ from batchseg.schema import Status, TruthStatus
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from batchseg.config.bands import BlackWhite
@@ -82,7 +83,7 @@ class Item:
         calibration: what the probes of a part say of its truth, which adds up over all parts.
         between: pixels of its truth that a threshold decided although they are neither black nor white.
         figures: columns of `images` beyond those that the matrix tells, by name.
-        beside: rows of the tables beside `images` but for `pixels`, without the id, by name.
+        beside: rows of the tables beside `images` but for `pixels`, by name (`stages.beside`).
         precision: what the model computed in.
         left_over: time was up before it was begun.
         seconds: what each stage spent on it.
@@ -111,7 +112,7 @@ class Item:
     calibration: Calibration | None = None
     between: int | None = None
     figures: dict[str, Any] = field(default_factory=dict)
-    beside: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    beside: dict[str, pa.Table] = field(default_factory=dict)
     precision: str | None = None
     left_over: bool = False
     seconds: dict[str, float] = field(default_factory=dict)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
@@ -16,12 +16,14 @@ from batchseg.images.raster import Area
 from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading, as_written
 from batchseg.metrics.boundary import boundaries_of
+from batchseg.metrics.class_sums import mean_of_known, ratio
 from batchseg.metrics.components import NONE, Components
 from batchseg.metrics.measures import BoundaryMeasure, Measures, ObjectMeasure
 from batchseg.metrics.objects import OUTCOMES, Fates, match_objects
 from batchseg.metrics.outlines import outlines_as_wkb
 from batchseg.schema import TruthStatus
 from batchseg.segmentors.base import Probes
+from batchseg.stages.beside import rows_beside
 from batchseg.stages.by_window import is_large, open_truth, unusable
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.nodata import nodata_of
@@ -30,7 +32,6 @@ from batchseg.stages.restore import read_mask
 from batchseg.stages.score import voided
 from batchseg.storage.reader import Reader, image_reader, truth_reader
 
-Row = dict[str, Any]
 Spacing = tuple[float, float] | None
 Maps = tuple[Ids, Ids | None]
 
@@ -140,9 +141,9 @@ def _boundary(item: Item, how: BoundaryMeasure, labels_HW: Ids, truth_HW: Ids, s
         **{name: getattr(found.sums, name)[classes] for name in _SUMS},
         "tolerance": tolerances_C[classes],
     }
-    figures = {name: _or_null(values[classes]) for name, values in scores.items()}
-    item.beside["boundary"] = _rows({**{name: each.tolist() for name, each in columns.items()}, **figures})
-    item.figures |= {name: _mean(values[classes]) for name, values in scores.items()}
+    columns |= {name: values[classes] for name, values in scores.items()}
+    item.beside["boundary"] = rows_beside("boundary", columns)
+    item.figures |= {name: mean_of_known(values[classes]) for name, values in scores.items()}
 
 
 _SUMS = ("intersection", "union", "near", "boundary_pixels")
@@ -168,15 +169,13 @@ def _objects(
         sides = [("truth", truth, matching.truth), ("predicted", predicted, matching.predicted)]
         matched, missed = int(sums.matched.sum()), int(sums.missed.sum())
         item.figures |= {
-            "panoptic_quality": _mean(sums.scores()["panoptic_quality"]),
+            "panoptic_quality": mean_of_known(sums.scores()["panoptic_quality"]),
             "object_recall": matched / (matched + missed) if matched + missed else None,
             "false_positives": int(sums.false.sum()),
         }
     probes = item.prediction.probes if item.prediction is not None else None
-    item.beside["objects"] = [
-        row
-        for name, components, side in sides
-        for row in _object_rows(
+    item.beside["objects"] = pa.concat_tables(
+        _object_rows(
             name,
             components,
             side,
@@ -184,7 +183,8 @@ def _objects(
             probes=probes,
             shapes=_outlined(how, components, place),
         )
-    ]
+        for name, components, side in sides
+    )
 
 
 def _outlined(how: ObjectMeasure, components: Components, place: Georeference | None) -> list[bytes] | None:
@@ -202,55 +202,40 @@ def _object_rows(
     area: float | None,
     probes: Probes | None,
     shapes: list[bytes] | None,
-) -> list[Row]:
+) -> pa.Table:
     """Args: area: of a pixel, in squared units of the spacing."""
     count, (height, width) = components.count, components.hw
     top, left, bottom, right = components.boxes.T
-    nothing = [None] * count
-    return _rows(
-        {
-            "side": [name] * count,
-            "object": list(range(1, count + 1)),
-            "class_id": components.classes.tolist(),
-            "area": components.areas.tolist(),
-            "area_world": (components.areas * area).tolist() if area else nothing,
-            "left": left.tolist(),
-            "top": top.tolist(),
-            "width": (right - left).tolist(),
-            "height": (bottom - top).tolist(),
-            "centre_x": components.centres[:, 1].tolist(),
-            "centre_y": components.centres[:, 0].tolist(),
-            "touches_border": ((top == 0) | (left == 0) | (bottom == height) | (right == width)).tolist(),
-            "outcome": [OUTCOMES[each] for each in side.outcomes.tolist()] if side else nothing,
-            "match": [each + 1 or None for each in side.match.tolist()] if side else nothing,
-            "iou": side.iou.tolist() if side else nothing,
-            "confidence_mean": nothing if probes is None else _confidence(components, probes),
-            "geometry": shapes or nothing,
-        }
-    )
+    columns: dict[str, Any] = {
+        "side": [name] * count,
+        "object": np.arange(1, count + 1),
+        "class_id": components.classes,
+        "area": components.areas,
+        "left": left,
+        "top": top,
+        "width": right - left,
+        "height": bottom - top,
+        "centre_x": components.centres[:, 1],
+        "centre_y": components.centres[:, 0],
+        "touches_border": (top == 0) | (left == 0) | (bottom == height) | (right == width),
+    }
+    if area:
+        columns["area_world"] = components.areas * area
+    if side is not None:
+        columns["outcome"] = np.array(OUTCOMES, np.object_)[side.outcomes]
+        columns["match"] = np.ma.masked_equal(side.match + 1, NONE + 1)
+        columns["iou"] = side.iou
+    if probes is not None:
+        columns["confidence_mean"] = _confidence(components, probes)
+    if shapes is not None:
+        columns["geometry"] = shapes
+    return rows_beside("objects", columns)
 
 
-def _confidence(components: Components, probes: Probes) -> list[float | None]:
-    """Mean top probability over the probes in each component; None without any."""
+def _confidence(components: Components, probes: Probes) -> NDArray[np.float64]:
+    """Mean top probability over the probes in each component; NaN without any."""
     inside = components.at(probes.rows_N, probes.columns_N)
     hit = inside != NONE
     tops = probes.probabilities_CN.max(0).astype(np.float64)
     sums = np.bincount(inside[hit], weights=tops[hit], minlength=components.count)
-    numbers = np.bincount(inside[hit], minlength=components.count)
-    pairs = zip(sums.tolist(), numbers.tolist(), strict=True)
-    return [total / number if number else None for total, number in pairs]
-
-
-def _rows(columns: dict[str, Sequence[Any]]) -> list[Row]:
-    names = [*columns]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def _or_null(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    """Of those that are not NaN."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+    return ratio(sums, np.bincount(inside[hit], minlength=components.count))

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 from time import perf_counter
@@ -102,6 +102,7 @@ class Segment:
         decision: what turns scores into a label map.
         precision: what the members compute in, for the record.
         looks: how the members look at a picture; None where one sees each as it was prepared.
+        probe_all: whether probes are taken of images without a truth, too.
     """
 
     def __init__(
@@ -111,9 +112,11 @@ class Segment:
         batches: Batching,
         precision: str | None = None,
         looks: Looks | None = None,
+        *,
+        probe_all: bool = True,
     ) -> None:
         self.members, self.decision, self.looks = members, decision, looks
-        self.precision, self.batches = precision, batches
+        self.precision, self.batches, self.probe_all = precision, batches, probe_all
         self.called: set[tuple[int, ...]] = set()
         self.batch = BatchSize(batches.size, batches.largest)
         self.turn = Lock()
@@ -144,16 +147,18 @@ class Segment:
     def _looks(self, work: _Work) -> Iterator[Look]:
         """The inputs of an item, until it fails."""
         item = work.item
+        probing = self.probe_all or item.row["truth"] is not None
         if item.model_input is not None:
             prepared, item.model_input = item.model_input, None
-            work.canvas = Whole(Area(0, 0, *prepared.image_hw), self.decision, nodata_HW=item.nodata_HW)
+            decision = replace(self.decision, probing=probing)
+            work.canvas = Whole(Area(0, 0, *prepared.image_hw), decision, nodata_HW=item.nodata_HW)
             yield Look(0, 0, 0, "", prepared)
         elif self.looks is not None and item.alive:
             picture_HWC, size_hw = item.image_HWC, item.size_hw
             assert picture_HWC is not None and size_hw is not None
             item.image_HWC = None
             area = item.part.area if item.part is not None else None
-            work.canvas = self.looks.canvas(size_hw, area, item.nodata_HW)
+            work.canvas = self.looks.canvas(size_hw, area, item.nodata_HW, probing=probing)
             looks = self.looks.inputs(Picture(picture_HWC, item.scale), size_hw, area)
             while work.is_open:
                 try:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from batchseg.config.run import Kept
 from batchseg.images.encode import encode_png
 from batchseg.images.probability_file import probability_name
 from batchseg.labels.label_map import LabelMap
-from batchseg.schema import IMAGES, PRIVATE, Status
+from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.schema import BESIDE, IMAGES, PRIVATE, Status
+from batchseg.stages.beside import as_lists, rows_beside
 from batchseg.stages.files import writer
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.places import is_tiff_mask, place_of_image
@@ -86,9 +89,25 @@ def mask_writer(results: Location, label_map: LabelMap) -> Callable[[Item], None
     return work
 
 
-def to_table(items: Iterable[Item], schema: pa.Schema, stamp: Stamp) -> pa.Table:
+def to_table(items: Sequence[Item], schema: pa.Schema, stamp: Stamp) -> pa.Table:
     """Rows for the driver."""
-    return pa.Table.from_pylist([_row(item, stamp) for item in items], schema=schema)
+    rows = pa.Table.from_pylist([_row(item, stamp) for item in items], schema=schema)
+    beside = [_beside(item) if item.alive else {} for item in items]
+    for name in BESIDE:
+        place = schema.get_field_index(f"_{name}")
+        lists = as_lists(name, [each.get(name) for each in beside])
+        rows = rows.set_column(place, schema.field(place), lists)
+    return rows
+
+
+def _beside(item: Item) -> dict[str, pa.Table]:
+    return item.beside if item.matrix is None else {"pixels": _pixels(item.matrix), **item.beside}
+
+
+def _pixels(matrix: ConfusionMatrix) -> pa.Table:
+    truth, predicted, pixels = matrix.sparse()
+    none = np.ma.masked_less
+    return rows_beside("pixels", {"truth": none(truth, 0), "predicted": none(predicted, 0), "pixels": pixels})
 
 
 def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
@@ -109,8 +128,6 @@ def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
         "truth_version": item.row["truth_version"] if truth_status else None,
         "score_fingerprint": _score_fingerprint(item, stamp),
         "finished_at": datetime.now(timezone.utc),
-        "_pixels": _sparse(item) if item.alive else None,
-        **{f"_{table}": rows for table, rows in item.beside.items() if item.alive},
         "_seconds": list(item.seconds.items()),
         "_precision": item.precision,
         "_left_over": item.left_over,
@@ -142,17 +159,3 @@ def _mask_side(item: Item, stamp: Stamp) -> dict[str, Any]:
         "low_confidence_fraction": confidence.low_fraction if confidence else None,
         "segment_s": item.seconds.get("segment"),
     }
-
-
-def _sparse(item: Item) -> list[dict[str, int | None]]:
-    if item.matrix is None:
-        return []
-    columns = zip(*(column.tolist() for column in item.matrix.sparse()), strict=True)
-    return [
-        {
-            "truth": None if truth < 0 else truth,
-            "predicted": None if predicted < 0 else predicted,
-            "pixels": pixels,
-        }
-        for truth, predicted, pixels in columns
-    ]

@@ -11,12 +11,10 @@ from functools import partial
 
 import click
 import numpy as np
-import pyarrow as pa
 import torch
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from batchseg.engine.heap import keep_freed_memory
-from batchseg.schema import CALIBRATION
 from batchseg.segmentors.base import Prediction, Scores
 from batchseg.segmentors.combined.decide import decide_whole
 from batchseg.segmentors.combined.decision import Answer, Decision
@@ -34,10 +32,8 @@ ROUNDS = 9
 
 
 def scored(prediction: Prediction, truth_HW: np.ndarray, classes: int) -> None:
-    """What the score stage and the table do with the probes."""
-    item = Item({}, prediction=prediction)
-    calibrate(item, truth_HW, classes)
-    pa.array(item.beside["calibration"], pa.struct([*CALIBRATION][1:]))
+    """What the score stage does with the probes, rows of the table included."""
+    calibrate(Item({}, prediction=prediction), truth_HW, classes)
 
 
 @torch.inference_mode()

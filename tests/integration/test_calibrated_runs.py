@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from torchmetrics.classification import MulticlassCalibrationError
 import batchseg
 from batchseg.cli.group import cli
 from batchseg.inspect.verify import verify
+from batchseg.stages import score
+from batchseg.stages.item import Item
 
 pytestmark = [
     pytest.mark.usefixtures("in_process"),
@@ -225,6 +228,29 @@ def test_without_truth_or_probabilities_there_are_none(scene: Path) -> None:
         table = pq.read_table(scene / out / "images")
         assert all(table[name].null_count == 3 for name in FIGURES)
         assert not (scene / out / "calibration").exists()
+
+
+@pytest.mark.parametrize("in_windows", [False, True])
+def test_probes_are_taken_where_somebody_wants_them(
+    scene: Path, monkeypatch: pytest.MonkeyPatch, in_windows: bool
+) -> None:
+    """For truths, and for how sure the model was of objects."""
+    seen: list[bool] = []
+
+    def counted(item: Item, *given: Any) -> None:
+        assert item.prediction is not None
+        seen.append(item.prediction.probes is not None)
+
+    monkeypatch.setattr(score, "calibrate", counted)
+    (scene / "truth/a.png").unlink()
+    start = partial(run, tiling={}) if in_windows else segment
+    start(scene, out="out")
+    assert sorted(seen) == [False, True, True]
+    seen.clear()
+    start(scene, out="objects", metrics=["objects"], source={"truth": None})
+    assert seen == [True] * 3
+    sure = batchseg.open_results(str(scene / "objects")).objects["confidence_mean"]
+    assert sure.null_count < len(sure)
 
 
 @pytest.mark.parametrize("kept", ["full", "top2"])

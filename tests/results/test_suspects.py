@@ -32,7 +32,7 @@ def probed(name: str, *groups: Group, **values: Any) -> dict[str, Any]:
     p_CN[truth_N, range(len(truth_N))] = true_N
     p_CN[likely_N, range(len(truth_N))] = top_N
     found = Calibration.of(p_CN, truth_N, likely_N, np.ones(len(truth_N), bool))
-    return row(name, **found.figures(), _calibration=found.rows(), **values)
+    return row(name, **found.figures(), _calibration=pa.table(found.groups()).to_pylist(), **values)
 
 
 # of class 1 the model is sure from 0.75 on, the mean of 0.9 and 0.6

@@ -40,9 +40,10 @@ def decide_whole(
     labels_HW = _labels(grids, size, decision)
     confidence = probes = probabilities = None
     if has_scores:
+        confidence = _confidence(grids, decision)
+    if has_scores and decision.probing:
         from batchseg.segmentors.combined.probed import probe_whole
 
-        confidence = _confidence(grids, decision)
         probes = probe_whole(grids, size, decision.classes)
     if decision.keeping is not None:
         from batchseg.segmentors.combined.kept import keep_whole

@@ -37,6 +37,7 @@ class Decision:
         none_below: pixels belong to no class where the probability of the best, without its factor, is lower;
             None: all belong to one.
         keeping: what is kept of the probabilities; None: nothing.
+        probing: whether probes are taken of them.
     """
 
     classes: int
@@ -45,6 +46,7 @@ class Decision:
     factors: tuple[float, ...] | None = None
     none_below: float | None = None
     keeping: Keeping | None = None
+    probing: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,17 +82,27 @@ class Looks:
         return self.views.scales == (1.0,)
 
     def canvas(
-        self, picture_hw: Size, part: Area | None = None, nodata_HW: NDArray[np.bool_] | None = None
+        self,
+        picture_hw: Size,
+        part: Area | None = None,
+        nodata_HW: NDArray[np.bool_] | None = None,
+        *,
+        probing: bool = True,
     ) -> Canvas:
-        """For a picture, or a part of one, which has no data somewhere."""
+        """For a picture, or a part of one, which has no data somewhere.
+
+        Args:
+            probing: whether probes are taken of it.
+        """
+        decision = replace(self.decision, probing=probing)
         area = part or Area(0, 0, *picture_hw)
         looks = len(self.preparers) * self.views.count
         if self.tiling is None:
-            return Whole(area, self.decision, looks, nodata_HW)
+            return Whole(area, decision, looks, nodata_HW)
         from batchseg.segmentors.combined.mosaic import Mosaic
 
         windows = WindowGrid(*self._starts(picture_hw, area), self.tiling.window, self.tiling.blend)
-        return Mosaic(area, self.decision, looks, windows, picture_hw=picture_hw, nodata_HW=nodata_HW)
+        return Mosaic(area, decision, looks, windows, picture_hw=picture_hw, nodata_HW=nodata_HW)
 
     def inputs(self, picture: Picture, picture_hw: Size, part: Area | None = None) -> Iterator[Look]:
         """Every input of a picture, window by window, each made when it is asked for.

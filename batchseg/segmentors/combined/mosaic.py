@@ -97,8 +97,8 @@ class Mosaic:
         return Prediction(self.labels_HW, confidence, kept, self._probes())
 
     def _probes(self) -> Probes | None:
-        """None where windows of the rectangle had label maps alone."""
-        lacking = self.sureness is None or bool(np.isnan(self.probed_CRK).any())
+        """None where nobody wants them, and where windows of the rectangle had label maps alone."""
+        lacking = not self.decision.probing or self.sureness is None or bool(np.isnan(self.probed_CRK).any())
         return None if lacking else self.probe_grid.probes(self.probed_CRK)
 
     def _has_rows(self, rows: Sequence[int]) -> bool:
@@ -122,7 +122,8 @@ class Mosaic:
             self._keep(self.keeper, block, cuts, labels_HW)
         (start, end, first, stop), (top, left, _, _) = block, self.area
         self.labels_HW[start - top : end - top, first - left : stop - left] = labels_HW.cpu().numpy()
-        self._probe(Area(start, first, end - start, stop - first), cuts)
+        if self.decision.probing:
+            self._probe(Area(start, first, end - start, stop - first), cuts)
         some = (slice(-start % EVERY, None, EVERY), slice(-first % EVERY, None, EVERY))
         if self.sureness is not None and cuts[0].weights_HW[some].numel():
             sampled_Chw = _blended(cuts, some)[: self.decision.classes]
