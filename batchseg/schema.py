@@ -122,6 +122,18 @@ IMAGES = pa.schema(
         _field("panoptic_quality", pa.float64(), "mean of the classes with objects in truth or prediction"),
         _field("object_recall", pa.float64(), "matched objects of the truth / its objects"),
         _field("false_positives", pa.int32(), "objects of the prediction without a match"),
+        _field("prompt", pa.string(), "what was meant in the image; null where one list of classes holds"),
+        _field("presence", pa.float64(), "how likely that is to be there at all, 0 to 1, where a model says"),
+        _field(
+            "prompt_iou",
+            pa.float64(),
+            "IoU of what was meant; 1 where it is in neither truth nor mask, as gIoU counts it",
+        ),
+        _field(
+            "contested_fraction",
+            pa.float64(),
+            "fraction of pixels that two prompts claim; null without prompts or without background",
+        ),
     ]
 )
 

@@ -33,12 +33,14 @@ class ModelInput:
             geometry, such as the offsets of the crops. Empty for most models.
         scale: black and white of each band, which become 0 and 255 on the device (`network.levels`); None:
             they are 0 and 255 already.
+        prompt: what is meant in this image, in words, for a model that is told so image by image.
     """
 
     pixels_THWC: NDArray[Any]
     image_hw: tuple[int, int]
     geometry: dict[str, Any]
     scale: tuple[BlackWhite, ...] | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +49,34 @@ class Scores:
 
     Attributes:
         kind: of what: `logits`, whose softmax are probabilities; `probabilities`, not negative, which are
-            divided by their sum over the classes; `labels`, a class id a pixel and no scores at all.
+            divided by their sum over the classes; `sigmoids`, how likely each class is there by itself, 0 to
+            1, with 0.5 everywhere for a background; `labels`, a class id a pixel and no scores at all.
         maps: logits and probabilities: a floating tensor [C, h, w] on the model's device, C >= 2, whose
             cells lie evenly over the input (as `interpolate` with `align_corners=False` takes them).
             labels: an integer numpy array [h, w], 0 .. C-1, and C where the model abstains.
+        presence: how likely it is that what the input's prompt names is there at all, 0 to 1; None: the
+            model does not say, or reads one list of classes.
     """
 
-    kind: Literal["logits", "probabilities", "labels"]
+    kind: Literal["logits", "probabilities", "sigmoids", "labels"]
     maps: Any
+    presence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """How sure a model was of one image, from its class probabilities at its own resolution."""
+    """How sure a model was of one image, from its class probabilities at its own resolution.
+
+    Attributes:
+        contested_fraction: of the pixels, those that two prompts or more claim; None without a background
+            that such a claim has to beat, or where classes are not decided each by itself.
+    """
 
     mean: float
     entropy_mean: float
     entropy_p95: float
     low_fraction: float
+    contested_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +109,14 @@ class Prediction:
         confidence: None for segmentors without probabilities.
         probabilities: those that were decided by, as a file (`images.probability_file`); None: not asked for.
         probes: some of the probabilities; None for segmentors without, and where nobody wants them.
+        presence: of what the prompt names, as in `Scores`.
     """
 
     labels_HW: NDArray[np.unsignedinteger[Any]]
     confidence: Confidence | None = None
     probabilities: bytes | None = None
     probes: Probes | None = None
+    presence: float | None = None
 
 
 class Preparer(Protocol):
