@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from batchseg.cli.interrupts import interrupts
-from batchseg.cli.show.overlay import OverlayProgress
+from batchseg.cli.show.overlay import CountProgress
 from batchseg.cli.show.run import Progress
 
 
 @pytest.mark.parametrize(
-    "show", [lambda: Progress(hidden=True)(None), lambda: OverlayProgress(hidden=True)(1, 2)]
+    "show", [lambda: Progress(hidden=True)(None), lambda: CountProgress("drawing", hidden=True)(1, 2)]
 )
 def test_a_dropped_interrupt_is_raised_again(
     monkeypatch: pytest.MonkeyPatch, show: Callable[[], Any]
