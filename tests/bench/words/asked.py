@@ -103,7 +103,7 @@ class Prompts:
     vocabulary: Vocabulary
     seed: int
     conditions: tuple[str, ...]
-    counts: tuple[int, int] = (24, 4)
+    counts: tuple[int, int]
 
     @cached_property
     def texts(self) -> list[str]:

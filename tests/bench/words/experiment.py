@@ -19,6 +19,7 @@ WIDTHS, WIDTH = (32, 64, 128), 64  # of the pyramid, and of decoder and head
 TOKEN_WIDTH = 384  # of the token states that are learned
 NOISE = 2.0  # standard deviations on the normalised token states, while a head learns; the eyes have none
 BATCH, RATE, DECAY = 48, 2e-3, 0.01
+POINTS = 256  # cells of the 1,024 that a step of a head looks at
 WARM_UP = 0.1  # of the steps, then a cosine
 PRESENT = 0.5  # below this presence a mask is empty
 UNKNOWN = 0.1  # of the words a bag of words learns from, so that it knows what an unknown word is like
@@ -81,5 +82,5 @@ class Budget:
     head_steps: int = 600
     train_scenes: int = TRAIN_SCENES
     test_scenes: int = TEST_SCENES
-    texts: tuple[int, int] = (24, 4)
+    texts: tuple[int, int] = (12, 2)
     arms: tuple[str, ...] = field(default=(*ARMS,))

@@ -18,6 +18,7 @@ from tests.bench.words.experiment import (
     BATCH,
     DECAY,
     NOISE,
+    POINTS,
     PRESENT,
     RATE,
     TOKEN_WIDTH,
@@ -28,6 +29,7 @@ from tests.bench.words.experiment import (
 from tests.bench.words.text import Frozen, Ids
 
 DICE, PRESENCE = 0.5, 0.3  # of the loss, beside the cross-entropy
+STRIDE = 2  # pixels of a scene, along a side, for one cell of what the eyes see
 
 
 class Eyes(nn.Module):
@@ -82,8 +84,14 @@ class Network(nn.Module):
         self.eyes, self.words = eyes, words
         self.head = PromptHead(WIDTH, width, WIDTH, noise)
 
-    def answers(self, seen: Seen, questions: Questions, some: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Logits at the size of the scenes [B, H, W], and of the presence [B], of some of the questions."""
+    def answers(
+        self, seen: Seen, questions: Questions, some: NDArray[np.int64], points_P: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [B, h, w] at the eyes' resolution, and of the presence [B], of some of the questions.
+
+        Args:
+            points_P: cells, row by row; then the logits are [B, 1, P].
+        """
         device = seen.inputs_N.device
         scenes_B, triples_B, texts_B = (
             torch.from_numpy(each[some]).to(device)
@@ -91,10 +99,11 @@ class Network(nn.Module):
         )
         states_BLE, is_token_BL = self.words(texts_B, triples_B)
         with autocast(device):
-            logits_Bhw, presence_B = self.head(self.eyes(seen.inputs_N[scenes_B]), states_BLE, is_token_BL)
-        size = seen.scenes.owners_NHW.shape[1:]
-        logits_BHW = functional.interpolate(logits_Bhw[:, None].float(), size, mode="bilinear")[:, 0]
-        return logits_BHW, presence_B.float()
+            pixels_BDHW = self.eyes(seen.inputs_N[scenes_B])
+            if points_P is not None:
+                pixels_BDHW = pixels_BDHW.flatten(2)[:, :, None, points_P]
+            logits_Bhw, presence_B = self.head(pixels_BDHW, states_BLE, is_token_BL)
+        return logits_Bhw.float(), presence_B.float()
 
 
 def train_eyes(seen: Seen, questions: Questions, steps: int, seed: int) -> Eyes:
@@ -109,11 +118,13 @@ def train_head(words: nn.Module, seen: Seen, questions: Questions, steps: int, s
     """On embeddings of frozen eyes. The same seed gives every arm the same weights and order."""
     torch.manual_seed(seed)
     network = Network(nn.Identity(), words, words.width if isinstance(words, Frozen) else TOKEN_WIDTH)
-    _train(network, seen, questions, steps, seed)
+    _train(network, seen, questions, steps, seed, points=POINTS)
     return network
 
 
-def _train(network: Network, seen: Seen, questions: Questions, steps: int, seed: int) -> None:
+def _train(
+    network: Network, seen: Seen, questions: Questions, steps: int, seed: int, *, points: int | None = None
+) -> None:
     device = seen.inputs_N.device
     network.to(device).train()
     parameters = [*network.parameters()]
@@ -122,8 +133,12 @@ def _train(network: Network, seen: Seen, questions: Questions, steps: int, seed:
     order = np.random.default_rng([seed, 3]).permutation(len(questions))
     for step in range(steps):
         some = order[np.arange(step * BATCH, (step + 1) * BATCH) % len(order)]
-        target_BHW = seen.masks(questions, some)
-        loss = _loss(*network.answers(seen, questions, some), target_BHW)
+        target_BHW = functional.avg_pool2d(seen.masks(questions, some).float(), STRIDE)
+        points_P = None
+        if points is not None:
+            points_P = torch.randperm(target_BHW[0].numel())[:points].to(device)
+            target_BHW = target_BHW.flatten(1)[:, None, points_P]
+        loss = _loss(*network.answers(seen, questions, some, points_P), target_BHW)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -132,13 +147,13 @@ def _train(network: Network, seen: Seen, questions: Questions, steps: int, seed:
 
 
 def _loss(logits_BHW: Tensor, presence_B: Tensor, target_BHW: Tensor) -> Tensor:
-    wanted_BHW, axes = target_BHW.float(), (1, 2)
+    axes = (1, 2)
     likely_BHW = logits_BHW.sigmoid()
-    both_B = (likely_BHW * wanted_BHW).sum(axes)
-    dice_B = 1 - (2 * both_B + 1) / (likely_BHW.sum(axes) + wanted_BHW.sum(axes) + 1)
+    both_B = (likely_BHW * target_BHW).sum(axes)
+    dice_B = 1 - (2 * both_B + 1) / (likely_BHW.sum(axes) + target_BHW.sum(axes) + 1)
     entropy = functional.binary_cross_entropy_with_logits
-    is_there_B = target_BHW.flatten(1).any(1).float()
-    return entropy(logits_BHW, wanted_BHW) + DICE * dice_B.mean() + PRESENCE * entropy(presence_B, is_there_B)
+    is_there_B = (target_BHW.sum(axes) > 0).float()
+    return entropy(logits_BHW, target_BHW) + DICE * dice_B.mean() + PRESENCE * entropy(presence_B, is_there_B)
 
 
 @torch.no_grad()
@@ -147,7 +162,8 @@ def tested(network: Network, seen: Seen, questions: Questions) -> NDArray[np.int
     network.eval()
     found = []
     for some in np.array_split(np.arange(len(questions)), max(1, len(questions) // 200)):
-        logits_BHW, presence_B = network.answers(seen, questions, some)
+        logits_Bhw, presence_B = network.answers(seen, questions, some)
+        logits_BHW = functional.interpolate(logits_Bhw[:, None], scale_factor=STRIDE, mode="bilinear")[:, 0]
         mask_BHW = (logits_BHW > 0) & (presence_B.sigmoid() >= PRESENT)[:, None, None]
         truth_BHW = seen.masks(questions, some)
         counts = [each.sum((1, 2)) for each in (mask_BHW, truth_BHW, mask_BHW & truth_BHW)]
