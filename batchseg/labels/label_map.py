@@ -35,11 +35,7 @@ LOWEST_TRUTH_ID, HIGHEST_TRUTH_ID = -(2**15), 2**24 - 1
 
 
 _LISTED = 5
-
-
 _BACKGROUND = {"background", "unlabeled", "unlabelled"}
-
-
 _AS_DRAWN: Mapping[Colour, int] = MappingProxyType({})
 
 
