@@ -42,7 +42,7 @@ def map_labels_command(
 
     A run takes the reviewed file as --merge: masks then have the ids of the other label map.
 
-    Exit codes: 0 proposed, 1 it cannot be, 2 wrong usage.
+    Exit codes: 0 proposed, 1 the language model cannot be read, 2 wrong usage, or no such label map.
     """
     with reported_errors(debug):
         config = read_config(MapLabelsConfig, config_path, settings, given(flags))

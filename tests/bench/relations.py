@@ -5,10 +5,11 @@ python -m tests.bench.relations [FOLDER_OF_A_LANGUAGE_MODEL ...] [--none-below C
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import click
 
 from batchseg.config.labels import NONE_BELOW
 from batchseg.labels.relation import RelationRow, is_built_in
@@ -95,16 +96,20 @@ def measured(folders: Sequence[str], none_below: float) -> Iterator[tuple[str, l
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="*")
-    parser.add_argument("--none-below", type=float, default=NONE_BELOW)
-    given = parser.parse_args()
-    print("| | " + " | ".join([*(f"{one} → {other}" for one, other in PAIRS), "all"]) + " |")
-    print("|---" * (len(PAIRS) + 2) + "|")
-    for name, found in measured(given.folders, given.none_below):
-        cells = [" ".join(each.cells) for each in (*found, sum(found, start=Recall()))]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+@click.command()
+@click.argument("folders", nargs=-1)
+@click.option("--none-below", type=float, default=NONE_BELOW, show_default=True, help="Lower cosines: none.")
+def main(folders: tuple[str, ...], none_below: float) -> None:
+    """Print the table, with the language models in FOLDERS."""
+    click.echo("| | " + " | ".join([*(f"{one} to {other}" for one, other in PAIRS), "all"]) + " |")
+    click.echo("|---" * (len(PAIRS) + 2) + "|")
+    for at, (name, found) in enumerate(measured(folders, none_below)):
+        every = (*found, sum(found, start=Recall()))
+        if not at:
+            counts = [f"{each.placed}, {each.none}" for each in every]
+            click.echo("| classes with a place, and without | " + " | ".join(counts) + " |")
+        cells = [" ".join(each.cells) for each in every]
+        click.echo(f"| {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
