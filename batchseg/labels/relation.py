@@ -124,10 +124,10 @@ class Relation:
         beyond = {row.source for row in self.rows} - {row.source for row in rows.values()}
         if lacking or beyond:
             rest = [row.source for row in self.rows if row.source in beyond]
-            told = f"it has no row for {_some(lacking)}" if lacking else f"{_some(rest)} is none of them"
+            told = f"there is no row for {_some(lacking)}" if lacking else f"{_some(rest)} is none of them"
             raise LabelMapError(
-                f"{self.path}: was made for other classes than the model's ({self.source}): {told}; give the "
-                f"label map that names the model's classes (--labels), or {_ANEW}"
+                f"{self.path}: was made for the classes of {self.source}, and the model has others: {told}; give "
+                f"the label map that names the model's classes (--labels), or {_ANEW}"
             )
         chosen = (rows[name].target for name in label_map.names)
         return [none if name is None else ids[name] for name in chosen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Collection
 from typing import Any
@@ -111,7 +112,15 @@ def load_language_model(name: str, families: Collection[str] = LAYERS) -> Any:
         extra = {"add_pooling_layer": False} if family in _WITHOUT_POOLER else {}
         return auto.from_pretrained(name, dtype=torch.float32, use_safetensors=True, **extra)
     except (OSError, ValueError) as exc:
-        raise ModelError(f"cannot load the language model {name}: {exc}") from exc
+        raise ModelError(f"cannot load the language model {name}: {_reason(name, exc)}") from exc
+
+
+def _reason(name: str, exc: Exception) -> str:
+    """In one line; transformers takes the path of a folder that is not there for a bad name on the hub."""
+    is_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
+    if is_path and not os.path.isdir(name):
+        return "there is no such folder"
+    return next((line.strip() for line in str(exc).splitlines() if line.strip()), type(exc).__name__)
 
 
 def _sliced(state: dict[str, Tensor], family: str, first: int, last: int) -> Any:
