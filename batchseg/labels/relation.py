@@ -7,6 +7,7 @@ class add.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,6 @@ from batchseg.labels.names import fold_name
 
 _NAMED = 3
 _KEYS = ("from", "to", "language_model", "none_below", "classes")
-_ANEW = "propose a relation anew (batchseg labels map)"
 
 
 class RelationRow(Model, strict=True):
@@ -81,7 +81,7 @@ class Relation:
                 model's classes, or send all to one class.
         """
         other = load_label_map(self.target)
-        self._check_targets(other)
+        self._check_rows(other)
         unreviewed = [row.source for row in self.rows if not row.reviewed]
         if unreviewed:
             raise LabelMapError(
@@ -100,7 +100,7 @@ class Relation:
             return replace(other, groups=None)
         return replace(other, groups=groups, is_partial=True)
 
-    def _check_targets(self, other: LabelMap) -> None:
+    def _check_rows(self, other: LabelMap) -> None:
         known = {*other.names}
         for row in self.rows:
             if row.target is not None and row.target not in known:
@@ -108,9 +108,8 @@ class Relation:
                     f"{self.path}: {row.source!r} goes to {row.target!r}, which is no class of {self.target}"
                     f"{did_you_mean(row.target, other.names)}; none of them is written null"
                 )
-        names = [row.source for row in self.rows]
-        for name in names:
-            if names.count(name) > 1:
+        for name, times in Counter(row.source for row in self.rows).items():
+            if times > 1:
                 raise LabelMapError(
                     f"{self.path}: names {name!r} twice; a class goes to one, so remove a row"
                 )
@@ -126,8 +125,9 @@ class Relation:
             rest = [row.source for row in self.rows if row.source in beyond]
             told = f"there is no row for {_some(lacking)}" if lacking else f"{_some(rest)} is none of them"
             raise LabelMapError(
-                f"{self.path}: was made for the classes of {self.source}, and the model has others: {told}; give "
-                f"the label map that names the model's classes (--labels), or {_ANEW}"
+                f"{self.path}: was made for the classes of {self.source}, and the model has others: {told}; "
+                "give the label map that names the model's classes (--labels), or propose a relation anew "
+                "(batchseg labels map)"
             )
         chosen = (rows[name].target for name in label_map.names)
         return [none if name is None else ids[name] for name in chosen]

@@ -11,8 +11,10 @@ from rich.text import Text
 from batchseg.cli.show.console import open_console, printable
 from batchseg.cli.show.lines import fact, print_lines
 from batchseg.labels.label_file import BUILT_IN, load_label_map, load_wording
+from batchseg.labels.names import spoken
 
 if TYPE_CHECKING:
+    from batchseg.labels.label_file import Wording
     from batchseg.labels.label_map import LabelMap
     from batchseg.segmentors.llm.relate import Proposal
 
@@ -94,8 +96,9 @@ def print_proposal(found: Proposal, *, by_text: bool) -> None:
     )
 
 
-def _words(wording: Any, at: int) -> list[str]:
-    return [*wording.phrases[at][1:], *wording.descriptions[at]]
+def _words(wording: Wording, at: int) -> list[str]:
+    own, *others = wording.phrases[at]
+    return [*others, *(each.removeprefix(f"{spoken(own)}, ") for each in wording.descriptions[at])]
 
 
 def _truth_ids(label_map: LabelMap, at: int) -> list[int]:

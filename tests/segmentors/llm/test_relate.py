@@ -121,7 +121,7 @@ def test_a_folder_without_a_tokenizer_is_refused(models: Path, tmp_path: Path) -
 
 
 def test_what_is_no_language_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="cannot load the language model .*gone: there is no such folder$"):
+    with pytest.raises(ModelError, match=r"cannot load the language model .*gone: there is no such folder$"):
         batchseg.map_labels(*label_maps(tmp_path), language_model=tmp_path / "gone")
     with pytest.raises(ModelError, match="cannot load the language model") as raised:
         batchseg.map_labels(*label_maps(tmp_path), language_model=tmp_path)
