@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchseg.config.doctor import DoctorConfig
     from batchseg.config.evaluate import EvaluateConfig
     from batchseg.config.export import ExportConfig
+    from batchseg.config.labels import MapLabelsConfig
     from batchseg.config.load import load_config, read_config
     from batchseg.config.overlay import OverlayConfig, Overlays
     from batchseg.config.report import ReportConfig
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from batchseg.scenes.data_set import make_digits
     from batchseg.schema import Status
     from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
+    from batchseg.segmentors.llm.relate import Proposal, map_labels
     from batchseg.segmentors.network.upsample import bilinear_argmax
     from batchseg.segmentors.registry import load_segmentor
     from batchseg.training.train import TrainResult, train
@@ -71,6 +73,7 @@ _HOMES = {
     "ExportReport": "batchseg.exports.export",
     "Job": "batchseg.cluster.submit",
     "LabelMap": "batchseg.labels.label_map",
+    "MapLabelsConfig": "batchseg.config.labels",
     "ModelInput": "batchseg.segmentors.base",
     "NightConfig": "batchseg.config.compare",
     "NightResult": "batchseg.pipeline.night",
@@ -81,6 +84,7 @@ _HOMES = {
     "PageReport": "batchseg.reporting.make",
     "Prediction": "batchseg.segmentors.base",
     "Promotion": "batchseg.pipeline.promote",
+    "Proposal": "batchseg.segmentors.llm.relate",
     "ReportConfig": "batchseg.config.report",
     "RunConfig": "batchseg.config.run",
     "RunResult": "batchseg.results.result",
@@ -106,6 +110,7 @@ _HOMES = {
     "load_label_map": "batchseg.labels.label_file",
     "load_segmentor": "batchseg.segmentors.registry",
     "make_digits": "batchseg.scenes.data_set",
+    "map_labels": "batchseg.segmentors.llm.relate",
     "night": "batchseg.pipeline.night",
     "open_results": "batchseg.results.opened",
     "overlay": "batchseg.pipeline.overlay",
@@ -135,6 +140,7 @@ __all__ = [
     "ExportReport",
     "Job",
     "LabelMap",
+    "MapLabelsConfig",
     "ModelInput",
     "NightConfig",
     "NightResult",
@@ -145,6 +151,7 @@ __all__ = [
     "PageReport",
     "Prediction",
     "Promotion",
+    "Proposal",
     "ReportConfig",
     "RunConfig",
     "RunResult",
@@ -170,6 +177,7 @@ __all__ = [
     "load_label_map",
     "load_segmentor",
     "make_digits",
+    "map_labels",
     "night",
     "open_results",
     "overlay",

@@ -35,7 +35,10 @@ from batchseg.config.load import read_config
     "--threshold", type=float, metavar="P", help="Of two classes: foreground is more probable than this."
 )
 @click.option(
-    "--merge", multiple=True, metavar="NAME=A,B,...", help="Classes that are one: probabilities add."
+    "--merge",
+    multiple=True,
+    metavar="NAME=A,B,...|FILE",
+    help="Classes that are one: probabilities add; or a reviewed relation.",
 )
 @click.option("--labels", metavar="NAME|FILE", help="Another label map of the same classes.")
 @click.option("--truth", metavar="DIR", help="Another folder with the ground truth.")

@@ -13,6 +13,7 @@ from batchseg.cli.digits import digits_command
 from batchseg.cli.doctor import doctor_command
 from batchseg.cli.evaluate import evaluate_command
 from batchseg.cli.export import export_command
+from batchseg.cli.labels import labels_group
 from batchseg.cli.night import night_command
 from batchseg.cli.overlay import overlay_command
 from batchseg.cli.promote import promote_command
@@ -39,6 +40,7 @@ COMMANDS = (
     promote_command,
     train_command,
     digits_command,
+    labels_group,
     submit_command,
     config_group,
 )

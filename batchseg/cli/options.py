@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,7 +56,8 @@ modelling = options(
         "given several times: an ensemble.",
     ),
     click.option(
-        "--merge", multiple=True, metavar="NAME=A,B,...", help="Classes that are one: probabilities add."
+        "--merge", multiple=True, metavar="NAME=A,B,...|FILE",
+        help="Classes that are one: probabilities add; or a reviewed relation, see `batchseg labels map`.",
     ),
 )  # fmt: skip
 
@@ -174,18 +176,34 @@ def chosen_model(models: tuple[str, ...]) -> str | list[str] | None:
     return [*models] if len(models) > 1 else next(iter(models), None)
 
 
-def merged_classes(groups: tuple[str, ...]) -> dict[str, list[str]]:
-    """NAME=A,B, given any number of times. Raises ConfigError."""
+def merged_classes(groups: tuple[str, ...]) -> dict[str, list[str]] | str:
+    """NAME=A,B, given any number of times, or the file of a relation once. Raises ConfigError."""
+    files = [group for group in groups if _is_relation(group)]
+    if files and len(groups) == 1:
+        return files[0]
+    if files:
+        raise ConfigError(
+            f"--merge {files[0]}: a relation says of every class where it goes; leave the other --merge out, "
+            "or edit the file"
+        )
     merge: dict[str, list[str]] = {}
     for group in groups:
         name, _, text = (part.strip() for part in group.partition("="))
         classes = [each.strip() for each in text.split(",")]
         if not name or not all(classes):
-            raise ConfigError(f"--merge {group}: must be NAME=A,B,..., such as vehicle=car,bus,truck")
+            raise ConfigError(
+                f"--merge {group}: must be NAME=A,B,..., such as vehicle=car,bus,truck, or the YAML "
+                "file of a relation"
+            )
         if name in merge:
             raise ConfigError(f"--merge {group}: {name} was given before; name all of its classes at once")
         merge[name] = classes
     return merge
+
+
+def _is_relation(group: str) -> bool:
+    is_yaml = group.lower().endswith((".yaml", ".yml"))
+    return is_yaml and ("=" not in group or os.path.isfile(group))
 
 
 def named_columns(pairs: tuple[str, ...]) -> dict[str, str]:

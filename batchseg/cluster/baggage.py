@@ -13,11 +13,14 @@ import yaml
 from batchseg.config.base import RayConfig
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import CustomSegmentor
+from batchseg.config.strict_yaml import load_yaml
 from batchseg.errors import ConfigError
-from batchseg.labels.label_file import BUILT_IN, load_label_map
+from batchseg.labels.label_file import load_label_map
+from batchseg.labels.relation import is_built_in, load_relation
 from batchseg.storage.location import is_uri
 
 JOB_FILE, LABELS_FILE = "job.yaml", "labels.yaml"
+RELATION_FILE, TARGET_FILE = "relation.yaml", "relation_to.yaml"
 
 # what a job reads and writes where it runs; a segmentor's only if it is a file or folder here
 _PLACES = (("source", ("path", "truth", "root")), ("output", ("path",)))
@@ -34,9 +37,11 @@ def pack_job(config: RunConfig, folder: Path) -> str:
     data = as_seen_everywhere(config)
     if config.labels is not None:
         load_label_map(config.labels)
-        if not (BUILT_IN / f"{config.labels}.yaml").is_file():
+        if not is_built_in(config.labels):
             shutil.copyfile(config.labels, folder / LABELS_FILE)
             data["labels"] = LABELS_FILE
+    if isinstance(config.merge, str):
+        data["merge"] = _pack_relation(config.merge, folder)
     for (_, packed), model in zip(_models(data), config.segmentor.models, strict=True):
         if isinstance(model, CustomSegmentor):
             packed["model"] = _pack_module(model.model, folder)
@@ -111,6 +116,19 @@ def _pack_module(target: str, folder: Path) -> str:
     if Path(f"{name}.py").is_file():
         shutil.copyfile(f"{name}.py", folder / f"{name}.py")
     return target
+
+
+def _pack_relation(path: str, folder: Path) -> str:
+    """The relation's file, and that of the label map it leads to. Raises LabelMapError."""
+    target = load_relation(path).target
+    load_label_map(target)
+    content = load_yaml(Path(path).read_text(encoding="utf-8"))
+    if not is_built_in(target):
+        shutil.copyfile(target, folder / TARGET_FILE)
+        content["to"] = TARGET_FILE
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    (folder / RELATION_FILE).write_text(text, encoding="utf-8")
+    return RELATION_FILE
 
 
 def _digest(folder: Path) -> str:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from batchseg.config.base import Gates, Model, RayConfig
 from batchseg.config.places import Place
-from batchseg.config.segmentor import Merge
+from batchseg.config.segmentor import MergeOrRelation
 from batchseg.config.truth import Accepted
 
 
@@ -32,10 +32,11 @@ class DecideConfig(Model):
         description="Of two classes: foreground is where its probability is above this. Null: as the run had "
         "it.",
     )
-    merge: Merge = Field(
+    merge: MergeOrRelation = Field(
         default_factory=dict,
         description="NAME: classes of the masks that are one, such as vehicle: [car, bus]; their "
-        "probabilities add, which takes those of all classes (output.probabilities: full).",
+        "probabilities add, which takes those of all classes (output.probabilities: full). Or the file of a "
+        "reviewed relation.",
     )
     labels: Place | None = Field(
         None, description="A label map by name or file. Null: what the run used, as it was then."

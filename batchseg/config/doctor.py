@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from batchseg.config.base import Limits, Model
 from batchseg.config.looks import TilingSetting
 from batchseg.config.places import Place
-from batchseg.config.segmentor import AnySegmentor, Merge, infer_segmentor
+from batchseg.config.segmentor import AnySegmentor, MergeOrRelation, infer_segmentor
 from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
@@ -22,7 +22,9 @@ class DoctorConfig(Model):
         None, description="The model whose classes the truth is held against."
     )
     labels: Place | None = Field(None, description="A label map by name, or a YAML file.")
-    merge: Merge = Field(default_factory=dict, description="As for run: NAME: classes that are one.")
+    merge: MergeOrRelation = Field(
+        default_factory=dict, description="As for run: NAME: classes that are one; or a relation's file."
+    )
     tiling: TilingSetting = None
     mask_name: Literal["stem", "full"] = Field("stem", description="As in the run's output.")
     truth: TruthReading = TruthSettings()

@@ -156,6 +156,7 @@ _TAGS = {
     "segmentor": _SEGMENTORS,
     "model": ("name", "new"),
     "validation": ("share", "globs"),
+    "merge": ("groups", "file"),
 }
 
 
@@ -178,6 +179,8 @@ _GIVEN_BY = {
     "output": "--output",
     "output.path": "--output",
     "labels": "--labels",
+    "from_labels": "--from",
+    "to_labels": "--to",
     "results": "the argument RESULTS",
     "old": "the argument OLD",
     "new": "the argument NEW",

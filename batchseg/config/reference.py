@@ -12,6 +12,7 @@ from batchseg.config.decide import DecideConfig
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.export import ExportConfig
+from batchseg.config.labels import MapLabelsConfig
 from batchseg.config.overlay import OverlayConfig
 from batchseg.config.report import ReportConfig
 from batchseg.config.run import RunConfig
@@ -27,6 +28,7 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg decide": DecideConfig,
     "batchseg compare": CompareConfig,
     "batchseg suspects": SuspectsConfig,
+    "batchseg labels map": MapLabelsConfig,
     "batchseg overlay": OverlayConfig,
     "batchseg export": ExportConfig,
     "batchseg report": ReportConfig,
@@ -151,7 +153,8 @@ def _default(value: Schema) -> str:
     if isinstance(default, dict):
         return "as there"
     if default is None:
-        return "none" if value.get("type") == "object" else "null"
+        is_mapping = any(each.get("type") == "object" for each in (value, *value.get("oneOf", ())))
+        return "none" if is_mapping else "null"
     if isinstance(default, list):
         return f"`[{', '.join(map(str, default))}]`" if default else "none"
     return f"`{_number(default)}`"

@@ -16,7 +16,7 @@ from batchseg.config.looks import TilingSetting, Views
 from batchseg.config.metrics import BoundarySettings, FurtherMetrics, ObjectSettings, Spacing
 from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
-from batchseg.config.segmentor import AnySegmentor, Merge, ThresholdSegmentor, infer_segmentor
+from batchseg.config.segmentor import AnySegmentor, MergeOrRelation, ThresholdSegmentor, infer_segmentor
 from batchseg.config.source import ImageReading, Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
@@ -72,10 +72,11 @@ class RunConfig(Model):
         None,
         description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
     )
-    merge: Merge = Field(
+    merge: MergeOrRelation = Field(
         default_factory=dict,
         description="NAME: classes of the label map that are one, such as vehicle: [car, bus]; their "
-        "probabilities add, and a truth of any of them means it.",
+        "probabilities add, and a truth of any of them means it. Or the file of a reviewed relation, which "
+        "puts them into another label map; see `batchseg labels map`.",
     )
     tiling: TilingSetting = None
     views: Views = Views()

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -169,6 +171,10 @@ AnyMember = Annotated[
     Field(discriminator="kind"),
 ]
 Merge = dict[str, Annotated[tuple[str, ...], BeforeValidator(_split_names)]]
+MergeOrRelation = Annotated[
+    Annotated[Merge, Tag("groups")] | Annotated[Place, Tag("file")],
+    Discriminator(lambda value: "file" if isinstance(value, str) else "groups"),
+]
 
 
 _MOST_MEMBERS = 16

@@ -22,7 +22,7 @@ from batchseg.inspect.preflight import check_source, choose_bands, choose_labels
 from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.merging import merged
+from batchseg.labels.relation import with_merge
 from batchseg.schema import Status
 from batchseg.segmentors.base import Normaliser, PixelRange, Resizing
 from batchseg.segmentors.combined.ensemble import resizings_of
@@ -191,7 +191,7 @@ def _given_labels(config: DoctorConfig) -> LabelMap | None:
     if config.labels is None:
         return None
     label_map = load_label_map(config.labels)
-    return merged(label_map, config.merge) if config.merge else label_map
+    return with_merge(label_map, config.merge)
 
 
 def _read_headers(listing: Listing, config: DoctorConfig, findings: Findings, by_band: bool) -> Sizes:

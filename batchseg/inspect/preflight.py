@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 from batchseg.config.looks import Tiling, Views
@@ -21,9 +22,10 @@ from batchseg.inspect.image_sample import sample_images
 from batchseg.inspect.truth_sample import Looking, Sampled, sample_masks, sample_truths
 from batchseg.labels.label_file import load_both
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.merging import Merging, merged
+from batchseg.labels.merging import Merging
 from batchseg.labels.names import fold_name, is_mere_number, with_side
 from batchseg.labels.reading import Reading
+from batchseg.labels.relation import load_relation, with_merge
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint
 from batchseg.source.annotations.truths import AnnotatedTruths
 from batchseg.source.folder import Folder
@@ -68,7 +70,7 @@ def _nothing_found(source: Folder | Manifest) -> str:
 
 
 def choose_labels(
-    name: str | None, checkpoint: AnyCheckpoint, merge: Merging = MappingProxyType({})
+    name: str | None, checkpoint: AnyCheckpoint, merge: Merging | str = MappingProxyType({})
 ) -> LabelMap:
     """The label map of a run: of as many classes as the model, and none of its names at another id.
 
@@ -77,17 +79,30 @@ def choose_labels(
 
     Args:
         name: built-in, or a file; None: the model's own.
-        merge: classes of it that are one in this run, whatever the file merges already.
+        merge: classes of it that are one in this run, whatever the file merges already; or the file of a
+            reviewed relation, which puts them into another label map.
 
     Raises LabelMapError where it does not fit the model.
     """
     return fit_labels(name, checkpoint.label_map, merge)
 
 
-def fit_labels(name: str | None, own: LabelMap, merge: Merging = MappingProxyType({})) -> LabelMap:
+def fit_labels(name: str | None, own: LabelMap, merge: Merging | str = MappingProxyType({})) -> LabelMap:
     """The same by the label map that a model, or what is kept of its probabilities, has of its own."""
-    chosen = own if name is None else _fitting(name, own)
-    return merged(chosen, merge) if merge else chosen
+    _refuse_target(name, merge)
+    return with_merge(own if name is None else _fitting(name, own), merge)
+
+
+def _refuse_target(name: str | None, merge: Merging | str) -> None:
+    """Raises LabelMapError where the labels are those that a relation leads to."""
+    if name is None or not isinstance(merge, str):
+        return
+    target = load_relation(merge).target
+    if name == target or Path(name).resolve() == Path(target).resolve():
+        raise LabelMapError(
+            f"labels {name}: is where the relation {merge} leads to, which brings it; leave it out, or name "
+            "the label map of the model's own classes"
+        )
 
 
 def _fitting(name: str, own: LabelMap) -> LabelMap:

@@ -17,7 +17,7 @@ from batchseg.errors import LabelMapError
 from batchseg.labels.colours import Colour
 from batchseg.labels.label_map import IGNORE_INDEX, LabelMap, default_colours
 from batchseg.labels.merging import merged
-from batchseg.labels.names import fold_name
+from batchseg.labels.names import fold_name, spoken
 
 BUILT_IN = Path(__file__).parent / "builtin"
 
@@ -29,10 +29,12 @@ class Wording:
     Attributes:
         phrases: of each class, its name and its synonyms.
         prompts: sentences with `{}` where a phrase goes.
+        descriptions: of each class, what says more than its names: none, one, or those of merged classes.
     """
 
     phrases: tuple[tuple[str, ...], ...]
     prompts: tuple[str, ...]
+    descriptions: tuple[tuple[str, ...], ...] = ()
 
 
 def load_label_map(name_or_path: str) -> LabelMap:
@@ -69,11 +71,18 @@ def load_wording(name_or_path: str) -> Wording:
     names = _both(file, name_or_path)[1].names
     group_of = {name: group for group, members in file.merge.items() for name in members}
     phrases: dict[str, list[str]] = {name: [] for name in names}
+    descriptions: dict[str, list[str]] = {name: [] for name in names}
     for entry in file.classes:
-        phrases[group_of.get(entry.name, entry.name)] += [entry.name, *entry.synonyms]
+        name = group_of.get(entry.name, entry.name)
+        phrases[name] += [entry.name, *entry.synonyms]
+        descriptions[name] += [f"{spoken(entry.name)}, {entry.description}"] if entry.description else []
     for group in file.merge:
         phrases[group] = [*dict.fromkeys([group, *phrases[group]])]
-    return Wording(tuple(tuple(phrases[name]) for name in names), tuple(file.prompts))
+    return Wording(
+        tuple(tuple(phrases[name]) for name in names),
+        tuple(file.prompts),
+        tuple(tuple(descriptions[name]) for name in names),
+    )
 
 
 def _read(name_or_path: str) -> _LabelFile:
@@ -143,6 +152,9 @@ class _ClassEntry(Model, strict=True):
         default_factory=list, description="The first is drawn; a truth may hold any of them."
     )
     truth_ids: list[int] | None = None
+    description: str | None = Field(
+        None, min_length=1, description="What the class is, for relations between label maps."
+    )
 
 
 class _LabelFile(Model, strict=True):

@@ -35,11 +35,7 @@ LOWEST_TRUTH_ID, HIGHEST_TRUTH_ID = -(2**15), 2**24 - 1
 
 
 _LISTED = 5
-
-
 _BACKGROUND = {"background", "unlabeled", "unlabelled"}
-
-
 _AS_DRAWN: Mapping[Colour, int] = MappingProxyType({})
 
 
@@ -56,6 +52,8 @@ class LabelMap:
             given; the default palette is for drawing alone, since no truth is known to have it.
         read_names: further names in a truth of named classes -> class id or `ignore_index`.
         groups: the class here of each class of the model, whose probabilities add; None: they are the same.
+        is_partial: groups may leave classes out, which are then never predicted, and hold `void` for classes
+            of the model that are none of these.
 
     Raises:
         LabelMapError: the parts contradict each other.
@@ -68,6 +66,7 @@ class LabelMap:
     read_colours: Mapping[Colour, int] = field(default_factory=lambda: _AS_DRAWN)
     groups: tuple[int, ...] | None = None
     read_names: Mapping[str, int] = field(default_factory=dict)
+    is_partial: bool = False
 
     def __post_init__(self) -> None:
         if self.read_colours is _AS_DRAWN:
@@ -252,7 +251,10 @@ def _id_problems(labels: LabelMap) -> list[str]:
             problems.append(f"truth id {truth} is not in {LOWEST_TRUTH_ID} to {HIGHEST_TRUTH_ID}")
         if to != labels.ignore_index and not 0 <= to <= last:
             problems.append(f"truth id {truth} is mapped to {to}, which is no class (0 to {last})")
-    if labels.groups is not None and {*labels.groups} != {*range(labels.num_classes)}:
+    if labels.groups is not None and labels.is_partial:
+        if not {*labels.groups} <= {*range(labels.num_classes + 1)}:
+            problems.append(f"groups must be of the classes 0 to {last}, or {labels.void} for void")
+    elif labels.groups is not None and {*labels.groups} != {*range(labels.num_classes)}:
         problems.append(f"groups must name each of the classes 0 to {last}, and no other")
     return problems
 

@@ -1,4 +1,4 @@
-"""What names of classes say: whether two mean the same, and whether one means a side."""
+"""What names of classes say: in words, whether two mean the same, and whether one means a side."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ _SEPARATORS = re.compile(r"[\W_]+")
 # leftArm -> left Arm, LArm -> L Arm
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SIDE = re.compile(r"(left|right)\d*|[lr]")
+_QUALIFIERS = {"other", "merged", "stuff"}  # COCO-Stuff and COCO panoptic: wall-other-merged, door-stuff
 _MERE_NUMBER = re.compile(r"((label|class|level)?\d+)?")  # such as LABEL_3, which transformers fills in
 
 
 def fold_name(name: str) -> str:
     """What is left of a name without case and separators: `Traffic-Light` and `traffic light` are one."""
     return _SEPARATORS.sub("", name.casefold())
+
+
+def spoken(name: str) -> str:
+    """A name in words, without what data sets add to tell classes apart: `tree-merged` -> `tree`.
+
+    `trafficLight` and `traffic_light` are `traffic light`; a name of nothing else, such as `other`, stays.
+    """
+    words = [word for word in _SEPARATORS.split(_CAMEL.sub(" ", name)) if word]
+    return " ".join([word for word in words if word.casefold() not in _QUALIFIERS] or words)
 
 
 def is_mere_number(folded: str) -> bool:

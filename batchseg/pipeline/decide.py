@@ -24,6 +24,7 @@ from batchseg.inspect.preflight import fit_labels
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.labels.recorded import recorded_label_map
+from batchseg.labels.relation import group_of
 from batchseg.pipeline.assembly import score_and_measure, scoring
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
@@ -190,9 +191,9 @@ def _job(config: DecideConfig, job: RunConfig, settings: ScoringConfig) -> RunCo
     return RunConfig.model_construct(**{**known, **changed})
 
 
-def _measured_as(job: RunConfig, merge: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+def _measured_as(job: RunConfig, merge: Mapping[str, tuple[str, ...]] | str) -> dict[str, Any]:
     """What is measured, where classes that it names are merged now."""
-    group = {member: name for name, members in merge.items() for member in members}
+    group = group_of(merge)
     classes = dict.fromkeys(group.get(name, name) for name in job.objects.classes)
     tolerance = job.boundary.tolerance
     if isinstance(tolerance, dict):
@@ -204,9 +205,11 @@ def _measured_as(job: RunConfig, merge: Mapping[str, tuple[str, ...]]) -> dict[s
 
 
 def _merged_twice(
-    first: Mapping[str, tuple[str, ...]], then: Mapping[str, tuple[str, ...]]
-) -> dict[str, tuple[str, ...]]:
-    """One merging for two, one after the other."""
+    first: Mapping[str, tuple[str, ...]] | str, then: Mapping[str, tuple[str, ...]] | str
+) -> Mapping[str, tuple[str, ...]] | str:
+    """One merging for two, one after the other; of a relation and another the later."""
+    if isinstance(first, str) or isinstance(then, str):
+        return then or first
     taken = {member for members in then.values() for member in members}
     found = {group: members for group, members in first.items() if group not in taken}
     return found | {

@@ -31,7 +31,8 @@ class Decision:
 
     Attributes:
         classes: of the label map.
-        groups: for each member, the class of the label map of each of its own classes; None: the same.
+        groups: for each member, the class of the label map of each of its own classes, or void (`classes`) of
+            those that are none; None: the same.
         weights: of the members, with a sum of 1.
         factors: of each class's probability before the highest is taken; None: all 1.
         none_below: pixels belong to no class where the probability of the best, without its factor, is lower;
@@ -47,6 +48,11 @@ class Decision:
     none_below: float | None = None
     keeping: Keeping | None = None
     probing: bool = True
+
+    @property
+    def has_none(self) -> bool:
+        """Whether some classes of a member are none of the label map's: void competes as a class more."""
+        return any(group is not None and self.classes in group for group in self.groups)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,16 @@ def normalised(scores_C: Tensor) -> Tensor:
 def fuse(answers: Sequence[Answer], decision: Decision) -> list[Grid]:
     """The grids of one window, each weighted by its share of the answers; at most one of a size.
 
-    Where a member abstains, in a label map, there is a last class more, which is void.
+    Where a member abstains, in a label map, or has classes that are none of the label map's, there is a last
+    class more, which is void.
     """
     first = answers[0]
     if len(answers) == 1 and first.scores.kind != "labels" and decision.groups[first.member] is None:
         return [Grid(first.scores.kind, _upright(first).float())]
     kinds = {each.scores.kind for each in answers}
-    abstains = any(each.scores.kind == "labels" and _has_void(each, decision) for each in answers)
+    abstains = decision.has_none or any(
+        each.scores.kind == "labels" and _has_void(each, decision) for each in answers
+    )
     sums = _sums(answers, decision, abstains=abstains, raw=kinds == {"probabilities"})
     if len(sums) == 1 and kinds == {"logits"}:
         return [Grid("logits", sums[0].clamp(min=torch.finfo(sums[0].dtype).tiny).log())]
@@ -68,7 +71,7 @@ def probability_grids(answers: Sequence[Answer], decision: Decision) -> list[Ten
 
     With label maps there is the class more in any case: the next window may have it.
     """
-    abstains = any(each.scores.kind == "labels" for each in answers)
+    abstains = decision.has_none or any(each.scores.kind == "labels" for each in answers)
     return _sums(answers, decision, abstains=abstains, raw=False)
 
 

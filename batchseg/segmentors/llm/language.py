@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -20,6 +22,19 @@ LAYERS = {
     "qwen3": "layers",
     "t5": "encoder.block",
 }
+# what reads texts as a whole, besides: nothing is cut out of these
+READERS = (
+    *LAYERS,
+    "albert",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "modernbert",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+)
+_WITHOUT_POOLER = ("albert", "bert", "mpnet", "roberta", "xlm-roberta")
 _T5_POSITIONS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"  # all layers use it
 
 
@@ -85,18 +100,27 @@ def take_layers(name: str, layers: tuple[int, int] | None = None) -> tuple[Any, 
     return model, float(words.square().mean().sqrt())
 
 
-def load_language_model(name: str) -> Any:
+def load_language_model(name: str, families: Collection[str] = LAYERS) -> Any:
+    """The whole of a checkpoint, in float32. Raises ModelError, also where its family is none of these."""
     from transformers import AutoConfig, AutoModel, T5EncoderModel
 
     try:
         family = AutoConfig.from_pretrained(name).model_type
-        if family not in LAYERS:
-            raise ModelError(f"{name} is a {family} model; language models known here: {', '.join(LAYERS)}")
+        if family not in families:
+            raise ModelError(f"{name} is a {family} model; language models known here: {', '.join(families)}")
         auto = T5EncoderModel if family == "t5" else AutoModel
-        extra = {"add_pooling_layer": False} if family == "bert" else {}
+        extra = {"add_pooling_layer": False} if family in _WITHOUT_POOLER else {}
         return auto.from_pretrained(name, dtype=torch.float32, use_safetensors=True, **extra)
     except (OSError, ValueError) as exc:
-        raise ModelError(f"cannot load the language model {name}: {exc}") from exc
+        raise ModelError(f"cannot load the language model {name}: {_reason(name, exc)}") from exc
+
+
+def _reason(name: str, exc: Exception) -> str:
+    """In one line; transformers takes the path of a folder that is not there for a bad name on the hub."""
+    is_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
+    if is_path and not os.path.isdir(name):
+        return "there is no such folder"
+    return next((line.strip() for line in str(exc).splitlines() if line.strip()), type(exc).__name__)
 
 
 def _sliced(state: dict[str, Tensor], family: str, first: int, last: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from batchseg.errors import ModelError
-from batchseg.segmentors.llm.language import load_language_model, load_tokenizer
+from batchseg.segmentors.llm.language import LAYERS, load_language_model, load_tokenizer
 from batchseg.segmentors.llm.names import words
 
 VOCABULARY = 1000  # words, evenly spaced over the vocabulary, whose mean is the centre
 BATCH = 64
+_BEHIND_PADDING = ("mpnet", "roberta", "xlm-roberta")
+_SHOWN = 40  # characters
 
 
 class TextModel:
@@ -27,11 +29,14 @@ class TextModel:
         self.model, self.tokenizer = model, tokenizer
 
     @classmethod
-    def load(cls, name: str) -> TextModel:
-        """From a folder, or a name on the hub. Raises ModelError."""
-        model, tokenizer = load_language_model(name), load_tokenizer(name)
+    def load(cls, name: str, families: Collection[str] = LAYERS) -> TextModel:
+        """From a folder, or a name on the hub, of one of the families. Raises ModelError."""
+        model, tokenizer = load_language_model(name, families), load_tokenizer(name)
         if tokenizer is None:
-            raise ModelError(f"{name} has no tokenizer to read class names with")
+            raise ModelError(
+                f"{name} has no tokenizer to read class names with; save that of the model beside it "
+                "(tokenizer.save_pretrained)"
+            )
         return cls(model, tokenizer)
 
     def save(self, folder: Path) -> None:
@@ -57,6 +62,16 @@ class TextModel:
         read = self._read_texts(sorted({text for group in groups for text in group}))
         return torch.stack([torch.stack([read[text] for text in group]).mean(0) for group in groups])
 
+    @property
+    def _most(self) -> float:
+        """How many tokens have a position; RoBERTa and its kin count from behind their padding."""
+        config = self.model.config
+        places = getattr(config, "max_position_embeddings", None)
+        if places is None:
+            return float("inf")
+        behind = config.pad_token_id + 1 if config.model_type in _BEHIND_PADDING else 0
+        return int(places - behind)
+
     @torch.no_grad()
     def _read_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """For each text the mean [D] of the last hidden state over its tokens."""
@@ -65,6 +80,11 @@ class TextModel:
             ids = self.tokenizer(text)["input_ids"]
             if not ids:
                 raise ModelError(f"the language model's tokenizer makes nothing of {text!r}")
+            if len(ids) > self._most:
+                raise ModelError(
+                    f"the language model reads {self._most} tokens at most, and {text[:_SHOWN]!r} ... has "
+                    f"{len(ids)}; shorten it"
+                )
             by_length[len(ids)].append((text, ids))
         read: dict[str, Tensor] = {}
         for group in by_length.values():  # texts of one length need no padding
