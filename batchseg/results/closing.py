@@ -57,7 +57,7 @@ def closing_of(results: Results) -> Closing:
     """One part of the tables at a time. Raises OutputError."""
     worst: list[dict[str, Any]] = []
     segmented = pixels = annotated = 0
-    probed, prompted = ProbedTotals(), PromptTotals(results.root)
+    probed, prompted = ProbedTotals(), PromptTotals()
     parts = results.images.files(".parquet")
     for part in parts:
         images = read_images(part, _COLUMNS)
@@ -67,7 +67,7 @@ def closing_of(results: Results) -> Closing:
         pixels += pc.sum(pc.if_else(is_segmented, areas, 0)).as_py() or 0
         annotated += pc.sum(pc.if_else(images["has_truth"], areas, 0)).as_py() or 0
         probed.add(images)
-        prompted.add(part.name, images)
+        prompted.add(results.root, part.name, images)
         worst = heapq.nsmallest(
             WORST, [*worst, *_worst_of(images)], key=lambda row: (row["mean_iou"], row["id"])
         )

@@ -21,16 +21,20 @@ class PromptTotals:
         images: how many, with or without a truth.
     """
 
-    def __init__(self, root: Location) -> None:
-        self.root, self.images = root, 0
+    def __init__(self) -> None:
+        self.images = 0
         self.sums: Scores = np.zeros(SUMMED)
 
-    def add(self, part: str, images: pa.Table) -> None:
-        """Those of a part, by its columns `id`, `prompt` and `has_truth`. Raises OutputError."""
+    def add(self, root: Location, part: str, images: pa.Table) -> None:
+        """Those of a part, by its columns `id`, `prompt` and `has_truth`. Raises OutputError.
+
+        Args:
+            root: the results folder, where their pixels lie.
+        """
         self.images += len(images) - images["prompt"].null_count
         scored = images.filter(pc.and_(images["prompt"].is_valid(), images["has_truth"]))
         if len(scored):
-            pixels = read_columns(self.root / "pixels" / part, PIXELS, PIXELS.names)
+            pixels = read_columns(root / "pixels" / part, PIXELS, PIXELS.names)
             self.sums = self.sums + prompt_sums(_sums_of(scored["id"], pixels)).sum(axis=0)
 
     @property

@@ -23,11 +23,11 @@ from batchseg.schema import Status
 from batchseg.source.columns import find_columns
 from batchseg.source.listing import LISTING, PROMPT
 from batchseg.source.parquet import as_source_error, open_fragments, parquet_files
-from batchseg.source.prompts import prompted_id, prompted_version
+from batchseg.source.prompts import prompted_id
 from batchseg.source.sample import sampled
 from batchseg.storage.embedded import address, column_values, place_of
 from batchseg.storage.location import is_uri, locate
-from batchseg.storage.versions import Versions, digest, version_at
+from batchseg.storage.versions import Versions, digest, prompted_version, version_at
 
 ROWS_A_TABLE = 8192
 PATHS = {"image": "image path", "truth": "truth path"}  # what they are called in a batch

@@ -1,8 +1,7 @@
-"""What a row's prompt makes of its id and of its version: several rows may be of one image."""
+"""What a row's prompt makes of its id: several rows may be of one image."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from unicodedata import normalize
 
@@ -34,10 +33,3 @@ def is_prompted_id(row_id: str, prompt: str | None) -> bool:
 def image_name(row_id: str, prompt: str | None) -> str:
     """An id without what was made of the prompt: as the manifest calls the image."""
     return row_id[: -len(slug(prompt or "")) - 1] if is_prompted_id(row_id, prompt) else row_id
-
-
-def prompted_version(version: str | None, prompt: str | None) -> str | None:
-    """The version of an image together with what is meant in it; another prompt is another version."""
-    if version is None or prompt is None:
-        return version
-    return f"{version}+{hashlib.blake2b(prompt.encode(), digest_size=8).hexdigest()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,10 @@ from colour_finder import (
 from PIL import Image
 
 import batchseg
+from batchseg.comparison.bootstrap import resampled, resampled_rows
+from batchseg.comparison.sparse_counts import SparseCounts
 from batchseg.errors import BatchsegError
+from batchseg.stages import decode
 
 pytestmark = [pytest.mark.usefixtures("in_process")]
 
@@ -296,3 +300,82 @@ def test_verify_finds_a_wrong_prompt_iou(tmp_path: Path) -> None:
     pq.write_table(table.set_column(at, table.schema.field(at), pa.array([0.123] * 6)), part)
     report = batchseg.verify(str(tmp_path / "out"))
     assert report.counts["metrics"] == 6 and "prompt_iou" in report.problems[0].sentence
+
+
+def test_compare_holds_prompts_against_each_other(tmp_path: Path) -> None:
+    better = [*ROWS[:1], ("a.png", "red again"), *ROWS[2:]]
+    ids = {"id": [*map(str, range(6))]}
+    run(write_scenes(tmp_path / "named", ROWS, **ids), output=tmp_path / "first")
+    run(write_scenes(tmp_path / "named", better, **ids), output=tmp_path / "second")
+    config = {"bootstrap": 50, "max_drop": {"giou": 0.0, "no_target_accuracy": 0.1}}
+    report = batchseg.compare(
+        batchseg.CompareConfig(old=str(tmp_path / "first"), new=str(tmp_path / "second"), **config)
+    )
+    for side, name in (("old", "first"), ("new", "second")):
+        stated = record_of(tmp_path / name)["metrics"]
+        for figure in ("giou", "ciou", "no_target_accuracy", "mean_iou"):
+            assert getattr(report.metrics[figure], side) == pytest.approx(stated[figure], abs=1e-12)
+    giou = report.metrics["giou"]
+    assert giou.difference is not None and giou.low is not None and giou.high is not None
+    assert giou.difference > 0 and giou.low <= giou.difference <= giou.high
+    assert report.gates == [] and "images of both whose file or prompt changed: 1" in report.notes
+
+
+def test_resampled_rows_draw_the_same_images() -> None:
+    rng = np.random.default_rng(5)
+    images, truth, predicted = np.repeat(np.arange(9), 3), rng.integers(0, 2, 27), rng.integers(0, 2, 27)
+    counts = SparseCounts.from_entries(images, truth, predicted, rng.integers(1, 9, 27), (9, 2))
+    rows = counts.dense(0, 9).reshape(9, -1)
+    (sums,), (again,) = resampled([counts], 20, 3), resampled_rows([rows], 20, 3)
+    assert np.array_equal(sums.reshape(20, -1), again)
+
+
+def test_the_page_shows_prompts(tmp_path: Path) -> None:
+    rows = [*ROWS[:5], ("c.png", "a <b>blue</b> box")]
+    result = run(write_scenes(tmp_path, rows))
+    page = batchseg.report(tmp_path / "out")
+    text = Path(page.path).read_text()
+    assert page.pictures >= 6 and "anything blue" in text
+    assert "a &lt;b&gt;blue&lt;" in text and "<b>blue" not in text
+    shown = dict(re.findall(r'<data value="([^"]+)" data-figure="metric.(giou|ciou)">', text))
+    assert {name: float(value) for value, name in shown.items()} == pytest.approx(
+        {name: result.metrics[name] for name in ("giou", "ciou")}
+    )
+
+
+def test_exports_tell_the_rows_of_an_image_apart(tmp_path: Path) -> None:
+    run(write_scenes(tmp_path, ROWS))
+    report = batchseg.export(tmp_path / "out", to="coco", output=tmp_path / "out.json")
+    assert report.written == 6 and not report.problems
+    coco = json.loads((tmp_path / "out.json").read_text())
+    assert [each["file_name"] for each in coco["images"]] == IDS
+    told = {each["file_name"]: each["prompt"] for each in coco["images"]}
+    assert told == dict(zip(IDS, (prompt for _, prompt in ROWS), strict=True))
+    batchseg.export(tmp_path / "out", to="label-studio", output=tmp_path / "tasks.json")
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert {each["data"]["id"]: each["data"]["prompt"] for each in tasks} == told
+
+
+@pytest.mark.parametrize("kind", ["blend", "triptych"])
+def test_overlays_are_drawn_for_every_row(tmp_path: Path, kind: str) -> None:
+    manifest = write_scenes(tmp_path, ROWS)
+    result = run(manifest, output={"path": str(tmp_path / "out"), "overlays": {"kind": kind}})
+    assert result.statuses == {"ok": 6}
+    drawn = sorted(path.relative_to(tmp_path / "out/overlays").as_posix()
+                   for path in (tmp_path / "out/overlays").rglob("*.*") if path.is_file())  # fmt: skip
+    assert [name.rsplit(".", 1)[0] for name in drawn] == sorted(IDS)
+    assert batchseg.verify(str(tmp_path / "out")).ok
+
+
+def test_a_file_is_decoded_once_for_rows_that_follow_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    real = decode.decode_scaled
+    monkeypatch.setattr(decode, "decode_scaled", lambda *args: decoded.append(1) or real(*args))
+    result = run(write_scenes(tmp_path, ROWS))
+    assert (result.statuses, len(decoded)) == ({"ok": 6}, 3)
+    pairs = [*expected(tmp_path, ROWS)]
+    for name, (_, mask_HW) in zip(IDS, pairs, strict=True):
+        mask = tmp_path / "out" / "masks" / f"{name}.png"
+        assert np.array_equal(np.asarray(Image.open(mask)), mask_HW)
