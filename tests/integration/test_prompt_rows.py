@@ -164,6 +164,16 @@ def test_the_same_prompt_twice_is_refused(tmp_path: Path, second: str) -> None:
     assert run(named).segmented == 7
 
 
+def test_truths_of_0_and_255(tmp_path: Path) -> None:
+    manifest = write_scenes(tmp_path, ROWS)
+    wanted = run(manifest, output=tmp_path / "first").metrics
+    for place in tmp_path.glob("truth_*.png"):
+        Image.fromarray(np.asarray(Image.open(place)) * np.uint8(255)).save(place)
+    with pytest.raises(BatchsegError, match=r"say truth.threshold: 128 \(--set truth.threshold=128\), or"):
+        run(manifest)
+    assert run(manifest, truth={"threshold": 128}).metrics == wanted
+
+
 def test_long_prompts_have_short_ids(tmp_path: Path) -> None:
     long = "Ünglaublich_große rote Flächen neben dem zweiten Baum von links und"
     run(write_scenes(tmp_path, [("a.png", long)]))
