@@ -313,6 +313,16 @@ def test_verify_finds_a_wrong_prompt_iou(tmp_path: Path) -> None:
     assert report.counts["metrics"] == 6 and "prompt_iou" in report.problems[0].sentence
 
 
+def test_verify_finds_a_wrong_total(tmp_path: Path) -> None:
+    run(write_scenes(tmp_path, ROWS))
+    record = tmp_path / "out" / "run.json"
+    said = json.loads(record.read_text())
+    said["metrics"]["giou"] = 0.999
+    record.write_text(json.dumps(said))
+    (problem,) = batchseg.verify(str(tmp_path / "out")).problems
+    assert problem.kind == "record" and problem.sentence.startswith("giou is 0.999, the pixels give 0.")
+
+
 def test_compare_holds_prompts_against_each_other(tmp_path: Path) -> None:
     better = [*ROWS[:1], ("a.png", "red again"), *ROWS[2:]]
     ids = {"id": [*map(str, range(6))]}
