@@ -24,7 +24,7 @@ from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.merging import merged
 from batchseg.schema import Status
-from batchseg.segmentors.base import Normaliser, PixelRange, Resizing
+from batchseg.segmentors.base import Normaliser, PixelRange, Resizing, prompting_of
 from batchseg.segmentors.combined.ensemble import resizings_of
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.annotations.spool import AnnotationFacts, annotation_facts
@@ -176,9 +176,10 @@ class _Model:
     def of(cls, config: DoctorConfig) -> _Model:
         if config.segmentor is None:
             return cls(choose_bands(config.source, None), _given_labels(config))
-        checkpoint = open_checkpoint(config.segmentor)
+        checkpoint = open_checkpoint(config.segmentor, config.labels)
         refuse_small_tile(config.tiling, checkpoint)
-        notes = checkpoint.notes if config.labels is None else ()
+        # those of a prompted model are about its prompts
+        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
         reading, label_map = (
             choose_bands(config.source, checkpoint),
