@@ -45,7 +45,7 @@ class ClipSeg:
         prompts_ND = torch.cat([embedding_1D for (embedding_1D,) in prompts])
         logits_NHW = self.network.decoder(list(seen), prompts_ND).logits
         # of one prompt some versions leave the first axis out
-        return Drawn(logits_NHW.reshape(len(prompts), *logits_NHW.shape[-2:]).float().sigmoid())
+        return Drawn(logits_NHW.reshape(len(prompts), *logits_NHW.shape[-2:]).float().sigmoid_())
 
 
 def pooled(features: Any) -> Tensor:

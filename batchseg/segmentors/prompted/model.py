@@ -126,7 +126,7 @@ class PromptedModel:
         if prompt is None or not tidy(prompt):
             raise ValueError("the image has no prompt, and the model was given no list of classes")
         drawn = self.family.draw(seen, self._read((tidy(prompt),)))
-        maps_1HW = shares(drawn.maps_NHW) if self.kind.compares else self._present(drawn)
+        maps_1HW = compare_(drawn.maps_NHW, 1) if self.kind.compares else self._present(drawn)
         maps_CHW = torch.cat([torch.full_like(maps_1HW, EVEN), maps_1HW])
         return Scores("sigmoids", maps_CHW, None if drawn.presence_N is None else float(drawn.presence_N[0]))
 
@@ -141,23 +141,26 @@ class PromptedModel:
             ]
         maps_CHW: Tensor | None = None
         for start in range(0, len(self.listed), self.prompting.at_once):
-            some = self.listed[start : start + self.prompting.at_once]
-            maps_NHW = self._present(self.family.draw(seen, [states for _, states in some]))
-            if maps_CHW is None:
-                lowest = -torch.inf if self.kind.compares else 0.0
-                maps_CHW = maps_NHW.new_full((len(prompts.names), *maps_NHW.shape[1:]), lowest)
-            for (index, _), map_HW in zip(some, maps_NHW, strict=True):
-                torch.maximum(maps_CHW[index], map_HW, out=maps_CHW[index])
+            maps_CHW = self._with(maps_CHW, seen, self.listed[start : start + self.prompting.at_once])
         assert maps_CHW is not None  # a list has something to look for
         background = prompts.background
-        if self.kind.compares and background is None:
-            return Scores("logits", maps_CHW)
+        if background is None:
+            return Scores("logits" if self.kind.compares else "sigmoids", maps_CHW)
         if self.kind.compares:
-            asked = [index for index, texts in enumerate(prompts.texts) if texts]
-            maps_CHW[asked] = shares(maps_CHW[asked])
-        if background is not None:
-            maps_CHW[background] = EVEN
+            compare_(maps_CHW, len(self.listed))
+        maps_CHW[background] = EVEN
         return Scores("sigmoids", maps_CHW)
+
+    def _with(self, maps_CHW: Tensor | None, seen: States, some: Sequence[tuple[int, States]]) -> Tensor:
+        """The maps of all classes with those of some prompts, which are drawn and forgotten here."""
+        assert self.prompts is not None
+        maps_NHW = self._present(self.family.draw(seen, [states for _, states in some]))
+        if maps_CHW is None:
+            lowest = -torch.inf if self.kind.compares else 0.0
+            maps_CHW = maps_NHW.new_full((len(self.prompts.names), *maps_NHW.shape[1:]), lowest)
+        for (index, _), map_HW in zip(some, maps_NHW, strict=True):
+            torch.maximum(maps_CHW[index], map_HW, out=maps_CHW[index])
+        return maps_CHW
 
     def _present(self, drawn: Drawn) -> Tensor:
         """The maps of what is there, and nothing of what is not."""
@@ -168,9 +171,17 @@ class PromptedModel:
         return maps_NHW
 
 
-def shares(logits_NHW: Tensor) -> Tensor:
-    """Of prompts that are compared: their softmax, and of one alone that against a logit of 0."""
-    return logits_NHW.sigmoid() if len(logits_NHW) == 1 else logits_NHW.softmax(0)
+def compare_(logits_CHW: Tensor, prompts: int) -> Tensor:
+    """In place: the softmax of so many prompts that are compared, and of one alone that against a logit of 0.
+
+    A background among them has a logit of -inf.
+    """
+    if prompts == 1:
+        return logits_CHW.sigmoid_()
+    logits_CHW -= logits_CHW.amax(0)
+    logits_CHW.exp_()
+    logits_CHW /= logits_CHW.sum(0)
+    return logits_CHW
 
 
 def _family(checkpoint: PromptedCheckpoint) -> Family:

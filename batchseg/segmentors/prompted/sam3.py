@@ -62,11 +62,11 @@ class Sam3:
             attention_mask=mask_NL,
         )
         presence_N = answer.presence_logits.float().sigmoid().flatten()
-        maps_NHW = answer.semantic_seg.float().sigmoid()[:, 0]
+        maps_NHW = answer.semantic_seg.float().sigmoid_()[:, 0]
         scores_NQ = answer.pred_logits.float().sigmoid() * presence_N[:, None]
         for map_HW, logits_QHW, scores_Q in zip(maps_NHW, answer.pred_masks, scores_NQ, strict=True):
             # one prompt at a time: there are some hundred queries
-            masks_QHW = logits_QHW.float().sigmoid().mul_(scores_Q[:, None, None])
+            masks_QHW = logits_QHW.float().sigmoid_().mul_(scores_Q[:, None, None])
             torch.maximum(map_HW, masks_QHW.amax(0), out=map_HW)
         return Drawn(maps_NHW, presence_N)
 
