@@ -144,7 +144,10 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         problems=findings.listed,
         warnings=warnings,
         passed_over=listing.passed_over,
-        notes=(*(model.notes if listing.with_truth else ()), *(annotated.notes if annotated else ())),
+        notes=(
+            *(model.notes if listing.with_truth or model.is_prompted else ()),
+            *(annotated.notes if annotated else ()),
+        ),
     )
 
 
@@ -171,6 +174,7 @@ class _Model:
     notes: tuple[str, ...] = ()
     expected: PixelRange | None = None
     resizings: tuple[Resizing, ...] = ()
+    is_prompted: bool = False
 
     @classmethod
     def of(cls, config: DoctorConfig) -> _Model:
@@ -179,13 +183,14 @@ class _Model:
         checkpoint = open_checkpoint(config.segmentor, config.labels)
         refuse_small_tile(config.tiling, checkpoint)
         # those of a prompted model are about its prompts
-        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
+        is_prompted = prompting_of(checkpoint) is not None
+        notes = checkpoint.notes if config.labels is None or is_prompted else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
         reading, label_map = (
             choose_bands(config.source, checkpoint),
             choose_labels(config.labels, checkpoint, config.merge),
         )
-        return cls(reading, label_map, notes, expected, resizings_of(checkpoint))
+        return cls(reading, label_map, notes, expected, resizings_of(checkpoint), is_prompted)
 
 
 def _given_labels(config: DoctorConfig) -> LabelMap | None:

@@ -52,6 +52,11 @@ class Decision:
     keeping: Keeping | None = None
     probing: bool = True
 
+    @property
+    def claims(self) -> tuple[()] | tuple[int, tuple[float, ...] | None]:
+        """What claims of a pixel are counted by: the class they have to beat, and the factors; or nothing."""
+        return () if self.background is None else (self.background, self.factors)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -42,7 +42,7 @@ class PromptedCheckpoint:
         prompts: one list for all images; None: each has a prompt of its own.
         prompting: how it decides.
         compile: whether torch.compile is to speed up what sees the images.
-        side: of the square that images are brought to.
+        side: of the square that images are brought to; None: as its image processor has it.
         pixel_range: of the images that it expects; None where its processor does not say.
     """
 
@@ -53,7 +53,7 @@ class PromptedCheckpoint:
     prompts: PromptList | None
     prompting: Prompting
     compile: bool
-    side: int
+    side: int | None
     notes: tuple[str, ...] = ()
     pixel_range: PixelRange | None = None
 
@@ -86,7 +86,7 @@ class PromptedCheckpoint:
             prompts=prompts,
             prompting=config.prompting,
             compile=config.compile,
-            side=kind.side(InputSize.stated(processor)),
+            side=kind.side(processor),
             notes=tuple(_notes(kind, prompts, found.name)),
             pixel_range=expected_range(processor, found.name, kind.channels),
         )
@@ -132,7 +132,8 @@ class PromptedCheckpoint:
         return HuggingFacePreparer(self.location, self.kind.family, as_is, self.side)
 
     def resizing(self) -> Resize:
-        return InputSize(self.side, self.side).input_hw
+        # the processor itself takes seconds to import
+        return InputSize(self.side, self.side).input_hw if self.side else self.preparer().input_hw
 
     def load(self, device: str, precision: str, threads: int | None = None) -> PromptedModel:
         """The network, in eval mode. Raises ModelError where a weight is missing."""
