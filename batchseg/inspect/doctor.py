@@ -151,7 +151,10 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         warnings=warnings,
         passed_over=listing.passed_over,
         prompts=prompts,
-        notes=(*(model.notes if listing.with_truth else ()), *(annotated.notes if annotated else ())),
+        notes=(
+            *(model.notes if listing.with_truth or model.is_prompted else ()),
+            *(annotated.notes if annotated else ()),
+        ),
     )
 
 
@@ -180,6 +183,11 @@ class _Model:
     resizings: tuple[Resizing, ...] = ()
     checkpoint: AnyCheckpoint | None = None
 
+    @property
+    def is_prompted(self) -> bool:
+        """Whether it is told in words what to segment."""
+        return prompting_of(self.checkpoint) is not None
+
     def fits(self, source: Folder | Manifest, config: DoctorConfig) -> None:
         """Raises ConfigError where the source has prompts that the model does not take, or the reverse."""
         if self.checkpoint is not None and config.segmentor is not None:
@@ -189,9 +197,10 @@ class _Model:
     def of(cls, config: DoctorConfig) -> _Model:
         if config.segmentor is None:
             return cls(choose_bands(config.source, None), _given_labels(config))
-        checkpoint = open_checkpoint(config.segmentor)
+        checkpoint = open_checkpoint(config.segmentor, config.labels)
         refuse_small_tile(config.tiling, checkpoint)
-        notes = checkpoint.notes if config.labels is None else ()
+        # those of a prompted model are about its prompts
+        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
         reading, label_map = (
             choose_bands(config.source, checkpoint),
