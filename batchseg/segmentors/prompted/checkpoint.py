@@ -77,7 +77,7 @@ class PromptedCheckpoint:
         processor = read_processor(found.folder, found.name)
         prompts = _prompts(config, labels, kind)
         label_map = LabelMap.from_names(ROWS if prompts is None else prompts.names)
-        _refuse_thresholds(config.prompting, label_map)
+        _refuse_thresholds(config.prompting, label_map, 0 if prompts is None else prompts.background)
         opened = cls(
             location=found.location,
             kind=kind,
@@ -151,13 +151,18 @@ def _prompts(config: HuggingFaceSegmentor, labels: str | None, kind: PromptedKin
     return PromptList.of(load_label_map(labels).names, load_wording(labels), kind.templated)
 
 
-def _refuse_thresholds(prompting: Prompting, label_map: LabelMap) -> None:
-    unknown = [name for name in prompting.thresholds if name not in label_map.names]
-    if unknown:
-        raise ModelError(
-            f"segmentor.prompting.thresholds names {unknown[0]!r}, which is none of the classes "
-            f"({', '.join(label_map.names)})"
-        )
+def _refuse_thresholds(prompting: Prompting, label_map: LabelMap, background: int | None) -> None:
+    for name in prompting.thresholds:
+        if name not in label_map.names:
+            raise ModelError(
+                f"segmentor.prompting.thresholds names {name!r}, which is none of the classes "
+                f"({', '.join(label_map.names)})"
+            )
+        if background is not None and name == label_map.names[background]:
+            raise ModelError(
+                f"segmentor.prompting.thresholds names {name!r}, which is what the other classes leave over; "
+                "give those a threshold"
+            )
 
 
 def _notes(kind: PromptedKind, prompts: PromptList | None, name: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from batchseg.config.prompting import EVEN, Prompting
 from batchseg.segmentors.base import ModelInput, Scores
@@ -91,6 +91,11 @@ class PromptedModel:
             prompts=checkpoint.prompts,
             prompting=checkpoint.prompting,
         )
+
+    @property
+    def network(self) -> nn.Module:
+        """That of transformers."""
+        return self.family.network
 
     def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
         return self.upload(inputs)()

@@ -136,6 +136,10 @@ LONG = " ".join(["word"] * 12)  # 48 letters, each a token
             {"classes": "background, road", "prompting": {"thresholds": {"street": 0.3}}},
             "thresholds names 'street', which is none of the classes",
         ),
+        (
+            {"classes": "other, road", "prompting": {"thresholds": {"other": 0.3}}},
+            "'other', which is what the other classes leave over",
+        ),
         ({"prompting": {"threshold": 1.0}}, "threshold: Input should be less than 1"),
     ],
 )
