@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,15 +11,13 @@ from batchseg.errors import ConfigError
 from batchseg.inspect.findings import Findings
 from batchseg.schema import Status
 from batchseg.segmentors.base import Prompted, PromptMode
+from batchseg.segmentors.prompted.words import is_negated
 from batchseg.source.folder import Folder
 from batchseg.source.listing import PROMPT
 from batchseg.source.manifest import Manifest
 from batchseg.source.plan import Listing
 
 FaultOf = Callable[[str], str | None]
-
-# such models find what is named, with these words or without: facebookresearch/sam3#393
-_NEGATION = re.compile(r"\b(without|no|not|none|never|neither|nor|except|excluding)\b|n['\u2019]t\b", re.I)
 
 
 def refuse_other_prompts(source: Folder | Manifest, mode: PromptMode | None, model: str) -> None:
@@ -108,7 +105,7 @@ def look_at_prompts(listing: Listing, fault_of: FaultOf | None, findings: Findin
             if prompt not in different:
                 different[prompt] = fault_of(prompt) if fault_of else None
         for name, prompt in _pairs(told):
-            if _NEGATION.search(prompt):
+            if is_negated(prompt):
                 negations, example = negations + 1, example or (name, prompt)
             if (problem := different[prompt]) is not None:
                 findings.add(Status.BAD_PROMPT.kind, name, problem)
