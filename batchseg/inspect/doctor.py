@@ -19,7 +19,13 @@ from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, t
 from batchseg.inspect.image_sample import ImageSample, sample_images
 from batchseg.inspect.image_sizes import Sizes, look
 from batchseg.inspect.preflight import check_source, choose_bands, choose_labels, refuse_small_tile
-from batchseg.inspect.prompts import PromptFacts, fault_of_prompts, look_at_prompts, refuse_other_prompts
+from batchseg.inspect.prompts import (
+    PromptFacts,
+    fault_of_prompts,
+    look_at_prompts,
+    refuse_more_classes,
+    refuse_other_prompts,
+)
 from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
@@ -191,7 +197,9 @@ class _Model:
     def fits(self, source: Folder | Manifest, config: DoctorConfig) -> None:
         """Raises ConfigError where the source has prompts that the model does not take, or the reverse."""
         if self.checkpoint is not None and config.segmentor is not None:
-            refuse_other_prompts(source, prompting_of(self.checkpoint), config.segmentor.name)
+            mode, name = prompting_of(self.checkpoint), config.segmentor.name
+            refuse_other_prompts(source, mode, name)
+            refuse_more_classes(self.checkpoint.label_map, mode, name)
 
     @classmethod
     def of(cls, config: DoctorConfig) -> _Model:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import batchseg
+from batchseg.errors import BatchsegError
 from batchseg.segmentors.prompted.clipseg import ClipSeg
 from tests.colour_finder import there, write_scenes
 from tests.command_line import command
@@ -143,3 +144,15 @@ def test_what_does_not_fit_is_one_sentence(
     done = command("run", source, "--model", models / "clipseg", "--output", tmp_path / "out", *words)
     assert done.exit_code in (1, 2) and sentence in done.output and "Traceback" not in done.output
     assert not (tmp_path / "out" / "masks").exists()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_models_that_decide_together(tmp_path: Path, models: Path) -> None:
+    """Each is told the prompt; one that knows classes of its own would make the mask mean something else."""
+    build_prompted("clipseg", tmp_path / "other", seed=5)
+    manifest = write_scenes(tmp_path / "data", ROWS)
+    members = [str(models / "clipseg"), str(tmp_path / "other")]
+    both = batchseg.run(manifest, model=members, output=tmp_path / "both")
+    assert both.statuses == {"ok": 7} and both.metrics["giou"] is not None
+    with pytest.raises(BatchsegError, match=r"tell background, foreground, .* apart; leave out those"):
+        batchseg.run(manifest, model=[members[0], "threshold"], output=tmp_path / "mixed")
