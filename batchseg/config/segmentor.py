@@ -19,7 +19,9 @@ from pydantic import (
 )
 
 from batchseg.config.base import CLASS_RULE, Model
+from batchseg.config.class_names import ClassNames, split_names
 from batchseg.config.places import Place, refuse_credentials
+from batchseg.config.prompting import Prompting
 
 
 class SegmentorConfig(Model):
@@ -95,26 +97,6 @@ class NetworkConfig(ScoringConfig):
         return [name for name in ("compile", "scaled_decode") if getattr(self, name)]
 
 
-def _split_names(value: Any) -> Any:
-    """One string of names between commas."""
-    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
-
-
-def _tell_apart(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(name.strip() for name in names) or not names:
-        raise ValueError("must be names between commas, none of them empty")
-    folded = [name.casefold() for name in names]
-    repeated = next((name for name in names if folded.count(name.casefold()) > 1), None)
-    if repeated is not None:
-        raise ValueError(f"names {repeated!r} twice")
-    if len(names) == 1:
-        raise ValueError("a class alone would take every pixel; name what it is told from, too")
-    return names
-
-
-ClassNames = Annotated[tuple[str, ...], AfterValidator(_tell_apart)]
-
-
 class HuggingFaceSegmentor(NetworkConfig):
     """Any semantic or universal segmentation model of transformers."""
 
@@ -122,8 +104,13 @@ class HuggingFaceSegmentor(NetworkConfig):
     model: Place = Field(description="Local folder, URI of a folder, or hub name.")
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
-    classes: Annotated[ClassNames | None, BeforeValidator(_split_names)] = Field(
-        None, description="Other classes by name, for an LLM segmentor with a text head. Null: its own."
+    classes: Annotated[ClassNames | None, BeforeValidator(split_names)] = Field(
+        None,
+        description="Classes by name, for a model that reads them: prompted, or with a text head. Null: its "
+        "own, the label map's, or the manifest's prompts.",
+    )
+    prompting: Prompting = Field(
+        default_factory=Prompting, description="How a prompted model decides; for no other."
     )
 
 
@@ -170,7 +157,7 @@ AnyMember = Annotated[
     HuggingFaceSegmentor | TorchvisionSegmentor | ThresholdSegmentor | CustomSegmentor,
     Field(discriminator="kind"),
 ]
-Merge = dict[str, Annotated[tuple[str, ...], BeforeValidator(_split_names)]]
+Merge = dict[str, Annotated[tuple[str, ...], BeforeValidator(split_names)]]
 MergeOrRelation = Annotated[
     Annotated[Merge, Tag("groups")] | Annotated[Place, Tag("file")],
     Discriminator(lambda value: "file" if isinstance(value, str) else "groups"),
@@ -226,6 +213,11 @@ class EnsembleSegmentor(ScoringConfig):
                         f"member {place} ({member.name}) sets {name}, which is one for all members; set "
                         f"segmentor.{name} in its place"
                     )
+            if isinstance(member, HuggingFaceSegmentor) and member.prompting.has_thresholds:
+                raise ValueError(
+                    f"member {place} ({member.name}) sets a threshold in prompting, and the mean of all "
+                    "members is what decides; leave it out"
+                )
             if isinstance(member, NetworkConfig) and member.scaled_decode:
                 raise ValueError(
                     f"member {place} ({member.name}) sets scaled_decode, and all members see one decoded "

@@ -24,11 +24,11 @@ from batchseg.inspect.preflight import fit_labels
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.labels.recorded import recorded_label_map
-from batchseg.labels.relation import group_of
 from batchseg.pipeline.assembly import score_and_measure, scoring
 from batchseg.pipeline.collect import OnProgress
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.fingerprints import decided_fingerprint
+from batchseg.pipeline.merged_again import made_of, measured_as, merged_twice
 from batchseg.pipeline.survey import survey
 from batchseg.pipeline.workload import Workload, as_structs
 from batchseg.results.folder import Held, Results
@@ -39,7 +39,7 @@ from batchseg.results.result import RunResult
 from batchseg.results.verdict import KEPT, Key
 from batchseg.schema import Status
 from batchseg.segmentors.base import PixelRange, Resizing
-from batchseg.segmentors.combined.decision import Decision, factors_of
+from batchseg.segmentors.combined.decision import Decision, factors_of, prompt_factors
 from batchseg.source.folder import seen_from
 from batchseg.source.names import mark
 from batchseg.source.plan import Listing, write_chosen
@@ -143,7 +143,8 @@ def redecision_of(config: DecideConfig, old: Results) -> Redecision:
     decision = Decision(
         classes=label_map.num_classes,
         groups=(label_map.groups,),
-        factors=factors_of(settings.threshold, foreground, label_map),
+        factors=factors_of(settings.threshold, foreground, label_map)
+        or prompt_factors(settings, label_map, made_of(job.merge, own, label_map)),
         none_below=none_below,
     )
     before = record["model"]["fingerprint"]
@@ -176,12 +177,12 @@ def _job(config: DecideConfig, job: RunConfig, settings: ScoringConfig) -> RunCo
     known = {name: getattr(job, name) for name in RunConfig.model_fields}
     output = {"path": config.output, "overlays": False, "report": False, "probabilities": None}
     changed: dict[str, Any] = {
-        **_measured_as(job, config.merge),
+        **measured_as(job, config.merge),
         "source": source,
         "segmentor": settings,
         "output": job.output.model_copy(update=output),
         "labels": config.labels or job.labels,
-        "merge": _merged_twice(job.merge, config.merge),
+        "merge": merged_twice(job.merge, config.merge),
         "accept": tuple(dict.fromkeys([*job.accept, *config.accept])),
         "gates": config.gates,
         "ray": config.ray,
@@ -189,33 +190,6 @@ def _job(config: DecideConfig, job: RunConfig, settings: ScoringConfig) -> RunCo
         **dict.fromkeys(("candidate", "prune", "profile"), False),
     }
     return RunConfig.model_construct(**{**known, **changed})
-
-
-def _measured_as(job: RunConfig, merge: Mapping[str, tuple[str, ...]] | str) -> dict[str, Any]:
-    """What is measured, where classes that it names are merged now."""
-    group = group_of(merge)
-    classes = dict.fromkeys(group.get(name, name) for name in job.objects.classes)
-    tolerance = job.boundary.tolerance
-    if isinstance(tolerance, dict):
-        tolerance = {group.get(name, name): value for name, value in tolerance.items()}
-    return {
-        "objects": job.objects.model_copy(update={"classes": tuple(classes)}),
-        "boundary": job.boundary.model_copy(update={"tolerance": tolerance}),
-    }
-
-
-def _merged_twice(
-    first: Mapping[str, tuple[str, ...]] | str, then: Mapping[str, tuple[str, ...]] | str
-) -> Mapping[str, tuple[str, ...]] | str:
-    """One merging for two, one after the other; of a relation and another the later."""
-    if isinstance(first, str) or isinstance(then, str):
-        return then or first
-    taken = {member for members in then.values() for member in members}
-    found = {group: members for group, members in first.items() if group not in taken}
-    return found | {
-        group: tuple(one for member in members for one in first.get(member, (member,)))
-        for group, members in then.items()
-    }
 
 
 def _task(config: DecideConfig, again: Redecision, source: Held, held: Held) -> Task:

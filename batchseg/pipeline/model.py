@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
 from batchseg.inspect.preflight import choose_bands, choose_labels, refuse_mirrored_sides, refuse_small_tile
+from batchseg.inspect.prompts import refuse_more_classes, refuse_other_prompts
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
-from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange, Resizing
+from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange, Resizing, prompting_of
 from batchseg.segmentors.combined.decision import Decision, Keeping, decision_of
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of, resizings_of
 from batchseg.segmentors.registry import open_checkpoint
+from batchseg.source.folder import Folder
+from batchseg.source.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,16 @@ class OpenedModel:
         """How its members bring pictures to the size of their input."""
         return resizings_of(self.checkpoint)
 
+    def refuse_other_prompts(self, source: Folder | Manifest) -> None:
+        """Raises ConfigError where the source has prompts that the model does not take, or the reverse."""
+        mode = prompting_of(self.checkpoint)
+        refuse_other_prompts(source, mode, self.name)
+        refuse_more_classes(self.label_map, mode, self.name)
+
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:
         """Raises ModelError, LabelMapError, and ConfigError where the source's bands are not the model's."""
-        checkpoint = open_checkpoint(config.segmentor)
+        checkpoint = open_checkpoint(config.segmentor, config.labels)
         reading = choose_bands(config.source, checkpoint)
         label_map = choose_labels(config.labels, checkpoint, config.merge)
         tiling = [] if config.tiling is None else config.tiling.altering
@@ -62,7 +71,8 @@ class OpenedModel:
         refuse_small_tile(config.tiling, checkpoint)
         refuse_mirrored_sides(config.views, label_map)
         mask = mask_fingerprint(*facts)
-        notes = checkpoint.notes if config.labels is None else ()
+        # those of a prompted model are about its prompts
+        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
         decision = decision_of(config.segmentor, checkpoint, label_map)
         if config.output.probabilities is not None:

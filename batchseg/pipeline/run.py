@@ -44,6 +44,7 @@ from batchseg.results.masks import with_probabilities
 from batchseg.results.palettes import repaint
 from batchseg.results.result import RunResult
 from batchseg.results.verdict import Rows
+from batchseg.segmentors.base import prompting_of
 from batchseg.segmentors.combined.decision import foreground_of
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import locate, output_errors
@@ -103,7 +104,7 @@ def run_alone(config: RunConfig, on_progress: OnProgress) -> RunResult:
 
 def _run_in(held: Held, config: RunConfig, model: OpenedModel, on_progress: OnProgress) -> RunResult:
     results = held.results
-    found = survey(config, model, results.work)
+    found = survey(config, model, results.work, model.refuse_other_prompts)
     refuse_mixture(results, held.ledger, found, config)
     work = Workload.of(found.listing, held.ledger, found.key, _beside(results, config))
     if not config.recompute:
@@ -192,7 +193,8 @@ def _on_record(config: RunConfig, model: OpenedModel) -> dict[str, Any]:
 
 def _notes(model: OpenedModel, work: Workload) -> tuple[str, ...]:
     """Of truths nothing where there are none; of an ensemble that its members differ."""
-    of_model = model.notes if work.listing.with_truth or len(model.members) > 1 else ()
+    is_due = work.listing.with_truth or len(model.members) > 1 or prompting_of(model.checkpoint)
+    of_model = model.notes if is_due else ()
     return (*of_model, *_on_probabilities(work))
 
 
@@ -227,7 +229,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         results = candidate_of(results)
     ledger = results.ledger(model.renamed)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
-        found = survey(config, model, locate(folder))
+        found = survey(config, model, locate(folder), model.refuse_other_prompts)
         listing = found.listing
         refuse_mixture(results, ledger, found, config)
         work = Workload.of(listing, ledger, found.key, _beside(results, config))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from batchseg.config.load import config_differences
+from batchseg.config.prompting import Prompting
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
 from batchseg.errors import OutputError
@@ -24,6 +26,8 @@ from batchseg.results.ledger import Ledger
 from batchseg.results.verdict import Key, Rows
 from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.source.annotations.spool import notes_of
+from batchseg.source.folder import Folder
+from batchseg.source.manifest import Manifest
 from batchseg.source.open import list_source, open_source
 from batchseg.source.plan import Listing
 from batchseg.storage.location import Location
@@ -70,12 +74,25 @@ class Surveyed(Protocol):
     def resizings(self) -> tuple[Resizing, ...]: ...
 
 
-def survey(config: RunConfig, model: Surveyed, work: Location) -> Survey:
+def any_source(source: Folder | Manifest) -> None:
+    """For masks that lie there: what they are of was decided before."""
+
+
+def survey(
+    config: RunConfig,
+    model: Surveyed,
+    work: Location,
+    check: Callable[[Folder | Manifest], None] = any_source,
+) -> Survey:
     """List the source and find what can be known to be wrong with it.
 
     Raises SourceError and LabelMapError, and ConfigError where masks would be TIFFs without rasterio.
+
+    Args:
+        check: raises ConfigError where the model cannot be used with the source, before it is listed.
     """
     source = open_source(config.source, (config.output.path,))
+    check(source)
     listing = list_source(source, work / "listing.arrow", config.output.mask_name, config.tiffs)
     if listing.tiff_masks:
         load_rasterio()  # once, before anything is computed
@@ -152,6 +169,8 @@ def _refuse_mixed_scores(
 
 def _changes(results: Results, config: RunConfig) -> str:
     before, now = (results.record() or {}).get("config", {}), config.model_dump(mode="json")
+    if isinstance(before.get("segmentor"), dict) and "prompting" in now["segmentor"]:  # where it is older
+        before = {**before, "segmentor": {"prompting": _UNSAID, **before["segmentor"]}}
     before = {**before, "source": {"orientation": "exif", **before.get("source", {})}}  # where it is older
     changes = [
         f"{key}: {old!r} -> {new!r}"
@@ -159,4 +178,10 @@ def _changes(results: Results, config: RunConfig) -> str:
         for key, old, new in config_differences(before.get(part), now.get(part), part)
         if part != "source" or key in _OF_PIXELS
     ]
-    return "; ".join(changes) or "the weights, your own code, or ignore_index of the label map changed"
+    return "; ".join(changes) or _NOT_IN_THE_CONFIGURATION
+
+
+_UNSAID = Prompting().model_dump(mode="json")
+_NOT_IN_THE_CONFIGURATION = (
+    "the weights, your own code, or ignore_index or the words of the label map changed"
+)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from batchseg.results.masks import below_masks
 from batchseg.schema import Status, TruthStatus
+from batchseg.source.prompts import image_name
 from batchseg.storage.embedded import is_embedded
 from batchseg.storage.keys import Keys, keys
 
@@ -23,6 +24,7 @@ READ = (
     "truth_version",
     "score_fingerprint",
     "acknowledged",
+    "prompt",
 )
 # what the keys need of a row: keys of texts, numbers of fingerprints, the place in TruthStatus, and whether
 # its fault is acknowledged and whether it was the model's
@@ -41,6 +43,8 @@ ROW = np.dtype(
         ("by_model", np.bool_),
     ]
 )
+# another model may read what was too long for this one
+_BY_MODEL = pa.array([Status.MODEL_FAILED.value, Status.BAD_PROMPT.value])
 TRUTHS = [None, *(status.value for status in TruthStatus)]
 
 
@@ -55,7 +59,7 @@ def encode_rows(images: pa.Table, names: dict[str | None, int]) -> NDArray[np.vo
     rows["score"] = _numbers(images["score_fingerprint"], names)
     rows["ok"] = pc.equal(images["status"], Status.OK.value).to_numpy()
     rows["acknowledged"] = images["acknowledged"].is_valid().to_numpy()
-    rows["by_model"] = pc.equal(images["status"], Status.MODEL_FAILED.value).to_numpy()
+    rows["by_model"] = pc.is_in(images["status"], _BY_MODEL).to_numpy()
     truths = pc.index_in(images["truth_status"], pa.array(TRUTHS, pa.string()))
     rows["truth"] = pc.fill_null(truths, 0).to_numpy()
     return rows
@@ -66,7 +70,10 @@ def place_keys(images: pa.Table) -> Keys:
 
     A source as a whole may move. Bytes in a manifest are told apart by their digest.
     """
-    pairs = zip(images["id"].to_numpy(), images["uri"].to_numpy(), strict=True)
+    names, uris = images["id"].to_numpy(), images["uri"].to_numpy()
+    if "prompt" in images.column_names and images["prompt"].null_count < len(images):
+        names = map(image_name, names, images["prompt"].to_numpy())
+    pairs = zip(names, uris, strict=True)
     return keys([None if uri.endswith(name) or is_embedded(uri) else uri for name, uri in pairs])
 
 

@@ -51,7 +51,7 @@ class Scores:
         kind: of what: `logits`, whose softmax are probabilities; `probabilities`, not negative, which are
             divided by their sum over the classes; `sigmoids`, how likely each class is there by itself, 0 to
             1, with 0.5 everywhere for a background; `labels`, a class id a pixel and no scores at all.
-        maps: logits and probabilities: a floating tensor [C, h, w] on the model's device, C >= 2, whose
+        maps: of all but labels a floating tensor [C, h, w] on the model's device, C >= 2, whose
             cells lie evenly over the input (as `interpolate` with `align_corners=False` takes them).
             labels: an integer numpy array [h, w], 0 .. C-1, and C where the model abstains.
         presence: how likely it is that what the input's prompt names is there at all, 0 to 1; None: the
@@ -189,6 +189,33 @@ class Resizing(Protocol):
     def resizing(self) -> Resize:
         """Height and width of the model's input, from those of an image, in pixels."""
         ...
+
+
+PromptMode = Literal["list", "rows"]
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """A checkpoint that is told in words what to segment."""
+
+    @property
+    def prompted(self) -> PromptMode | None:
+        """`list`: one list of classes for all images, its label map's; `rows`: each image has a prompt of its
+        own (`ModelInput.prompt`), against the background; None: neither, as of an ensemble of other models.
+        """
+        ...
+
+    def prompt_fault(self, prompt: str) -> str | None:
+        """One sentence on what is wrong with a prompt for this model: empty, or too long for its text model.
+
+        None where nothing is. Needs no torch.
+        """
+        ...
+
+
+def prompting_of(checkpoint: object) -> PromptMode | None:
+    """How a checkpoint is told in words what to segment; None: it is not."""
+    return checkpoint.prompted if isinstance(checkpoint, Prompted) else None
 
 
 class Checkpoint(Protocol):
