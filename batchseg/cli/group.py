@@ -12,6 +12,7 @@ from batchseg.cli.decide import decide_command
 from batchseg.cli.digits import digits_command
 from batchseg.cli.doctor import doctor_command
 from batchseg.cli.evaluate import evaluate_command
+from batchseg.cli.explain import explain_command
 from batchseg.cli.export import export_command
 from batchseg.cli.night import night_command
 from batchseg.cli.overlay import overlay_command
@@ -30,6 +31,7 @@ COMMANDS = (
     verify_command,
     acknowledge_command,
     overlay_command,
+    explain_command,
     report_command,
     export_command,
     decide_command,
