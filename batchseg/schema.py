@@ -246,42 +246,6 @@ CLASSES = pa.schema(
     ]
 )
 
-EXPLANATIONS = pa.schema(  # made by `batchseg explain`, of some images
-    [
-        _field("id", pa.string(), "the image", nullable=False),
-        _field("class_id", pa.int32(), "the class that is explained", nullable=False),
-        _field("class_name", pa.string(), "its name from the label map", nullable=False),
-        _field("method", pa.string(), "`occlusion`, `gradients` or `language`", nullable=False),
-        _field(
-            "target",
-            pa.float64(),
-            "mean probability of the class over its region, the pixels where the mask has it, 0 to 1",
-            nullable=False,
-        ),
-        _field(
-            "inside_share",
-            pa.float64(),
-            "positive attribution, or attention, inside the region / all of it; null where there is none",
-        ),
-        _field(
-            "area_share",
-            pa.float64(),
-            "the region's share of the image: `inside_share` by chance",
-            nullable=False,
-        ),
-        _field(
-            "language_off_changed",
-            pa.float64(),
-            "fraction of pixels with another class where the language branch is switched off",
-        ),
-        _field("language_off_target", pa.float64(), "the target then"),
-        _field("grid", pa.int32(), "squares of the occlusion along a side; null of other methods"),
-        _field("picture", pa.string(), "path of the picture, relative to the results folder", nullable=False),
-        _field("fingerprint", pa.string(), "of the mask that is explained, as in `images`"),
-        _field("source_version", pa.string(), "of the image, as in `images`"),
-    ]
-)
-
 SPLIT = pa.schema(  # of a training, not of a run
     [
         _field("id", pa.string(), "the image", nullable=False),
@@ -310,7 +274,7 @@ PRIVATE = pa.schema(
     ]
 )
 
-TABLES = {"images": IMAGES, **BESIDE, "classes": CLASSES, "explanations": EXPLANATIONS}
+TABLES = {"images": IMAGES, **BESIDE, "classes": CLASSES}
 
 
 def as_markdown(schema: pa.Schema) -> str:

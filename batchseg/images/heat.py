@@ -92,12 +92,12 @@ def heat_over(image_HWC: Pixels, values_HW: NDArray[np.float32]) -> Pixels:
     strength_HW = (np.abs(values_HW) / _strongest(values_HW)).clip(0, 1)
     opacity_HW1 = strength_HW[..., None] * _OPACITY
     colours_HWC = np.where(values_HW[..., None] > 0, _COLOURS[0], _COLOURS[1])
-    mixed_HWC = grey_HW1 * (1 - opacity_HW1) + colours_HWC * opacity_HW1
-    return np.asarray(mixed_HWC, np.uint8)
+    mixed_HWC: Pixels = (grey_HW1 * (1 - opacity_HW1) + colours_HWC * opacity_HW1).astype(np.uint8)
+    return mixed_HWC
 
 
 def _outlined(image_HWC: Pixels, where_HW: Where, region: Region) -> Pixels:
-    outlined_HWC = image_HWC.copy()
+    outlined_HWC: Pixels = image_HWC.copy()
     draw_contours(outlined_HWC, (~where_HW).astype(np.uint8), _drawing(region))
     return outlined_HWC
 

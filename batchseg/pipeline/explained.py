@@ -18,7 +18,7 @@ from batchseg.images.heat import Region, draw_findings
 from batchseg.images.overlay import LabelIds, Pixels
 from batchseg.labels.label_map import is_background
 from batchseg.labels.names import fold_name
-from batchseg.pipeline.findings import Subject, decided, find
+from batchseg.pipeline.findings import Case, decide_now, find
 from batchseg.pipeline.model import OpenedModel
 from batchseg.schema import Status
 from batchseg.segmentors.attribution.asked import Asked
@@ -83,16 +83,16 @@ class Explainer:
 
         Raises RowFault where the image or its mask cannot be used, or the model fails.
         """
-        subject = self._subject(row)
-        region = self._region(subject)
-        image_HWC = as_rgb(subject.picture.pixels_HWC, subject.picture.scale)
+        case = self._case(row)
+        region = self._region(case)
+        image_HWC = as_rgb(case.picture.pixels_HWC, case.picture.scale)
         about = {
-            "class_id": subject.target.class_id,
+            "class_id": case.target.class_id,
             "class_name": region.name,
             "area_share": float(region.where_HW.mean()),
         }
         for method in self.methods:
-            found, findings = _guarded(partial(find, method, subject, self.config.grid))
+            found, findings = _guarded(partial(find, method, case, self.config.grid))
             figures = {**about, "method": method, **found}
             yield Explanation(figures, draw_findings(image_HWC, region, findings, _sentence(figures)))
 
@@ -127,7 +127,7 @@ class Explainer:
 
     # -- what is explained
 
-    def _subject(self, row: dict[str, Any]) -> Subject:
+    def _case(self, row: dict[str, Any]) -> Case:
         """Raises RowFault."""
         size_hw = (row["height"], row["width"])
         void = self.model.label_map.num_classes
@@ -147,13 +147,13 @@ class Explainer:
         picture = Picture(item.image_HWC, item.scale)
         asked = Asked(self.members, self.looks, row["prompt"])
         target = ClassTarget(labels_HW == class_id, class_id, self.decision)
-        subject = Subject(picture, labels_HW, asked, target)
-        _refuse_another(subject, item.nodata_HW)
-        return subject
+        case = Case(picture, labels_HW, asked, target)
+        _refuse_another(case, item.nodata_HW)
+        return case
 
-    def _region(self, subject: Subject) -> Region:
-        label_map, class_id = self.model.label_map, subject.target.class_id
-        return Region(subject.target.region_HW, label_map.names[class_id], label_map.colours[class_id])
+    def _region(self, case: Case) -> Region:
+        label_map, class_id = self.model.label_map, case.target.class_id
+        return Region(case.target.region_HW, label_map.names[class_id], label_map.colours[class_id])
 
     def _class_in(self, labels_HW: LabelIds) -> int:
         names = self.model.label_map.names
@@ -175,10 +175,10 @@ class Explainer:
         return int(pixels.argmax())
 
 
-def _refuse_another(subject: Subject, nodata_HW: NDArray[np.bool_] | None) -> None:
+def _refuse_another(case: Case, nodata_HW: NDArray[np.bool_] | None) -> None:
     """Raises RowFault where the model decides otherwise than in the mask: then it is of another image."""
-    decided_HW = _guarded(lambda: decided(subject)[1])
-    same_HW = decided_HW == subject.labels_HW
+    decided_HW = _guarded(lambda: decide_now(case)[1])
+    same_HW = decided_HW == case.labels_HW
     same = float((same_HW if nodata_HW is None else same_HW[~nodata_HW]).mean())
     if same < _SAME:
         raise RowFault(

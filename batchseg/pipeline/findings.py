@@ -24,7 +24,7 @@ Found = tuple[dict[str, Any], list[Finding]]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Case:
     """An image with its mask, the class that is explained in it, and the model that is asked."""
 
     picture: Picture
@@ -39,48 +39,48 @@ class Subject:
         return float(positive_HW[self.target.region_HW].sum()) / total if total > 0 else None
 
 
-def find(method: Method, subject: Subject, grid: int) -> Found:
+def find(method: Method, case: Case, grid: int) -> Found:
     """By one method. Raises whatever a model raises, and ValueError where the method does not fit it."""
     if method == "language":
-        return _language(subject)
+        return _language(case)
     if method == "gradients":
-        heat = integrated_gradients(subject.asked, subject.picture, subject.target)
-        return _of_heat(subject, heat, "integrated gradients")
-    heat = occlusion(subject.asked, subject.picture, subject.target, grid)
-    figures, findings = _of_heat(subject, heat, "occlusion")
+        heat = integrated_gradients(case.asked, case.picture, case.target)
+        return _of_heat(case, heat, "integrated gradients")
+    heat = occlusion(case.asked, case.picture, case.target, grid)
+    figures, findings = _of_heat(case, heat, "occlusion")
     return {**figures, "grid": grid}, findings
 
 
-def decided(subject: Subject) -> tuple[list[Answer], LabelIds]:
+def decide_now(case: Case) -> tuple[list[Answer], LabelIds]:
     """What the model says of the picture now, and the label map that follows."""
-    (answers,) = subject.asked.answers([subject.picture])
-    labels_HW = decide_whole(answers, subject.labels_HW.shape, subject.target.decision).labels_HW
+    (answers,) = case.asked.answers([case.picture])
+    labels_HW = decide_whole(answers, case.labels_HW.shape, case.target.decision).labels_HW
     return answers, labels_HW
 
 
-def _of_heat(subject: Subject, heat: Heat, title: str) -> Found:
-    figures = {"target": heat.target, "inside_share": subject.inside_share(heat.values_HW)}
+def _of_heat(case: Case, heat: Heat, title: str) -> Found:
+    figures = {"target": heat.target, "inside_share": case.inside_share(heat.values_HW)}
     return figures, [Finding(title, "speaks for the class", heat.values_HW)]
 
 
-def _language(subject: Subject) -> Found:
-    reader = reader_of(subject.asked.members[0])
+def _language(case: Case) -> Found:
+    reader = reader_of(case.asked.members[0])
     assert reader is not None
-    with_it, labels_HW = decided(subject)
+    with_it, labels_HW = decide_now(case)
     with language_off(reader):
-        without, without_HW = decided(subject)
+        without, without_HW = decide_now(case)
     with watched_attention(reader) as attention:
-        subject.asked.answers([subject.picture])
+        case.asked.answers([case.picture])
     changed_HW = labels_HW != without_HW
     figures: dict[str, Any] = {
-        "target": float(subject.target.of(with_it)),
+        "target": float(case.target.of(with_it)),
         "language_off_changed": float(changed_HW.mean()),
-        "language_off_target": float(subject.target.of(without)),
+        "language_off_target": float(case.target.of(without)),
         "inside_share": None,
     }
     findings = [Finding("without language", "has another class then", changed_HW=changed_HW)]
-    attention_HW = attention.of(subject.target.region_HW)
+    attention_HW = attention.of(case.target.region_HW)
     if attention_HW is not None:
-        figures["inside_share"] = subject.inside_share(attention_HW)
+        figures["inside_share"] = case.inside_share(attention_HW)
         findings.append(Finding("attention", "attention of the region", attention_HW))
     return figures, findings
