@@ -23,7 +23,7 @@ PROMISED = {
     "boundary": "id class_id intersection union boundary_iou near boundary_pixels nsd tolerance hd95",
     "classes": "class_id class_name precision recall f1 iou dice support predicted_pixels",
     "explanations": "id class_id class_name method target inside_share area_share language_off_changed "
-    "language_off_target grid picture fingerprint source_version",
+    "language_off_target remainder grid picture fingerprint source_version",
 }
 
 

@@ -59,7 +59,8 @@ def decide_now(case: Case) -> tuple[list[Answer], LabelIds]:
 
 
 def _of_heat(case: Case, heat: Heat, title: str) -> Found:
-    figures = {"target": heat.target, "inside_share": case.inside_share(heat.values_HW)}
+    inside = case.inside_share(heat.values_HW)
+    figures = {"target": heat.target, "inside_share": inside, "remainder": heat.remainder}
     return figures, [Finding(title, "speaks for the class", heat.values_HW)]
 
 

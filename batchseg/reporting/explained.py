@@ -47,12 +47,13 @@ def shown_explanations(
     shown: list[ShownExplanation] = []
     rows = explanations_of(explained, images.values())
     rows.sort(key=lambda row: (_rank(images[row["id"]]["mean_iou"]), row["id"]))
+    folder = root / FOLDER
     for row in rows:
-        # a damaged table may name any file
-        if not is_inside(root / FOLDER, row["picture"].removeprefix(f"{FOLDER}/")):
+        below = row["picture"].removeprefix(f"{FOLDER}/")
+        if not is_inside(folder, below):  # a damaged table may name any file
             continue
         try:
-            with Image.open(io.BytesIO((root / row["picture"]).read())) as picture:
+            with Image.open(io.BytesIO((folder / below).read())) as picture:
                 pixels_HWC = np.array(picture.convert("RGB"))
         except OSError:
             continue

@@ -46,6 +46,12 @@ EXPLANATIONS = pa.schema(
             "fraction of pixels with another class where the language branch is switched off",
         ),
         _field("language_off_target", pa.float64(), "the target then"),
+        _field(
+            "remainder",
+            pa.float64(),
+            "of gradients: what all attribution together should add to the target of a grey image, and does "
+            "not; far from 0 they tell little",
+        ),
         _field("grid", pa.int32(), "squares of the occlusion along a side; null of other methods"),
         _field("picture", pa.string(), "path of the picture, relative to the results folder", nullable=False),
         _field("fingerprint", pa.string(), "of the mask that is explained, as in `images`"),

@@ -73,9 +73,10 @@ def integrated_gradients(asked: Asked, picture: Picture, target: ClassTarget) ->
     values_1HWC = IntegratedGradients(targets_of).attribute(
         levels_1HWC, grey_1HWC, n_steps=_STEPS, internal_batch_size=_AT_ONCE
     )
+    values_1HW = values_1HWC.detach().sum(-1)
     with torch.inference_mode():
-        whole = float(targets_of(levels_1HWC)[0])
-    return Heat(_on_picture(values_1HWC.detach().sum(-1), (height, width)), whole)
+        whole, grey = float(targets_of(levels_1HWC)[0]), float(targets_of(grey_1HWC)[0])
+    return Heat(_on_picture(values_1HW, (height, width)), whole, whole - grey - float(values_1HW.sum()))
 
 
 def _on_picture(values_1HW: Tensor, size_hw: tuple[int, int]) -> NDArray[np.float32]:

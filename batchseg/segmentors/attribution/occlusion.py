@@ -30,10 +30,12 @@ class Heat:
     Attributes:
         values_HW: float32; negative where a pixel takes something away from it.
         target: of the picture as it is.
+        remainder: what the pixels together should add, and do not; None where nothing says what they should.
     """
 
     values_HW: NDArray[np.float32]
     target: float
+    remainder: float | None = None
 
 
 def occlusion(asked: Asked, picture: Picture, target: ClassTarget, grid: int) -> Heat:
