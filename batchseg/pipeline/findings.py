@@ -40,7 +40,7 @@ class Case:
 
 
 def find(method: Method, case: Case, grid: int) -> Found:
-    """By one method. Raises whatever a model raises, and ValueError where the method does not fit it."""
+    """By one method. Raises whatever a model raises, and RowFault where the method does not fit the image."""
     if method == "language":
         return _language(case)
     if method == "gradients":

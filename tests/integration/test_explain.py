@@ -304,6 +304,17 @@ def test_results_without_a_model_are_refused(folder: Path) -> None:
     assert (result.exit_code, "run.json is missing" in result.output) == (1, True)
 
 
+def test_masks_that_were_decided_again_are_refused(folder: Path) -> None:
+    model = {"kind": "custom", "model": CORNER.replace(":Corner", ":Sure")}
+    output = {"path": str(folder / "results"), "probabilities": "top2"}
+    results = run(folder, model, output=output)
+    (row,) = batchseg.explain(results, ids=["lit.png"], settings={"grid": 2}).rows
+    assert row["target"] == pytest.approx(0.75)
+    batchseg.decide(results, output=folder / "again", none_below=0.4)
+    result = command(folder / "again")
+    assert (result.exit_code, "were decided again without a model" in result.output) == (1, True)
+
+
 def test_without_captum_gradients_are_refused_and_occlusion_works(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from batchseg.config.load import validate_segmentor
 from batchseg.config.looks import Views
+from batchseg.errors import RowFault
 from batchseg.segmentors.attribution.asked import Asked
 from batchseg.segmentors.attribution.gradients import integrated_gradients
 from batchseg.segmentors.attribution.occlusion import mid_grey, occlusion
@@ -185,6 +186,6 @@ def test_a_model_that_reads_crops_is_left_to_occlusion(tmp_path: Path) -> None:
     model, decision = checkpoint_asked("eomt", tmp_path)
     wide = Picture(np.random.default_rng(2).integers(0, 256, (64, 100, 3), dtype=np.uint8))
     target = ClassTarget(region(64, 100), 1, decision)
-    with pytest.raises(ValueError, match="take the method occlusion"):
+    with pytest.raises(RowFault, match="take the method occlusion"):
         integrated_gradients(model, wide, target)
     assert occlusion(model, wide, target, grid=2).values_HW.shape == (64, 100)

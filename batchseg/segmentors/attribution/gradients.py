@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from batchseg.errors import ConfigError
+from batchseg.errors import ConfigError, RowFault
+from batchseg.schema import Status
 from batchseg.segmentors.attribution.asked import Asked
 from batchseg.segmentors.attribution.occlusion import Heat
 from batchseg.segmentors.attribution.target import ClassTarget
@@ -48,7 +49,7 @@ def refuse_without_gradients(segmentor: Segmentor, name: str) -> None:
 def integrated_gradients(asked: Asked, picture: Picture, target: ClassTarget) -> Heat:
     """The values of the model's input, summed over its channels and brought to the size of the picture.
 
-    Raises ValueError where the model does not see the picture as one rectangle.
+    Raises RowFault where the model does not see the picture as one rectangle.
     """
     import torch
     from captum.attr import IntegratedGradients
@@ -62,7 +63,9 @@ def integrated_gradients(asked: Asked, picture: Picture, target: ClassTarget) ->
     (look,) = asked.looks.inputs(picture, (height, width))
     prepared = replace(look.model_input, prompt=asked.prompt)
     if len(prepared.pixels_THWC) > 1 or prepared.geometry:
-        raise ValueError("the model reads the picture in crops or padded; take the method occlusion")
+        raise RowFault(
+            Status.UNSUPPORTED, "the model reads it in crops or padded: take the method occlusion instead"
+        )
 
     def targets_of(levels_BHWC: Tensor) -> Tensor:
         inputs = [prepared] * len(levels_BHWC)
