@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batchseg.config.decide import DecideConfig
     from batchseg.config.doctor import DoctorConfig
     from batchseg.config.evaluate import EvaluateConfig
+    from batchseg.config.explain import ExplainConfig
     from batchseg.config.export import ExportConfig
     from batchseg.config.labels import MapLabelsConfig
     from batchseg.config.load import load_config, read_config
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from batchseg.pipeline.decide import decide
     from batchseg.pipeline.drawing import OverlayReport
     from batchseg.pipeline.evaluate import evaluate
+    from batchseg.pipeline.explain import ExplainReport, explain
     from batchseg.pipeline.night import NightResult, night
     from batchseg.pipeline.overlay import overlay
     from batchseg.pipeline.promote import Promotion, drop_candidate, promote
@@ -69,6 +71,8 @@ _HOMES = {
     "DoctorConfig": "batchseg.config.doctor",
     "DoctorReport": "batchseg.inspect.doctor",
     "EvaluateConfig": "batchseg.config.evaluate",
+    "ExplainConfig": "batchseg.config.explain",
+    "ExplainReport": "batchseg.pipeline.explain",
     "ExportConfig": "batchseg.config.export",
     "ExportReport": "batchseg.exports.export",
     "Job": "batchseg.cluster.submit",
@@ -105,6 +109,7 @@ _HOMES = {
     "drop_candidate": "batchseg.pipeline.promote",
     "dry_run": "batchseg.pipeline.run",
     "evaluate": "batchseg.pipeline.evaluate",
+    "explain": "batchseg.pipeline.explain",
     "export": "batchseg.exports.export",
     "load_config": "batchseg.config.load",
     "load_label_map": "batchseg.labels.label_file",
@@ -136,6 +141,8 @@ __all__ = [
     "DoctorConfig",
     "DoctorReport",
     "EvaluateConfig",
+    "ExplainConfig",
+    "ExplainReport",
     "ExportConfig",
     "ExportReport",
     "Job",
@@ -172,6 +179,7 @@ __all__ = [
     "drop_candidate",
     "dry_run",
     "evaluate",
+    "explain",
     "export",
     "load_config",
     "load_label_map",

@@ -13,6 +13,7 @@ import click
 
 from batchseg.cli.group import cli
 from batchseg.config.reference import configuration_reference
+from batchseg.results.explanations import EXPLANATIONS
 from batchseg.schema import TABLES, as_markdown
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +29,8 @@ def command_line(command: click.Command = cli, name: str = "batchseg") -> str:
 
 def tables() -> str:
     """A section a table of the results."""
-    return "\n\n".join(f"### {name}\n\n{as_markdown(schema)}" for name, schema in TABLES.items()) + "\n"
+    schemas = {**TABLES, "explanations": EXPLANATIONS}
+    return "\n\n".join(f"### {name}\n\n{as_markdown(schema)}" for name, schema in schemas.items()) + "\n"
 
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -6,7 +6,10 @@ import pyarrow as pa
 import pytest
 
 from batchseg.config.base import METRICS
+from batchseg.results.explanations import EXPLANATIONS
 from batchseg.schema import CLASSES, IMAGES, PIXELS, TABLES, TRUTH_FAULTS, Status, TruthStatus, as_markdown
+
+SCHEMAS = {**TABLES, "explanations": EXPLANATIONS}
 
 # columns are only ever added: what stands here is in other people's queries
 PROMISED = {
@@ -19,21 +22,23 @@ PROMISED = {
     "touches_border outcome match iou confidence_mean geometry",
     "boundary": "id class_id intersection union boundary_iou near boundary_pixels nsd tolerance hd95",
     "classes": "class_id class_name precision recall f1 iou dice support predicted_pixels",
+    "explanations": "id class_id class_name method target inside_share area_share language_off_changed "
+    "language_off_target remainder grid picture fingerprint source_version",
 }
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_promised_columns_are_there_in_order(name: str) -> None:
-    names = TABLES[name].names
+    names = SCHEMAS[name].names
     assert len(names) == len(set(names))
     assert [column for column in names if column in PROMISED[name].split()] == PROMISED[name].split()
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_every_column_is_described_and_listed(name: str) -> None:
-    lines = as_markdown(TABLES[name]).splitlines()[2:]
-    assert len(lines) == len(TABLES[name])
-    for field, line in zip(TABLES[name], lines, strict=True):
+    lines = as_markdown(SCHEMAS[name]).splitlines()[2:]
+    assert len(lines) == len(SCHEMAS[name])
+    for field, line in zip(SCHEMAS[name], lines, strict=True):
         description = field.metadata[b"description"].decode()
         assert len(description.split()) > 1
         cells = [cell.strip() for cell in line.strip("|").split("|")]

@@ -12,6 +12,7 @@ from batchseg.cli.decide import decide_command
 from batchseg.cli.digits import digits_command
 from batchseg.cli.doctor import doctor_command
 from batchseg.cli.evaluate import evaluate_command
+from batchseg.cli.explain import explain_command
 from batchseg.cli.export import export_command
 from batchseg.cli.labels import labels_group
 from batchseg.cli.night import night_command
@@ -31,6 +32,7 @@ COMMANDS = (
     verify_command,
     acknowledge_command,
     overlay_command,
+    explain_command,
     report_command,
     export_command,
     decide_command,

@@ -11,6 +11,7 @@ from batchseg.config.compare import CompareConfig, NightConfig
 from batchseg.config.decide import DecideConfig
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.evaluate import EvaluateConfig
+from batchseg.config.explain import ExplainConfig
 from batchseg.config.export import ExportConfig
 from batchseg.config.labels import MapLabelsConfig
 from batchseg.config.overlay import OverlayConfig
@@ -30,6 +31,7 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg suspects": SuspectsConfig,
     "batchseg labels map": MapLabelsConfig,
     "batchseg overlay": OverlayConfig,
+    "batchseg explain": ExplainConfig,
     "batchseg export": ExportConfig,
     "batchseg report": ReportConfig,
     "batchseg train": TrainConfig,

@@ -27,6 +27,8 @@ CARD = (
     "low_confidence_fraction",
     "prompt",
     "prompt_iou",
+    "fingerprint",
+    "source_version",
 )
 CHANCE = "_chance"
 

@@ -16,6 +16,7 @@ from batchseg.config.compare import NightConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.report import PAGE, ReportConfig
 from batchseg.errors import OutputError, SourceError
+from batchseg.reporting.explained import shown_explanations
 from batchseg.reporting.gallery import draw_pictures
 from batchseg.reporting.headline import as_sentence, headline_of
 from batchseg.reporting.overview import overview_of
@@ -31,6 +32,7 @@ from batchseg.reporting.shown import (
     requests_for,
 )
 from batchseg.results.calibrated import calibration_sums
+from batchseg.results.explanations import read_explanations
 from batchseg.results.folder import Results
 from batchseg.results.opened import OpenedResults
 from batchseg.results.progress import OnCounted, unwatched
@@ -120,7 +122,8 @@ def make_page(
     sums = calibration_sums(results.root, kept)
     suspects = suspects_by(results, kept, sums, max(LISTED, images))
     suspected = [each.id for each in suspects.images]
-    classes, wished = past.label_map.num_classes, {*changed, *suspected}
+    explained = read_explanations(results.root)
+    classes, wished = past.label_map.num_classes, {*changed, *suspected, *explained["id"].to_pylist()}
     overview = overview_of(results, kept, sums, classes, most=images, wished=wished)
     of_masks = is_evaluation(record)
     page = ReportPage(
@@ -136,6 +139,7 @@ def make_page(
         notes=notes,
     )
     if config.images:
+        page.explanations = shown_explanations(results.root, explained, overview.wanted)
         _draw(page, results, past, config, on_picture)
     data = _fitting(page)
     with output_errors(place):
@@ -180,6 +184,7 @@ def _draw(
         return
     page.notes += [as_sentence(remark) for remark in past.remarks]
     lowest, highest = _A_PICTURE
+    room = _FOR_PICTURES - sum(len(each.webp) for each in page.explanations)
     make = partial(Artist, Sight(past.truths, past.images), past.masks, past.limits)
     with ExitStack() as stack:
         requests = requests_for(
@@ -188,7 +193,7 @@ def _draw(
             _truths(page, results, past, stack),
             masks_before(page.reference, page.images),
             of_masks=page.of_masks,
-            share=max(lowest, min(highest, _FOR_PICTURES // len(page.images))),
+            share=max(lowest, min(highest, room // len(page.images))),
         )
         pictures = draw_pictures(requests, make, config.ray, on_picture)
     for image in page.images:

@@ -13,6 +13,7 @@ from batchseg.comparison.differences import Difference
 from batchseg.images.overlay import Colour
 from batchseg.labels.label_map import LabelMap
 from batchseg.reporting.confusions import ConfusionPicture, confusion_picture
+from batchseg.reporting.explained import ShownExplanation
 from batchseg.reporting.facts import Timing, facts_of, settings_of, timing_of
 from batchseg.reporting.headline import Headline
 from batchseg.reporting.layers import ABSTAINS, NOTHING, WRONG
@@ -58,6 +59,7 @@ class ReportPage:
     of_masks: bool
     groups: list[ImageGroup]
     notes: list[str] = field(default_factory=list)
+    explanations: list[ShownExplanation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

@@ -44,6 +44,7 @@ def render_page(page: ReportPage) -> bytes:
         script=script,
         policy=policy,
         data_uri=data_uri,
+        data_uri_of=data_uri_of,
     )
     return text.encode("utf-8", "replace")
 
@@ -56,6 +57,7 @@ def sections_of(page: ReportPage) -> Iterator[Section]:
         (True, "totals", "Totals"),
         (compared, "comparison", "Compared with before"),
         (page.groups, "images", "Images"),
+        (page.explanations, "explanations", "What decisions rest on"),
         (page.classes, "classes", "Classes" if has_truth else "Areas"),
         (page.confusion, "confusion", "Confusions"),
         (page.suspects.images, "suspects", "Truths that look wrong"),
@@ -74,8 +76,12 @@ def sections_of(page: ReportPage) -> Iterator[Section]:
 
 def data_uri(picture: dict[str, Any], layer: str) -> str:
     """A layer as a browser takes it from within the page."""
-    kind = "webp" if layer == "photo" else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(picture[layer]).decode()}"
+    return data_uri_of(picture[layer], "webp" if layer == "photo" else "png")
+
+
+def data_uri_of(data: bytes, kind: str) -> str:
+    """A picture likewise."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _environment() -> Environment:

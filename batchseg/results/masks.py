@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchseg.config.explain import explanation_names
 from batchseg.config.overlay import overlay_names
 from batchseg.config.run import Kept
 from batchseg.images.probability_file import probability_name, probability_names
@@ -18,7 +19,7 @@ from batchseg.storage.keys import KeySet, keys
 from batchseg.storage.location import TEMPORARY, Location
 from batchseg.storage.tree import files_below
 
-FOLDERS = ("masks", "overlays", "probabilities")
+FOLDERS = ("masks", "overlays", "probabilities", "explanations")
 FILES_A_STEP = 8192
 SUFFIXES = (".png", ".tif", ".tiff")  # of masks
 
@@ -78,7 +79,7 @@ def is_unfinished(path: str) -> bool:
 
 
 def delete_unnamed(root: Location, masks: Iterable[str], named: KeySet) -> int:
-    """Delete those masks that no row names, with their overlays and probabilities; how many. All are paths
+    """Delete those masks that no row names, with what is beside them; how many. All are paths
     below masks/.
 
     Raises OSError.
@@ -86,7 +87,11 @@ def delete_unnamed(root: Location, masks: Iterable[str], named: KeySet) -> int:
     wanted = sorted({mask for mask in masks if mask})
     unnamed = [wanted[index] for index in np.flatnonzero(~named.contains(keys(wanted)))]
     deletable = [mask for mask in unnamed if all(is_inside(root / folder, mask) for folder in FOLDERS)]
-    beside = {"overlays": overlay_names, "probabilities": probability_names}
+    beside = {
+        "overlays": overlay_names,
+        "probabilities": probability_names,
+        "explanations": explanation_names,
+    }
     there = [folder for folder in beside if deletable and (root / folder).is_folder()]
     for mask in deletable:
         (root / "masks" / mask).delete()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from batchseg.config.base import Limits
 from batchseg.errors import OutputError, RowFault
 from batchseg.images.label_files import decode_labels
+from batchseg.results.explanations import read_explanations
 from batchseg.results.folder import Results
 from batchseg.results.tables import TYPE_CLASHES, read_columns, read_images
 from batchseg.schema import BESIDE, CLASSES, IMAGES
@@ -107,6 +108,11 @@ class OpenedResults:
     def classes(self) -> pa.Table:
         """One row a class over the whole data set, as of the last run that finished."""
         return read_columns(self._results.root / "classes.parquet", CLASSES, CLASSES.names)
+
+    @cached_property
+    def explanations(self) -> pa.Table:
+        """One row an image and method of `batchseg explain`; none where it was not called."""
+        return read_explanations(self._results.root)
 
     def mask(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """The class ids of an image, uint8 or uint16 [H, W]; a value that is no class is where it abstains.

@@ -35,6 +35,7 @@ OF_A_MODEL = (
     "masks",
     "overlays",
     "probabilities",
+    "explanations",
     "images",
     "pixels",
     "objects",

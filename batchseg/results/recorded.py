@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from batchseg.config.base import Limits
 from batchseg.config.compare import NightConfig
 from batchseg.config.evaluate import EvaluateConfig
+from batchseg.config.segmentor import AnySegmentor, EnsembleSegmentor
 from batchseg.config.source import ImageReading
 from batchseg.errors import BatchsegError, LabelMapError, OutputError
 from batchseg.labels.label_file import BUILT_IN, load_label_map
@@ -22,6 +24,7 @@ from batchseg.results.folder import Results
 from batchseg.storage.location import is_uri
 
 Record = dict[str, Any]
+_FILE_OF_CLASS = re.compile(r"(\.py):\w+$")
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,18 @@ def recorded_evaluation(record: Record | None) -> EvaluateConfig:
     truth = job.truth.model_copy(update={"path": _absolute(record, job.truth.path)})
     changed = {"masks": _absolute(record, job.masks), "truth": truth, "labels": _labels(record, job.labels)}
     return job.model_copy(update=changed)
+
+
+def recorded_model(record: Record | None, segmentor: AnySegmentor) -> AnySegmentor:
+    """The segmentor of a run, whose relative paths are as they were meant where the run was started."""
+    if isinstance(segmentor, EnsembleSegmentor):
+        members = tuple(recorded_model(record, member) for member in segmentor.members)
+        return segmentor.model_copy(update={"members": members})
+    names = [name for name in ("model", "weights") if hasattr(segmentor, name)]
+    there = {name: _absolute(record, getattr(segmentor, name)) or "" for name in names}
+    # a name on the hub, of a builder or of a module is no path
+    found = {name: path for name, path in there.items() if os.path.exists(_FILE_OF_CLASS.sub(r"\1", path))}
+    return segmentor.model_copy(update=found)
 
 
 def _absolute(record: Record | None, path: str | None) -> str | None:

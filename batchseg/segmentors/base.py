@@ -157,6 +157,26 @@ class Uploader(Segmentor, Protocol):
         ...
 
 
+@runtime_checkable
+class Differentiable(Segmentor, Protocol):
+    """A network whose scores have gradients with respect to its pixels.
+
+    Attributes:
+        device: where its network is, as torch names it.
+    """
+
+    device: Any
+
+    def scores_of(self, levels_BHWC: Any, inputs: Sequence[ModelInput], /) -> list[Scores]:
+        """The same of pixels that may be others than the inputs', with gradients where those are on.
+
+        Args:
+            levels_BHWC: a tensor [B * T, H, W, C] with black at 0 and white at 255.
+            inputs: whose geometry holds, one for each of B.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PixelRange:
     """What a model's inputs are normalised by: mean and standard deviation of the images it was trained on.

@@ -91,7 +91,7 @@ def load_segmentor(
     if isinstance(chosen, Mapping):
         chosen = {"precision": precision, **chosen}
         device = chosen.pop("device", device)
-    config, device = validate_segmentor(chosen), _resolve_device(str(device))
+    config, device = validate_segmentor(chosen), resolve_device(str(device))
     if config.kind == "ensemble":
         raise ConfigError(f"{config.name} are {len(config.members)} models; load them one by one")
     checkpoint = open_checkpoint(config)
@@ -100,7 +100,8 @@ def load_segmentor(
     return checkpoint.preparer(), LoadedModel(checkpoint.load(device, resolved), decision)
 
 
-def _resolve_device(device: str) -> str:
+def resolve_device(device: str) -> str:
+    """What is meant by cpu, cuda, cuda:N or auto. Raises ConfigError, and ModelError without a GPU."""
     if device == "cpu":
         return device
     if not re.fullmatch(r"auto|cuda(:\d+)?", device):

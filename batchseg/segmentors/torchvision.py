@@ -194,8 +194,10 @@ class TorchvisionModel:
 
     @torch.inference_mode()
     def _scores(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
-        logits_BCHW = self._forward(to_levels(pixels_BHWC, inputs))
-        return [Scores("logits", logits_CHW) for logits_CHW in logits_BCHW]
+        return self.scores_of(to_levels(pixels_BHWC, inputs), inputs)
+
+    def scores_of(self, levels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
+        return [Scores("logits", logits_CHW) for logits_CHW in self._forward(levels_BHWC)]
 
     def _forward(self, pixels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, H, W] at the size of the input, to which the network itself brings them."""

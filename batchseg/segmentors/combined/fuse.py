@@ -100,6 +100,19 @@ def probability_grids(answers: Sequence[Answer], decision: Decision) -> list[Ten
     return _sums(answers, decision, abstains=abstains, raw=False)
 
 
+def class_probability(answer: Answer, decision: Decision, class_id: int) -> Tensor:
+    """How probable one class of the label map is by one answer, [h, w], 0 to 1.
+
+    Args:
+        class_id: of the label map; the probabilities of the member's own classes that make it up add.
+    """
+    maps, group = _upright(answer), decision.groups[answer.member]
+    own = [class_id] if group is None else [own for own, to in enumerate(group) if to == class_id]
+    if answer.scores.kind == "labels":
+        return torch.isin(maps, torch.tensor(own, dtype=maps.dtype)).float()
+    return as_probabilities(answer.scores.kind, maps.float())[own].sum(0)
+
+
 def _sums(answers: Sequence[Answer], decision: Decision, *, abstains: bool, raw: bool) -> list[Tensor]:
     total = sum(decision.weights[each.member] for each in answers)
     sums: dict[torch.Size, Tensor] = {}

@@ -101,7 +101,10 @@ class HuggingFaceModel:
 
     @torch.inference_mode()
     def _scores(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
-        outputs = self._forward(to_levels(pixels_BHWC, inputs))
+        return self.scores_of(to_levels(pixels_BHWC, inputs), inputs)
+
+    def scores_of(self, levels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
+        outputs = self._forward(levels_BHWC)
         crops = len(inputs[0].pixels_THWC)
         found = []
         for index, each in enumerate(inputs):
