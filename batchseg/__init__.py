@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batchseg.config.overlay import OverlayConfig, Overlays
     from batchseg.config.report import ReportConfig
     from batchseg.config.run import RunConfig
-    from batchseg.config.scenes import DigitsConfig
+    from batchseg.config.scenes import DigitsConfig, PhrasesConfig
     from batchseg.config.suspects import SuspectsConfig
     from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from batchseg.results.opened import OpenedResults, open_results
     from batchseg.results.result import RunResult
     from batchseg.results.suspects import Suspect, Suspects, suspects
-    from batchseg.scenes.data_set import make_digits
+    from batchseg.scenes.data_set import make_digits, make_phrases
     from batchseg.schema import Status
     from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
     from batchseg.segmentors.network.upsample import bilinear_argmax
@@ -79,6 +79,7 @@ _HOMES = {
     "OverlayReport": "batchseg.pipeline.drawing",
     "Overlays": "batchseg.config.overlay",
     "PageReport": "batchseg.reporting.make",
+    "PhrasesConfig": "batchseg.config.scenes",
     "Prediction": "batchseg.segmentors.base",
     "Promotion": "batchseg.pipeline.promote",
     "ReportConfig": "batchseg.config.report",
@@ -106,6 +107,7 @@ _HOMES = {
     "load_label_map": "batchseg.labels.label_file",
     "load_segmentor": "batchseg.segmentors.registry",
     "make_digits": "batchseg.scenes.data_set",
+    "make_phrases": "batchseg.scenes.data_set",
     "night": "batchseg.pipeline.night",
     "open_results": "batchseg.results.opened",
     "overlay": "batchseg.pipeline.overlay",
@@ -143,6 +145,7 @@ __all__ = [
     "OverlayReport",
     "Overlays",
     "PageReport",
+    "PhrasesConfig",
     "Prediction",
     "Promotion",
     "ReportConfig",
@@ -170,6 +173,7 @@ __all__ = [
     "load_label_map",
     "load_segmentor",
     "make_digits",
+    "make_phrases",
     "night",
     "open_results",
     "overlay",

@@ -94,9 +94,17 @@ def load_language_model(name: str) -> Any:
             raise ModelError(f"{name} is a {family} model; language models known here: {', '.join(LAYERS)}")
         auto = T5EncoderModel if family == "t5" else AutoModel
         extra = {"add_pooling_layer": False} if family == "bert" else {}
-        return auto.from_pretrained(name, dtype=torch.float32, use_safetensors=True, **extra)
+        model, info = auto.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **extra
+        )
     except (OSError, ValueError) as exc:
         raise ModelError(f"cannot load the language model {name}: {exc}") from exc
+    if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
+        raise ModelError(
+            f"the language model {name} lacks {len(missing)} of its weights, {missing[0]} among them: it was "
+            "not saved whole"
+        )
+    return model
 
 
 def _sliced(state: dict[str, Tensor], family: str, first: int, last: int) -> Any:
