@@ -20,6 +20,7 @@ class Status(str, Enum):
     MISSING = "missing"
     DENIED = "denied"
     NAME_COLLISION = "name_collision"
+    BAD_PROMPT = "bad_prompt"
     MODEL_FAILED = "model_failed"
 
     @property

@@ -54,7 +54,8 @@ def test_what_identifies_a_row_is_never_null() -> None:
 
 def test_statuses() -> None:
     assert {status.value for status in Status} == {
-        "ok", "unreadable", "unsupported", "too_large", "missing", "denied", "name_collision", "model_failed",
+        "ok", "unreadable", "unsupported", "too_large", "missing", "denied", "name_collision", "bad_prompt",
+        "model_failed",
     }  # fmt: skip
     assert {status.value for status in TruthStatus} == {
         "none", "ok", "missing", "unreadable", "mismatch", "out_of_range",

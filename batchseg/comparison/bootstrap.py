@@ -39,6 +39,23 @@ def resampled(sides: Sequence[SparseCounts], times: int, seed: int) -> list[Floa
     return sums
 
 
+def resampled_rows(tables: Sequence[Floats], times: int, seed: int) -> list[Floats]:
+    """The sums of rows, one an image, in every resampling: [times, K] for each table [N, K].
+
+    It draws what `resampled` draws.
+    """
+    images = len(tables[0])
+    rng = np.random.default_rng(seed)
+    sums: list[list[Floats]] = [[] for _ in tables]
+    group = max(1, _WEIGHTS // max(1, images))
+    for first in range(0, times, group):
+        weights = _multiplicities(rng, min(group, times - first), images)
+        for table, found in zip(tables, sums, strict=True):
+            found.append(weights @ table)
+    none = [np.zeros((0, table.shape[1])) for table in tables]
+    return [np.concatenate([empty, *found]) for empty, found in zip(none, sums, strict=True)]
+
+
 def blocks(side: SparseCounts) -> list[slice]:
     """The images in pieces that are small when dense."""
     rows = max(1, _BLOCK // (4 * (side.num_classes + 1)))

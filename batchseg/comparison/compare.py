@@ -56,7 +56,8 @@ class CompareReport:
         came, gone: images of one side only.
         lost, recovered: images of both sides that were ok and are no longer, and the other way round.
         by: the metric that `changed` is about.
-        metrics, classes: every figure, with the interval of its difference.
+        metrics, classes: every figure, with the interval of its difference. With a prompt a row also gIoU,
+            cIoU and no-target accuracy.
         changed: the images whose metric changed most.
         moved: the images whose predicted areas moved most.
         drift: of the predictions: of the images of both sides, of all, and of those that came.
@@ -112,7 +113,7 @@ def compare(config: CompareConfig) -> CompareReport:
         refuse_nothing(side, len(rows))
     pairs = Pairs.of(before, after)
     segmented, scored = pairs.segmented, pairs.scored
-    found = metric_differences(*scored.counts, new.classes, config)
+    found = metric_differences(*scored.counts, new.classes, config, scored.prompted)
     drift, listed = drifts(pairs, new.classes), config.listed
     return CompareReport(
         old=_side(old, before),
@@ -153,7 +154,8 @@ def _notes(pairs: Pairs) -> Iterator[str]:
             "or gone"
         )
     if pairs.changed:
-        yield f"images of both whose file changed: {pairs.changed:,}"
+        what = "file or prompt" if pairs.prompted.any() else "file"
+        yield f"images of both whose {what} changed: {pairs.changed:,}"
     if truths:
         yield f"images of both whose ground truth changed: {truths:,}"
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from batchseg.comparison.bootstrap import interval, resampled
+from batchseg.comparison.bootstrap import blocks, interval, resampled, resampled_rows
 from batchseg.comparison.sparse_counts import SparseCounts, class_sums
 from batchseg.config.compare import CLASS_FIGURES, Comparison
 from batchseg.metrics.class_sums import Scores
+from batchseg.metrics.prompted import prompt_figures, prompt_sums
 
 Figures = dict[str, Scores]
 
@@ -39,12 +41,22 @@ class Differences:
 
 
 def metric_differences(
-    old: SparseCounts, new: SparseCounts, names: Sequence[str], config: Comparison
+    old: SparseCounts,
+    new: SparseCounts,
+    names: Sequence[str],
+    config: Comparison,
+    prompted: NDArray[np.bool_] | None = None,
 ) -> Differences:
-    """Compare the same images before and after."""
+    """Compare the same images before and after.
+
+    Args:
+        prompted: which of them have a prompt of their own on both sides, [N]; None: none has.
+    """
     sides = [class_sums(side.total()) for side in (old, new)]
     drawn = [class_sums(sums) for sums in _draw(old, new, config)]
     metrics = _compared([side.averages() for side in sides], [side.averages() for side in drawn], config)
+    if prompted is not None and prompted.any():
+        metrics |= _of_prompts([_prompt_table(side, prompted) for side in (old, new)], config)
     scores = _compared([side.scores() for side in sides], [side.scores() for side in drawn], config)
     return Differences(
         metrics={name: _difference(figures, ()) for name, figures in metrics.items()},
@@ -53,6 +65,18 @@ def metric_differences(
             for label, name in enumerate(names)
         },
     )
+
+
+def _prompt_table(side: SparseCounts, prompted: NDArray[np.bool_]) -> Scores:
+    """What adds up over the images with prompts, [N, 6]; zeros for the others."""
+    found = [prompt_sums(class_sums(side.dense(rows.start, rows.stop))) for rows in blocks(side)]
+    return np.where(prompted[:, None], np.concatenate(found), 0.0)
+
+
+def _of_prompts(tables: Sequence[Scores], config: Comparison) -> dict[str, tuple[Scores, ...]]:
+    drawn = resampled_rows(tables, config.bootstrap, config.seed)
+    sides = [prompt_figures(table.sum(axis=0)) for table in tables]
+    return _compared(sides, [prompt_figures(sums) for sums in drawn], config)
 
 
 def number(value: float) -> float | None:

@@ -18,6 +18,9 @@ CLASS_FIGURE = {
     "f1_macro": "f1",
     "precision_macro": "precision",
     "mean_iou": "iou",
+    "giou": "iou",
+    "ciou": "iou",
+    "no_target_accuracy": "precision",
 }
 NAMED = 5
 _SLACK = 1e-12  # 0.8 - 0.7 is a hair above 0.1, and a drop of exactly what is allowed is allowed
@@ -37,8 +40,11 @@ def failed_gates(config: Comparison, found: Differences, drift: Mapping[str, Dri
 
 
 def _metric(name: str, most: float, found: Differences) -> Iterator[str]:
-    change = found.metrics[name]
-    if change.old is None or change.new is None:
+    change = found.metrics.get(name)
+    if change is None:
+        why = "no image has a prompt and ground truth on both sides"
+        yield f"{name} cannot be compared: {why}; its max_drop is {most:g}"
+    elif change.old is None or change.new is None:
         yield f"{name} cannot be compared: no image has ground truth on both sides; its max_drop is {most:g}"
     elif change.old - change.new > most + _SLACK:
         figure = CLASS_FIGURE[name]

@@ -65,6 +65,11 @@ class Pairs:
         return self._where(self.before.scored[self.old] & self.after.scored[self.new])
 
     @property
+    def prompted(self) -> Flags:
+        """Which of them have a prompt of their own on both sides, [N]."""
+        return self.before.prompted[self.old] & self.after.prompted[self.new]
+
+    @property
     def lost(self) -> Pairs:
         """Those that were ok and are no longer."""
         return self._where(self.before.ok[self.old] & ~self.after.ok[self.new])

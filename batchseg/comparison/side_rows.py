@@ -30,6 +30,7 @@ OF_IMAGES = (
     "source_version",
     "fingerprint",
     "run_id",
+    "prompt",
     *CERTAINTY,
 )
 
@@ -45,6 +46,7 @@ class SideRows:
         ok: whether nothing was wrong with it.
         segmented: whether it has a mask; a fault of the truth alone takes nothing from it.
         scored: whether it was held against ground truth.
+        prompted: whether it has a prompt of its own.
         versions: keys of what tells a changed image.
         certainty: float64 [N, 4], the columns of CERTAINTY; NaN where the model says nothing.
         models: the fingerprints among the rows that have a mask.
@@ -54,6 +56,7 @@ class SideRows:
     ok: Flags
     segmented: Flags
     scored: Flags
+    prompted: Flags
     versions: NDArray[np.int64]
     certainty: NDArray[np.float64]
     models: frozenset[str]
@@ -99,6 +102,7 @@ def _side_rows(rows: pa.Table, counts: SparseCounts) -> SideRows:
         ok=ok,
         segmented=segmented,
         scored=rows["has_truth"].to_numpy(),
+        prompted=rows["prompt"].is_valid().to_numpy(),
         versions=keys(rows["source_version"].to_pylist()),
         certainty=np.column_stack([_floats(rows[name]) for name in CERTAINTY]),
         models=frozenset(fingerprints),

@@ -42,6 +42,10 @@ METRICS = (
 )
 
 
+# where each image has a prompt of its own
+PROMPT_METRICS = ("giou", "ciou", "no_target_accuracy")
+
+
 # of one class, as the table `classes` has them
 GATED_FIGURES = ("iou", "precision", "recall", "f1", "dice")
 
@@ -111,11 +115,12 @@ class Gates(Model):
     @classmethod
     def _known(cls, minimum: dict[str, float]) -> dict[str, float]:
         for name, value in minimum.items():
-            if name not in METRICS and gated_class(name)[1] is None:
+            if name not in (*METRICS, *PROMPT_METRICS) and gated_class(name)[1] is None:
                 classes = ", ".join(f"{figure}.CLASS" for figure in GATED_FIGURES)
+                meant = did_you_mean(name, (*METRICS, *PROMPT_METRICS))
                 raise ValueError(
-                    f"unknown metric {name!r}{did_you_mean(name, METRICS)}; available: {', '.join(METRICS)}, "
-                    f"and for one class {classes}"
+                    f"unknown metric {name!r}{meant}; available: {', '.join(METRICS)}, for one class "
+                    f"{classes}, and with prompts {', '.join(PROMPT_METRICS)}"
                 )
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} lies in 0 .. 1, so {value:g} decides nothing")

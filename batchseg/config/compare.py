@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from batchseg.config.base import METRICS, Model, flat_gates, gated_class
+from batchseg.config.base import METRICS, PROMPT_METRICS, Model, flat_gates, gated_class
 from batchseg.config.places import Place
 from batchseg.config.run import RunConfig
 from batchseg.config.suggest import did_you_mean
@@ -44,7 +44,7 @@ class Comparison(Model):
     @field_validator("max_drop")
     @classmethod
     def _known_metrics(cls, drops: dict[str, float]) -> dict[str, float]:
-        return _checked(drops, METRICS)
+        return _checked(drops, (*METRICS, *PROMPT_METRICS))
 
     @field_validator("max_class_drop")
     @classmethod

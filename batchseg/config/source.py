@@ -35,7 +35,7 @@ FollowLinks = Annotated[
         "once, however many links lead to it."
     ),
 ]
-OurColumn = Literal["image", "image_bytes", "truth", "truth_bytes", "id", "version"]
+OurColumn = Literal["image", "image_bytes", "truth", "truth_bytes", "id", "version", "prompt"]
 
 
 Orientation = Annotated[

@@ -18,7 +18,7 @@ from batchseg.results.tables import as_today, read_images, worst_first
 from batchseg.schema import IMAGES, Status
 from batchseg.storage.location import Location
 
-COLUMNS = ("id", "uri", "mask", "width", "height", "mean_iou", "confidence_mean")
+COLUMNS = ("id", "uri", "mask", "width", "height", "mean_iou", "confidence_mean", "prompt")
 _BARRED = {  # what an expression must not do
     "enable_external_access": "false",
     "autoload_known_extensions": "false",

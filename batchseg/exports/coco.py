@@ -29,7 +29,7 @@ def image_entry(number: int, picture: Labelled) -> dict[str, Any]:
     """An image of a COCO file."""
     height, width = picture.labels_HW.shape
     facts = {"id": number, "file_name": picture.id, "width": width, "height": height}
-    return {**facts, "uri": picture.row["uri"]}
+    return {**facts, "uri": picture.row["uri"], **picture.told}
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class _Writer:
         facts = zip(objects.classes.tolist(), objects.areas.tolist(), geometries, strict=True)
         for number, (class_id, area, geometry) in enumerate(facts, 1):
             ids = {"id": picture.id, "object": number, "class_id": class_id}
-            properties = {**ids, "class_name": self._names[class_id], "area": area}
+            properties = {**ids, "class_name": self._names[class_id], "area": area, **picture.told}
             yield f'{{"type":"Feature","properties":{as_json(properties)},"geometry":{geometry}}}'
 
 

@@ -40,7 +40,7 @@ class _Writer:
         prediction = {"model_version": self._job.model or "batchseg", "result": self._brushes(picture)}
         if (score := picture.row["confidence_mean"]) is not None:
             prediction["score"] = score
-        data = {"image": _shown(picture.row["uri"]), "id": picture.id}
+        data = {"image": _shown(picture.row["uri"]), "id": picture.id, **picture.told}
         self._tasks.add([as_json({"data": data, "predictions": [prediction]})])
 
     def _brushes(self, picture: Labelled) -> list[dict[str, Any]]:

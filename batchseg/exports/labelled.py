@@ -60,6 +60,12 @@ class Labelled:
         return str(self.row["id"])
 
     @property
+    def told(self) -> dict[str, str]:
+        """Its prompt, where it has one of its own: other pictures may be of the same image."""
+        prompt = self.row.get("prompt")
+        return {} if prompt is None else {"prompt": prompt}
+
+    @property
     def abstains(self) -> bool:
         """Whether pixels have no class, in a label map whose background is then no longer told from them."""
         has_void = self.labels_HW.size and self.labels_HW.max() >= self.job.label_map.void

@@ -13,19 +13,20 @@ import pyarrow as pa
 from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.doctor import DoctorConfig
 from batchseg.config.source import FolderSource, ImageReading
-from batchseg.errors import RowFault, SourceError
+from batchseg.errors import ConfigError, RowFault, SourceError
 from batchseg.inspect.findings import Findings, Problem
 from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, turned
 from batchseg.inspect.image_sample import ImageSample, sample_images
 from batchseg.inspect.image_sizes import Sizes, look
 from batchseg.inspect.preflight import check_source, choose_bands, choose_labels, refuse_small_tile
+from batchseg.inspect.prompts import PromptFacts, fault_of_prompts, look_at_prompts, refuse_other_prompts
 from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.merging import merged
 from batchseg.schema import Status
-from batchseg.segmentors.base import Normaliser, PixelRange, Resizing
-from batchseg.segmentors.combined.ensemble import resizings_of
+from batchseg.segmentors.base import Normaliser, PixelRange, Resizing, prompting_of
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, resizings_of
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.annotations.spool import AnnotationFacts, annotation_facts
 from batchseg.source.folder import Folder
@@ -63,6 +64,7 @@ class DoctorReport:
         problems: the first of each kind.
         warnings: what is likely not as it is meant, a sentence each; a run does not stumble over it.
         passed_over: what lies in the folder and is not listed, by extension or reason.
+        prompts: None where the source has none.
         notes: what should be known of the model, and is no problem.
     """
 
@@ -78,6 +80,7 @@ class DoctorReport:
     warnings: list[str]
     passed_over: dict[str, int]
     notes: tuple[str, ...] = ()
+    prompts: PromptFacts | None = None
 
     @property
     def ok(self) -> bool:
@@ -113,7 +116,8 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         listing = list_source(source, locate(folder) / "listing.arrow", config.mask_name)
         try:
             check_source(source, listing)
-        except SourceError as exc:
+            model.fits(source, config)
+        except (SourceError, ConfigError) as exc:
             findings.add("source", config.source.path, str(exc))
         images_as = model.reading
         sizes = _read_headers(listing, config, findings, images_as.is_by_band)
@@ -130,6 +134,8 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         doubts = [*doubts_of_truths(sampled), *_turned(sizes, images_as)]
         doubts += doubts_of_images(pictures, model.expected)
         warnings = _warnings(doubts, config, findings)
+        prompts = look_at_prompts(listing, fault_of_prompts(model.checkpoint), findings)
+        warnings += prompts.warnings if prompts else ()
         annotated = annotation_facts(listing)
         unmatched = _unmatched(source, listing, annotated)
     return DoctorReport(
@@ -144,6 +150,7 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         problems=findings.listed,
         warnings=warnings,
         passed_over=listing.passed_over,
+        prompts=prompts,
         notes=(*(model.notes if listing.with_truth else ()), *(annotated.notes if annotated else ())),
     )
 
@@ -171,6 +178,12 @@ class _Model:
     notes: tuple[str, ...] = ()
     expected: PixelRange | None = None
     resizings: tuple[Resizing, ...] = ()
+    checkpoint: AnyCheckpoint | None = None
+
+    def fits(self, source: Folder | Manifest, config: DoctorConfig) -> None:
+        """Raises ConfigError where the source has prompts that the model does not take, or the reverse."""
+        if self.checkpoint is not None and config.segmentor is not None:
+            refuse_other_prompts(source, prompting_of(self.checkpoint), config.segmentor.name)
 
     @classmethod
     def of(cls, config: DoctorConfig) -> _Model:
@@ -184,7 +197,7 @@ class _Model:
             choose_bands(config.source, checkpoint),
             choose_labels(config.labels, checkpoint, config.merge),
         )
-        return cls(reading, label_map, notes, expected, resizings_of(checkpoint))
+        return cls(reading, label_map, notes, expected, resizings_of(checkpoint), checkpoint)
 
 
 def _given_labels(config: DoctorConfig) -> LabelMap | None:

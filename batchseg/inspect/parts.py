@@ -52,6 +52,8 @@ OF_IMAGES = (
     "truth_pixels",
     "model",
     "acknowledged",
+    "prompt",
+    "prompt_iou",
     *METRICS,
     *OF_BOUNDARY,
     *OF_OBJECTS,

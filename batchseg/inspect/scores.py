@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from batchseg.config.base import METRICS
 from batchseg.metrics.class_sums import ClassSums
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.metrics.prompted import MEANT, prompt_ious
 
 TOLERANCE = 1e-9
+PROMPTED = "prompt_iou"
 _COUNTS_AT_ONCE = 2**20  # images times classes
 
 Rows = NDArray[np.bool_]
@@ -23,7 +25,9 @@ Figures = NDArray[np.float64]
 
 def wrong_metrics(images: pa.Table, pixels: pa.Table, num_classes: int) -> Iterator[tuple[str, Rows]]:
     """For each metric the rows of a part that state another value than their pixels give."""
-    for name, given in _metrics_of(images["id"], pixels, num_classes).items():
+    found = _metrics_of(images["id"], pixels, num_classes)
+    found[PROMPTED] = np.where(images["prompt"].is_valid().to_numpy(), found[PROMPTED], np.nan)
+    for name, given in found.items():
         stated = pc.fill_null(images[name], np.nan).to_numpy()
         yield name, ~np.isclose(stated, given, rtol=0, atol=TOLERANCE, equal_nan=True)
 
@@ -64,7 +68,8 @@ def _metrics_of(ids: pa.ChunkedArray, pixels: pa.Table, num_classes: int) -> dic
     for start in range(0, len(ids), step):
         first, last = np.searchsorted(entries[:, 0], [start, start + step])
         blocks.append(_block(entries[first:last], start, min(step, len(ids) - start), num_classes))
-    return {name: np.concatenate([np.empty(0), *(block[name] for block in blocks)]) for name in METRICS}
+    names = (*METRICS, PROMPTED)
+    return {name: np.concatenate([np.empty(0), *(block[name] for block in blocks)]) for name in names}
 
 
 def _block(entries: NDArray[np.int64], start: int, images: int, num_classes: int) -> dict[str, Figures]:
@@ -76,8 +81,11 @@ def _block(entries: NDArray[np.int64], start: int, images: int, num_classes: int
         sums = np.bincount(codes, weights=count[rows], minlength=images * num_classes)
         return sums.astype(np.float64).reshape(images, num_classes)
 
-    return ClassSums(
+    sums = ClassSums(
         correct=summed(truth == predicted, truth),
         support=summed(truth >= 0, truth),
         predicted=summed(predicted >= 0, predicted),
-    ).averages()
+    )
+    # a label map of one class has nothing that could be meant
+    ious = prompt_ious(sums) if num_classes > MEANT else np.full(images, np.nan)
+    return {**sums.averages(), PROMPTED: ious}

@@ -16,6 +16,7 @@ from batchseg.engine.graph import Stages
 from batchseg.engine.heap import keep_freed_memory
 from batchseg.engine.placement import Placement
 from batchseg.images.decode import Size, whole
+from batchseg.inspect.prompts import fault_of_prompts
 from batchseg.labels.reading import Reading, as_written
 from batchseg.metrics.measures import Measures
 from batchseg.pipeline.choice import Choice
@@ -32,7 +33,7 @@ from batchseg.stages.item import Stage, as_list
 from batchseg.stages.measure import measure
 from batchseg.stages.overlay import keep_picture, write_overlay
 from batchseg.stages.parts import join_parts, keep_parts, read_parts, score_parts
-from batchseg.stages.prepare import prepare
+from batchseg.stages.prepare import check_prompt, prepare
 from batchseg.stages.restore import restore
 from batchseg.stages.score import score
 from batchseg.stages.segment import Batching, Segment
@@ -62,7 +63,13 @@ def segmenting(
 def before_parts(config: RunConfig, model: OpenedModel) -> list[Stage]:
     """From a raster to what the windows of a part see of it."""
     assert config.tiling is not None
-    return [read_parts(config.tiling, config.limits, model.reading)]
+    return [*_asked(model), read_parts(config.tiling, config.limits, model.reading)]
+
+
+def _asked(model: OpenedModel) -> list[Stage]:
+    """What refuses prompts, where each image has one of its own."""
+    fault_of = fault_of_prompts(model.checkpoint)
+    return [check_prompt(fault_of)] if fault_of is not None else []
 
 
 def score_and_keep(config: RunConfig, reading: Reading, results: str, lock: Lock | None) -> list[Stage]:
@@ -107,6 +114,7 @@ def before(config: RunConfig, model: OpenedModel) -> list[Stage]:
         enough = preparer.input_hw
     drawn = _drawn_at_once(config)
     return [
+        *_asked(model),
         decode(config.limits, enough, model.reading),
         *([keep_picture(drawn)] if drawn else []),
         *([prepare(preparer)] if looks.is_plain else []),

@@ -159,7 +159,7 @@ class Execution:
             "worst": closing.worst,
             "calibration": closing.calibration,
             "acknowledged": self.held.ledger.acknowledged,
-            **total_facts(total, classes, self.task.config.gates, self.tally),
+            **total_facts(total, classes, self.task.config.gates, self.tally, closing.prompted),
             **measured.facts,
         }
         record = self._record("finished", facts)

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
 from batchseg.inspect.preflight import choose_bands, choose_labels, refuse_mirrored_sides, refuse_small_tile
+from batchseg.inspect.prompts import refuse_other_prompts
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
-from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange, Resizing
+from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange, Resizing, prompting_of
 from batchseg.segmentors.combined.decision import Decision, Keeping, decision_of
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of, resizings_of
 from batchseg.segmentors.registry import open_checkpoint
+from batchseg.source.folder import Folder
+from batchseg.source.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class OpenedModel:
     def resizings(self) -> tuple[Resizing, ...]:
         """How its members bring pictures to the size of their input."""
         return resizings_of(self.checkpoint)
+
+    def refuse_other_prompts(self, source: Folder | Manifest) -> None:
+        """Raises ConfigError where the source has prompts that the model does not take, or the reverse."""
+        refuse_other_prompts(source, prompting_of(self.checkpoint), self.name)
 
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:

@@ -103,7 +103,7 @@ def run_alone(config: RunConfig, on_progress: OnProgress) -> RunResult:
 
 def _run_in(held: Held, config: RunConfig, model: OpenedModel, on_progress: OnProgress) -> RunResult:
     results = held.results
-    found = survey(config, model, results.work)
+    found = survey(config, model, results.work, model.refuse_other_prompts)
     refuse_mixture(results, held.ledger, found, config)
     work = Workload.of(found.listing, held.ledger, found.key, _beside(results, config))
     if not config.recompute:
@@ -227,7 +227,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         results = candidate_of(results)
     ledger = results.ledger(model.renamed)
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
-        found = survey(config, model, locate(folder))
+        found = survey(config, model, locate(folder), model.refuse_other_prompts)
         listing = found.listing
         refuse_mixture(results, ledger, found, config)
         work = Workload.of(listing, ledger, found.key, _beside(results, config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +25,8 @@ from batchseg.results.ledger import Ledger
 from batchseg.results.verdict import Key, Rows
 from batchseg.segmentors.base import PixelRange, Resizing
 from batchseg.source.annotations.spool import notes_of
+from batchseg.source.folder import Folder
+from batchseg.source.manifest import Manifest
 from batchseg.source.open import list_source, open_source
 from batchseg.source.plan import Listing
 from batchseg.storage.location import Location
@@ -70,12 +73,25 @@ class Surveyed(Protocol):
     def resizings(self) -> tuple[Resizing, ...]: ...
 
 
-def survey(config: RunConfig, model: Surveyed, work: Location) -> Survey:
+def any_source(source: Folder | Manifest) -> None:
+    """For masks that lie there: what they are of was decided before."""
+
+
+def survey(
+    config: RunConfig,
+    model: Surveyed,
+    work: Location,
+    check: Callable[[Folder | Manifest], None] = any_source,
+) -> Survey:
     """List the source and find what can be known to be wrong with it.
 
     Raises SourceError and LabelMapError, and ConfigError where masks would be TIFFs without rasterio.
+
+    Args:
+        check: raises ConfigError where the model cannot be used with the source, before it is listed.
     """
     source = open_source(config.source, (config.output.path,))
+    check(source)
     listing = list_source(source, work / "listing.arrow", config.output.mask_name, config.tiffs)
     if listing.tiff_masks:
         load_rasterio()  # once, before anything is computed

@@ -36,6 +36,17 @@ DEFINITIONS = {
     "precision_macro": Definition(
         "Precision, macro", f"Of each class: pixels right / pixels predicted. {_MACRO} {_COUNTED}"
     ),
+    "giou": Definition(
+        "gIoU",
+        "The IoU of what each prompt names, a mean over the images with a prompt and a truth. It is 1 where "
+        "that is in neither truth nor mask.",
+    ),
+    "ciou": Definition(
+        "cIoU", "Of what the prompts name: the sum of all intersections / the sum of all unions."
+    ),
+    "no_target_accuracy": Definition(
+        "N-acc", "Of the images without what their prompt names, the share whose mask is empty."
+    ),
     "confidence_mean": Definition(
         "Mean confidence",
         "The probability of the most probable class, averaged over the pixels of an image and then over the "

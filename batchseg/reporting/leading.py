@@ -25,6 +25,8 @@ CARD = (
     "confidence_mean",
     "entropy_mean",
     "low_confidence_fraction",
+    "prompt",
+    "prompt_iou",
 )
 CHANCE = "_chance"
 

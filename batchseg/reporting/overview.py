@@ -22,6 +22,7 @@ from batchseg.reporting.object_sizes import ObjectSizes
 from batchseg.reporting.parts import PartOfRows
 from batchseg.results.calibrated import ProbedTotals
 from batchseg.results.folder import Results
+from batchseg.results.prompted import PromptTotals
 from batchseg.schema import TRUTH_FAULTS, Status
 
 SHOWN_AS_HISTOGRAMS = ("mean_iou", "confidence_mean", "entropy_mean", "low_confidence_fraction")
@@ -82,6 +83,7 @@ class Overview:
         matrix: of the data set.
         means: of columns, over the images that have them.
         probed: Brier score and NLL of the probed pixels.
+        prompted: the images that have prompts of their own.
         reliability, objects: of the tables beside, where a run wrote them.
         leading: the images that stand out, by why.
         wanted: rows that were asked for by id.
@@ -105,6 +107,7 @@ class Overview:
         self.objects = ObjectSizes()
         self.histograms = {name: Histogram(name) for name in SHOWN_AS_HISTOGRAMS}
         self.means = {name: Mean() for name in AVERAGED}
+        self.prompted = PromptTotals()
         self.leading = {
             "worst": Leading("mean_iou", "ascending", self.most),
             "uncertain": Leading("confidence_mean", "ascending", self.most),
@@ -133,6 +136,7 @@ class Overview:
         for column, mean in self.means.items():
             mean.add(images[column])
         self.probed.add(images)
+        self.prompted.add(part.results.root, part.name, images)
         self._add_leading(images, segmented)
         self.objects.add(part, images["id"])
         pixels, image = part.beside("pixels", ("truth", "predicted", "pixels"), images["id"])

@@ -65,9 +65,8 @@ class ReportPage:
         self.facts: list[tuple[str, str]] = facts_of(self.record)
         self.settings: str = settings_of(self.record)
         self.timing: Timing | None = timing_of(self.record)
-        self.metrics = {
-            name: each for name, each in self.overview.matrix.summary().items() if each is not None
-        }
+        figures = {**self.overview.matrix.summary(), **self.overview.prompted.figures}
+        self.metrics = {name: each for name, each in figures.items() if each is not None}
         self.classes = class_rows_of(self.overview)
         self.hidden_classes = max(0, len(self.classes) - MOST_CLASSES)
         self.classes = self.classes[:MOST_CLASSES]

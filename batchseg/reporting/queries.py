@@ -54,13 +54,16 @@ def _of_images(overview: Overview) -> Iterator[Query]:
         yield _query("average", "averages", columns=columns)
     if overview.segmented:
         column = "mean_iou" if overview.scored else "confidence_mean"
-        yield _query("image", "image", 1, column=column, columns="mean_iou, accuracy, confidence_mean")
+        columns = "mean_iou, accuracy, confidence_mean" + (", prompt_iou" if overview.prompted.images else "")
+        yield _query("image", "image", 1, column=column, columns=columns)
 
 
 def _of_pixels(overview: Overview) -> Iterator[Query]:
     if overview.matrix.truth_pixels:
         sums = (SQL / "sums.sql").read_text(encoding="utf-8")
         yield _query("metric", "metrics", sums=sums)
+        if overview.prompted.images:
+            yield _query("metric", "prompted")
         yield _query("class", "classes", 1, sums=sums)
         yield _query("confusion", "confusion", 2)
     yield _query("area", "areas", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +14,16 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.results.calibrated import OF_PROBED, ProbedTotals
 from batchseg.results.folder import Results
+from batchseg.results.prompted import PromptTotals
 from batchseg.results.tables import classes_table, read_images
 from batchseg.results.tally import kinds
 from batchseg.schema import Status
 
 WORST = 10
-_COLUMNS = ("id", "mean_iou", "status", "truth_status", "has_truth", "width", "height", *OF_PROBED)
+_COLUMNS = (
+    *("id", "mean_iou", "status", "truth_status", "has_truth", "width", "height", "prompt"),
+    *OF_PROBED,
+)
 
 
 def class_rows(total: ConfusionMatrix, label_map: LabelMap) -> list[dict[str, Any]]:
@@ -38,6 +42,7 @@ class Closing:
         pixels: of these images, with those that have no data and so are not counted.
         calibration: of the data set's probed pixels, see `RecordedCalibration`; None without any.
         annotated_pixels: of the images whose ground truth was read, ignored ones included, and likewise.
+        prompted: the figures of images with prompts of their own, by name; empty without such.
     """
 
     worst: list[dict[str, Any]]
@@ -45,13 +50,14 @@ class Closing:
     pixels: int
     annotated_pixels: int
     calibration: dict[str, float | int | None] | None
+    prompted: dict[str, float | None] = field(default_factory=dict)
 
 
 def closing_of(results: Results) -> Closing:
     """One part of the tables at a time. Raises OutputError."""
     worst: list[dict[str, Any]] = []
     segmented = pixels = annotated = 0
-    probed = ProbedTotals()
+    probed, prompted = ProbedTotals(), PromptTotals()
     parts = results.images.files(".parquet")
     for part in parts:
         images = read_images(part, _COLUMNS)
@@ -61,11 +67,12 @@ def closing_of(results: Results) -> Closing:
         pixels += pc.sum(pc.if_else(is_segmented, areas, 0)).as_py() or 0
         annotated += pc.sum(pc.if_else(images["has_truth"], areas, 0)).as_py() or 0
         probed.add(images)
+        prompted.add(results.root, part.name, images)
         worst = heapq.nsmallest(
             WORST, [*worst, *_worst_of(images)], key=lambda row: (row["mean_iou"], row["id"])
         )
     calibration = probed.facts(results.root, [part.name for part in parts])
-    return Closing(worst, segmented, pixels, annotated, calibration)
+    return Closing(worst, segmented, pixels, annotated, calibration, prompted.figures)
 
 
 def _worst_of(images: pa.Table) -> Iterator[dict[str, Any]]:

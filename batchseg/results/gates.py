@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from batchseg.config.base import Gates, gated_class
+from batchseg.config.base import PROMPT_METRICS, Gates, gated_class
 from batchseg.errors import ConfigError
 
 NAMED = 20
@@ -46,8 +46,12 @@ def unmet(
     for gate, lowest in gates.minimum.items():
         figure, name = gated_class(gate)
         row = of_class.get(name, {}) if name is not None else {}
-        value = metrics[gate] if name is None else row.get(figure)
-        if name is not None and not row.get("support"):
+        value = metrics.get(gate) if name is None else row.get(figure)
+        if gate in PROMPT_METRICS and gate not in metrics:
+            yield f"{gate} is unknown, for no image has a prompt of its own; its minimum is {lowest}"
+        elif gate == "no_target_accuracy" and value is None:
+            yield f"{gate} is unknown: in every truth is what its prompt names; its minimum is {lowest}"
+        elif name is not None and not row.get("support"):
             # what is predicted of such a class would count as 0, which says nothing of the class
             yield f"{gate} is unknown: no ground truth has a pixel of {name}; its minimum is {lowest}"
         elif value is None:

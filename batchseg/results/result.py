@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from batchseg.config.base import Gates
@@ -26,7 +27,8 @@ class RunResult:
         scored: images whose mask lay there already, and which were only scored.
         without_truth: images for which the source names no ground truth.
         metrics: of the whole data set (all committed images, earlier runs included), by name; None
-            without ground truth.
+            without ground truth. With a prompt a row also gIoU (`giou`), cIoU (`ciou`) and
+            `no_target_accuracy`.
         classes: the rows of the table `classes`, of the whole data set likewise.
         worst: (mean IoU, id) of the images with the lowest mean IoU in the whole results folder, ascending.
         acknowledged: images of the folder that failed, and are not tried again because of `acknowledge`.
@@ -120,10 +122,14 @@ def result_of(record: dict[str, Any], output: str, tally: Tally) -> RunResult:
 
 
 def total_facts(
-    total: ConfusionMatrix, classes: Sequence[Mapping[str, Any]], gates: Gates, tally: Tally
+    total: ConfusionMatrix,
+    classes: Sequence[Mapping[str, Any]],
+    gates: Gates,
+    tally: Tally,
+    prompted: Mapping[str, float | None] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Metrics over the data set, its classes, and the verdict on them."""
-    metrics = total.summary()
+    """Metrics over the data set, those of its prompts, its classes, and the verdict on them."""
+    metrics = {**total.summary(), **prompted}
     code, sentences = judge(gates, tally, metrics, classes)
     return {
         "metrics": metrics,

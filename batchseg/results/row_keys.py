@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from batchseg.results.masks import below_masks
 from batchseg.schema import Status, TruthStatus
+from batchseg.source.prompts import image_name
 from batchseg.storage.embedded import is_embedded
 from batchseg.storage.keys import Keys, keys
 
@@ -23,6 +24,7 @@ READ = (
     "truth_version",
     "score_fingerprint",
     "acknowledged",
+    "prompt",
 )
 # what the keys need of a row: keys of texts, numbers of fingerprints, the place in TruthStatus, and whether
 # its fault is acknowledged and whether it was the model's
@@ -66,7 +68,10 @@ def place_keys(images: pa.Table) -> Keys:
 
     A source as a whole may move. Bytes in a manifest are told apart by their digest.
     """
-    pairs = zip(images["id"].to_numpy(), images["uri"].to_numpy(), strict=True)
+    names, uris = images["id"].to_numpy(), images["uri"].to_numpy()
+    if "prompt" in images.column_names and images["prompt"].null_count < len(images):
+        names = map(image_name, names, images["prompt"].to_numpy())
+    pairs = zip(names, uris, strict=True)
     return keys([None if uri.endswith(name) or is_embedded(uri) else uri for name, uri in pairs])
 
 

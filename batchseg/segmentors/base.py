@@ -191,6 +191,33 @@ class Resizing(Protocol):
         ...
 
 
+PromptMode = Literal["list", "rows"]
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """A checkpoint that is told in words what to segment."""
+
+    @property
+    def prompted(self) -> PromptMode | None:
+        """`list`: one list of classes for all images, its label map's; `rows`: each image has a prompt of its
+        own (`ModelInput.prompt`), against the background; None: neither, as of an ensemble of other models.
+        """
+        ...
+
+    def prompt_fault(self, prompt: str) -> str | None:
+        """One sentence on what is wrong with a prompt for this model: empty, or too long for its text model.
+
+        None where nothing is. Needs no torch.
+        """
+        ...
+
+
+def prompting_of(checkpoint: object) -> PromptMode | None:
+    """How a checkpoint is told in words what to segment; None: it is not."""
+    return checkpoint.prompted if isinstance(checkpoint, Prompted) else None
+
+
 class Checkpoint(Protocol):
     """A model that can be loaded: cheap to make (no weights, no torch where possible) and picklable."""
 

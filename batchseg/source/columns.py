@@ -11,7 +11,7 @@ from batchseg.config.source import OurColumn
 from batchseg.source.listing import RESERVED
 from batchseg.storage.embedded import Column
 
-CONSUMED = ("image", "image_bytes", "id", "truth", "truth_bytes", "version")
+CONSUMED = ("image", "image_bytes", "id", "truth", "truth_bytes", "version", "prompt")
 PREFIX = "manifest_"
 LIKELY = (
     "image", "image_path", "image_file", "image_uri", "image_url", "img", "img_path", "file_name", "filename",
@@ -74,7 +74,7 @@ def find_columns(
     # as pandas and Spark write a column that is empty so far
     empty = [
         name
-        for name in ("truth", "truth_bytes")
+        for name in ("truth", "truth_bytes", "prompt")
         if ours.get(name) in given.names
         and not _FITS[name][0](given.field(ours[name]).type)
         and not has_values(ours[name])
@@ -174,4 +174,5 @@ _FITS: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "truth_bytes": (is_bytes, "the bytes of label files"),
     "id": (_is_simple, "strings or numbers"),
     "version": (_is_simple, "strings or numbers"),
+    "prompt": (is_text, "strings"),
 }

@@ -11,7 +11,8 @@ from batchseg.schema import IMAGES, PRIVATE
 from batchseg.storage.keys import KeyIndex, keys
 
 # `truth` is null where no ground truth is meant. `status` and `error` are set where the listing alone shows
-# that the image cannot be used. A manifest's own columns stand to the right of these.
+# that the image cannot be used. To the right of these stand the PROMPT of a manifest that has some, and a
+# manifest's own columns.
 LISTING = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -24,6 +25,8 @@ LISTING = pa.schema(
         pa.field("error", pa.string()),
     ]
 )
+
+PROMPT = pa.field("prompt", pa.string())
 
 RESERVED = frozenset([*LISTING.names, *IMAGES.names, *PRIVATE.names, "_kept"])
 

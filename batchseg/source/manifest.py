@@ -1,8 +1,8 @@
 """Images listed in Parquet: one file, a glob, a folder, or a hive-partitioned folder; streamed.
 
 Columns: `image` (a URI, or Hugging Face's struct of bytes and path) or `image_bytes`; optional `id`, `truth`
-or `truth_bytes`, `version`. Every other column is carried into the output. Bytes stay where they are: the
-listing holds their place in the file.
+or `truth_bytes`, `version`, and `prompt`, with which several rows may be of one image. Every other column is
+carried into the output. Bytes stay where they are: the listing holds their place in the file.
 """
 
 from __future__ import annotations
@@ -21,26 +21,29 @@ from batchseg.config.source import ManifestSource
 from batchseg.errors import SourceError
 from batchseg.schema import Status
 from batchseg.source.columns import find_columns
-from batchseg.source.listing import LISTING
+from batchseg.source.listing import LISTING, PROMPT
 from batchseg.source.parquet import as_source_error, open_fragments, parquet_files
+from batchseg.source.prompts import prompted_id
 from batchseg.source.sample import sampled
 from batchseg.storage.embedded import address, column_values, place_of
 from batchseg.storage.location import is_uri, locate
-from batchseg.storage.versions import Versions, digest, version_at
+from batchseg.storage.versions import Versions, digest, prompted_version, version_at
 
 ROWS_A_TABLE = 8192
 PATHS = {"image": "image path", "truth": "truth path"}  # what they are called in a batch
+PLAIN = ("id", "version", "prompt")
 
 Digests = dict[str, list[str | None]]  # by `image` and `truth`, of the rows of a batch
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Some rows of a row group: its address, and the place of the first in the group and in the file."""
+    """Some rows of a row group: its address, and the place of the first in the group, file and manifest."""
 
     place: str
     first_row: int
     first_in_file: int
+    first_of_all: int
     columns: pa.RecordBatch
     digests: Digests
 
@@ -85,7 +88,13 @@ class Manifest:
         self.versions = Versions()
         self.carried = [*self.columns.own]
         own = (self.given.field(name).with_name(carried) for carried, name in self.columns.own.items())
-        self.schema = pa.schema([*LISTING, *map(_plain, own)])
+        self.ours = [*LISTING, PROMPT] if self.has_prompts else [*LISTING]
+        self.schema = pa.schema([*self.ours, *map(_plain, own)])
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether each row says what is meant in its image."""
+        return "prompt" in self.columns.ours
 
     def tables(self) -> Iterator[pa.Table]:
         """The listing, in tables of bounded size, in the manifest's order. Raises SourceError."""
@@ -104,7 +113,7 @@ class Manifest:
                     return
 
     def _batches(self) -> Iterator[_Batch]:
-        wanted = self._wanted()
+        wanted, before = self._wanted(), 0
         for fragment in self.fragments:
             in_file = 0
             for group in fragment.split_by_row_group():
@@ -117,16 +126,15 @@ class Manifest:
                     else _rows_alone(info.num_rows)
                 ):
                     told = {name: list(islice(each, len(columns))) for name, each in digests}
-                    yield _Batch(place, row, in_file + row, columns, told)
+                    yield _Batch(place, row, in_file + row, before + in_file + row, columns, told)
                     row += len(columns)
                 in_file += row
+            before += in_file
 
     def _wanted(self) -> dict[str, pc.Expression]:
         """All that is read of the rows: no bytes of images and truths."""
         wanted = {name: self.columns.text_of(kind) for kind, name in PATHS.items()}
-        wanted |= {
-            name: (self.columns.ours[name],) for name in ("id", "version") if name in self.columns.ours
-        }
+        wanted |= {name: (self.columns.ours[name],) for name in PLAIN if name in self.columns.ours}
         wanted |= {carried: (name,) for carried, name in self.columns.own.items()}
         return {name: pc.field(*path) for name, path in wanted.items() if path}
 
@@ -144,7 +152,8 @@ class Manifest:
 
     def _listing(self, batch: _Batch) -> pa.Table:
         images, truths = self._found("image", batch), self._found("truth", batch)
-        ids = self._ids(batch, images)
+        prompts = self._prompts(batch)
+        ids = self._ids(batch, images, prompts)
         rows = range(batch.first_row, batch.first_row + len(batch))
         sizes, versions = self._versions(images, self._texts(batch, "version"))
         statuses: list[str | None] = [None] * len(batch)
@@ -159,8 +168,14 @@ class Manifest:
                 statuses[row] = Status.MISSING.value
                 errors[row] = "the manifest names no image in this row, and holds no bytes for it"
                 versions[row] = None
-        columns = [ids, uris, truths.uris, self._truth_versions(truths), versions, sizes, statuses, errors]
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTING, strict=True)]
+            elif self.has_prompts and prompts[row] is None:
+                statuses[row] = Status.BAD_PROMPT.value
+                errors[row] = "the manifest has no prompt in this row; say in words what is meant"
+        versions = list(map(prompted_version, versions, prompts))
+        truth_versions = self._truth_versions(truths)
+        columns = [ids, uris, truths.uris, truth_versions, versions, sizes, statuses, errors]
+        columns += [prompts] if self.has_prompts else []
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, self.ours, strict=True)]
         carried = [batch.columns[name].cast(self.schema.field(name).type) for name in self.carried]
         return pa.Table.from_arrays(arrays + carried, schema=self.schema)
 
@@ -176,8 +191,14 @@ class Manifest:
             uris[row] = address(batch.place, batch.first_row + row, column, f"{kind}_bytes")
         return _Found(names, uris, told or [None] * len(batch), inside)
 
-    def _ids(self, batch: _Batch, images: _Found) -> list[str]:
-        """Of the column, else the image's name, else the place of its row."""
+    def _prompts(self, batch: _Batch) -> list[str | None]:
+        """None where there is none, or nothing but blanks."""
+        if not self.has_prompts:
+            return [None] * len(batch)
+        return [(text or "").strip() or None for text in self._texts(batch, "prompt")]
+
+    def _ids(self, batch: _Batch, images: _Found, prompts: list[str | None]) -> list[str]:
+        """Of the column, else the image's name and the prompt, else the place of its row."""
         if "id" in self.columns.ours:
             ids = self._texts(batch, "id")
             if not all(ids):
@@ -189,9 +210,15 @@ class Manifest:
                 )
             return ids
         number = self._number(batch.place)
-        return [
+        names = [
             without_credentials(name) if name else f"{number}/{batch.first_row + row}"
             for row, name in enumerate(images.names)
+        ]
+        if not self.has_prompts:
+            return names
+        return [
+            prompted_id(name, prompt, row)
+            for row, (name, prompt) in enumerate(zip(names, prompts, strict=True), batch.first_of_all)
         ]
 
     def _texts(self, batch: _Batch, name: str) -> list[Any]:

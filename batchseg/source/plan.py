@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from batchseg.config.run import Tiffs
 from batchseg.errors import SourceError
-from batchseg.source.listing import LISTING
+from batchseg.source.listing import LISTING, PROMPT
 from batchseg.source.names import TIFF_SUFFIX, mask_keys, with_mask_names
+from batchseg.source.prompts import LONGEST_SLUG, is_prompted_id
 from batchseg.storage.keys import KeySet, keys, repeated
 from batchseg.storage.location import Location, locate
 
@@ -45,7 +46,7 @@ class Plan:
     @property
     def carried(self) -> pa.Schema:
         """The manifest's own columns."""
-        ours = (*LISTING.names, "mask", "_row", "_kept", "_part")
+        ours = (*LISTING.names, PROMPT.name, "mask", "_row", "_kept", "_part")
         return pa.schema([column for column in self.schema if column.name not in ours])
 
 
@@ -180,26 +181,36 @@ def _refuse_repeated_ids(listing: Listing, twice: KeySet) -> None:
     if not len(twice):
         return
     seen: set[str] = set()
-    named: dict[str, None] = {}
-    for name in _those(listing, twice):
+    named: dict[str, bool] = {}  # whether each may be made of its prompt
+    for name, prompt in _those(listing, twice):
         if name in seen:
-            named[name] = None
+            named[name] = is_prompted_id(name, prompt)
         elif len(seen) < NAMED_IDS * 100:  # enough to name some; all of them may be millions
             seen.add(name)
         if len(named) == NAMED_IDS:
             break
     if named:
         more = f" and {len(twice) - NAMED_IDS} more" if len(twice) > NAMED_IDS else ""
-        raise SourceError(
-            f"the manifest has the same id in several rows: {', '.join(named)}{more}; "
-            "give every image an id of its own"
-        )
+        advice = _advice(of_prompts=all(named.values()))
+        raise SourceError(f"the manifest has the same id in several rows: {', '.join(named)}{more}; {advice}")
 
 
-def _those(listing: Listing, wanted: KeySet) -> Iterator[str]:
+def _advice(*, of_prompts: bool) -> str:
+    if not of_prompts:
+        return "give every image an id of its own"
+    return (
+        "the same prompt stands there twice for an image, or two whose words are the same up to "
+        f"{LONGEST_SLUG} characters; leave one out, or give every row an id of its own (a column `id`)"
+    )
+
+
+def _those(listing: Listing, wanted: KeySet) -> Iterator[tuple[str, str | None]]:
+    """Ids and prompts."""
     for table in listing.tables():
-        names = table["id"].to_pylist()
-        yield from (names[index] for index in np.flatnonzero(wanted.contains(keys(names))))
+        names, prompts = table["id"].to_pylist(), [None] * len(table)
+        if PROMPT.name in table.column_names:
+            prompts = table[PROMPT.name].to_pylist()
+        yield from ((names[at], prompts[at]) for at in np.flatnonzero(wanted.contains(keys(names))))
 
 
 def _chunks(table: pa.Table, rows: int) -> Iterator[pa.Table]:

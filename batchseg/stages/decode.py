@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
@@ -17,6 +18,7 @@ from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.nodata import nodata_of
 from batchseg.stages.places import is_tiff_mask, place_of_image
 from batchseg.storage.reader import image_reader
+from batchseg.storage.versions import image_version
 
 _NO_JPEG = (".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # without torch, where nothing else needs it
 
@@ -32,7 +34,14 @@ def decode(
     if how.is_by_band:
         load_rasterio()
 
+    last = _Last()
+
     def work(item: Item) -> None:
+        if not last.serves(item):
+            read(item)
+            last.keep(item)
+
+    def read(item: Item) -> None:
         size = item.row["size"] or 0
         if size > limits.max_bytes:
             raise RowFault(
@@ -53,6 +62,39 @@ def decode(
 
     timed = for_each("decode", work)
     return lambda items: timed(map(_ready, items))
+
+
+class _Last:
+    """The picture that was decoded last, for the next row where that asks something else of the same image.
+
+    Nobody writes into the pixels of a picture. One more of them is held than without prompts.
+    """
+
+    def __init__(self) -> None:
+        self._of: tuple[str, str] | None = None
+        self._found: tuple[Any, ...] = ()
+
+    def serves(self, item: Item) -> bool:
+        """Whether the item was given what its image holds."""
+        if item.prompt is None or self._of is None or self._of != _image_of(item):
+            return False
+        for name, value in zip(_DECODED, self._found, strict=True):
+            setattr(item, name, value)
+        return True
+
+    def keep(self, item: Item) -> None:
+        """For items with prompts whose file is known by a version."""
+        self._of = _image_of(item) if item.prompt is not None else None
+        self._found = () if self._of is None else tuple(getattr(item, name) for name in _DECODED)
+
+
+_DECODED = ("image_HWC", "size_hw", "orientation", "scale", "nodata_HW", "place")
+
+
+def _image_of(item: Item) -> tuple[str, str] | None:
+    """Where its file lies and of which version that is; None where nobody knows the version."""
+    version = image_version(item.row["source_version"], item.prompt)
+    return None if version is None else (item.row["uri"], version)
 
 
 def _ready(item: Item) -> Item:

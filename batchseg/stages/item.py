@@ -127,6 +127,12 @@ class Item:
         return cls(row, kept, fault, part=RasterPart.from_plan(part) if part else None)
 
     @property
+    def prompt(self) -> str | None:
+        """What is meant in its image; None where the source does not say so image by image."""
+        prompt: str | None = self.row.get("prompt")
+        return prompt
+
+    @property
     def name(self) -> str:
         """What tells it from all others of a run."""
         return self.row["id"] if self.part is None else f"{self.row['id']} {self.part}"

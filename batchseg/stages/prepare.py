@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from batchseg.errors import BatchsegError, RowFault
@@ -18,12 +19,27 @@ def prepare(preparer: Preparer) -> Stage:
         assert item.image_HWC is not None and item.size_hw is not None
         try:
             # the image may have been decoded smaller than it is; its mask gets its own size
-            item.model_input = replace(preparer(item.image_HWC, item.scale), image_hw=item.size_hw)
+            prepared = preparer(item.image_HWC, item.scale)
+            item.model_input = replace(prepared, image_hw=item.size_hw, prompt=item.prompt)
         except Exception as exc:  # a preparer may be the user's own code, and fail on one image in any way
             raise prepare_fault(exc) from exc
         item.image_HWC = None
 
     return for_each("prepare", work)
+
+
+def check_prompt(fault_of: Callable[[str], str | None]) -> Stage:
+    """Refuse the prompts that the model cannot read, before their images are decoded.
+
+    Args:
+        fault_of: one sentence on what is wrong with a prompt; None: nothing is (`Prompted.prompt_fault`).
+    """
+
+    def work(item: Item) -> None:
+        if item.prompt is not None and (problem := fault_of(item.prompt)) is not None:
+            raise RowFault(Status.BAD_PROMPT, problem)
+
+    return for_each("prompt", work)
 
 
 def prepare_fault(exc: Exception) -> RowFault:

@@ -168,7 +168,8 @@ class Segment:
                     return
                 if look is None:
                     return
-                yield look
+                told = replace(look.model_input, prompt=item.prompt)
+                yield look if item.prompt is None else look._replace(model_input=told)
 
     def _finish(self, group: list[_Job]) -> None:
         while group:

@@ -15,6 +15,7 @@ from batchseg.images.encode import encode_png
 from batchseg.images.probability_file import probability_name
 from batchseg.labels.label_map import LabelMap
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.metrics.prompted import prompt_iou
 from batchseg.schema import BESIDE, IMAGES, PRIVATE, Status
 from batchseg.stages.beside import as_lists, rows_beside
 from batchseg.stages.files import writer
@@ -123,6 +124,7 @@ def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
         "has_truth": matrix is not None,
         **(matrix.summary() if matrix else {}),
         **(item.figures if matrix else {}),
+        "prompt_iou": prompt_iou(matrix.class_sums) if matrix and item.prompt is not None else None,
         "truth_pixels": matrix.truth_pixels if matrix else None,
         "truth_status": truth_status.value if truth_status else None,
         "truth_version": item.row["truth_version"] if truth_status else None,

@@ -35,6 +35,22 @@ def digest(data: bytes | None) -> str | None:
     return None if data is None else f"blake2b-{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
+def prompted_version(version: str | None, prompt: str | None) -> str | None:
+    """The version of an image together with what is meant in it; another prompt is another version."""
+    if version is None or prompt is None:
+        return version
+    return f"{version}+{_of_prompt(prompt)}"
+
+
+def image_version(version: str | None, prompt: str | None) -> str | None:
+    """That of the image alone, from a `prompted_version`."""
+    return version if version is None or prompt is None else version.removesuffix(f"+{_of_prompt(prompt)}")
+
+
+def _of_prompt(prompt: str) -> str:
+    return hashlib.blake2b(prompt.encode(), digest_size=8).hexdigest()
+
+
 class Versions:
     """Of many files, by path or URI, for one listing of a source.
 

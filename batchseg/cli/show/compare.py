@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batchseg.cli.show.console import open_console, printable
-from batchseg.cli.show.lines import print_lines
+from batchseg.cli.show.lines import metric_name, print_lines
 
 if TYPE_CHECKING:
     from batchseg.comparison.compare import CompareReport, Named
@@ -74,7 +74,8 @@ def _named(name: str, named: Named) -> Iterator[Row]:
 def _metrics(report: CompareReport) -> Iterator[Row]:
     for name, change in report.metrics.items():
         if change.old is not None or change.new is not None:
-            yield name, _figure(change.old), _figure(change.new), _signed(change), _interval(change)
+            figures = _figure(change.old), _figure(change.new), _signed(change), _interval(change)
+            yield metric_name(name), *figures
 
 
 def _classes(report: CompareReport) -> Iterator[Row]:

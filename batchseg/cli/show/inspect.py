@@ -53,6 +53,7 @@ def print_doctor(report: DoctorReport) -> None:
     for name, text in (
         *_amounts(report),
         *_passed_over(report),
+        *_prompts(report),
         *_pictures(report),
         *_pairing(report),
         *_truths(report.sample),
@@ -98,6 +99,12 @@ def _pictures(report: DoctorReport) -> Iterator[tuple[str, str]]:
 def _passed_over(report: DoctorReport) -> Iterator[tuple[str, str]]:
     if report.passed_over:
         yield "passed over", counted(report.passed_over)
+
+
+def _prompts(report: DoctorReport) -> Iterator[tuple[str, str]]:
+    if report.prompts is not None:
+        found = report.prompts
+        yield "prompts", f"for {found.rows:,} of {report.images:,} rows, {found.different:,} different ones"
 
 
 def _pairing(report: DoctorReport) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from batchseg.cli.show.console import printable
 WIDTH = 100
 GAP = "  "
 ELLIPSIS = "…"
+_NAMES = {"giou": "gIoU", "ciou": "cIoU", "no_target_accuracy": "N-acc"}
 
 
 def print_lines(console: Console, renderable: RenderableType) -> None:
@@ -21,6 +22,11 @@ def print_lines(console: Console, renderable: RenderableType) -> None:
         console.print(renderable)
     for line in captured.get().splitlines():
         console.print(Text.from_ansi(line.rstrip()), soft_wrap=True)
+
+
+def metric_name(name: str) -> str:
+    """As the field writes it, where that is otherwise than in the tables."""
+    return _NAMES.get(name, name)
 
 
 def shortened(text: str, width: int) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from batchseg.cli.interrupts import interrupts
 from batchseg.cli.show.console import console, printable
-from batchseg.cli.show.lines import WIDTH, columns, fact
+from batchseg.cli.show.lines import WIDTH, columns, fact, metric_name
 from batchseg.results.progress import ProgressLine, duration, first_line
 from batchseg.source.passed_over import counted
 
@@ -147,7 +147,7 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
     yield from about_the_source(result)
     for name, value in result.metrics.items():
         if value is not None:
-            yield name, f"{value:.4f}"
+            yield metric_name(name), f"{value:.4f}"
     if known := result.calibration:
         figures = {"ECE": known["ece"], "Brier": known["brier"], "NLL": known["nll"]}
         told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None)
