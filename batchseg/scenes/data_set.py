@@ -18,13 +18,12 @@ from batchseg.errors import OutputError
 from batchseg.images.encode import encode_png
 from batchseg.labels.label_map import LabelMap
 from batchseg.scenes.digits import CLASS_NAMES, Split, compose, load_mnist, load_source_digits
-from batchseg.scenes.phrases import NOVELTIES, Novelty, PhraseMaker
+from batchseg.scenes.phrases import ATTRIBUTES, NOVELTIES, Novelty, PhraseMaker
 
 Rows = Iterator[dict[str, Any]]
 
 SPLITS: tuple[Split, ...] = ("train",) * 8 + ("validation", "test")  # in turns
 SCHEMA = pa.schema([(name, pa.string()) for name in ("image", "truth", "id", "split")])
-_CONCEPTS = ("colour", "shape", "texture", "size")
 PROMPTS = pa.schema(
     [
         *(SCHEMA.field(name) for name in ("image", "truth", "id")),
@@ -32,7 +31,7 @@ PROMPTS = pa.schema(
         SCHEMA.field("split"),
         ("novel", pa.string()),
         ("present", pa.bool_()),
-        *((name, pa.string()) for name in _CONCEPTS),
+        *((name, pa.string()) for name in ATTRIBUTES),
     ]
 )
 MEANT = ("background", "foreground")
@@ -108,7 +107,7 @@ def make_phrases(config: PhrasesConfig, on_progress: Callable[[int], None] = lam
             yield {
                 **{"image": image, "truth": truth, "id": f"{name}_{place}", "prompt": asked.prompt},
                 **{"split": split, "novel": novelty, "present": bool(mask_HW.any())},
-                **{concept: asked.named.get(concept) for concept in _CONCEPTS},
+                **{concept: asked.named.get(concept) for concept in ATTRIBUTES},
             }
 
     return _write(config, scene, PROMPTS, on_progress)
@@ -132,7 +131,8 @@ def _write(
     Args:
         scene: writes the files of one scene, and yields its rows.
     """
-    folder, rows = Path(config.output).expanduser(), []
+    folder = Path(config.output).expanduser()
+    rows: list[dict[str, Any]] = []
     try:
         _make_folders(folder)
         for number in range(config.count):

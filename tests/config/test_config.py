@@ -37,7 +37,7 @@ SCENES = {
     "scenes_ade20k": ("folder", "huggingface", 150),
 }
 
-TRAININGS = ("train_digits",)
+TRAININGS = ("train_digits", "train_prompted")
 ABLATION = sorted(path.as_posix() for path in (ROOT / "tests/bench/ablation/configs").glob("*.yaml"))
 
 

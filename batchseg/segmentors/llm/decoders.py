@@ -13,7 +13,10 @@ from torch.nn import functional
 
 
 class FPN(nn.Module):
-    """Top-down: a coarse map is enlarged and added to the finer one (Lin et al. 2017). Logits at the finest."""
+    """Top-down: a coarse map is enlarged and added to the finer one (Lin et al. 2017).
+
+    Logits at the finest stride.
+    """
 
     def __init__(self, inputs: Sequence[int], width: int, classes: int) -> None:
         super().__init__()

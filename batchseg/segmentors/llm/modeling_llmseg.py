@@ -49,8 +49,9 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: LLMSegConfig) -> None:
         super().__init__(config)
         self.backbone: ResNet50 | Small
+        channels: tuple[int, ...] = RESNET50_WIDTHS
         if config.backbone == "resnet50":
-            self.backbone, channels = ResNet50(), RESNET50_WIDTHS
+            self.backbone = ResNet50()
         else:
             self.backbone = Small(config.widths, config.finest)
             channels = tuple(config.widths[-self.backbone.maps :])

@@ -61,5 +61,5 @@ class PromptReader:
 
 
 def middle_layer(depth: int) -> int:
-    """The layer whose states serve best: at two thirds of the depth, for the last ones serve the pretraining."""
+    """The layer whose states serve best, from 1: at two thirds of the depth, not the last."""
     return max(1, round(depth * 2 / 3))
