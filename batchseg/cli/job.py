@@ -60,7 +60,7 @@ running = options(
     ),
     click.option("--batch-size", type=int, metavar="N", help="Images per model call."),
     click.option("--actors", type=int, metavar="N", help="Copies of the model."),
-    click.option("--classes", metavar="A,B,...", help="Other classes by name, for a model with a text head."),
+    click.option("--classes", metavar="A,B,...", help="Classes by name, for a model that reads them."),
     click.option(
         "--none-below", type=float, metavar="P", help="Pixels whose best class is less probable have none."
     ),

@@ -206,6 +206,7 @@ _OF_NETWORKS = "the models of transformers and torchvision alone"
 _OF_SCORES = "models that give scores, and the threshold segmentor gives none"
 _OF_SOME = {
     "classes": "the models of transformers alone",
+    "prompting": "the models of transformers alone",
     "compile": _OF_NETWORKS,
     "scaled_decode": _OF_NETWORKS,
     "none_below": _OF_SCORES,

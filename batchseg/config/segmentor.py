@@ -18,6 +18,7 @@ from pydantic import (
 
 from batchseg.config.base import CLASS_RULE, Model
 from batchseg.config.places import Place, refuse_credentials
+from batchseg.config.prompting import Prompting
 
 
 class SegmentorConfig(Model):
@@ -121,7 +122,12 @@ class HuggingFaceSegmentor(NetworkConfig):
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
     classes: Annotated[ClassNames | None, BeforeValidator(_split_names)] = Field(
-        None, description="Other classes by name, for an LLM segmentor with a text head. Null: its own."
+        None,
+        description="Classes by name, for a model that reads them: prompted, or with a text head. Null: its "
+        "own, the label map's, or the manifest's prompts.",
+    )
+    prompting: Prompting = Field(
+        default_factory=Prompting, description="How a prompted model decides; for no other."
     )
 
 
@@ -220,6 +226,11 @@ class EnsembleSegmentor(ScoringConfig):
                         f"member {place} ({member.name}) sets {name}, which is one for all members; set "
                         f"segmentor.{name} in its place"
                     )
+            if isinstance(member, HuggingFaceSegmentor) and member.prompting.has_thresholds:
+                raise ValueError(
+                    f"member {place} ({member.name}) sets a threshold in prompting, and the mean of all "
+                    "members is what decides; leave it out"
+                )
             if isinstance(member, NetworkConfig) and member.scaled_decode:
                 raise ValueError(
                     f"member {place} ({member.name}) sets scaled_decode, and all members see one decoded "

@@ -189,9 +189,10 @@ class _Model:
     def of(cls, config: DoctorConfig) -> _Model:
         if config.segmentor is None:
             return cls(choose_bands(config.source, None), _given_labels(config))
-        checkpoint = open_checkpoint(config.segmentor)
+        checkpoint = open_checkpoint(config.segmentor, config.labels)
         refuse_small_tile(config.tiling, checkpoint)
-        notes = checkpoint.notes if config.labels is None else ()
+        # those of a prompted model are about its prompts
+        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
         reading, label_map = (
             choose_bands(config.source, checkpoint),

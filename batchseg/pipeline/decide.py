@@ -38,7 +38,7 @@ from batchseg.results.result import RunResult
 from batchseg.results.verdict import KEPT, Key
 from batchseg.schema import Status
 from batchseg.segmentors.base import PixelRange, Resizing
-from batchseg.segmentors.combined.decision import Decision, factors_of
+from batchseg.segmentors.combined.decision import Decision, factors_of, prompt_factors
 from batchseg.source.folder import seen_from
 from batchseg.source.names import mark
 from batchseg.source.plan import Listing, write_chosen
@@ -142,7 +142,7 @@ def redecision_of(config: DecideConfig, old: Results) -> Redecision:
     decision = Decision(
         classes=label_map.num_classes,
         groups=(label_map.groups,),
-        factors=factors_of(settings.threshold, foreground, label_map),
+        factors=factors_of(settings.threshold, foreground, label_map) or prompt_factors(settings, label_map),
         none_below=none_below,
     )
     before = record["model"]["fingerprint"]

@@ -60,7 +60,7 @@ class OpenedModel:
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:
         """Raises ModelError, LabelMapError, and ConfigError where the source's bands are not the model's."""
-        checkpoint = open_checkpoint(config.segmentor)
+        checkpoint = open_checkpoint(config.segmentor, config.labels)
         reading = choose_bands(config.source, checkpoint)
         label_map = choose_labels(config.labels, checkpoint, config.merge)
         tiling = [] if config.tiling is None else config.tiling.altering
@@ -69,7 +69,8 @@ class OpenedModel:
         refuse_small_tile(config.tiling, checkpoint)
         refuse_mirrored_sides(config.views, label_map)
         mask = mask_fingerprint(*facts)
-        notes = checkpoint.notes if config.labels is None else ()
+        # those of a prompted model are about its prompts
+        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
         decision = decision_of(config.segmentor, checkpoint, label_map)
         if config.output.probabilities is not None:

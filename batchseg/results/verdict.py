@@ -24,6 +24,8 @@ KEPT = (
     "entropy_mean",
     "entropy_p95",
     "low_confidence_fraction",
+    "contested_fraction",
+    "presence",
     "segment_s",
 )
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from batchseg.config.load import validate_segmentor
@@ -21,13 +22,20 @@ if TYPE_CHECKING:
 
 
 @overload
-def open_checkpoint(config: AnyMember) -> Checkpoint: ...
+def open_checkpoint(config: AnyMember, labels: str | None = None) -> Checkpoint: ...
 @overload
-def open_checkpoint(config: EnsembleSegmentor) -> EnsembleCheckpoint: ...
+def open_checkpoint(config: EnsembleSegmentor, labels: str | None = None) -> EnsembleCheckpoint: ...
 
 
-def open_checkpoint(config: AnySegmentor) -> AnyCheckpoint:
-    """Find the model a configuration names, or all of an ensemble, without loading it. Raises ModelError."""
+def open_checkpoint(config: AnySegmentor, labels: str | None = None) -> AnyCheckpoint:
+    """Find the model a configuration names, or all of an ensemble, without loading it.
+
+    Args:
+        labels: the label map of the run, built-in or a file, whose words a prompted model reads where its
+            configuration names no classes.
+
+    Raises ModelError, and LabelMapError where words are to be read from a label map that is none.
+    """
     # each kind is imported only when it is used: a threshold run needs no torch
     if config.kind == "threshold":
         from batchseg.segmentors.threshold import ThresholdCheckpoint
@@ -36,7 +44,7 @@ def open_checkpoint(config: AnySegmentor) -> AnyCheckpoint:
     if config.kind == "ensemble":
         from batchseg.segmentors.combined.ensemble import EnsembleCheckpoint
 
-        return EnsembleCheckpoint.open(config, open_checkpoint)
+        return EnsembleCheckpoint.open(config, partial(open_checkpoint, labels=labels))
     if config.kind == "custom":
         from batchseg.segmentors.custom import CustomCheckpoint
 
@@ -46,8 +54,14 @@ def open_checkpoint(config: AnySegmentor) -> AnyCheckpoint:
 
         return TorchvisionCheckpoint.open(config)
     from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+    from batchseg.segmentors.huggingface.files import find_checkpoint
+    from batchseg.segmentors.prompted.checkpoint import PromptedCheckpoint
+    from batchseg.segmentors.prompted.kinds import is_prompted
 
-    return HuggingFaceCheckpoint.open(config)
+    found = find_checkpoint(config)
+    if is_prompted(found.content):
+        return PromptedCheckpoint.open(config, found, labels)
+    return HuggingFaceCheckpoint.open(config, found)
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,8 @@ def load_segmentor(
 
     A mapping has its other settings, too, such as `{"model": "my-model", "classes": ["road", "person"]}`;
     what it says of device (auto, cpu, cuda, cuda:N) and precision comes first.
-    `segmentor.segment([preparer(image)])` then segments one uint8 RGB image [H, W, 3].
+    `segmentor.segment([preparer(image)])` then segments one uint8 RGB image [H, W, 3]. Of a prompted model
+    without classes each input needs a prompt: `dataclasses.replace(preparer(image), prompt="the red car")`.
     Raises ModelError, and ConfigError for a setting that there is not.
     """
     chosen = infer_segmentor(os.fspath(model) if isinstance(model, os.PathLike) else model)

@@ -75,6 +75,7 @@ class Item:
         part: the rectangle of the picture that it stands for; None: all of it.
         sureness: what the confidence of a part is made of, which adds up over all parts.
         confidence: how sure the model was of a raster that was joined from parts, and has no prediction.
+        presence: of what its prompt names, where it was joined from parts.
         orientation: what the image file says, 1 to 8 as in EXIF, applied or not; 1 where it says nothing.
         picture_HWC: uint8 RGB, the image at the size of its overlay, from decode to overlay; else None.
         large: where its mask lies, if that is too large to be held; then there is no prediction.
@@ -100,6 +101,7 @@ class Item:
     part: RasterPart | None = None
     confidence: Confidence | None = None
     sureness: Sureness | None = None
+    presence: float | None = None
     orientation: int = 1
     picture_HWC: NDArray[np.uint8] | None = None
     model_input: ModelInput | None = None

@@ -57,7 +57,7 @@ def _write(folder: Location, part: RasterPart, item: Item) -> None:
     assert item.prediction is not None and item.matrix is not None
     if item.truth_fault is not None:
         facts |= {"truth_status": item.truth_fault.status.value, "truth_error": str(item.truth_fault)}
-    facts["has_truth"] = item.has_truth
+    facts |= {"has_truth": item.has_truth, "presence": item.prediction.presence}
     labels_HW, sureness = item.prediction.labels_HW, item.sureness
     arrays: dict[str, Any] = {
         f"rows_{top}": labels_HW[top : top + STRIP] for top in range(0, len(labels_HW), STRIP)
@@ -65,6 +65,7 @@ def _write(folder: Location, part: RasterPart, item: Item) -> None:
     if sureness is not None:
         sums = (sureness.pixels, sureness.low, sureness.top, sureness.entropy)
         arrays["sums"], arrays["entropy_bins"] = np.array(sums, np.int64), sureness.entropy_bins
+        facts["contested"] = sureness.contested
     if item.calibration is not None:
         arrays["probed"] = item.calibration.pixels_N
     arrays["counts"] = np.stack(item.matrix.sparse())
@@ -89,6 +90,7 @@ class KeptParts:
 
     Attributes:
         fault: of the first part that failed, whose rows and columns it names.
+        presence: of what the prompt names: the highest of all parts.
         calibration: of the parts that were probed.
         unprobed: some have a truth and probabilities, and were not: an earlier batchseg computed them.
         seconds: what each stage spent on all of them.
@@ -103,6 +105,7 @@ class KeptParts:
     truth_fault: RowFault | None = None
     precision: str | None = None
     between: int | None = None
+    presence: float | None = None
     calibration: Calibration | None = None
     unprobed: bool = False
     seconds: Counter[str] = field(default_factory=Counter)
@@ -175,9 +178,12 @@ class KeptParts:
         truth, predicted, pixels = file["counts"]
         self.matrix += ConfusionMatrix.from_sparse(truth, predicted, pixels, self.matrix.num_classes)
         self.has_truth |= facts["has_truth"]
+        if facts.get("presence") is not None:
+            self.presence = max(self.presence or 0.0, facts["presence"])
         if "sums" in file:
             pixels, low, top, entropy = file["sums"].tolist()
-            sureness = Sureness(pixels, low, top, entropy, file["entropy_bins"])
+            # what earlier versions left has no count of contested pixels
+            sureness = Sureness(pixels, low, top, entropy, file["entropy_bins"], facts.get("contested"))
             self.sureness = sureness if self.sureness is None else self.sureness + sureness
         if "probed" in file:
             probed = Calibration(file["probed"])

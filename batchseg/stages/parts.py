@@ -132,6 +132,7 @@ def join_parts(
         item.size_hw = item.part.picture_hw
         item.seconds.update(kept.seconds)
         item.confidence, item.precision, item.between = kept.confidence, kept.precision, kept.between
+        item.presence = kept.presence
         if kept.fault is not None:
             raise kept.fault
         item.matrix, item.has_truth, item.truth_fault = kept.matrix, kept.has_truth, kept.truth_fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -73,6 +73,7 @@ def redecide(
         before, item.kept = item.kept, None
         item.size_hw = size_hw = (before["height"], before["width"])
         item.confidence = _confidence(before) if decision.groups == (None,) else None
+        item.presence = before["presence"]
         if is_tiff_mask(item):
             item.place = _place_of_mask(stored.results, before["mask"], reader)
         with _open(stored, before) as source:
@@ -87,7 +88,9 @@ def redecide(
             probes = CodeProbes(size_hw, decision)
             bands = [*source.bands(decision, probes)]
         labels_HW, nodata_HW = (np.concatenate(each) for each in zip(*bands, strict=True))
-        item.prediction = Prediction(labels_HW, item.confidence, probes=probes.probes())
+        item.prediction = Prediction(
+            labels_HW, item.confidence, probes=probes.probes(), presence=item.presence
+        )
         item.nodata_HW = nodata_HW if nodata_HW.any() else None
 
     return for_each("decide", work)
@@ -167,4 +170,6 @@ def _place_of_mask(results: Location, mask: str, reader: Reader) -> Georeference
 def _confidence(row: dict[str, Any]) -> Confidence | None:
     """As it was: the model was no less sure of its classes for what is decided from them."""
     figures = [row[name] for name in _CONFIDENCE]
-    return None if None in figures else Confidence(*figures)
+    if None in figures:
+        return None
+    return replace(Confidence(*figures), contested_fraction=row["contested_fraction"])

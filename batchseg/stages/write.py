@@ -159,5 +159,7 @@ def _mask_side(item: Item, stamp: Stamp) -> dict[str, Any]:
         "entropy_mean": confidence.entropy_mean if confidence else None,
         "entropy_p95": confidence.entropy_p95 if confidence else None,
         "low_confidence_fraction": confidence.low_fraction if confidence else None,
+        "contested_fraction": confidence.contested_fraction if confidence else None,
+        "presence": item.prediction.presence if item.prediction else item.presence,
         "segment_s": item.seconds.get("segment"),
     }

@@ -50,7 +50,13 @@ def decide_whole(
 
         probabilities = keep_whole(grids, size, labels_HW, decision, nodata_HW)
     ids_HW = labels_HW.cpu().numpy().astype(_dtype(decision), copy=False)
-    return Prediction(ids_HW, confidence, probabilities, probes)
+    return Prediction(ids_HW, confidence, probabilities, probes, presence_of(answers))
+
+
+def presence_of(answers: Sequence[Answer]) -> float | None:
+    """How likely what is meant is to be there: the mean of all who say so."""
+    said = [each.scores.presence for each in answers if each.scores.presence is not None]
+    return sum(said) / len(said) if said else None
 
 
 def refuse_labels_alone(decision: Decision) -> None:
@@ -108,7 +114,11 @@ def _labels(grids: list[Grid], size: tuple[int, int], decision: Decision) -> Any
     labels_HW = bilinear_argmax(weighed(grid.maps_CHW, grid.kind, decision), size)
     if decision.none_below is not None:
         below, kind = decision.none_below, grid.kind
-        unsure_HW = bilinear_unsure(grid.maps_CHW, size, below, lambda maps: as_probabilities(kind, maps))
+        # odds of sigmoids between cells can all be lower than at the cells
+        bounded = kind != "sigmoids"
+        unsure_HW = bilinear_unsure(
+            grid.maps_CHW, size, below, lambda maps: as_probabilities(kind, maps), bounded=bounded
+        )
         labels_HW[unsure_HW] = decision.classes
     return labels_HW
 
@@ -119,6 +129,8 @@ def weighed(maps_CHW: Any, kind: str, decision: Decision) -> Any:
         return maps_CHW
     # void, where it is a class more, has none
     factors_C11 = maps_CHW.new_tensor([*decision.factors, 1.0])[: len(maps_CHW), None, None]
+    if kind == "sigmoids":  # of odds the factor is (1 - t) / t: a class is there from its threshold t on
+        return maps_CHW - (1 / (1 + factors_C11) - 0.5)
     return maps_CHW + factors_C11.log() if kind == "logits" else maps_CHW * factors_C11
 
 
@@ -130,10 +142,11 @@ def _confidence(grids: list[Grid], decision: Decision) -> Any:
     from batchseg.segmentors.combined.fuse import normalised
     from batchseg.segmentors.network.confidence import confidence
 
+    facts = decision.background, decision.factors
     if len(grids) == 1:
-        return confidence(grids[0].probabilities_CHW[: decision.classes])
+        return confidence(grids[0].probabilities_CHW[: decision.classes], *facts)
     finest = max((grid.maps_CHW.shape[1:] for grid in grids), key=lambda shape: shape[0] * shape[1])
     maps = (grid.maps_CHW[None] for grid in grids)
     finer = [interpolate(each, finest, mode="bilinear", align_corners=False)[0] for each in maps]
     total_CHW = torch.stack(finer).sum(0)
-    return confidence(normalised(total_CHW)[: decision.classes])
+    return confidence(normalised(total_CHW)[: decision.classes], *facts)

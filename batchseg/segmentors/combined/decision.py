@@ -6,12 +6,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from batchseg.config.prompting import EVEN
 from batchseg.config.run import Kept
-from batchseg.config.segmentor import ScoringConfig, SegmentorConfig
+from batchseg.config.segmentor import HuggingFaceSegmentor, ScoringConfig, SegmentorConfig
 from batchseg.errors import ConfigError
 from batchseg.labels.label_map import LabelMap, is_background
-from batchseg.segmentors.base import Scores
+from batchseg.segmentors.base import Scores, prompting_of
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint, EnsembleCheckpoint, Groups
+from batchseg.segmentors.llm.names import is_learned
 
 _TWO = 2
 
@@ -34,6 +36,7 @@ class Decision:
         groups: for each member, the class of the label map of each of its own classes; None: the same.
         weights: of the members, with a sum of 1.
         factors: of each class's probability before the highest is taken; None: all 1.
+        background: what is left over by classes that are decided each by itself; None: they are not.
         none_below: pixels belong to no class where the probability of the best, without its factor, is lower;
             None: all belong to one.
         keeping: what is kept of the probabilities; None: nothing.
@@ -44,6 +47,7 @@ class Decision:
     groups: tuple[Groups, ...] = (None,)
     weights: tuple[float, ...] = (1.0,)
     factors: tuple[float, ...] | None = None
+    background: int | None = None
     none_below: float | None = None
     keeping: Keeping | None = None
     probing: bool = True
@@ -66,18 +70,26 @@ class Answer:
 def decision_of(config: SegmentorConfig, checkpoint: AnyCheckpoint, label_map: LabelMap) -> Decision:
     """How a run decides, by the settings of its segmentor and the label map that was chosen for it.
 
-    Raises ConfigError where a threshold is set for other than two classes.
+    Raises ConfigError where a threshold is set for other than two classes, or for a prompted model.
     """
     scoring = config if isinstance(config, ScoringConfig) else ScoringConfig()
     groups: tuple[Groups, ...] = (None,)
     weights: tuple[float, ...] = (1.0,)
     if isinstance(checkpoint, EnsembleCheckpoint):
         groups, weights = checkpoint.groups, checkpoint.weights
+    is_prompted = prompting_of(checkpoint) is not None
+    if is_prompted and scoring.threshold is not None:
+        raise ConfigError(
+            f"segmentor.threshold tells the two classes of a model apart, and {scoring.name} is told in "
+            "words what to segment; set segmentor.prompting.threshold in its place"
+        )
+    factors = factors_of(scoring.threshold, foreground_of(checkpoint.label_map), label_map)
     return Decision(
         classes=label_map.num_classes,
         groups=tuple(_composed(own, label_map.groups) for own in groups),
         weights=weights,
-        factors=factors_of(scoring.threshold, foreground_of(checkpoint.label_map), label_map),
+        factors=factors or prompt_factors(scoring, label_map),
+        background=background_of(label_map) if is_prompted else None,
         none_below=scoring.none_below,
     )
 
@@ -109,6 +121,23 @@ def factors_of(threshold: float | None, foreground: int, label_map: LabelMap) ->
         )
     factors = (threshold, 1 - threshold)
     return factors if foreground == 1 else factors[::-1]
+
+
+def prompt_factors(config: SegmentorConfig, label_map: LabelMap) -> tuple[float, ...] | None:
+    """A class wins over the background where its sigmoid s > t, which is where its odds s / (1 - s), times
+    (1 - t) / t, are above 1."""
+    if not isinstance(config, HuggingFaceSegmentor) or not config.prompting.has_thresholds:
+        return None
+    rest = background_of(label_map)
+    thresholds = (
+        EVEN if index == rest else config.prompting.of(name) for index, name in enumerate(label_map.names)
+    )
+    return tuple((1 - threshold) / threshold for threshold in thresholds)
+
+
+def background_of(label_map: LabelMap) -> int | None:
+    """The class that is what the others leave over; None: there is none."""
+    return next((index for index, name in enumerate(label_map.names) if is_learned(name)), None)
 
 
 def foreground_of(own: LabelMap) -> int:

@@ -13,7 +13,15 @@ from batchseg.errors import LabelMapError, ModelError
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.merging import merged
 from batchseg.labels.names import fold_name, is_mere_number
-from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange, Resizing
+from batchseg.segmentors.base import (
+    Checkpoint,
+    Normaliser,
+    PixelRange,
+    Prompted,
+    PromptMode,
+    Resizing,
+    prompting_of,
+)
 
 _NAMED = 3
 Groups = tuple[int, ...] | None
@@ -55,6 +63,9 @@ class EnsembleCheckpoint:
         weights = tuple(weight / sum(given) for weight in given)
         label_map, tables = _common(maps)
         notes = _notes(maps, label_map, tables) if label_map is not maps[0] else members[0].notes
+        notes += tuple(
+            note for member in members if prompting_of(member) for note in member.notes if note not in notes
+        )
         if config.merge:
             label_map, tables = _merged(label_map, tables, config)
         same = tuple(range(label_map.num_classes))
@@ -71,6 +82,16 @@ class EnsembleCheckpoint:
     @property
     def stride(self) -> int:
         return max(member.stride for member in self.members)
+
+    @property
+    def prompted(self) -> PromptMode | None:
+        """How some of its members are told what to segment; those beside them know their classes."""
+        modes = {prompting_of(member) for member in self.members}
+        return "rows" if "rows" in modes else "list" if "list" in modes else None
+
+    def prompt_fault(self, prompt: str) -> str | None:
+        faults = (member.prompt_fault(prompt) for member in self.members if isinstance(member, Prompted))
+        return next((fault for fault in faults if fault is not None), None)
 
     @property
     def pixel_range(self) -> PixelRange | None:

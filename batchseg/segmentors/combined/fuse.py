@@ -3,7 +3,11 @@
 Scores on one grid are averaged there: their class probabilities, by the weights of the members. Where there
 is one grid alone and all scores are logits, the logarithm of that average takes the place of the logits: a
 model decides beside its own copy as it does alone, and merging classes moves no border between others. Grids
-of several sizes are interpolated as probabilities, and then added.
+of several sizes are interpolated as probabilities, and then added. Of one model that gives sigmoids, the
+views on one grid are averaged as such.
+
+Sigmoids s are of classes that are decided each by itself. Given that at most one of them holds at a pixel,
+their probabilities are as their odds s / (1 - s), and that of a background, whose s is 0.5, is as 1.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from torch import Tensor
 
 from batchseg.segmentors.combined.decision import Answer, Decision
 
+_BELOW_ONE = 1 - 2**-24  # in float32
 _DIMENSIONS = {"": (), "h": (-1,), "v": (-2,), "hv": (-2, -1)}
 
 
@@ -25,7 +30,7 @@ class Grid:
     """Scores of the label map's classes [C, h, w], float32.
 
     With kind `logits` their softmax are probabilities, with `probabilities` they are not negative and divided
-    by their sum.
+    by their sum, with `sigmoids` their odds are.
     """
 
     kind: str
@@ -38,7 +43,15 @@ class Grid:
 
 def as_probabilities(kind: str, maps_C: Tensor) -> Tensor:
     """Scores as probabilities over the first axis."""
-    return maps_C.softmax(0) if kind == "logits" else normalised(maps_C)
+    if kind == "logits":
+        return maps_C.softmax(0)
+    return normalised(odds(maps_C) if kind == "sigmoids" else maps_C)
+
+
+def odds(sigmoids: Tensor) -> Tensor:
+    """s / (1 - s), float32; of 1 as of the number below it."""
+    below_one = sigmoids.float().clamp(max=_BELOW_ONE)
+    return below_one / (1 - below_one)
 
 
 def normalised(scores_C: Tensor) -> Tensor:
@@ -57,10 +70,18 @@ def fuse(answers: Sequence[Answer], decision: Decision) -> list[Grid]:
         return [Grid(first.scores.kind, _upright(first).float())]
     kinds = {each.scores.kind for each in answers}
     abstains = any(each.scores.kind == "labels" and _has_void(each, decision) for each in answers)
+    if kinds == {"sigmoids"} and _of_one_grid(answers, decision):
+        return [Grid("sigmoids", *_sums(answers, decision, abstains=False, raw=True))]
     sums = _sums(answers, decision, abstains=abstains, raw=kinds == {"probabilities"})
     if len(sums) == 1 and kinds == {"logits"}:
         return [Grid("logits", sums[0].clamp(min=torch.finfo(sums[0].dtype).tiny).log())]
     return [Grid("probabilities", maps_CHW) for maps_CHW in sums]
+
+
+def _of_one_grid(answers: Sequence[Answer], decision: Decision) -> bool:
+    """Whether one model looked several times, and answered on one grid with the classes that are decided."""
+    looks = {(each.member, each.scores.maps.shape) for each in answers}
+    return len(looks) == 1 and decision.groups[answers[0].member] is None
 
 
 def probability_grids(answers: Sequence[Answer], decision: Decision) -> list[Tensor]:

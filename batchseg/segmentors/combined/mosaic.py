@@ -15,7 +15,7 @@ from torch import Tensor
 from batchseg.images.raster import Area
 from batchseg.segmentors.base import Prediction, Probes
 from batchseg.segmentors.combined.canvas import WindowGrid
-from batchseg.segmentors.combined.decide import refuse_labels_alone, weighed
+from batchseg.segmentors.combined.decide import presence_of, refuse_labels_alone, weighed
 from batchseg.segmentors.combined.decision import Answer, Decision
 from batchseg.segmentors.combined.fuse import probability_grids
 from batchseg.segmentors.combined.kept import Keeper
@@ -65,6 +65,7 @@ class Mosaic:
         self.columns = _blocks(area.left, area.width, windows.lefts, windows.side)
         self.labels_HW = np.empty((area.height, area.width), np.min_scalar_type(decision.classes))
         self.sureness: Sureness | None = None  # of label maps alone nobody knows
+        self.presence: float | None = None
         self.probe_grid = ProbeGrid.of(picture_hw, area)
         self.probed_CRK = np.full((decision.classes, *self.probe_grid.shape), np.nan, np.float32)
         self.keeper = Keeper(area, decision, nodata_HW) if decision.keeping is not None else None
@@ -79,6 +80,9 @@ class Mosaic:
         if len(self.answers[window]) < self.looks:
             return
         answers = self.answers.pop(window)
+        said = presence_of(answers)
+        if said is not None:  # of a picture that windows look at, what is in one of them is in it
+            self.presence = said if self.presence is None else max(self.presence, said)
         if self.sureness is None and any(each.scores.kind != "labels" for each in answers):
             self.sureness = Sureness.zeros()
         if self.sureness is None:
@@ -94,7 +98,7 @@ class Mosaic:
         kept = self.keeper.packed() if self.keeper is not None else None
         sure = self.sureness is not None and self.sureness.pixels
         confidence = self.sureness.confidence() if self.sureness is not None and sure else None
-        return Prediction(self.labels_HW, confidence, kept, self._probes())
+        return Prediction(self.labels_HW, confidence, kept, self._probes(), self.presence)
 
     def _probes(self) -> Probes | None:
         """None where nobody wants them, and where windows of the rectangle had label maps alone."""
@@ -127,7 +131,8 @@ class Mosaic:
         some = (slice(-start % EVERY, None, EVERY), slice(-first % EVERY, None, EVERY))
         if self.sureness is not None and cuts[0].weights_HW[some].numel():
             sampled_Chw = _blended(cuts, some)[: self.decision.classes]
-            self.sureness += Sureness.of(sampled_Chw.flatten(1))
+            deciding = self.decision.background, self.decision.factors
+            self.sureness += Sureness.of(sampled_Chw.flatten(1), *deciding)
 
     def _probe(self, block: Area, cuts: Sequence[_Cut]) -> None:
         """The probes of a block, of which label maps alone have none."""

@@ -7,6 +7,7 @@ parts are added.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Sureness:
         top: the sum of the probabilities of their best classes, in units of 2^-24.
         entropy: the sum of their entropies, divided by log(C), in units of 2^-24.
         entropy_bins: pixels by entropy, int64 [4096]; bin b holds those nearest to b / 4095.
+        contested: pixels that two classes or more claim against the background; None: nobody counted.
     """
 
     pixels: int
@@ -41,6 +43,7 @@ class Sureness:
     top: int
     entropy: int
     entropy_bins: NDArray[np.int64]
+    contested: int | None = None
 
     @classmethod
     def zeros(cls) -> Sureness:
@@ -48,8 +51,16 @@ class Sureness:
         return cls(0, 0, 0, 0, np.zeros(_BINS, np.int64))
 
     @classmethod
-    def of(cls, probabilities_CN: Tensor) -> Sureness:
+    def of(
+        cls,
+        probabilities_CN: Tensor,
+        background: int | None = None,
+        factors: Sequence[float] | None = None,
+    ) -> Sureness:
         """That of N pixels, from class probabilities: floating point, on any device, summing to one over C.
+
+        Args:
+            background, factors: as in `network.confidence`.
 
         Raises:
             ValueError: there is a NaN among them, which every class would win.
@@ -62,7 +73,13 @@ class Sureness:
         entropy = (entropy_N * _ONE).round().long()
         bin_N = (entropy * (_BINS - 1) + _ONE // 2) // _ONE
         counts = bin_N.bincount(minlength=_BINS).cpu().numpy()
-        return cls(len(top), int((top_N < _LOW).sum()), int(top.sum()), int(entropy.sum()), counts)
+        claimed = None
+        if background is not None:
+            from batchseg.segmentors.network.confidence import contested
+
+            claimed = int(contested(probabilities_CN, background, factors).sum())
+        low = int((top_N < _LOW).sum())
+        return cls(len(top), low, int(top.sum()), int(entropy.sum()), counts, claimed)
 
     def __add__(self, other: Sureness) -> Sureness:
         return Sureness(
@@ -71,7 +88,14 @@ class Sureness:
             self.top + other.top,
             self.entropy + other.entropy,
             self.entropy_bins + other.entropy_bins,
+            self._contested_with(other),
         )
+
+    def _contested_with(self, other: Sureness) -> int | None:
+        """Nobody knows where one of them was not counted, as in parts of earlier versions."""
+        counted = [each.contested for each in (self, other) if each.pixels]
+        known = [count for count in counted if count is not None]
+        return sum(known) if known and len(known) == len(counted) else None
 
     def confidence(self) -> Confidence:
         """The figures of at least one pixel. The 95th percentile is exact to 1 / 8192.
@@ -86,6 +110,7 @@ class Sureness:
             entropy_mean=self.entropy / _ONE / self.pixels,
             entropy_p95=float(lower + (upper - lower) * hundredths / 100),
             low_fraction=self.low / self.pixels,
+            contested_fraction=None if self.contested is None else self.contested / self.pixels,
         )
 
 

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchseg.config.prompting import Prompting
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap
@@ -25,13 +26,12 @@ from batchseg.segmentors.huggingface.content import (
     require_segmentation,
     with_reduced_truth,
 )
-from batchseg.segmentors.huggingface.families import KNOWN
+from batchseg.segmentors.huggingface.families import KNOWN, PROMPTED
 from batchseg.segmentors.huggingface.files import (
     CheckpointPlace,
+    FoundCheckpoint,
     expected_range,
-    fingerprint,
-    locate_checkpoint,
-    read_checkpoint_config,
+    find_checkpoint,
     read_processor,
     reduces_labels,
     require_files,
@@ -73,15 +73,25 @@ class HuggingFaceCheckpoint:
     input_size: InputSize | None = None
 
     @classmethod
-    def open(cls, config: HuggingFaceSegmentor) -> HuggingFaceCheckpoint:
+    def open(
+        cls, config: HuggingFaceSegmentor, found: FoundCheckpoint | None = None
+    ) -> HuggingFaceCheckpoint:
         """Find the checkpoint a configuration names, downloading what is on the hub and not here yet.
+
+        Args:
+            found: where that was done already.
 
         Raises:
             ModelError: there is none, or it is not one that can be loaded and trusted.
         """
-        location, folder = locate_checkpoint(config)
-        content = read_checkpoint_config(folder, location.name)
+        found = found or find_checkpoint(config)
+        location, folder, content = found.location, found.folder, found.content
         model_type = _known_type(content, location)
+        if config.prompting != Prompting():
+            raise ModelError(
+                f"segmentor.prompting is for models that are told in words what to segment, and "
+                f"{location.name} is a {model_type} model; leave it out"
+            )
         require_segmentation(content, location.name)
         require_files(folder, location.name)
         processor, channels = read_processor(folder, location.name), input_channels(content, location.name)
@@ -93,8 +103,7 @@ class HuggingFaceCheckpoint:
         elif reduces_labels(processor):
             label_map = with_reduced_truth(label_map)
             notes = (reduced_note(label_map, location.name),)
-        files = location.fingerprint or fingerprint(folder, location.trust_remote_code)
-        identity = _fingerprint(files, config)
+        identity = _fingerprint(found.files, config)
         return cls(
             *(location, model_type, label_map, identity, config.classes),
             compile=config.compile,
@@ -134,9 +143,14 @@ def _fingerprint(files: str, config: HuggingFaceSegmentor) -> str:
 def _known_type(content: dict[str, Any], location: CheckpointPlace) -> str:
     """The family, unless it is unknown and the checkpoint may not bring its own code."""
     model_type = str(content.get("model_type"))
+    if model_type in PROMPTED:
+        raise ModelError(
+            f"{location.name} is a {model_type} model, which is told in words what to segment: batchseg runs "
+            "such models, and neither trains them nor starts a training from one"
+        )
     if model_type not in KNOWN and not (location.trust_remote_code and "auto_map" in content):
         raise ModelError(
             f"{location.name}: its model_type {model_type!r} is not a segmentation model known here; "
-            f"known are {', '.join(KNOWN)}"
+            f"known are {', '.join(sorted((*KNOWN, *PROMPTED)))}"
         )
     return model_type

@@ -19,8 +19,12 @@ UNIVERSAL = ("detr", "eomt", "eomt_dinov3", "mask2former", "maskformer", "onefor
 OWN = ("llmseg",)
 KNOWN = tuple(sorted((*SEMANTIC, *UNIVERSAL, *OWN)))
 
+# told in words what to segment (see segmentors/prompted)
+PROMPTED = ("clipseg", "groupvit", "sam3", "sam3_lite_text", "sam3_lite_text_video", "sam3_video")
+
 FIXED_SIZE = ("eomt", "eomt_dinov3")  # their input is a square, or several
-ONE_SIZE = (*FIXED_SIZE, "beit", "data2vec-vision")  # places in the picture are learned, and not interpolated
+# places in the picture are learned, and not interpolated
+ONE_SIZE = (*FIXED_SIZE, "beit", "data2vec-vision", *(name for name in PROMPTED if name != "clipseg"))
 VIDEO = ("videomt",)  # an image is a clip of one frame
 TASK = ("oneformer",)  # told in words what to do
 

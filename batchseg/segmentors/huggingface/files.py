@@ -75,6 +75,38 @@ class CheckpointPlace:
             raise ModelError(f"{self.name}: the files that arrived here are not those the driver has")
 
 
+@dataclass(frozen=True)
+class FoundCheckpoint:
+    """A checkpoint whose configuration was read.
+
+    Attributes:
+        folder: where its files are on this machine.
+        content: its config.json.
+    """
+
+    location: CheckpointPlace
+    folder: Path
+    content: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.location.name
+
+    @property
+    def files(self) -> str:
+        """What its files hash to."""
+        return self.location.fingerprint or fingerprint(self.folder, self.location.trust_remote_code)
+
+
+def find_checkpoint(config: HuggingFaceSegmentor) -> FoundCheckpoint:
+    """Find the checkpoint a configuration names, downloading what is on the hub and not here yet.
+
+    Raises ModelError where there is none.
+    """
+    location, folder = locate_checkpoint(config)
+    return FoundCheckpoint(location, folder, read_checkpoint_config(folder, location.name))
+
+
 def locate_checkpoint(config: HuggingFaceSegmentor) -> tuple[CheckpointPlace, Path]:
     """Where the configured checkpoint is, and its folder on this machine. Raises ModelError."""
     if is_uri(config.model):

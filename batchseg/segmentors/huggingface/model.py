@@ -14,6 +14,7 @@ from batchseg.errors import ModelError
 from batchseg.segmentors.base import ModelInput, Scores
 from batchseg.segmentors.huggingface.content import input_channels
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, OWN, TASK, UNIVERSAL, VIDEO
+from batchseg.segmentors.huggingface.loading import AUTOCAST, load_network
 from batchseg.segmentors.huggingface.mask_classification import (
     MASK2FORMER_SIZE,
     class_scores,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from batchseg.labels.label_map import LabelMap
     from batchseg.segmentors.huggingface.files import CheckpointPlace
-
-AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Loadable(Protocol):
@@ -145,28 +144,10 @@ def _load_network(folder: Path, model_type: str, location: CheckpointPlace) -> A
 
     if model_type in OWN:
         importlib.import_module(f"batchseg.segmentors.llm.modeling_{model_type}")  # registers itself
-    transformers.utils.logging.disable_progress_bar()  # one bar an actor would only litter the log
     auto = transformers.AutoModelForSemanticSegmentation
     if model_type in UNIVERSAL:
         auto = transformers.AutoModelForUniversalSegmentation
-    try:
-        network, info = auto.from_pretrained(
-            folder,
-            dtype=torch.float32,  # the default is the file's: half precision is autocast's choice, not its
-            use_safetensors=True,
-            output_loading_info=True,
-            trust_remote_code=location.trust_remote_code,
-            local_files_only=True,
-        )
-    except Exception as exc:  # the library's own code may fail in any way
-        raise ModelError(f"cannot load {location.name}: {type(exc).__name__}: {exc}") from exc
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ModelError(
-            f"{location.name} lacks {len(missing)} of the weights of {type(network).__name__}, {missing[0]} "
-            "among them: it was not trained to segment, or not saved whole"
-        )
-    return network
+    return load_network(auto, folder, location)
 
 
 def _mask_size(model_type: str, processor: Any) -> tuple[int, int] | None:

@@ -49,14 +49,16 @@ class HuggingFacePreparer:
     + 1 pixel of each crop along the longer side.
     """
 
-    def __init__(self, location: CheckpointPlace, model_type: str, as_is: bool = False) -> None:
-        self.location = location
-        self.model_type = model_type
+    def __init__(
+        self, location: CheckpointPlace, model_type: str, as_is: bool = False, side: int | None = None
+    ) -> None:
+        self.location, self.model_type, self.side = location, model_type, side
         self.as_is = as_is and model_type not in ONE_SIZE
 
     @cached_property
     def _processor(self) -> Any:
-        return load_processor(self.location.folder(), self.model_type, self.location.trust_remote_code)
+        folder, code = self.location.folder(), self.location.trust_remote_code
+        return load_processor(folder, self.model_type, code, self.side)
 
     def __call__(self, image_HWC: NDArray[Any], scale: tuple[BlackWhite, ...] | None = None) -> ModelInput:
         """Bands that are resized are scaled before, for that is the order in which the library has it.
@@ -107,13 +109,19 @@ def _of_size(size: Any, key: str) -> Any:
     return getattr(size, key, None)
 
 
-def load_processor(folder: Path, model_type: str, trust_remote_code: bool) -> Any:
-    """The checkpoint's image processor (of one frame, for a video model). Raises ModelError."""
+def load_processor(folder: Path, model_type: str, trust_remote_code: bool, side: int | None = None) -> Any:
+    """The checkpoint's image processor (of one frame, for a video model). Raises ModelError.
+
+    Args:
+        side: of a square that it shall bring every image to; None: as its file says.
+    """
     from transformers import AutoImageProcessor, AutoVideoProcessor
 
     auto = AutoVideoProcessor if model_type in VIDEO else AutoImageProcessor
     # OneFormer's class descriptions are for training, and would be fetched from the hub
     extra: dict[str, Any] = {"class_info_file": None} if model_type in TASK else {}
+    if side is not None:
+        extra |= {"do_resize": True, "size": {"height": side, "width": side}}
     try:
         return auto.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True, **extra

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,11 +13,18 @@ from batchseg.segmentors.base import Confidence
 _LOW = 0.5
 
 
-def confidence(probabilities_CHW: Tensor) -> Confidence:
+def confidence(
+    probabilities_CHW: Tensor, background: int | None = None, factors: Sequence[float] | None = None
+) -> Confidence:
     """Summarise class probabilities (floating point, summing to one over C) at the model's own resolution.
 
     The entropy is Shannon's divided by log(C): 0 is certain, 1 is uniform; with one class it is 0. Its 95th
     percentile interpolates linearly between ranks, as `numpy.percentile` does.
+
+    Args:
+        background: the class that claims of the others have to beat; None: they are not decided each by
+            itself.
+        factors: of each class's probability before it is compared; None: all 1.
 
     Raises:
         ValueError: there is a NaN among them, which every class would win.
@@ -30,10 +38,21 @@ def confidence(probabilities_CHW: Tensor) -> Confidence:
         _percentile_95(entropy_HW.flatten()),
         (top_HW < _LOW).float().mean(),
     ]
+    if background is not None:
+        summary.append(contested(probabilities, background, factors).float().mean())
     figures = Confidence(*torch.stack(summary).tolist())  # one transfer from the device
     if math.isnan(figures.mean):
         raise ValueError("its scores are not numbers (NaN); are there such among its weights?")
     return figures
+
+
+def contested(probabilities_CN: Tensor, background: int, factors: Sequence[float] | None = None) -> Tensor:
+    """Where two classes or more are more probable than the background, each times its factor: bool [N], or
+    of any other shape that follows the classes."""
+    if factors is not None:
+        shape = (-1, *(1,) * (probabilities_CN.ndim - 1))
+        probabilities_CN = probabilities_CN * probabilities_CN.new_tensor(factors).view(shape)
+    return (probabilities_CN > probabilities_CN[background]).sum(0) > 1
 
 
 def _relative_entropy(probabilities: Tensor) -> Tensor:

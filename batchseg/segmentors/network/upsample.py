@@ -64,7 +64,12 @@ def bilinear_argmax(scores_CHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def bilinear_unsure(
-    scores_CHW: Tensor, size: tuple[int, int], below: float, as_probabilities: Callable[[Tensor], Tensor]
+    scores_CHW: Tensor,
+    size: tuple[int, int],
+    below: float,
+    as_probabilities: Callable[[Tensor], Tensor],
+    *,
+    bounded: bool = True,
 ) -> Tensor:
     """Where, after bilinear upsampling to `size`, the best class of a pixel is less probable than `below`.
 
@@ -75,6 +80,8 @@ def bilinear_unsure(
 
     Args:
         as_probabilities: over the first axis: softmax, or non-negative scores divided by their sum.
+        bounded: whether the probability of a class lies not below the lowest at the cells around, as with
+            both of these; where it does not, all pixels are interpolated.
 
     Returns:
         bool [height, width], on the same device.
@@ -84,7 +91,7 @@ def bilinear_unsure(
         Axis.between(cells, pixels, scores_CHW.device)
         for cells, pixels in zip(scores_CHW.shape[1:], size, strict=True)
     )
-    sure_HW = as_probabilities(scores_CHW).amax(0) >= below
+    sure_HW = (as_probabilities(scores_CHW).amax(0) >= below) & bounded
     pixel_P = (~_clear(class_argmax(scores_CHW), sure_HW, rows, columns)).flatten().nonzero()[:, 0]
     unsure_HW = torch.zeros(size, dtype=torch.bool, device=scores_CHW.device)
     scores_CN = scores_CHW.flatten(1)

@@ -1,0 +1,88 @@
+"""What the config.json of each family of prompted models says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from batchseg.segmentors.huggingface.content import input_channels
+from batchseg.segmentors.huggingface.families import ONE_SIZE, PROMPTED
+from batchseg.segmentors.huggingface.input_size import InputSize
+
+Content = dict[str, Any]
+
+_SAM3_POSITIONS = 32  # of its text model, and what its processor pads texts to
+_CLIP_POSITIONS = 77
+_SIDES = {"clipseg": 352, "groupvit": 224}
+_SAM3_SIDE, _SAM3_PATCH, _PATCH = 1008, 14, 16
+
+
+@dataclass(frozen=True)
+class PromptedKind:
+    """What a driver has to know of a prompted model.
+
+    Attributes:
+        family: clipseg, sam3, sam3_lite_text or groupvit.
+        compares: its scores tell prompts from each other, and say little of one alone.
+        templated: it reads sentences; else bare noun phrases.
+        positions: of its text model: the tokens that a prompt has at most.
+        channels: of the images that it reads.
+        stride: pixels of its input for one cell of its features.
+        own_side: of the square that its configuration was made for.
+    """
+
+    family: str
+    compares: bool
+    templated: bool
+    positions: int
+    channels: int
+    stride: int
+    own_side: int
+
+    @classmethod
+    def of(cls, content: Content, name: str) -> PromptedKind | None:
+        """By a checkpoint's config.json; None for a model that takes no prompts. Raises ModelError."""
+        if not is_prompted(content):
+            return None
+        family = str(content["model_type"]).removesuffix("_video")
+        inner = _part(content, "detector_config") or content  # of a tracker, which brings the image model
+        is_sam = family.startswith("sam3")
+        vision, text = _part(inner, "vision_config"), _part(inner, "text_config")
+        body = _part(vision, "backbone_config") if is_sam else vision
+        positions = _SAM3_POSITIONS if family == "sam3" else _CLIP_POSITIONS
+        return cls(
+            family=family,
+            compares=family == "groupvit",
+            templated=not is_sam,
+            positions=_whole(text.get("max_position_embeddings")) or positions,
+            channels=input_channels(vision, name),
+            stride=_whole(body.get("patch_size")) or (_SAM3_PATCH if is_sam else _PATCH),
+            own_side=_whole(body.get("image_size")) or _SIDES.get(family, _SAM3_SIDE),
+        )
+
+    def side(self, stated: InputSize | None) -> int:
+        """Of the square that images are brought to: these models read no other shape.
+
+        Args:
+            stated: what its image processor says.
+        """
+        if self.family in ONE_SIZE or stated is None:
+            return self.own_side
+        return stated.height or stated.shortest or self.own_side
+
+
+def is_prompted(content: Content) -> bool:
+    """Whether a checkpoint is told in words what to segment, by its config.json."""
+    return content.get("model_type") in PROMPTED
+
+
+def _part(content: Content, key: str) -> Content:
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _whole(value: Any) -> int:
+    """The value where it is a whole number above 0, else 0; of a height and a width the height."""
+    if isinstance(value, list) and value:
+        return _whole(value[0])
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
