@@ -26,7 +26,6 @@ from batchseg.segmentors.base import ModelInput, PromptMode, Scores
 
 COLOURS = {"red": (200, 20, 30), "green": (20, 200, 30), "blue": (20, 30, 200)}
 HW = (18, 26)
-MOST_WORDS = 12
 LABELS = LabelMap.from_names(("background", "foreground"))
 
 
@@ -40,12 +39,12 @@ class FinderCheckpoint:
     channels: int | None = 3
     notes: tuple[str, ...] = ()
     stride: int = 1
+    most_words: int = 12
 
     def prompt_fault(self, prompt: str) -> str | None:
         words = len(prompt.split())
-        return (
-            f"the prompt has {words} words, and the model reads {MOST_WORDS}" if words > MOST_WORDS else None
-        )
+        problem = f"the prompt has {words} words, and the model reads {self.most_words}"
+        return problem if words > self.most_words else None
 
     def preparer(self, as_is: bool = False) -> FinderPreparer:
         return FinderPreparer()

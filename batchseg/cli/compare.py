@@ -10,14 +10,15 @@ from typing import Any
 import click
 
 from batchseg.cli.options import given, named_values, options, reported_errors, reporting
-from batchseg.config.base import METRICS
+from batchseg.config.base import METRICS, PROMPT_METRICS
 from batchseg.config.compare import CLASS_FIGURES, CompareConfig
 from batchseg.config.load import read_config
 
 _judging = options(
     click.option(
         "--max-drop", multiple=True, metavar="METRIC=VALUE",
-        help=f"Exit with 4 when it fell further over the images of both; one of {', '.join(METRICS)}.",
+        help=f"Exit with 4 when it fell further over the images of both; one of {', '.join(METRICS)}; "
+        f"or, with prompts, one of {', '.join(PROMPT_METRICS)}.",
     ),
     click.option(
         "--max-class-drop", multiple=True, metavar="FIGURE=VALUE",

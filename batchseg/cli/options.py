@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from batchseg.cli.interrupts import INTERRUPTED, interrupts
-from batchseg.config.base import METRICS
+from batchseg.config.base import METRICS, PROMPT_METRICS
 from batchseg.config.metrics import FURTHER_METRICS
 from batchseg.config.places import without_secrets
 from batchseg.config.truth import GUARDS
@@ -132,7 +132,7 @@ gating = options(
     click.option(
         "--min", "minimum", multiple=True, metavar="METRIC=VALUE",
         help=f"Exit with 4 below this value over the data set; one of {', '.join(METRICS)}; or of one class, "
-        "such as iou.lesion=0.6.",
+        f"such as iou.lesion=0.6; or, with prompts, one of {', '.join(PROMPT_METRICS)}.",
     ),
 )  # fmt: skip
 

@@ -167,11 +167,12 @@ def _might_mean_a_class(label_map: LabelMap) -> bool:
 
 
 def _give_it_ids(label_map: LabelMap, noun: str) -> str:
-    masks = ", and say --mask-ids truth (mask_ids: truth)" if noun == "masks" else ""
-    return (
-        f"give {label_map.names[1]!r} `truth_ids: [{label_map.ignore_index}]` in a label map of your own "
-        f"(--labels FILE){masks}"
-    )
+    ignored = label_map.ignore_index
+    own = f"give {label_map.names[1]!r} `truth_ids: [{ignored}]` in a label map of your own (--labels FILE)"
+    if noun == "masks":
+        return f"{own}, and say --mask-ids truth (mask_ids: truth)"
+    # a model that is told what to segment row by row has no other label map
+    return f"say truth.threshold: 128 (--set truth.threshold=128), or {own}"
 
 
 def doubts_of_total(

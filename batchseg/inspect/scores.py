@@ -32,9 +32,15 @@ def wrong_metrics(images: pa.Table, pixels: pa.Table, num_classes: int) -> Itera
         yield name, ~np.isclose(stated, given, rtol=0, atol=TOLERANCE, equal_nan=True)
 
 
-def wrong_totals(record: Mapping[str, Any], total: ConfusionMatrix) -> Iterator[str]:
-    """What a record says of the whole data set, and the pixels do not."""
-    given = total.summary()
+def wrong_totals(
+    record: Mapping[str, Any], total: ConfusionMatrix, prompted: Mapping[str, float | None]
+) -> Iterator[str]:
+    """What a record says of the whole data set, and the pixels do not.
+
+    Args:
+        prompted: the figures of images that have prompts of their own.
+    """
+    given = {**total.summary(), **prompted}
     for name, stated in record.get("metrics", {}).items():
         if name in given and not _same(stated, given[name]):
             yield f"{name} is {stated}, the pixels give {given[name]}"

@@ -21,9 +21,10 @@ from batchseg.results.classes import class_names
 from batchseg.results.folder import Results
 from batchseg.results.promotion import LOG as PROMOTION_LOG
 from batchseg.results.promotion import finish_promotion
+from batchseg.results.prompted import PromptTotals
 from batchseg.results.rewrite import LOG as REWRITE_LOG
 from batchseg.results.rewrite import finish_rewrite
-from batchseg.results.tables import classes_table, read_columns
+from batchseg.results.tables import classes_table, read_columns, read_images
 from batchseg.schema import CLASSES
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import output_errors
@@ -103,7 +104,7 @@ def _verify(folder: Results, quick: bool, lock: Lock | None) -> VerifyReport:
     if interrupted is None:
         _try_record(record, rows, findings)
     if left is None or not left.began:
-        _try_totals(record, parts, total, findings)
+        _try_totals(folder, record, parts, total, findings)
         _try_classes(folder, names, total, findings)
     for log, what in ((REWRITE_LOG, "a change of the tables"), (PROMOTION_LOG, "a promotion")):
         if (folder.root / log).exists():
@@ -132,12 +133,20 @@ def _failed(record: dict[str, Any] | None) -> bool:
 
 
 def _try_totals(
-    record: dict[str, Any] | None, parts: list[Part], total: ConfusionMatrix | None, findings: Findings
+    results: Results,
+    record: dict[str, Any] | None,
+    parts: list[Part],
+    total: ConfusionMatrix | None,
+    findings: Findings,
 ) -> None:
     """What the record says of the whole data set, where no image is broken that it counted."""
     whole = not any(part.lost or part.broken.any() for part in parts)
     if record is not None and record.get("status") == "finished" and whole and total is not None:
-        for sentence in wrong_totals(record, total):
+        prompted = PromptTotals()
+        for part in parts if "giou" in record["metrics"] else ():
+            images = read_images(results.images / part.name, ("id", "prompt", "has_truth"))
+            prompted.add(results.root, part.name, images)
+        for sentence in wrong_totals(record, total, prompted.figures):
             findings.add("record", "run.json", sentence)
 
 

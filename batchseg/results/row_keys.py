@@ -43,6 +43,8 @@ ROW = np.dtype(
         ("by_model", np.bool_),
     ]
 )
+# another model may read what was too long for this one
+_BY_MODEL = pa.array([Status.MODEL_FAILED.value, Status.BAD_PROMPT.value])
 TRUTHS = [None, *(status.value for status in TruthStatus)]
 
 
@@ -57,7 +59,7 @@ def encode_rows(images: pa.Table, names: dict[str | None, int]) -> NDArray[np.vo
     rows["score"] = _numbers(images["score_fingerprint"], names)
     rows["ok"] = pc.equal(images["status"], Status.OK.value).to_numpy()
     rows["acknowledged"] = images["acknowledged"].is_valid().to_numpy()
-    rows["by_model"] = pc.equal(images["status"], Status.MODEL_FAILED.value).to_numpy()
+    rows["by_model"] = pc.is_in(images["status"], _BY_MODEL).to_numpy()
     truths = pc.index_in(images["truth_status"], pa.array(TRUTHS, pa.string()))
     rows["truth"] = pc.fill_null(truths, 0).to_numpy()
     return rows

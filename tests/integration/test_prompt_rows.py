@@ -40,6 +40,7 @@ ROWS = [
     ("b.png", "anything blue"),  # not there, and something is found all the same
     ("c.png", "blue box!"),
 ]
+MODEL = "colour_finder:Finder"
 NO_PROMPT = "the manifest has no prompt in this row; say in words what is meant"
 IDS = [
     *("a.png/the-red-box", "a.png/a-green-box", "b.png/green", "b.png/the-red-box"),
@@ -54,7 +55,7 @@ def _finder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(manifest: Path, **settings: Any) -> batchseg.RunResult:
     output = settings.pop("output", manifest.parent / "out")
-    return batchseg.run(manifest, model="threshold", output=output, settings=settings)
+    return batchseg.run(manifest, model=MODEL, output=output, settings=settings)
 
 
 def images(folder: Path) -> dict[str, dict[str, Any]]:
@@ -164,6 +165,16 @@ def test_the_same_prompt_twice_is_refused(tmp_path: Path, second: str) -> None:
     assert run(named).segmented == 7
 
 
+def test_truths_of_0_and_255(tmp_path: Path) -> None:
+    manifest = write_scenes(tmp_path, ROWS)
+    wanted = run(manifest, output=tmp_path / "first").metrics
+    for place in tmp_path.glob("truth_*.png"):
+        Image.fromarray(np.asarray(Image.open(place)) * np.uint8(255)).save(place)
+    with pytest.raises(BatchsegError, match=r"say truth.threshold: 128 \(--set truth.threshold=128\), or"):
+        run(manifest)
+    assert run(manifest, truth={"threshold": 128}).metrics == wanted
+
+
 def test_long_prompts_have_short_ids(tmp_path: Path) -> None:
     long = "Ünglaublich_große rote Flächen neben dem zweiten Baum von links und"
     run(write_scenes(tmp_path, [("a.png", long)]))
@@ -175,9 +186,9 @@ def test_long_prompts_have_short_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "has_prompts", "sentence"),
     [
-        (None, True, r"has a column `prompt` of prompts, and threshold takes none; rename the column, or"),
-        ("list", True, r"has a prompt for each row \(column `prompt`\), and threshold is given one list"),
-        ("rows", False, r"has no column `prompt`, and threshold must be told what to segment; name classes"),
+        (None, True, rf"has a column `prompt` of prompts, and {MODEL} takes none; rename the column, or"),
+        ("list", True, rf"has a prompt for each row \(column `prompt`\), and {MODEL} is given one list"),
+        ("rows", False, rf"has no column `prompt`, and {MODEL} must be told what to segment; name classes"),
     ],
 )
 def test_prompts_and_model_must_fit(
@@ -194,7 +205,7 @@ def test_prompts_and_model_must_fit(
 
 def test_a_folder_has_no_prompts(tmp_path: Path) -> None:
     write_scenes(tmp_path / "images", ROWS).unlink()
-    with pytest.raises(BatchsegError, match="has no prompts, being a folder, and threshold must be told"):
+    with pytest.raises(BatchsegError, match=f"has no prompts, being a folder, and {MODEL} must be told"):
         run(tmp_path / "images", output=tmp_path / "out")
 
 
@@ -270,7 +281,7 @@ def test_gates_without_prompts(tmp_path: Path, sample_data: Path, monkeypatch: p
 
 def test_doctor_looks_at_prompts(tmp_path: Path) -> None:
     rows = [*ROWS, ("a.png", "a person without helmet"), ("c.png", None), ("c.png", "red " * 13)]
-    report = batchseg.doctor(write_scenes(tmp_path, rows), model="threshold")
+    report = batchseg.doctor(write_scenes(tmp_path, rows), model=MODEL)
     prompts = report.prompts
     assert prompts is not None
     assert (prompts.rows, prompts.without, prompts.different, prompts.negations) == (8, 1, 8, 1)
@@ -287,8 +298,8 @@ def test_doctor_without_a_model_or_with_another(tmp_path: Path, monkeypatch: pyt
     report = batchseg.doctor(manifest)
     assert report.ok and report.prompts is not None and report.prompts.negations == 1
     use_finder(monkeypatch, FinderCheckpoint(None))
-    (problem,) = batchseg.doctor(manifest, model="threshold").problems
-    assert problem.kind == "source" and "threshold takes none" in problem.sentence
+    (problem,) = batchseg.doctor(manifest, model=MODEL).problems
+    assert problem.kind == "source" and f"{MODEL} takes none" in problem.sentence
 
 
 def test_verify_finds_a_wrong_prompt_iou(tmp_path: Path) -> None:
@@ -300,6 +311,16 @@ def test_verify_finds_a_wrong_prompt_iou(tmp_path: Path) -> None:
     pq.write_table(table.set_column(at, table.schema.field(at), pa.array([0.123] * 6)), part)
     report = batchseg.verify(str(tmp_path / "out"))
     assert report.counts["metrics"] == 6 and "prompt_iou" in report.problems[0].sentence
+
+
+def test_verify_finds_a_wrong_total(tmp_path: Path) -> None:
+    run(write_scenes(tmp_path, ROWS))
+    record = tmp_path / "out" / "run.json"
+    said = json.loads(record.read_text())
+    said["metrics"]["giou"] = 0.999
+    record.write_text(json.dumps(said))
+    (problem,) = batchseg.verify(str(tmp_path / "out")).problems
+    assert problem.kind == "record" and problem.sentence.startswith("giou is 0.999, the pixels give 0.")
 
 
 def test_compare_holds_prompts_against_each_other(tmp_path: Path) -> None:
@@ -379,3 +400,44 @@ def test_a_file_is_decoded_once_for_rows_that_follow_each_other(
     for name, (_, mask_HW) in zip(IDS, pairs, strict=True):
         mask = tmp_path / "out" / "masks" / f"{name}.png"
         assert np.array_equal(np.asarray(Image.open(mask)), mask_HW)
+
+
+def test_masks_are_decided_again_with_their_prompts(tmp_path: Path) -> None:
+    manifest = write_scenes(tmp_path, ROWS)
+    before = run(manifest, output={"path": str(tmp_path / "out"), "probabilities": "full"})
+    after = batchseg.decide(tmp_path / "out", output=tmp_path / "again")
+    assert (after.statuses, after.metrics) == ({"ok": 6}, before.metrics)
+    again = images(tmp_path / "again")
+    assert [(row["id"], row["prompt"], row["prompt_iou"], row["presence"]) for row in again.values()] == [
+        (row["id"], row["prompt"], row["prompt_iou"], row["presence"])
+        for row in images(tmp_path / "out").values()
+    ]
+
+
+def test_rasters_are_joined_from_parts_with_their_prompts(tmp_path: Path) -> None:
+    rows = [("a.png", "red"), ("a.png", "green"), ("a.png", "blue"), ("a.png", "red " * 13)]
+    write_scenes(tmp_path, rows)
+    rasters = {"image": ["a.tif"] * 4, "prompt": [prompt for _, prompt in rows]}
+    Image.open(tmp_path / "a.png").save(tmp_path / "a.tif")
+    manifest = write_manifest(tmp_path, {**rasters, "truth": [f"truth_{number}.png" for number in range(4)]})
+    tiling = {"size": 8, "overlap": 0, "part": 16}
+    result = run(manifest, tiling=tiling, gates={"max_failed": 1})
+    assert (result.exit_code, result.statuses) == (0, {"ok": 3, "bad_prompt": 1})
+    assert record_of(tmp_path / "out")["parts"]["computed"] == 16
+    found_rows = images(tmp_path / "out")
+    first, _, blue = (found_rows[f"a.tif/{name}"] for name in ("red", "green", "blue"))
+    assert (first["prompt_iou"], first["presence"], first["mask"]) == (1, 1.0, "masks/a.tif/red.tif")
+    assert (blue["prompt_iou"], blue["presence"]) == (0, 1.0)  # each window takes its corner for blue
+
+
+def test_acknowledged_prompts_are_tried_again_with_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_scenes(tmp_path, [*ROWS, ("a.png", "red " * 13)])
+    run(manifest)
+    batchseg.acknowledge(str(tmp_path / "out"), status=["bad_prompt"])
+    again = run(manifest)
+    assert (again.statuses, again.done_before, again.exit_code) == ({}, 7, 0)
+    use_finder(monkeypatch, FinderCheckpoint(fingerprint="f2", most_words=13))
+    other = run(manifest, recompute=True)
+    assert other.statuses == {"ok": 7}
