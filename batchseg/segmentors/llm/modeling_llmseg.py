@@ -147,15 +147,15 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         seen: Tensor = self.decoder(maps)
         return seen
 
-    def ask(self, seen: Tensor, states: Tensor, is_word: Tensor) -> PromptOutput:
-        """What a prompt head finds in embeddings [B, D, h, w].
+    def ask(self, seen: Tensor, states: Tensor, is_word: Tensor) -> tuple[Tensor, Tensor]:
+        """What a prompt head finds in embeddings [B, D, h, w]: logits [B, h, w], and of the presence [B].
 
         Args:
             states, is_word: token states [B, L, E] of a prompt an image, and which of them are no padding.
         """
         assert isinstance(self.head, PromptHead)
         logits_BHW, presence_B = self.head(seen, states, is_word)
-        return PromptOutput(logits=logits_BHW / self.config.temperature, presence=presence_B)
+        return logits_BHW / self.config.temperature, presence_B
 
     def forward(
         self, pixel_values: Tensor, states: Tensor | None = None, is_word: Tensor | None = None, **_: Any
@@ -166,7 +166,8 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         """
         seen = self.see(pixel_values)
         if states is not None and is_word is not None:
-            return self.ask(seen, states, is_word)
+            logits_BHW, presence_B = self.ask(seen, states, is_word)
+            return PromptOutput(logits=logits_BHW, presence=presence_B)
         logits = seen if self.head is None else self.head(seen)
         return SemanticSegmenterOutput(logits=logits / self.config.temperature)
 
