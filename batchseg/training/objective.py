@@ -8,6 +8,7 @@ from torch.nn import functional
 
 DICE_SHARE = 0.5
 PRESENCE_SHARE = 0.3
+PROMPT_DICE_SHARE = 1.0
 VOID = 2  # of what is meant and what is not
 
 
@@ -47,7 +48,7 @@ def segmentation_loss(logits_BChw: Tensor, labels_BHW: Tensor, weights_C: Tensor
 def prompt_loss(
     logits_Bhw: Tensor, presence_B: Tensor, labels_BHW: Tensor, weights_2: Tensor | None = None
 ) -> Tensor:
-    """Binary cross-entropy, half the soft Dice loss of each image, and 0.3 of the presence's cross-entropy.
+    """Binary cross-entropy, the soft Dice loss of each image, and 0.3 of the presence's cross-entropy.
 
     At the labels' resolution; pixels of void count nowhere. Dice is smoothed by one pixel, so that it falls
     to 0 where nothing is meant and nothing is found.
@@ -74,5 +75,5 @@ def prompt_loss(
         presence_B.float(), meant_BHW.amax((1, 2)), reduction="none"
     )
     has_truth_B = known_BHW.amax((1, 2))  # an image without any says nothing
-    each_B = (DICE_SHARE * (1 - dice_B) + PRESENCE_SHARE * presence_B) * has_truth_B
+    each_B = (PROMPT_DICE_SHARE * (1 - dice_B) + PRESENCE_SHARE * presence_B) * has_truth_B
     return cross + each_B.sum() / has_truth_B.sum().clamp(min=1)
