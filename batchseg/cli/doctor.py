@@ -35,6 +35,7 @@ _looking = options(
     reading,
     click.option("--mask-name", type=click.Choice(["stem", "full"]), help="As for run."),
     click.option("--tile", type=int, metavar="N", help="As for run."),
+    click.option("--classes", metavar="A,B,...", help="As for run."),
     finding,
     choosing,
     orientation,
@@ -60,7 +61,7 @@ def doctor_command(source: str | None, as_json: bool, quiet: bool, debug: bool, 
         from batchseg.inspect.doctor import doctor
 
         path, settings = flags.pop("config_path"), flags.pop("settings")
-        segmentor = {"model": chosen_model(flags.pop("model"))}
+        segmentor = {"model": chosen_model(flags.pop("model")), "classes": flags.pop("classes")}
         flags["merge"] = merged_classes(flags["merge"])
         of_source = source_settings(source, flags)
         nested = {

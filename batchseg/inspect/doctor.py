@@ -151,7 +151,10 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         warnings=warnings,
         passed_over=listing.passed_over,
         prompts=prompts,
-        notes=(*(model.notes if listing.with_truth else ()), *(annotated.notes if annotated else ())),
+        notes=(
+            *(model.notes if listing.with_truth or model.is_prompted else ()),
+            *(annotated.notes if annotated else ()),
+        ),
     )
 
 
@@ -179,6 +182,7 @@ class _Model:
     expected: PixelRange | None = None
     resizings: tuple[Resizing, ...] = ()
     checkpoint: AnyCheckpoint | None = None
+    is_prompted: bool = False
 
     def fits(self, source: Folder | Manifest, config: DoctorConfig) -> None:
         """Raises ConfigError where the source has prompts that the model does not take, or the reverse."""
@@ -192,13 +196,15 @@ class _Model:
         checkpoint = open_checkpoint(config.segmentor, config.labels)
         refuse_small_tile(config.tiling, checkpoint)
         # those of a prompted model are about its prompts
-        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
+        is_prompted = prompting_of(checkpoint) is not None
+        notes = checkpoint.notes if config.labels is None or is_prompted else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
         reading, label_map = (
             choose_bands(config.source, checkpoint),
             choose_labels(config.labels, checkpoint, config.merge),
         )
-        return cls(reading, label_map, notes, expected, resizings_of(checkpoint), checkpoint)
+        resizings = resizings_of(checkpoint)
+        return cls(reading, label_map, notes, expected, resizings, checkpoint, is_prompted)
 
 
 def _given_labels(config: DoctorConfig) -> LabelMap | None:

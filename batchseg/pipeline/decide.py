@@ -142,7 +142,8 @@ def redecision_of(config: DecideConfig, old: Results) -> Redecision:
     decision = Decision(
         classes=label_map.num_classes,
         groups=(label_map.groups,),
-        factors=factors_of(settings.threshold, foreground, label_map) or prompt_factors(settings, label_map),
+        factors=factors_of(settings.threshold, foreground, label_map)
+        or prompt_factors(settings, label_map, _merged_twice(job.merge, config.merge)),
         none_below=none_below,
     )
     before = record["model"]["fingerprint"]

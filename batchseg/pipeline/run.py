@@ -44,6 +44,7 @@ from batchseg.results.masks import with_probabilities
 from batchseg.results.palettes import repaint
 from batchseg.results.result import RunResult
 from batchseg.results.verdict import Rows
+from batchseg.segmentors.base import prompting_of
 from batchseg.segmentors.combined.decision import foreground_of
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import locate, output_errors
@@ -192,7 +193,8 @@ def _on_record(config: RunConfig, model: OpenedModel) -> dict[str, Any]:
 
 def _notes(model: OpenedModel, work: Workload) -> tuple[str, ...]:
     """Of truths nothing where there are none; of an ensemble that its members differ."""
-    of_model = model.notes if work.listing.with_truth or len(model.members) > 1 else ()
+    is_due = work.listing.with_truth or len(model.members) > 1 or prompting_of(model.checkpoint)
+    of_model = model.notes if is_due else ()
     return (*of_model, *_on_probabilities(work))
 
 

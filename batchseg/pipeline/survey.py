@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from batchseg.config.load import config_differences
+from batchseg.config.prompting import Prompting
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
 from batchseg.errors import OutputError
@@ -168,6 +169,8 @@ def _refuse_mixed_scores(
 
 def _changes(results: Results, config: RunConfig) -> str:
     before, now = (results.record() or {}).get("config", {}), config.model_dump(mode="json")
+    if isinstance(before.get("segmentor"), dict) and "prompting" in now["segmentor"]:  # where it is older
+        before = {**before, "segmentor": {"prompting": _UNSAID, **before["segmentor"]}}
     before = {**before, "source": {"orientation": "exif", **before.get("source", {})}}  # where it is older
     changes = [
         f"{key}: {old!r} -> {new!r}"
@@ -175,4 +178,10 @@ def _changes(results: Results, config: RunConfig) -> str:
         for key, old, new in config_differences(before.get(part), now.get(part), part)
         if part != "source" or key in _OF_PIXELS
     ]
-    return "; ".join(changes) or "the weights, your own code, or ignore_index of the label map changed"
+    return "; ".join(changes) or _NOT_IN_THE_CONFIGURATION
+
+
+_UNSAID = Prompting().model_dump(mode="json")
+_NOT_IN_THE_CONFIGURATION = (
+    "the weights, your own code, or ignore_index or the words of the label map changed"
+)

@@ -51,7 +51,7 @@ class Scores:
         kind: of what: `logits`, whose softmax are probabilities; `probabilities`, not negative, which are
             divided by their sum over the classes; `sigmoids`, how likely each class is there by itself, 0 to
             1, with 0.5 everywhere for a background; `labels`, a class id a pixel and no scores at all.
-        maps: logits and probabilities: a floating tensor [C, h, w] on the model's device, C >= 2, whose
+        maps: of all but labels a floating tensor [C, h, w] on the model's device, C >= 2, whose
             cells lie evenly over the input (as `interpolate` with `align_corners=False` takes them).
             labels: an integer numpy array [h, w], 0 .. C-1, and C where the model abstains.
         presence: how likely it is that what the input's prompt names is there at all, 0 to 1; None: the

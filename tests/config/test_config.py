@@ -34,6 +34,7 @@ SCENES = {
     "land_cover": ("folder", "huggingface", 6),
     "manifest": ("manifest", "huggingface", None),
     "medical_two_class": ("folder", "huggingface", 2),
+    "prompted_street": ("folder", "huggingface", None),
     "scenes_ade20k": ("folder", "huggingface", 150),
 }
 

@@ -83,7 +83,7 @@ def test_the_layout_in_memory_does_not_matter():
 
 
 def test_values_are_plain_numbers_between_zero_and_one():
-    result = confidence(probabilities(150, 8, 8, sharpness=0.0))
+    result = confidence(probabilities(150, 8, 8, sharpness=0.0), background=0)
     for name in Confidence.__slots__:
         assert type(getattr(result, name)) is float
         assert 0 <= getattr(result, name) <= 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from batchseg.errors import OutputError
 from batchseg.images.raster import Area
@@ -39,6 +40,27 @@ def test_parts_that_were_computed_before_there_were_probes_leave_none(tmp_path: 
     item.calibration = None
     write_part(locate(str(tmp_path)), item)
     assert KeptParts.of(locate(str(tmp_path)), PART, areas, 2).calibration is None
+
+
+def test_what_prompts_claim_and_find_adds_up(tmp_path: Path) -> None:
+    """But not with parts of earlier versions, which did not count it."""
+    areas = [Area(0, 0, 2, 6), Area(2, 0, 2, 6)]
+    p_CN = torch.tensor([[0.2, 0.6, 0.1], [0.4, 0.3, 0.8], [0.4, 0.1, 0.1]])
+
+    def kept(*sums: Sureness) -> KeptParts:
+        for number, (area, sureness, presence) in enumerate(zip(areas, sums, (0.25, 0.75), strict=True)):
+            labels_HW = np.ones((2, 6), np.uint8)
+            item = Item({}, part=replace(PART, area=area, number=number, count=2), sureness=sureness)
+            item.prediction = Prediction(labels_HW, presence=presence)
+            item.matrix = ConfusionMatrix.from_maps(labels_HW, None, 3)
+            write_part(locate(str(tmp_path)), item)
+        return KeptParts.of(locate(str(tmp_path)), PART, areas, 3)
+
+    found = kept(Sureness.of(p_CN, 0), Sureness.of(p_CN[:, 1:], 0))
+    assert found.presence == 0.75
+    assert found.confidence is not None and found.confidence.contested_fraction == 1 / 5
+    older = kept(Sureness.of(p_CN, 0), Sureness.of(p_CN))
+    assert older.confidence is not None and older.confidence.contested_fraction is None
 
 
 @pytest.mark.parametrize("at", [8, 10, 16], ids=["flags", "packing", "sum"])

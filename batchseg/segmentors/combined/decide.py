@@ -142,11 +142,10 @@ def _confidence(grids: list[Grid], decision: Decision) -> Any:
     from batchseg.segmentors.combined.fuse import normalised
     from batchseg.segmentors.network.confidence import confidence
 
-    facts = decision.background, decision.factors
     if len(grids) == 1:
-        return confidence(grids[0].probabilities_CHW[: decision.classes], *facts)
+        return confidence(grids[0].probabilities_CHW[: decision.classes], *decision.claims)
     finest = max((grid.maps_CHW.shape[1:] for grid in grids), key=lambda shape: shape[0] * shape[1])
     maps = (grid.maps_CHW[None] for grid in grids)
     finer = [interpolate(each, finest, mode="bilinear", align_corners=False)[0] for each in maps]
     total_CHW = torch.stack(finer).sum(0)
-    return confidence(normalised(total_CHW)[: decision.classes], *facts)
+    return confidence(normalised(total_CHW)[: decision.classes], *decision.claims)

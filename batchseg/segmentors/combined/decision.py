@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from batchseg.config.prompting import EVEN
 from batchseg.config.run import Kept
 from batchseg.config.segmentor import HuggingFaceSegmentor, ScoringConfig, SegmentorConfig
 from batchseg.errors import ConfigError
 from batchseg.labels.label_map import LabelMap, is_background
+from batchseg.labels.merging import Merging
 from batchseg.segmentors.base import Scores, prompting_of
 from batchseg.segmentors.combined.ensemble import AnyCheckpoint, EnsembleCheckpoint, Groups
 from batchseg.segmentors.llm.names import is_learned
@@ -52,6 +54,11 @@ class Decision:
     keeping: Keeping | None = None
     probing: bool = True
 
+    @property
+    def claims(self) -> tuple[()] | tuple[int, tuple[float, ...] | None]:
+        """What claims of a pixel are counted by: the class they have to beat, and the factors; or nothing."""
+        return () if self.background is None else (self.background, self.factors)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -88,7 +95,7 @@ def decision_of(config: SegmentorConfig, checkpoint: AnyCheckpoint, label_map: L
         classes=label_map.num_classes,
         groups=tuple(_composed(own, label_map.groups) for own in groups),
         weights=weights,
-        factors=factors or prompt_factors(scoring, label_map),
+        factors=factors or prompt_factors(scoring, label_map, _members(checkpoint.label_map, label_map)),
         background=background_of(label_map) if is_prompted else None,
         none_below=scoring.none_below,
     )
@@ -123,16 +130,39 @@ def factors_of(threshold: float | None, foreground: int, label_map: LabelMap) ->
     return factors if foreground == 1 else factors[::-1]
 
 
-def prompt_factors(config: SegmentorConfig, label_map: LabelMap) -> tuple[float, ...] | None:
+def prompt_factors(
+    config: SegmentorConfig, label_map: LabelMap, members: Merging = MappingProxyType({})
+) -> tuple[float, ...] | None:
     """A class wins over the background where its sigmoid s > t, which is where its odds s / (1 - s), times
-    (1 - t) / t, are above 1."""
+    (1 - t) / t, are above 1.
+
+    Args:
+        members: the classes that each merged class is made of.
+
+    Raises ConfigError where classes are merged that have different thresholds.
+    """
     if not isinstance(config, HuggingFaceSegmentor) or not config.prompting.has_thresholds:
         return None
-    rest = background_of(label_map)
-    thresholds = (
-        EVEN if index == rest else config.prompting.of(name) for index, name in enumerate(label_map.names)
-    )
+    asked, rest = config.prompting, background_of(label_map)
+    thresholds = []
+    for index, name in enumerate(label_map.names):
+        own = {asked.of(member) for member in members.get(name, (name,))}
+        if len(own) > 1 and index != rest:
+            raise ConfigError(
+                f"merge: {name!r} is made of classes with different thresholds (segmentor.prompting); give "
+                "them one"
+            )
+        thresholds.append(EVEN if index == rest else own.pop())
     return tuple((1 - threshold) / threshold for threshold in thresholds)
+
+
+def _members(own: LabelMap, label_map: LabelMap) -> dict[str, tuple[str, ...]]:
+    """The classes of a model that each class of the label map is made of."""
+    groups = label_map.groups or range(label_map.num_classes)
+    return {
+        name: tuple(each for each, group in zip(own.names, groups, strict=True) if group == index)
+        for index, name in enumerate(label_map.names)
+    }
 
 
 def background_of(label_map: LabelMap) -> int | None:

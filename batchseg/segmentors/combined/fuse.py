@@ -45,13 +45,17 @@ def as_probabilities(kind: str, maps_C: Tensor) -> Tensor:
     """Scores as probabilities over the first axis."""
     if kind == "logits":
         return maps_C.softmax(0)
-    return normalised(odds(maps_C) if kind == "sigmoids" else maps_C)
+    if kind == "sigmoids":
+        odds_C = odds(maps_C)
+        odds_C += torch.finfo(odds_C.dtype).tiny  # even where all are zero
+        return odds_C.div_(odds_C.sum(0))
+    return normalised(maps_C)
 
 
 def odds(sigmoids: Tensor) -> Tensor:
     """s / (1 - s), float32; of 1 as of the number below it."""
     below_one = sigmoids.float().clamp(max=_BELOW_ONE)
-    return below_one / (1 - below_one)
+    return below_one.div_(1 - below_one)
 
 
 def normalised(scores_C: Tensor) -> Tensor:

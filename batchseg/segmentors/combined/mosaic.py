@@ -131,8 +131,7 @@ class Mosaic:
         some = (slice(-start % EVERY, None, EVERY), slice(-first % EVERY, None, EVERY))
         if self.sureness is not None and cuts[0].weights_HW[some].numel():
             sampled_Chw = _blended(cuts, some)[: self.decision.classes]
-            deciding = self.decision.background, self.decision.factors
-            self.sureness += Sureness.of(sampled_Chw.flatten(1), *deciding)
+            self.sureness += Sureness.of(sampled_Chw.flatten(1), *self.decision.claims)
 
     def _probe(self, block: Area, cuts: Sequence[_Cut]) -> None:
         """The probes of a block, of which label maps alone have none."""

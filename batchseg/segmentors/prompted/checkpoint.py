@@ -42,7 +42,7 @@ class PromptedCheckpoint:
         prompts: one list for all images; None: each has a prompt of its own.
         prompting: how it decides.
         compile: whether torch.compile is to speed up what sees the images.
-        side: of the square that images are brought to.
+        side: of the square that images are brought to; None: as its image processor has it.
         pixel_range: of the images that it expects; None where its processor does not say.
     """
 
@@ -53,7 +53,7 @@ class PromptedCheckpoint:
     prompts: PromptList | None
     prompting: Prompting
     compile: bool
-    side: int
+    side: int | None
     notes: tuple[str, ...] = ()
     pixel_range: PixelRange | None = None
 
@@ -77,7 +77,7 @@ class PromptedCheckpoint:
         processor = read_processor(found.folder, found.name)
         prompts = _prompts(config, labels, kind)
         label_map = LabelMap.from_names(ROWS if prompts is None else prompts.names)
-        _refuse_thresholds(config.prompting, label_map)
+        _refuse_thresholds(config.prompting, label_map, 0 if prompts is None else prompts.background)
         opened = cls(
             location=found.location,
             kind=kind,
@@ -86,7 +86,7 @@ class PromptedCheckpoint:
             prompts=prompts,
             prompting=config.prompting,
             compile=config.compile,
-            side=kind.side(InputSize.stated(processor)),
+            side=kind.side(processor),
             notes=tuple(_notes(kind, prompts, found.name)),
             pixel_range=expected_range(processor, found.name, kind.channels),
         )
@@ -132,7 +132,8 @@ class PromptedCheckpoint:
         return HuggingFacePreparer(self.location, self.kind.family, as_is, self.side)
 
     def resizing(self) -> Resize:
-        return InputSize(self.side, self.side).input_hw
+        # the processor itself takes seconds to import
+        return InputSize(self.side, self.side).input_hw if self.side else self.preparer().input_hw
 
     def load(self, device: str, precision: str, threads: int | None = None) -> PromptedModel:
         """The network, in eval mode. Raises ModelError where a weight is missing."""
@@ -150,13 +151,18 @@ def _prompts(config: HuggingFaceSegmentor, labels: str | None, kind: PromptedKin
     return PromptList.of(load_label_map(labels).names, load_wording(labels), kind.templated)
 
 
-def _refuse_thresholds(prompting: Prompting, label_map: LabelMap) -> None:
-    unknown = [name for name in prompting.thresholds if name not in label_map.names]
-    if unknown:
-        raise ModelError(
-            f"segmentor.prompting.thresholds names {unknown[0]!r}, which is none of the classes "
-            f"({', '.join(label_map.names)})"
-        )
+def _refuse_thresholds(prompting: Prompting, label_map: LabelMap, background: int | None) -> None:
+    for name in prompting.thresholds:
+        if name not in label_map.names:
+            raise ModelError(
+                f"segmentor.prompting.thresholds names {name!r}, which is none of the classes "
+                f"({', '.join(label_map.names)})"
+            )
+        if background is not None and name == label_map.names[background]:
+            raise ModelError(
+                f"segmentor.prompting.thresholds names {name!r}, which is what the other classes leave over; "
+                "give those a threshold"
+            )
 
 
 def _notes(kind: PromptedKind, prompts: PromptList | None, name: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from batchseg.segmentors.prompted.cache import States
-from batchseg.segmentors.prompted.family import Drawn, mean_direction
+from batchseg.segmentors.prompted.family import DrawnMaps, mean_direction
 
 
 class ClipSeg:
@@ -39,16 +39,16 @@ class ClipSeg:
         features = self.network.clip.get_text_features(
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         )
-        return pooled(features).float()
+        return pooled_states(features).float()
 
-    def draw(self, seen: States, prompts: Sequence[States]) -> Drawn:
+    def draw(self, seen: States, prompts: Sequence[States]) -> DrawnMaps:
         prompts_ND = torch.cat([embedding_1D for (embedding_1D,) in prompts])
         logits_NHW = self.network.decoder(list(seen), prompts_ND).logits
         # of one prompt some versions leave the first axis out
-        return Drawn(logits_NHW.reshape(len(prompts), *logits_NHW.shape[-2:]).float().sigmoid_())
+        return DrawnMaps(logits_NHW.reshape(len(prompts), *logits_NHW.shape[-2:]).float().sigmoid_())
 
 
-def pooled(features: Any) -> Tensor:
+def pooled_states(features: Any) -> Tensor:
     """What a text model of transformers says of a text: a tensor, or its `pooler_output`."""
     found: Tensor = features if isinstance(features, Tensor) else features.pooler_output
     return found

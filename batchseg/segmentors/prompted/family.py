@@ -14,7 +14,7 @@ from batchseg.segmentors.prompted.cache import States
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnMaps:
     """What a model says of one image and N prompts, float32.
 
     Attributes:
@@ -45,7 +45,7 @@ class Family(Protocol):
         whose highest map counts."""
         ...
 
-    def draw(self, seen: States, prompts: Sequence[States]) -> Drawn:
+    def draw(self, seen: States, prompts: Sequence[States]) -> DrawnMaps:
         """The maps of one image and some prompts."""
         ...
 

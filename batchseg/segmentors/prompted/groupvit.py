@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from batchseg.segmentors.prompted.cache import States
-from batchseg.segmentors.prompted.clipseg import pooled
-from batchseg.segmentors.prompted.family import Drawn, mean_direction
+from batchseg.segmentors.prompted.clipseg import pooled_states
+from batchseg.segmentors.prompted.family import DrawnMaps, mean_direction
 
 
 class GroupVit:
@@ -51,12 +51,12 @@ class GroupVit:
         features = self.network.get_text_features(
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         )
-        return pooled(features).float()
+        return pooled_states(features).float()
 
-    def draw(self, seen: States, prompts: Sequence[States]) -> Drawn:
+    def draw(self, seen: States, prompts: Sequence[States]) -> DrawnMaps:
         groups_GD, grouping_GHW = seen
         texts_ND = torch.cat([embedding_1D for (embedding_1D,) in prompts])
         scale = self.network.logit_scale.float().exp()
         with torch.autocast(groups_GD.device.type, enabled=False):
             similar_NG = texts_ND @ groups_GD.T * scale
-            return Drawn(torch.einsum("ng,ghw->nhw", similar_NG, grouping_GHW) * scale)
+            return DrawnMaps(torch.einsum("ng,ghw->nhw", similar_NG, grouping_GHW) * scale)

@@ -8,7 +8,6 @@ from typing import Any
 from batchseg.config.train import MULTIPLE
 from batchseg.segmentors.huggingface.content import CHANNELS, input_channels
 from batchseg.segmentors.huggingface.families import ONE_SIZE, PROMPTED
-from batchseg.segmentors.huggingface.input_size import InputSize
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL, reads_prompts
 
 Content = dict[str, Any]
@@ -68,15 +67,18 @@ class PromptedKind:
             own_side=_whole(body.get("image_size")) or _SIDES.get(family, _SAM3_SIDE),
         )
 
-    def side(self, stated: InputSize | None) -> int:
+    def side(self, processor: Content) -> int | None:
         """Of the square that images are brought to: these models read no other shape.
 
         Args:
-            stated: what its image processor says.
+            processor: the file of its image processor; None is returned where that leaves it to the library.
         """
-        if self.family in ONE_SIZE or stated is None:
+        if self.family in ONE_SIZE or processor.get("do_resize") is False:
             return self.own_side
-        return stated.height or stated.shortest or self.own_side
+        size = processor.get("size")
+        if isinstance(size, dict):
+            size = size.get("height") or size.get("shortest_edge")
+        return _whole(size) or None
 
 
 def is_prompted(content: Content) -> bool:

@@ -14,7 +14,7 @@ from batchseg.segmentors.huggingface.loading import load_network
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
 from batchseg.segmentors.llm.token_states import PromptReader
 from batchseg.segmentors.prompted.cache import States
-from batchseg.segmentors.prompted.family import Drawn
+from batchseg.segmentors.prompted.family import DrawnMaps
 
 if TYPE_CHECKING:
     from batchseg.segmentors.huggingface.files import CheckpointPlace
@@ -50,7 +50,7 @@ class PromptedLLM:
             found = dict(self.reader.states(self.reader.tokens(texts)))
         return [(found[place][None],) for place in range(len(texts))]
 
-    def draw(self, seen: States, prompts: Sequence[States]) -> Drawn:
+    def draw(self, seen: States, prompts: Sequence[States]) -> DrawnMaps:
         (embeddings_1DHW,) = seen
         lengths = torch.tensor([states.shape[1] for (states,) in prompts], device=embeddings_1DHW.device)
         longest = int(lengths.max())
@@ -58,4 +58,4 @@ class PromptedLLM:
         is_word_NL = torch.arange(longest, device=lengths.device) < lengths[:, None]
         embeddings_NDHW = embeddings_1DHW.expand(len(prompts), -1, -1, -1)
         logits_NHW, presence_N = self.segmentor.ask(embeddings_NDHW, states_NLE, is_word_NL)
-        return Drawn(logits_NHW.float().sigmoid(), presence_N.float().sigmoid())
+        return DrawnMaps(logits_NHW.float().sigmoid(), presence_N.float().sigmoid())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from batchseg.config.prompting import EVEN, Prompting
 from batchseg.segmentors.base import ModelInput, Scores
@@ -20,7 +20,7 @@ from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.upload import to_device
 from batchseg.segmentors.prompted.cache import States, TensorCache
 from batchseg.segmentors.prompted.clipseg import ClipSeg
-from batchseg.segmentors.prompted.family import Drawn, Family, load_reader
+from batchseg.segmentors.prompted.family import DrawnMaps, Family, load_reader
 from batchseg.segmentors.prompted.groupvit import GroupVit
 from batchseg.segmentors.prompted.kinds import PromptedKind
 from batchseg.segmentors.prompted.llm import PromptedLLM
@@ -28,10 +28,25 @@ from batchseg.segmentors.prompted.sam3 import Sam3
 from batchseg.segmentors.prompted.words import PromptList, tidy
 
 if TYPE_CHECKING:
-    from batchseg.segmentors.prompted.checkpoint import PromptedCheckpoint
+    from batchseg.segmentors.huggingface.files import CheckpointPlace
 
 IMAGE_BYTES = 512 * 2**20  # of features that wait for further prompts to the same image
 TEXT_BYTES = 64 * 2**20
+
+
+class LoadablePrompted(Protocol):
+    """What a checkpoint tells of the model to load; see `checkpoint.PromptedCheckpoint`."""
+
+    @property
+    def location(self) -> CheckpointPlace: ...
+    @property
+    def kind(self) -> PromptedKind: ...
+    @property
+    def prompts(self) -> PromptList | None: ...
+    @property
+    def prompting(self) -> Prompting: ...
+    @property
+    def compile(self) -> bool: ...
 
 
 class PromptedModel:
@@ -58,7 +73,7 @@ class PromptedModel:
         self.listed: list[tuple[int, States]] = []
 
     @classmethod
-    def load(cls, checkpoint: PromptedCheckpoint, device: str, precision: str) -> PromptedModel:
+    def load(cls, checkpoint: LoadablePrompted, device: str, precision: str) -> PromptedModel:
         """Raises ModelError where the weights do not fill the network."""
         folder, kind = checkpoint.location.folder(), checkpoint.kind
         family = _family(checkpoint)
@@ -77,6 +92,11 @@ class PromptedModel:
             prompts=checkpoint.prompts,
             prompting=checkpoint.prompting,
         )
+
+    @property
+    def network(self) -> nn.Module:
+        """That of transformers."""
+        return self.family.network
 
     def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
         return self.upload(inputs)()
@@ -163,7 +183,7 @@ class PromptedModel:
             torch.maximum(maps_CHW[index], map_HW, out=maps_CHW[index])
         return maps_CHW
 
-    def _present(self, drawn: Drawn) -> Tensor:
+    def _present(self, drawn: DrawnMaps) -> Tensor:
         """The maps of what is there, and nothing of what is not."""
         maps_NHW = drawn.maps_NHW
         if drawn.presence_N is not None:
@@ -185,7 +205,7 @@ def compare_(logits_CHW: Tensor, prompts: int) -> Tensor:
     return logits_CHW
 
 
-def _family(checkpoint: PromptedCheckpoint) -> Family:
+def _family(checkpoint: LoadablePrompted) -> Family:
     """The network of a checkpoint, and how it is used."""
     import transformers
 

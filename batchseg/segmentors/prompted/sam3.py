@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from batchseg.segmentors.prompted.cache import States
-from batchseg.segmentors.prompted.clipseg import pooled
-from batchseg.segmentors.prompted.family import Drawn
+from batchseg.segmentors.prompted.clipseg import pooled_states
+from batchseg.segmentors.prompted.family import DrawnMaps
 
 PADDED = 32  # tokens, as its processor has it
 
@@ -49,9 +49,11 @@ class Sam3:
         tokens = self.tokenizer([text], return_tensors="pt", padding="max_length", max_length=self.padded)
         tokens = tokens.to(self.network.device)
         ids_1L, mask_1L = tokens["input_ids"], tokens["attention_mask"]
-        return pooled(self.network.get_text_features(input_ids=ids_1L, attention_mask=mask_1L)), mask_1L
+        return pooled_states(
+            self.network.get_text_features(input_ids=ids_1L, attention_mask=mask_1L)
+        ), mask_1L
 
-    def draw(self, seen: States, prompts: Sequence[States]) -> Drawn:
+    def draw(self, seen: States, prompts: Sequence[States]) -> DrawnMaps:
         longest = max(mask_1L.shape[1] for _, mask_1L in prompts)
         states_NLD = torch.cat([pad(each, (0, 0, 0, longest - each.shape[1])) for each, _ in prompts])
         mask_NL = torch.cat([pad(each, (0, longest - each.shape[1])) for _, each in prompts])
@@ -68,7 +70,7 @@ class Sam3:
             # one prompt at a time: there are some hundred queries
             masks_QHW = logits_QHW.float().sigmoid_().mul_(scores_Q[:, None, None])
             torch.maximum(map_HW, masks_QHW.amax(0), out=map_HW)
-        return Drawn(maps_NHW, presence_N)
+        return DrawnMaps(maps_NHW, presence_N)
 
     def _for_each(self, seen: States, prompts: int) -> SimpleNamespace:
         """The features of one image for so many prompts, as the library's vision encoder gives them."""

@@ -36,7 +36,7 @@ def _tokenizer(folder: Path) -> Any:
             from transformers import AutoTokenizer  # loads torch; it alone joins older files
 
             older = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            return lambda text: older(text)["input_ids"]
+            return lambda text: older(text, verbose=False)["input_ids"]
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))

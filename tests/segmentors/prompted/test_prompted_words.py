@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import batchseg
 from batchseg.config.load import validate_segmentor
+from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import BatchsegError
 from batchseg.segmentors.base import Prompted, prompting_of
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.registry import open_checkpoint
 from tests.segmentors.prompted.test_prompted_maps import images, naive
 from tests.segmentors.prompted.tiny_prompted import FAMILIES, build_prompted, tokenizer
@@ -132,6 +136,10 @@ LONG = " ".join(["word"] * 12)  # 48 letters, each a token
             {"classes": "background, road", "prompting": {"thresholds": {"street": 0.3}}},
             "thresholds names 'street', which is none of the classes",
         ),
+        (
+            {"classes": "other, road", "prompting": {"thresholds": {"other": 0.3}}},
+            "'other', which is what the other classes leave over",
+        ),
         ({"prompting": {"threshold": 1.0}}, "threshold: Input should be less than 1"),
     ],
 )
@@ -189,6 +197,49 @@ def test_prompting_of_a_model_that_takes_no_prompts(tmp_path: Path) -> None:
 def test_a_threshold_of_two_classes_is_another_one(clipseg: Path) -> None:
     with pytest.raises(BatchsegError, match=r"set segmentor\.prompting\.threshold in its place"):
         batchseg.load_segmentor({"model": str(clipseg), "threshold": 0.3})
+
+
+def test_the_image_model_of_a_tracker(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """As facebook/sam3 is published: the configuration and the weights of both in one folder."""
+    for file in checkpoints["sam3"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "sam3_video", "detector_config": content})
+    )
+    weights = load_file(tmp_path / "model.safetensors")
+    renamed = {f"detector_model.{name}": tensor for name, tensor in weights.items()}
+    save_file(
+        {**renamed, "tracker_model.x": torch.zeros(2)},
+        tmp_path / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    maps = []
+    for folder in (checkpoints["sam3"], tmp_path):
+        checkpoint = opened(folder, classes="background, car", prompting={"presence": 0})
+        (scores,) = checkpoint.load("cpu", "fp32").scores([checkpoint.preparer()(images(1)[0])])
+        maps.append(scores.maps)
+    assert torch.equal(*maps)
+
+
+def test_a_processor_of_another_shape(tmp_path: Path) -> None:
+    """These models read squares, whatever a processor says; what it does not say is the library's."""
+    (image,) = images(2)[1:]
+    for size, side in (({"shortest_edge": 48}, 48), ({"height": 40, "width": 40}, 40), (56, 56)):
+        folder = build_prompted("clipseg", tmp_path / str(side))
+        file = folder / "preprocessor_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "size": size}))
+        checkpoint = opened(folder)
+        assert checkpoint.preparer()(image).pixels_THWC.shape == (1, side, side, 3)
+        assert checkpoint.resizing()(image.shape[:2]) == (side, side)
+    file.write_text(json.dumps({"image_processor_type": "ViTImageProcessor"}))
+    checkpoint = opened(folder)
+    assert checkpoint.resizing()(image.shape[:2]) == (224, 224)
+
+
+def test_no_training_starts_from_one(clipseg: Path) -> None:
+    with pytest.raises(BatchsegError, match="neither trains them nor starts a training"):
+        HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(clipseg)))
 
 
 def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from batchseg.config.prompting import Prompting
 from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.errors import ConfigError
 from batchseg.images.probability_file import open_probabilities, squares_of
 from batchseg.images.raster import Area
 from batchseg.labels.label_map import LabelMap
@@ -76,6 +77,15 @@ def test_a_class_is_there_from_its_own_threshold_on() -> None:
     several = decide_whole([said(sigmoids())], SIZE, deciding(road=0.8, car=0.3)).labels_HW
     shifted = full(sigmoids()) - torch.tensor([0.5, 0.8, 0.3, 0.5])[:, None, None]
     np.testing.assert_array_equal(several, shifted.argmax(0).numpy())
+
+
+def test_merged_classes_have_one_threshold() -> None:
+    config = HuggingFaceSegmentor(model="any", prompting=Prompting(thresholds={"road": 0.2, "car": 0.2}))
+    merged = LabelMap.from_names(("background", "thing", "tree"))
+    factors = prompt_factors(config, merged, {"thing": ("road", "car")})
+    assert factors == pytest.approx((1, 4, 1))
+    with pytest.raises(ConfigError, match="'thing' is made of classes with different thresholds"):
+        prompt_factors(config, merged, {"thing": ("road", "tree")})
 
 
 def test_what_takes_no_side_changes_nothing() -> None:
