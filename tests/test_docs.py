@@ -294,7 +294,8 @@ def test_queries_and_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         both = part[(part.truth == 3) & (part.predicted == 3)].pixels.sum()
         assert iou == pytest.approx(both / part[(part.truth == 3) | (part.predicted == 3)].pixels.sum())
     assert sorted(folder for folder, _ in folders) == ["day", "night"]
-    text, reliability = blocks("sql", DOCS["batchseg/results/README.md"])
+    text, reliability, prompted = blocks("sql", DOCS["batchseg/results/README.md"])
+    assert duckdb.sql(prompted).fetchall() == [(None, None, None)]  # no image here has a prompt of its own
     assert [row[:2] for row in duckdb.sql(text).fetchall()] == [("day", 12), ("night", 12)]
     bins = duckdb.sql(reliability).fetchall()
     calibration = names["opened"].record["calibration"]

@@ -19,7 +19,13 @@ from batchseg.inspect.guards import Doubt, doubts_of_images, doubts_of_truths, t
 from batchseg.inspect.image_sample import ImageSample, sample_images
 from batchseg.inspect.image_sizes import Sizes, look
 from batchseg.inspect.preflight import check_source, choose_bands, choose_labels, refuse_small_tile
-from batchseg.inspect.prompts import PromptFacts, fault_of_prompts, look_at_prompts, refuse_other_prompts
+from batchseg.inspect.prompts import (
+    PromptFacts,
+    fault_of_prompts,
+    look_at_prompts,
+    refuse_more_classes,
+    refuse_other_prompts,
+)
 from batchseg.inspect.truth_sample import Looking, TruthSample, sample_truths
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
@@ -182,12 +188,18 @@ class _Model:
     expected: PixelRange | None = None
     resizings: tuple[Resizing, ...] = ()
     checkpoint: AnyCheckpoint | None = None
-    is_prompted: bool = False
+
+    @property
+    def is_prompted(self) -> bool:
+        """Whether it is told in words what to segment."""
+        return prompting_of(self.checkpoint) is not None
 
     def fits(self, source: Folder | Manifest, config: DoctorConfig) -> None:
         """Raises ConfigError where the source has prompts that the model does not take, or the reverse."""
         if self.checkpoint is not None and config.segmentor is not None:
-            refuse_other_prompts(source, prompting_of(self.checkpoint), config.segmentor.name)
+            mode, name = prompting_of(self.checkpoint), config.segmentor.name
+            refuse_other_prompts(source, mode, name)
+            refuse_more_classes(self.checkpoint.label_map, mode, name)
 
     @classmethod
     def of(cls, config: DoctorConfig) -> _Model:
@@ -196,15 +208,13 @@ class _Model:
         checkpoint = open_checkpoint(config.segmentor, config.labels)
         refuse_small_tile(config.tiling, checkpoint)
         # those of a prompted model are about its prompts
-        is_prompted = prompting_of(checkpoint) is not None
-        notes = checkpoint.notes if config.labels is None or is_prompted else ()
+        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
         reading, label_map = (
             choose_bands(config.source, checkpoint),
             choose_labels(config.labels, checkpoint, config.merge),
         )
-        resizings = resizings_of(checkpoint)
-        return cls(reading, label_map, notes, expected, resizings, checkpoint, is_prompted)
+        return cls(reading, label_map, notes, expected, resizings_of(checkpoint), checkpoint)
 
 
 def _given_labels(config: DoctorConfig) -> LabelMap | None:

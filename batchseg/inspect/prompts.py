@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,17 +9,17 @@ import pyarrow as pa
 
 from batchseg.errors import ConfigError
 from batchseg.inspect.findings import Findings
+from batchseg.labels.label_map import LabelMap, is_background
+from batchseg.metrics.prompted import MEANT
 from batchseg.schema import Status
 from batchseg.segmentors.base import Prompted, PromptMode
+from batchseg.segmentors.prompted.words import is_negated
 from batchseg.source.folder import Folder
 from batchseg.source.listing import PROMPT
 from batchseg.source.manifest import Manifest
 from batchseg.source.plan import Listing
 
 FaultOf = Callable[[str], str | None]
-
-# such models find what is named, with these words or without: facebookresearch/sam3#393
-_NEGATION = re.compile(r"\b(without|no|not|none|never|neither|nor|except|excluding)\b|n['\u2019]t\b", re.I)
 
 
 def refuse_other_prompts(source: Folder | Manifest, mode: PromptMode | None, model: str) -> None:
@@ -48,6 +47,20 @@ def refuse_other_prompts(source: Folder | Manifest, mode: PromptMode | None, mod
         raise ConfigError(
             f"{path}: has {where}, and {model} must be told what to segment; name classes for all images "
             f"(--classes 'road, sidewalk', or a file with --labels), or {other}"
+        )
+
+
+def refuse_more_classes(label_map: LabelMap, mode: PromptMode | None, model: str) -> None:
+    """Raises ConfigError where masks of prompts would have other classes than background and what is meant.
+
+    That is so where a model that knows its classes decides together with one that is told row by row.
+    """
+    names = label_map.names
+    if mode == "rows" and not (len(names) == MEANT + 1 and is_background(names[0])):
+        raise ConfigError(
+            f"{model}: a mask of a prompt is 0, background, or 1, what is meant, and these models together "
+            f"tell {', '.join(names)} apart; leave out those that are not told what to segment, or have "
+            "their classes merged into the two (segmentor.merge)"
         )
 
 
@@ -108,7 +121,7 @@ def look_at_prompts(listing: Listing, fault_of: FaultOf | None, findings: Findin
             if prompt not in different:
                 different[prompt] = fault_of(prompt) if fault_of else None
         for name, prompt in _pairs(told):
-            if _NEGATION.search(prompt):
+            if is_negated(prompt):
                 negations, example = negations + 1, example or (name, prompt)
             if (problem := different[prompt]) is not None:
                 findings.add(Status.BAD_PROMPT.kind, name, problem)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from batchseg.config.run import RunConfig
 from batchseg.config.source import ImageReading
 from batchseg.inspect.preflight import choose_bands, choose_labels, refuse_mirrored_sides, refuse_small_tile
-from batchseg.inspect.prompts import refuse_other_prompts
+from batchseg.inspect.prompts import refuse_more_classes, refuse_other_prompts
 from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
 from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange, Resizing, prompting_of
@@ -55,7 +55,9 @@ class OpenedModel:
 
     def refuse_other_prompts(self, source: Folder | Manifest) -> None:
         """Raises ConfigError where the source has prompts that the model does not take, or the reverse."""
-        refuse_other_prompts(source, prompting_of(self.checkpoint), self.name)
+        mode = prompting_of(self.checkpoint)
+        refuse_other_prompts(source, mode, self.name)
+        refuse_more_classes(self.label_map, mode, self.name)
 
     @classmethod
     def open(cls, config: RunConfig) -> OpenedModel:

@@ -13,7 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from colour_finder import (
+from PIL import Image
+
+import batchseg
+from batchseg.comparison.bootstrap import resampled, resampled_rows
+from batchseg.comparison.sparse_counts import SparseCounts
+from batchseg.errors import BatchsegError
+from batchseg.stages import decode
+from tests.colour_finder import (
     FinderCheckpoint,
     found,
     record_of,
@@ -22,13 +29,6 @@ from colour_finder import (
     write_manifest,
     write_scenes,
 )
-from PIL import Image
-
-import batchseg
-from batchseg.comparison.bootstrap import resampled, resampled_rows
-from batchseg.comparison.sparse_counts import SparseCounts
-from batchseg.errors import BatchsegError
-from batchseg.stages import decode
 
 pytestmark = [pytest.mark.usefixtures("in_process")]
 

@@ -12,7 +12,7 @@ from batchseg.labels.label_file import Wording
 from batchseg.segmentors.llm.names import is_learned, words
 
 _NEGATIONS = re.compile(
-    r"\b(without|no|not|non|never|except|excluding|lacking)\b|n['\u2019]t\b", re.IGNORECASE
+    r"\b(without|no|not|non|none|never|neither|nor|except|excluding|lacking)\b|n['\u2019]t\b", re.IGNORECASE
 )
 _NAMED = 3
 
@@ -57,9 +57,14 @@ def tidy(text: str) -> str:
     return " ".join(text.split())
 
 
+def is_negated(text: str) -> bool:
+    """Whether it says what is not there, which such models do not understand (facebookresearch/sam3#393)."""
+    return _NEGATIONS.search(text) is not None
+
+
 def negation_note(texts: Sequence[str], name: str) -> str | None:
     """What to say of texts that name what is not there; None where none does."""
-    found = [text for text in texts if _NEGATIONS.search(text)]
+    found = [text for text in texts if is_negated(text)]
     if not found:
         return None
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
