@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batchseg.config.overlay import OverlayConfig, Overlays
     from batchseg.config.report import ReportConfig
     from batchseg.config.run import RunConfig
-    from batchseg.config.scenes import DigitsConfig
+    from batchseg.config.scenes import DigitsConfig, PhrasesConfig
     from batchseg.config.suspects import SuspectsConfig
     from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from batchseg.results.opened import OpenedResults, open_results
     from batchseg.results.result import RunResult
     from batchseg.results.suspects import Suspect, Suspects, suspects
-    from batchseg.scenes.data_set import make_digits
+    from batchseg.scenes.data_set import make_digits, make_phrases
     from batchseg.schema import Status
     from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
     from batchseg.segmentors.llm.relate import Proposal, map_labels
@@ -86,6 +86,7 @@ _HOMES = {
     "OverlayReport": "batchseg.pipeline.drawing",
     "Overlays": "batchseg.config.overlay",
     "PageReport": "batchseg.reporting.make",
+    "PhrasesConfig": "batchseg.config.scenes",
     "Prediction": "batchseg.segmentors.base",
     "Promotion": "batchseg.pipeline.promote",
     "Proposal": "batchseg.segmentors.llm.relate",
@@ -115,6 +116,7 @@ _HOMES = {
     "load_label_map": "batchseg.labels.label_file",
     "load_segmentor": "batchseg.segmentors.registry",
     "make_digits": "batchseg.scenes.data_set",
+    "make_phrases": "batchseg.scenes.data_set",
     "map_labels": "batchseg.segmentors.llm.relate",
     "night": "batchseg.pipeline.night",
     "open_results": "batchseg.results.opened",
@@ -156,6 +158,7 @@ __all__ = [
     "OverlayReport",
     "Overlays",
     "PageReport",
+    "PhrasesConfig",
     "Prediction",
     "Promotion",
     "Proposal",
@@ -185,6 +188,7 @@ __all__ = [
     "load_label_map",
     "load_segmentor",
     "make_digits",
+    "make_phrases",
     "map_labels",
     "night",
     "open_results",

@@ -17,7 +17,7 @@ from batchseg.config.labels import MapLabelsConfig
 from batchseg.config.overlay import OverlayConfig
 from batchseg.config.report import ReportConfig
 from batchseg.config.run import RunConfig
-from batchseg.config.scenes import DigitsConfig
+from batchseg.config.scenes import DigitsConfig, PhrasesConfig
 from batchseg.config.suspects import SuspectsConfig
 from batchseg.config.train import TrainConfig
 
@@ -35,7 +35,8 @@ COMMANDS: dict[str, type[Model]] = {
     "batchseg export": ExportConfig,
     "batchseg report": ReportConfig,
     "batchseg train": TrainConfig,
-    "batchseg digits": DigitsConfig,
+    "batchseg scenes digits": DigitsConfig,
+    "batchseg scenes phrases": PhrasesConfig,
 }
 _BOUNDS = {
     "minimum": "at least",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -18,15 +18,17 @@ class NewModel(Model):
     """A new LLM segmentor: convolutional features, read by a language model, decoded to pixels."""
 
     language_model: Place | None = Field(
-        None, description="Folder or hub name of a BERT, GPT-2, Llama, Qwen or T5 checkpoint."
+        None,
+        description="Folder or hub name of a BERT, GPT-2, Llama, Qwen or T5 checkpoint. It also reads the "
+        "names of the classes, or the prompts, where the head has such.",
     )
     layers: tuple[int, int] | None = Field(
         None, description="First and last layer that is taken, from 0. Null: all."
     )
     mode: Literal["frozen", "norm_only", "lora", "full", "none"] = Field(
         "frozen",
-        description="What of the language model learns. none: there is no language model, which makes the "
-        "model smaller and faster.",
+        description="What of the language model learns. none: there is none between features and decoder, "
+        "which makes the model smaller and faster.",
     )
     lora_rank: int = Field(8, ge=1, description="Rank of the adapters of mode lora.")
     backbone: Literal["small", "resnet50"] = Field("small", description="The convolutional features.")
@@ -41,10 +43,28 @@ class NewModel(Model):
     )
     decoder: Literal["fpn", "mlp", "queries"] = Field("fpn", description="From features to pixels.")
     decoder_width: int = Field(128, ge=8, description="Channels of the decoder.")
-    head: Literal["closed", "text"] = Field(
+    finest_stride: Literal[4, 2] = Field(
+        4,
+        description="Pixels of the input for one cell of the decoder's map. 2: of the small backbone, for "
+        "small images and thin things.",
+    )
+    head: Literal["closed", "text", "prompt"] = Field(
         "closed",
         description="text: each pixel has the class whose name, read by the language model, is most like it. "
-        "Names, synonyms and prompts are those of the label map.",
+        "Names, synonyms and prompts are those of the label map. prompt: each row of the manifest says in "
+        "its column `prompt` what its truth shows.",
+    )
+    prompt_layer: int | None = Field(
+        None,
+        ge=1,
+        description="Of a prompt head: after which layer of the language model the words are taken, from 1. "
+        "Null: at two thirds of its depth, which serves better than the last.",
+    )
+    prompt_noise: float = Field(
+        0.0,
+        ge=0,
+        description="Of a prompt head: standard deviations of noise on the words while it learns. 1 helps "
+        "with words that were never trained on, and takes longer on those that were.",
     )
     open_vocabulary: bool = Field(
         False,
@@ -56,7 +76,11 @@ class NewModel(Model):
 
     @model_validator(mode="after")
     def _language_model_or_none(self) -> NewModel:
-        if (self.mode == "none") != (self.language_model is None):
+        if self.head == "prompt" and self.language_model is None:
+            raise ValueError(
+                "head prompt needs a language_model that reads the prompts, in mode none as well"
+            )
+        if (self.mode == "none") != (self.language_model is None) and self.head != "prompt":
             raise ValueError("language_model is needed by every mode but none, which has no use for it")
         if self.backbone_weights and self.backbone != "resnet50":
             raise ValueError("backbone_weights are of resnet50; the small backbone starts anew")
@@ -66,18 +90,34 @@ class NewModel(Model):
             raise ValueError("open_vocabulary needs head: text")
         return self
 
+    @model_validator(mode="after")
+    def _parts_that_fit(self) -> NewModel:
+        if self.mode == "none" and self.layers is not None:
+            raise ValueError("layers are those between features and decoder, and in mode none there are none")
+        if self.finest_stride != 4 and self.backbone != "small":
+            raise ValueError("finest_stride 2 is of the small backbone; resnet50 has 4")
+        if self.head != "prompt" and (self.prompt_layer or self.prompt_noise):
+            raise ValueError("prompt_layer and prompt_noise need head: prompt")
+        return self
+
 
 class Augmentation(Model):
     """Random changes of the training images; a value that changes nothing turns one off."""
 
     scale: tuple[float, float] = Field(
-        (0.75, 1.5), description="Enlarged or shrunk by a factor between these, after the model's resizing."
+        (0.75, 1.5),
+        description="Enlarged or shrunk by a factor between these, after the model's resizing. With head "
+        "prompt [1, 1] if left out, for prompts may name sizes.",
     )
     flip: tuple[Literal["horizontal", "vertical"], ...] = Field(
         (), description="Mirrored half of the time. Not where left and right, or 6 and 9, differ."
     )
     colour: float = Field(
-        0.3, ge=0, le=1, description="Brightness, contrast and saturation change by up to this share."
+        0.3,
+        ge=0,
+        le=1,
+        description="Brightness, contrast and saturation change by up to this share. With head prompt 0 if "
+        "left out, for prompts may name colours.",
     )
 
     @field_validator("scale")
@@ -86,6 +126,9 @@ class Augmentation(Model):
         if not 0 < scale[0] <= scale[1]:
             raise ValueError("must be two factors above 0, the smaller first")
         return scale
+
+
+KEEPING = {"scale": (1.0, 1.0), "colour": 0.0}  # changes nothing that a prompt may name
 
 
 class TrainConfig(Model):
@@ -102,7 +145,8 @@ class TrainConfig(Model):
     )
     labels: Place | None = Field(
         None,
-        description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes.",
+        description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes; "
+        "with head prompt background and foreground.",
     )
     validation: Annotated[
         Annotated[float, Field(gt=0, lt=1), Tag("share")] | Annotated[tuple[str, ...], Tag("globs")],
@@ -132,7 +176,9 @@ class TrainConfig(Model):
     class_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="CLASS: weight of its pixels in the cross-entropy; others have 1."
     )
-    patience: int = Field(10, ge=1, description="Stop after so many validations without a better mean IoU.")
+    patience: int = Field(
+        10, ge=1, description="Stop after so many validations without a better mean IoU; with prompts gIoU."
+    )
     seed: int = Field(0, ge=0, description="Of new weights, the order of images, and augmentation.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model learns.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -143,6 +189,18 @@ class TrainConfig(Model):
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     ray: RayConfig = RayConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompts_keep_their_meaning(cls, data: Any) -> Any:
+        """Other colours and sizes are other things to a prompt: they change only where that is asked for."""
+        if not isinstance(data, dict):
+            return data
+        model, given = data.get("model"), data.get("augmentation") or {}
+        head = model.get("head") if isinstance(model, dict) else getattr(model, "head", None)
+        if head != "prompt" or not isinstance(given, dict):
+            return data
+        return {**data, "augmentation": {**KEEPING, **given}}
 
     @model_validator(mode="after")
     def _of_rgb(self) -> TrainConfig:

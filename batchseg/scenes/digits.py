@@ -30,7 +30,7 @@ _TEST_SHARE = 0.25  # of scikit-learn's file; MNIST has its own
 _VALIDATION_SHARE = 2 / 15  # of what is not test
 _MNIST_BORDER = 4  # its digits are 20x20 in a frame of 28x28
 _MARGIN = 3 / 8  # of a digit, empty around it, so that a rotated corner stays inside
-_EDGE = 0.5  # coverage from which a pixel belongs to the digit
+EDGE = 0.5  # coverage from which a pixel belongs to the digit
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -115,16 +115,21 @@ def compose(
     labels_HW = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(*DIGITS_A_SCENE, endpoint=True)):
         pick = rng.integers(len(digits))
-        ink_hw = _write(rng, digits.ink_NSS[pick])
+        size_px = int(rng.integers(*DIGIT_PX, endpoint=True))
+        ink_hw = write_digit(rng, digits.ink_NSS[pick], size_px)
         window = _place(rng, ink_hw.shape, labels_HW)
         scene_HWC[window] += ink_hw[..., None] * (_ink_colour(rng, scene_HWC[window]) - scene_HWC[window])
-        labels_HW[window][ink_hw >= _EDGE] = 1 + digits.values_N[pick]
+        labels_HW[window][ink_hw >= EDGE] = 1 + digits.values_N[pick]
     return _photograph(rng, scene_HWC), labels_HW
 
 
-def _write(rng: np.random.Generator, ink_SS: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """One digit enlarged, turned and slanted: coverage 0 to 1, cropped to its ink."""
-    size_px = rng.integers(*DIGIT_PX, endpoint=True)
+def write_digit(rng: np.random.Generator, ink_SS: NDArray[np.uint8], size_px: int) -> NDArray[np.float32]:
+    """One digit enlarged, turned and slanted: coverage 0 to 1, cropped to its ink.
+
+    Args:
+        ink_SS: uint8, as it was scanned.
+        size_px: how large the scan becomes.
+    """
     turn, shear = np.deg2rad(rng.uniform(-15, 15)), rng.uniform(-0.2, 0.2)
     cells_per_px = len(ink_SS) / size_px
     margin = math.ceil(_MARGIN * len(ink_SS))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from batchseg.scenes.words import LEXICON, Attribute
+from batchseg.scenes.digits import EDGE, SourceDigits, write_digit
+from batchseg.scenes.words import DIGITS, LEXICON, Attribute
 
 COLOURS = {
     "red": (214, 30, 36),
@@ -22,13 +23,14 @@ COLOURS = {
 }
 SHARE_OF_SIDE = {"small": (0.21, 0.26), "large": (0.3, 0.37)}  # how wide a thing is
 _TRIES = 40
+Size = tuple[int, float]  # of the scene and of a thing, in pixels
 _SPOKES = 5
 _MIDDLE_GREY = 128
 
 
 @dataclass(frozen=True)
 class Thing:
-    """What one object is like, in concepts."""
+    """What one object is like, in concepts. Its shape may be a handwritten digit, such as `three`."""
 
     shape: str
     colour: str
@@ -37,7 +39,8 @@ class Thing:
 
     def changed(self, rng: np.random.Generator, attribute: Attribute) -> Thing:
         """The same but for one attribute."""
-        others = [each for each in LEXICON[attribute] if each != getattr(self, attribute)]
+        concepts = DIGITS if attribute == "shape" and self.shape in DIGITS else LEXICON[attribute]
+        others = [each for each in concepts if each != getattr(self, attribute)]
         return replace(self, **{attribute: str(rng.choice(others))})
 
 
@@ -81,10 +84,23 @@ def alike_things(rng: np.random.Generator, count: int) -> list[Thing]:
     return [replace(thing, size=any_thing(rng).size) for thing in things[:count]]
 
 
-def draw_things(rng: np.random.Generator, things: Sequence[Thing], side: int) -> ThingScene:
+def with_digits(rng: np.random.Generator, things: Sequence[Thing]) -> list[Thing]:
+    """The same things, but the last two are handwritten digits of one colour."""
+    colour, values = things[-1].colour, rng.permutation([*DIGITS])
+    kept = list(things[: max(1, len(things) - 2)])
+    written = (Thing(str(value), colour, "plain", any_thing(rng).size) for value in values)
+    return [*kept, *(next(written) for _ in things[len(kept) :])]
+
+
+def draw_things(
+    rng: np.random.Generator, things: Sequence[Thing], side: int, digits: SourceDigits | None = None
+) -> ThingScene:
     """Draw things beside each other on a grey ground. One that finds no room is left out.
 
     The same state of the generator gives the same scene.
+
+    Args:
+        digits: from which the things are written that are digits.
     """
     image_HWC = _ground(rng, side)
     owner_HW = np.zeros((side, side), np.uint8)
@@ -97,7 +113,11 @@ def draw_things(rng: np.random.Generator, things: Sequence[Thing], side: int) ->
         drawn.append(thing)
         y_HW, x_HW = np.mgrid[:side, :side].astype(np.float32)
         y_HW, x_HW = (y_HW - found[0]) / width * 2, (x_HW - found[1]) / width * 2
-        inside_HW = _inside(thing.shape, rng.uniform(0, 2 * np.pi), y_HW, x_HW)
+        if thing.shape in DIGITS:
+            assert digits is not None
+            inside_HW = _written(rng, digits, thing.shape, found, (side, width))
+        else:
+            inside_HW = _inside(thing.shape, rng.uniform(0, 2 * np.pi), y_HW, x_HW)
         shade_HW = _shade(thing.texture, rng, y_HW * width / 2, x_HW * width / 2, side)
         colour_3 = np.clip(np.array(COLOURS[thing.colour]) + rng.normal(0, 8, 3), 0, 255)
         other_3 = colour_3 * 0.35 if colour_3.mean() > _MIDDLE_GREY / 2 else colour_3 + 110
@@ -126,6 +146,22 @@ def _room(rng: np.random.Generator, owner_HW: NDArray[np.uint8], width: float) -
         if not owner_HW[top : int(row + half) + 2, left : int(column + half) + 2].any():
             return float(row), float(column)
     return None
+
+
+def _written(
+    rng: np.random.Generator, digits: SourceDigits, value: str, centre: tuple[float, float], size: Size
+) -> NDArray[np.bool_]:
+    """Where the ink of a digit is, a sample of its value chosen at random."""
+    side, width = size
+    pick = rng.choice(np.flatnonzero(digits.values_N == [*DIGITS].index(value)))
+    ink_hw = write_digit(rng, digits.ink_NSS[pick], round(width))
+    inside_HW = np.zeros((side, side), bool)
+    top, left = (
+        int(np.clip(round(middle - long / 2), 0, side - long))
+        for middle, long in zip(centre, ink_hw.shape, strict=True)
+    )
+    inside_HW[top : top + ink_hw.shape[0], left : left + ink_hw.shape[1]] = ink_hw >= EDGE
+    return inside_HW
 
 
 def _inside(

@@ -88,14 +88,16 @@ class Vocabulary:
         """A vocabulary that knows some words of each concept.
 
         The words of a concept are shuffled. Of the first `most` the first `seen` are seen, and the others
-        are left out; those behind them are new. So the new words are the same whatever `seen` is.
+        are left out; those behind them are new. So the new words are the same whatever `seen` is. Of a
+        digit, which has fewer words, the last is new.
         """
         rng = np.random.default_rng([seed, most])
-        concepts = {concept: words for each in LEXICON.values() for concept, words in each.items()}
+        concepts = {concept: words for each in LEXICON.values() for concept, words in each.items()} | DIGITS
         drawn = {concept: tuple(rng.permutation(words).tolist()) for concept, words in concepts.items()}
+        known = {concept: min(most, len(words) - 1) for concept, words in drawn.items()}
         return cls(
-            {concept: words[:seen] for concept, words in drawn.items()},
-            {concept: words[most:] for concept, words in drawn.items()},
+            {concept: words[: min(seen, known[concept])] for concept, words in drawn.items()},
+            {concept: words[known[concept] :] for concept, words in drawn.items()},
         )
 
 

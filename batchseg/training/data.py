@@ -23,6 +23,7 @@ from batchseg.images.decode import decode_scaled, whole
 from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import ModelInput, Preparer
+from batchseg.source.listing import PROMPT
 from batchseg.stages.score import check_truth_size, read_truth
 from batchseg.storage.reader import image_reader, truth_reader
 
@@ -40,10 +41,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: the model's input and the ground truth, class ids [H, W] at the image's own size."""
+    """One image: the model's input, the ground truth, class ids [H, W] at the image's own size, and what the
+    truth shows of it, in words, where its row says so."""
 
     model_input: ModelInput
     truth_HW: Any
+    prompt: str | None = None
 
 
 class PairReader:
@@ -79,10 +82,10 @@ class Samples:
         return len(self.rows)
 
     def read(self, index: int) -> Sample | Fault:
-        row = {name: self.rows[name][index].as_py() for name in ("id", "uri", "truth")}
+        row = {name: self.rows[name][index].as_py() for name in self.rows.column_names}
         try:
             image_HWC, truth_HW = self.pairs.read(row)
-            return Sample(self.preparer(image_HWC), truth_HW)
+            return Sample(self.preparer(image_HWC), truth_HW, row.get(PROMPT.name))
         except RowFault as fault:
             return Fault(row["id"], fault.status.kind, str(fault))
 
@@ -107,11 +110,13 @@ class Batch:
     Attributes:
         pixels_BHWC: uint8.
         labels_BHW: int64; the label map's void where there is no truth.
+        prompts: of each crop, where rows have prompts.
     """
 
     pixels_BHWC: Tensor
     labels_BHW: Tensor
     faults: list[Fault]
+    prompts: tuple[str, ...] = ()
 
 
 class TrainingSet(Dataset[tuple[Tensor, Tensor] | Fault]):

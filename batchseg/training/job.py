@@ -50,6 +50,7 @@ class State:
         epoch: epochs that are finished.
         history: a row a validation.
         faults: one an image that could not be used.
+        best_mean_iou: the highest so far; with prompts, of gIoU.
         losses: of the steps since the last validation.
         learnt_s: seconds of these steps.
     """

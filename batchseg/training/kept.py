@@ -54,6 +54,16 @@ class Kept:
         return self.folder / f"best-{epoch}.pt"
 
 
+def what_is_left(finished: int, epochs: int) -> str:
+    """What an interrupt leaves of a training, in one sentence."""
+    if not finished:
+        return "interrupted in epoch 1, which is not kept; the same command begins with it again"
+    if finished == epochs:
+        return "interrupted; all epochs are kept, and the same command finishes the training"
+    kept = "epoch 1 is" if finished == 1 else f"epochs 1 to {finished} are"
+    return f"interrupted; {kept} kept, and the same command goes on from there with epoch {finished + 1}"
+
+
 def _save(value: Any, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     torch.save(value, unfinished)

@@ -21,11 +21,14 @@ from torch.utils.data import DataLoader
 from batchseg.config.source import ImageReading
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.metrics.prompted import prompt_figures
 from batchseg.segmentors.llm.lora import add_lora
 from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
 from batchseg.training.job import State, TrainingJob
 from batchseg.training.kept import Kept
 from batchseg.training.objective import segmentation_loss
+from batchseg.training.prompted import PromptedSet, loss_of
+from batchseg.training.prompts import PromptStates
 from batchseg.training.validate import Validation, validate_epoch
 
 TELL_S = 0.5
@@ -58,6 +61,7 @@ class Learner:
             add_lora(self.network, self.config.model.lora_rank)
         self.network.to(memory_format=torch.channels_last)
         self.state, self.kept = State(), Kept(job.state)
+        self.prompts = PromptStates.of(job.state)
         images_as = ImageReading.of(self.config.source)
         reading, limits = job.reading, self.config.limits
         samples = Samples(job.train, job.start.preparer(), reading, limits, images_as)
@@ -67,7 +71,8 @@ class Learner:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._share_of_rate)
         self._resume()
         self.batches = replace(batches, first=self.state.step)
-        crops = TrainingSet(samples, self.config.augmentation, job.crop)
+        alone = TrainingSet(samples, self.config.augmentation, job.crop)
+        crops = alone if self.prompts is None else PromptedSet(alone)
         self.train_loader: Any = DataLoader(
             crops,
             batch_sampler=self.batches,
@@ -100,6 +105,8 @@ class Learner:
     def _learn(self, batches: Iterator[Batch]) -> None:
         """One epoch. Raises CannotGoOn."""
         self.network.train()
+        if self.prompts is not None:  # the noise on their words is that of the epoch, wherever it began
+            torch.manual_seed(self.config.seed + self.state.epoch)
         begun = monotonic()
         for _ in range(self.batches.steps_an_epoch):
             loss = self._step([next(batches) for _ in range(self.config.accumulate)])
@@ -117,8 +124,7 @@ class Learner:
         total = 0.0
         for batch in batches:
             self._note(batch.faults)
-            logits = self.learner.logits(batch.pixels_BHWC)
-            loss = segmentation_loss(logits, batch.labels_BHW.to(logits.device), self.weights_C)
+            loss = self._loss(batch)
             (loss / len(batches)).backward()  # type: ignore[no-untyped-call]
             total += loss.item() / len(batches)
         # a loss that is not finite on one worker is none in the gradients of all
@@ -131,6 +137,12 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         return total
 
+    def _loss(self, batch: Batch) -> Tensor:
+        if self.prompts is not None:
+            return loss_of(self.learner, batch, self.prompts, self.weights_C)
+        logits = self.learner.logits(batch.pixels_BHWC)
+        return segmentation_loss(logits, batch.labels_BHW.to(logits.device), self.weights_C)
+
     def _judge(self) -> dict[str, Any]:
         """Validate; the row of the history. Raises CannotGoOn."""
         begun = monotonic()
@@ -141,16 +153,19 @@ class Learner:
             self._told_of(self.validation_loader),
             self.job.label_map.num_classes,
             self.config.seed,
+            self.prompts,
         )
         found.matrix = ConfusionMatrix(_summed(found.matrix.counts, self.model.device))
+        found.prompts_6 = _summed(found.prompts_6, self.model.device)
         self._note(found.faults)
         if not found.matrix.truth_pixels:
             raise CannotGoOn("no validation image could be read with its ground truth")
         row = self._row(found, monotonic() - begun)
         self.state.losses, self.state.learnt_s = [], 0.0
         self.state.history.append(row)
-        if row["mean_iou"] > self.state.best_mean_iou:
-            self.state.best_mean_iou, self.state.best_epoch = row["mean_iou"], self.state.epoch
+        figure = row["mean_iou"] if self.prompts is None else row["giou"]
+        if figure > self.state.best_mean_iou:
+            self.state.best_mean_iou, self.state.best_epoch = figure, self.state.epoch
         return row
 
     def _told_of(self, samples: Any) -> Iterator[Any]:
@@ -174,6 +189,7 @@ class Learner:
             "loss": float(np.mean(self.state.losses)),
             "learning_rate": self.schedule.get_last_lr()[0],
             **found.matrix.summary(),
+            **({} if self.prompts is None else _plain(prompt_figures(found.prompts_6))),
             "validation_nll": likelihood,
             "temperature": temperature,
             "train_s": self.state.learnt_s,
@@ -261,6 +277,11 @@ def _loading(job: TrainingJob) -> dict[str, Any]:
         "multiprocessing_context": "spawn",
         "pin_memory": False,
     }
+
+
+def _plain(figures: dict[str, Any]) -> dict[str, float | None]:
+    """Numbers without numpy; None where there is nothing that one is of."""
+    return {name: None if np.isnan(value) else float(value) for name, value in figures.items()}
 
 
 def _summed(counts: Any, device: torch.device) -> Any:

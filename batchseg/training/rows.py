@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from batchseg.config.train import TrainConfig
 from batchseg.errors import SourceError
 from batchseg.schema import SPLIT
+from batchseg.source.listing import PROMPT
 from batchseg.source.plan import Listing
 
 COLUMN = "split"  # of a manifest
@@ -28,7 +29,7 @@ class Rows:
     """Every image of the source and its part.
 
     Attributes:
-        table: as `schema.SPLIT`.
+        table: as `schema.SPLIT`, and to the right of it the prompts of a source that has some.
         notes: a sentence each on what is left out, and on what the ground truth cannot teach or judge.
     """
 
@@ -37,12 +38,12 @@ class Rows:
 
     @property
     def train(self) -> pa.Table:
-        """Columns `id`, `uri` and `truth`."""
+        """Columns `id`, `uri` and `truth`, and `prompt` where there are some."""
         return self._of(TRAIN)
 
     @property
     def validation(self) -> pa.Table:
-        """Columns `id`, `uri` and `truth`."""
+        """Columns `id`, `uri` and `truth`, and `prompt` where there are some."""
         return self._of(VALIDATION)
 
     def left_out(self) -> Iterator[str]:
@@ -53,7 +54,7 @@ class Rows:
 
     def _of(self, part: str) -> pa.Table:
         chosen = self.table.filter(pc.equal(self.table["split"], part))
-        return chosen.select(["id", "uri", "truth"])
+        return chosen.drop_columns(["split", "reason"])
 
 
 def split_rows(config: TrainConfig, listing: Listing) -> Rows:
@@ -79,14 +80,17 @@ def split_rows(config: TrainConfig, listing: Listing) -> Rows:
         beyond = _beyond_fraction(config, np.flatnonzero(split == TRAIN))
         split[beyond], reasons[beyond] = LEFT_OUT, f"{BEYOND_FRACTION} is {config.train_fraction:g}"
     columns = [rows["id"], rows["uri"], rows["truth"], pa.array(split), pa.array(reasons, pa.string())]
-    return Rows(pa.table(columns, schema=SPLIT))
+    table = pa.table(columns, schema=SPLIT)
+    asked = PROMPT.name in rows.column_names
+    return Rows(table.append_column(PROMPT, rows[PROMPT.name]) if asked else table)
 
 
 def _needed(table: pa.Table) -> pa.Table:
     split = (
         table[COLUMN].cast(pa.string()) if COLUMN in table.column_names else pa.nulls(len(table), pa.string())
     )
-    return table.select(["id", "uri", "truth", "status", "error"]).append_column(COLUMN, split)
+    prompts = [name for name in (PROMPT.name,) if name in table.column_names]
+    return table.select(["id", "uri", "truth", "status", "error", *prompts]).append_column(COLUMN, split)
 
 
 def _parts(config: TrainConfig, rows: pa.Table) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
@@ -100,9 +104,12 @@ def _parts(config: TrainConfig, rows: pa.Table) -> tuple[NDArray[np.object_], ND
         ids = rows["id"].to_pylist()
         validation = np.array([any(fnmatch(name, glob) for glob in config.validation) for name in ids])
     else:
-        order = np.random.default_rng([config.seed, 0]).permutation(len(rows))
-        validation = np.zeros(len(rows), bool)
-        validation[order[: round(len(rows) * config.validation)]] = True
+        image = np.arange(len(rows))
+        if PROMPT.name in rows.column_names:  # what is asked of one image stays together
+            image = np.unique(rows["uri"].to_numpy(), return_inverse=True)[1]
+        images = int(image.max()) + 1
+        order = np.random.default_rng([config.seed, 0]).permutation(images)
+        validation = np.isin(image, order[: round(images * config.validation)])
     return np.where(validation, VALIDATION, TRAIN).astype(object), none
 
 

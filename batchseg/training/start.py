@@ -20,13 +20,16 @@ from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.huggingface.content import CHANNELS, input_channels
 from batchseg.segmentors.huggingface.families import OWN, SEMANTIC
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
+from batchseg.segmentors.llm.language import positions
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
-from batchseg.segmentors.llm.names import LANGUAGE_MODEL, check_classes
+from batchseg.segmentors.llm.names import LANGUAGE_MODEL, check_classes, reads_prompts
 from batchseg.segmentors.llm.text import TextModel
+from batchseg.segmentors.llm.token_states import PromptReader, middle_layer
 from batchseg.source.split import SPLIT_FILE, Split
 from batchseg.storage.location import locate
 from batchseg.training.rows import Rows
 
+MEANT = ("background", "foreground")  # of a prompt
 MOST_NEW = (
     0.5  # a model to go on from brings at least so much of itself; SegFormer's decoder is a sixth of it
 )
@@ -70,9 +73,7 @@ def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
 
     model = config.model
     assert isinstance(model, NewModel)
-    if config.labels is None:
-        raise ModelError("a new model needs the names of its classes: give --labels")
-    names, wording = load_label_map(config.labels).names, load_wording(config.labels)
+    names, prompts = _names(config, model)
     shape = LLMSegConfig(
         backbone=model.backbone,
         widths=model.widths,
@@ -80,21 +81,25 @@ def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
         decoder=model.decoder,
         decoder_width=model.decoder_width,
         head=model.head,
-        prompts=wording.prompts,
+        finest=model.finest_stride,
+        prompts=prompts,
         trained=model.mode if model.mode in ("norm_only", "full") else "frozen",
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
     )
+    reader = _prompt_reader(model, shape) if model.head == "prompt" else None
     torch.manual_seed(config.seed)
-    if model.language_model is None:
+    if model.mode == "none":
         network = LLMSemanticSegmentor(shape)
     else:
         network = LLMSemanticSegmentor.from_language_model(
-            model.language_model, shape, model.layers, config.seed
+            str(model.language_model), shape, model.layers, config.seed
         )
+    if reader is not None:
+        reader.text.save(folder / LANGUAGE_MODEL)
     if model.head == "text":
         text = TextModel.load(str(model.language_model))
-        network.read_classes(text, wording.phrases)
+        network.read_classes(text, load_wording(str(config.labels)).phrases)
         if model.open_vocabulary:
             text.save(folder / LANGUAGE_MODEL)
     if model.backbone_weights is not None:
@@ -103,11 +108,39 @@ def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
     return network, SegformerImageProcessor(size={"height": model.size, "width": model.size})
 
 
-def _try(network: nn.Module, size: int) -> None:
+def _names(config: TrainConfig, model: NewModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the classes, and the sentences in which they are read. Raises ModelError."""
+    if config.labels is None and model.head == "prompt":
+        return MEANT, ("{}",)
+    if config.labels is None:
+        raise ModelError("a new model needs the names of its classes: give --labels")
+    names = load_label_map(config.labels).names
+    if model.head == "prompt" and len(names) != len(MEANT):
+        raise ModelError(
+            f"{config.labels} has {len(names)} classes, and of what a prompt means there are two, background "
+            "and foreground: leave out --labels, or give a label map of two"
+        )
+    return names, load_wording(config.labels).prompts
+
+
+def _prompt_reader(model: NewModel, shape: LLMSegConfig) -> PromptReader:
+    """What reads prompts; the configuration gets what the head has to know of it. Raises ModelError."""
+    text = TextModel.load(str(model.language_model))
+    facts = text.model.config
+    depth, layer = facts.num_hidden_layers, model.prompt_layer or middle_layer(facts.num_hidden_layers)
+    if layer > depth:
+        raise ModelError(f"model.prompt_layer {layer}: {model.language_model} has {depth} layers")
+    shape.prompt_layer, shape.prompt_width, shape.prompt_noise = layer, facts.hidden_size, model.prompt_noise
+    shape.prompt_positions = positions(facts)
+    return PromptReader(text, layer)
+
+
+def _try(network: LLMSemanticSegmentor, size: int) -> None:
     """One image of the size that is trained, so that a size too large for the language model shows now."""
     try:
         with torch.inference_mode():
-            network.eval()(pixel_values=torch.zeros(1, 3, size, size))
+            network.eval()
+            network.see(torch.zeros(1, 3, size, size))
     except ValueError as exc:
         raise ModelError(f"model.size {size}: {exc}") from exc
 
@@ -185,7 +218,14 @@ def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
     _refuse_mostly_new(name, network, {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     if by_text:
         _take_names(name, network, names, folder)
+    if reads_prompts(own.to_dict()):
+        _refuse_changes(config, name)
+        shutil.copytree(_folder_of(name) / LANGUAGE_MODEL, folder / LANGUAGE_MODEL)
     return network, processor
+
+
+def _folder_of(name: str) -> Path:
+    return HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=name)).location.folder()
 
 
 def _refuse_other_kinds(own: Any, name: str) -> None:
@@ -201,9 +241,19 @@ def _refuse_other_kinds(own: Any, name: str) -> None:
         )
 
 
+def _refuse_changes(config: TrainConfig, name: str) -> None:
+    """Raises ModelError where a model that takes prompts would learn from images that they do not fit."""
+    changes = config.augmentation
+    if not {"colour", "scale"} <= changes.model_fields_set:
+        raise ModelError(
+            f"{name} takes prompts, which may name colours and sizes: say in augmentation.colour and "
+            "augmentation.scale how much of them may change, such as 0 and [1, 1]"
+        )
+
+
 def _take_names(name: str, network: Any, names: Sequence[str], folder: Path) -> None:
     """The label map's classes for a text head, and its language model into the new checkpoint."""
-    source = HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=name)).location.folder()
+    source = _folder_of(name)
     check_classes(network.config.to_dict(), network.head.names, names, source)
     network.take_classes(names, source)
     if (source / LANGUAGE_MODEL).is_dir():

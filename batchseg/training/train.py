@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchseg.config.base import METRICS
+from batchseg.config.base import METRICS, PROMPT_METRICS
 from batchseg.config.load import config_differences
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.source import ImageReading
@@ -44,7 +44,8 @@ from batchseg.storage.location import is_uri, locate
 from batchseg.storage.lock import exclusive
 from batchseg.training.export import export_trained
 from batchseg.training.fit import Fitted, OnNews, fit
-from batchseg.training.kept import Kept
+from batchseg.training.kept import Kept, what_is_left
+from batchseg.training.prompts import prompt_reader, write_states
 from batchseg.training.rows import Rows, split_rows
 from batchseg.training.start import seen_before, write_start
 from batchseg.training.truths import check_truths
@@ -62,7 +63,7 @@ class TrainResult:
     Attributes:
         model: the exported checkpoint's folder.
         steps: steps of the optimiser.
-        best_epoch: the epoch with the highest mean IoU on validation, which was exported.
+        best_epoch: the epoch with the highest mean IoU (with prompts gIoU) on validation, which was exported.
         metrics: of that epoch, on the validation images.
         temperature: fitted on the validation images.
         history: path of the Parquet table with a row an epoch.
@@ -104,27 +105,19 @@ def train(config: TrainConfig, on_news: OnNews = lambda news: None) -> TrainResu
             return _result(root, earlier)
         source = open_source(config.source, (config.output,))  # first: nothing is written among the images
         start = _start(config, root, anew=earlier is None)
+        reader = prompt_reader(start, source)
         rows, reading = _rows(config, source, _labels(config, start), root, earlier)
         started = {"status": "started", "config": config.model_dump(mode="json"), "notes": list(rows.notes)}
         _write_record(root, started)
         for note in rows.notes:
             on_news({"note": note})
+        write_states(reader, rows, root / STATE)
         try:
             with ray_session(config.ray.address):
                 fitted = fit(config, start, reading, rows, state=root / STATE, on_news=on_news)
         except KeyboardInterrupt as exc:
-            raise KeyboardInterrupt(_what_is_left(Kept(root / STATE).finished, config.epochs)) from exc
+            raise KeyboardInterrupt(what_is_left(Kept(root / STATE).finished, config.epochs)) from exc
         return _finish(config, root, start, rows, fitted)
-
-
-def _what_is_left(finished: int, epochs: int) -> str:
-    """What an interrupt leaves of a training, in one sentence."""
-    if not finished:
-        return "interrupted in epoch 1, which is not kept; the same command begins with it again"
-    if finished == epochs:
-        return "interrupted; all epochs are kept, and the same command finishes the training"
-    kept = "epoch 1 is" if finished == 1 else f"epochs 1 to {finished} are"
-    return f"interrupted; {kept} kept, and the same command goes on from there with epoch {finished + 1}"
 
 
 def _folder(output: str) -> Path:
@@ -268,7 +261,7 @@ def _facts(config: TrainConfig, start: HuggingFaceCheckpoint, rows: Rows, fitted
         "epochs": last["epoch"],
         "steps": last["step"],
         "best_epoch": row["epoch"],
-        "metrics": {name: row[name] for name in METRICS},
+        "metrics": {name: row[name] for name in (*METRICS, *PROMPT_METRICS) if name in row},
         "temperature": row["temperature"],
         "class_cosines": _class_cosines(start, fitted.best),
         **seconds,

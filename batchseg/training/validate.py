@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from batchseg.metrics.class_sums import ClassSums, Numbers
 from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.metrics.prompted import SUMMED, prompt_sums
 from batchseg.segmentors.huggingface.model import HuggingFaceModel
 from batchseg.segmentors.network.upsample import bilinear_argmax
 from batchseg.training.data import Fault, Sample
+from batchseg.training.prompted import answer
+from batchseg.training.prompts import PromptStates
 
 PIXELS_AN_IMAGE = 256  # for the temperature: a few pixels of many images say more than all of one
 LOG_TEMPERATURES = np.linspace(np.log(0.25), np.log(8.0), 141)
@@ -25,6 +29,7 @@ class Validation:
 
     Attributes:
         matrix: of all images, at their own sizes.
+        prompts_6: sums over the images of what their prompts mean, as `prompt_sums` has them.
         logits_NC, truth_N: a sample of pixels.
     """
 
@@ -32,6 +37,7 @@ class Validation:
     logits_NC: list[Tensor] = field(default_factory=list)
     truth_N: list[Tensor] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    prompts_6: Numbers = field(default_factory=lambda: np.zeros(SUMMED))
 
     def calibration(self) -> tuple[float, float]:
         """The temperature of the lowest mean negative log-likelihood, and that (Guo et al. 2017)."""
@@ -48,20 +54,39 @@ class Validation:
 
 @torch.inference_mode()
 def validate_epoch(
-    model: HuggingFaceModel, samples: Iterable[Sample | Fault], num_classes: int, seed: int
+    model: HuggingFaceModel,
+    samples: Iterable[Sample | Fault],
+    num_classes: int,
+    seed: int,
+    states: PromptStates | None = None,
 ) -> Validation:
-    """Segment every image as `batchseg run` does, and count."""
+    """Segment every image as `batchseg run` does, and count.
+
+    Args:
+        states: of the prompts, for a model that takes some.
+    """
     found = Validation(ConfusionMatrix.zeros(num_classes))
     generator = torch.Generator().manual_seed(seed)
     for sample in samples:
         if isinstance(sample, Fault):
             found.faults.append(sample)
             continue
-        logits_Chw = model.logits(torch.from_numpy(sample.model_input.pixels_THWC))[0].float()
-        labels_HW = bilinear_argmax(logits_Chw, sample.model_input.image_hw).cpu().numpy()
-        found.matrix += ConfusionMatrix.from_maps(labels_HW, sample.truth_HW, num_classes)
+        if states is None:
+            logits_Chw = model.logits(torch.from_numpy(sample.model_input.pixels_THWC))[0].float()
+            labels_HW = bilinear_argmax(logits_Chw, sample.model_input.image_hw)
+        else:
+            logits_Chw, labels_HW = answer(model, sample, states)
+        matrix = ConfusionMatrix.from_maps(labels_HW.cpu().numpy(), sample.truth_HW, num_classes)
+        found.matrix += matrix
+        if states is not None:
+            found.prompts_6 += prompt_sums(_alone(matrix.class_sums))[0]
         _sample_pixels(found, logits_Chw.cpu(), sample, generator)
     return found
+
+
+def _alone(sums: ClassSums) -> ClassSums:
+    """The sums of one image as those of images, [1, C] each."""
+    return ClassSums(sums.correct[None], sums.support[None], sums.predicted[None])
 
 
 def _sample_pixels(found: Validation, logits_Chw: Tensor, sample: Sample, generator: torch.Generator) -> None:

@@ -1,4 +1,4 @@
-"""`batchseg digits`: what it writes, and from which source digits."""
+"""`batchseg scenes digits`: what it writes, and from which source digits."""
 
 from __future__ import annotations
 

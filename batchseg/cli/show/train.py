@@ -17,7 +17,10 @@ from batchseg.results.progress import duration
 if TYPE_CHECKING:
     from batchseg.training.train import TrainResult
 
-SHOWN = {"mean_iou": "mean IoU", "accuracy": "accuracy", "recall_macro": "recall", "f1_macro": "F1"}
+SHOWN = {
+    **{"giou": "gIoU", "ciou": "cIoU", "no_target_accuracy": "no-target accuracy"},  # with prompts
+    **{"mean_iou": "mean IoU", "accuracy": "accuracy", "recall_macro": "recall", "f1_macro": "F1"},
+}
 LOG_EVERY_S = 60.0
 
 
@@ -62,7 +65,9 @@ class TrainProgress:
 
     def _print_epoch(self, news: dict[str, Any]) -> None:
         row = news["epoch"]
-        figures = "  ".join(f"{label} {row[name]:.4f}" for name, label in SHOWN.items())
+        figures = "  ".join(
+            f"{label} {row[name]:.4f}" for name, label in SHOWN.items() if row.get(name) is not None
+        )
         console.print(
             f"epoch {row['epoch']}  step {row['step']} / {news['steps']}  loss {row['loss']:.4f}  {figures}"
         )
@@ -95,7 +100,7 @@ def print_trained(result: TrainResult) -> None:
         "trained", f"{result.steps} steps, {result.epochs} epochs; the best is epoch {result.best_epoch}"
     )
     for name, value in result.metrics.items():
-        table.add_row(name, f"{value:.4f}")
+        table.add_row(name, f"{value:.4f}" if value is not None else "")
     if result.faults:
         table.add_row("left out", f"{len(result.faults)} images that could not be used")
     table.add_row("history", escape(result.history))

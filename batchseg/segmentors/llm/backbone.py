@@ -1,4 +1,4 @@
-"""Convolutional pyramids: pixels -> features at strides 4, 8 and 16."""
+"""Convolutional pyramids: pixels -> features at strides 4, 8 and 16, or 2 as well."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ RESNET50_WIDTHS = (256, 512, 1024)
 
 
 class Small(nn.Module):
-    """Four stages, each of half the size of the one before; `widths` are their channels."""
+    """Four stages, each of half the size of the one before; `widths` are their channels.
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    It gives the features of stride `finest`, 4 or 2, and of all coarser ones.
+    """
+
+    def __init__(self, widths: Sequence[int], finest: int = 4) -> None:
         super().__init__()
+        self.maps = len(widths) if finest == 2 else len(widths) - 1
         inputs = (3, *widths[:-1])
         self.stages = nn.ModuleList(_stage(*pair) for pair in zip(inputs, widths, strict=True))
 
@@ -21,7 +25,7 @@ class Small(nn.Module):
         maps = [pixels_BCHW]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
-        return maps[-3:]
+        return maps[-self.maps :]
 
 
 class ResNet50(nn.Module):

@@ -18,10 +18,17 @@ class LLMSegConfig(PreTrainedConfig):  # type: ignore[misc]
         embedding_rms: root mean square of the pretrained word embeddings; the tokens are scaled to it.
         fusion: what the language model says is added to the features, or replaces them.
         decoder: `fpn` with the skips of strides 8 and 4, `mlp`, or `queries` that attend to the tokens.
-        head: `closed` (a convolution) or `text` (the cosine with class names, read by the language model).
+        finest: stride of the finest features that the decoder sees: 4, or 2.
+        head: `closed` (a convolution), `text` (the cosine with class names, read by the language model) or
+            `prompt` (attends to the words of a prompt of each image's own).
         prompts: sentences in which the names were read, `{}` in place of the name.
         trained: which weights of the language model learn: none, its norms, or all.
         temperature: what logits are divided by, fitted on validation.
+        prompt_layer: of a prompt head: after which layer of the language model the states of the words are
+            taken, from 1.
+        prompt_width: of these states.
+        prompt_positions: how many tokens that language model reads; None where any number.
+        prompt_noise: standard deviations of the noise on the states while the head learns.
     """
 
     model_type = "llmseg"
@@ -35,10 +42,15 @@ class LLMSegConfig(PreTrainedConfig):  # type: ignore[misc]
     fusion: Literal["residual", "replace"] = "residual"
     decoder: Literal["fpn", "mlp", "queries"] = "fpn"
     decoder_width: int = 128
-    head: Literal["closed", "text"] = "closed"
+    finest: int = 4
+    head: Literal["closed", "text", "prompt"] = "closed"
     prompts: list[str] | tuple[str, ...] = ("{}",)
     trained: Literal["frozen", "norm_only", "full"] = "frozen"
     temperature: float = 1.0
+    prompt_layer: int = 0
+    prompt_width: int = 0
+    prompt_positions: int | None = None
+    prompt_noise: float = 0.0
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.language_model, dict):

@@ -1,6 +1,6 @@
-"""Decoders: features at strides 4, 8 and 16 -> logits, or what else a pixel is told by.
+"""Decoders: features at strides 4, 8 and 16, or 2 as well -> logits, or what else a pixel is told by.
 
-`classes` is how many maps come out: with a text head, the components of a pixel's embedding.
+`classes` is how many maps come out: with a text or prompt head, the components of a pixel's embedding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from torch.nn import functional
 
 
 class FPN(nn.Module):
-    """Top-down: a coarse map is enlarged and added to the finer one (Lin et al. 2017). Logits at stride 4."""
+    """Top-down: a coarse map is enlarged and added to the finer one (Lin et al. 2017).
+
+    Logits at the finest stride.
+    """
 
     def __init__(self, inputs: Sequence[int], width: int, classes: int) -> None:
         super().__init__()

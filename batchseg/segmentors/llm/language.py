@@ -110,9 +110,17 @@ def load_language_model(name: str, families: Collection[str] = LAYERS) -> Any:
             raise ModelError(f"{name} is a {family} model; language models known here: {', '.join(families)}")
         auto = T5EncoderModel if family == "t5" else AutoModel
         extra = {"add_pooling_layer": False} if family in _WITHOUT_POOLER else {}
-        return auto.from_pretrained(name, dtype=torch.float32, use_safetensors=True, **extra)
+        model, info = auto.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **extra
+        )
     except (OSError, ValueError) as exc:
         raise ModelError(f"cannot load the language model {name}: {_reason(name, exc)}") from exc
+    if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
+        raise ModelError(
+            f"the language model {name} lacks {len(missing)} of its weights, {missing[0]} among them: it was "
+            "not saved whole"
+        )
+    return model
 
 
 def _reason(name: str, exc: Exception) -> str:

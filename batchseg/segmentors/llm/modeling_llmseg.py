@@ -1,19 +1,20 @@
 """The LLM segmentor as a model of transformers. Importing this module registers it with the auto classes.
 
-pixels ──> pyramid ──> tokens ──> language model ──> (+) ──> decoder ──> [ text head ] ──> logits
-              └─────────────── skips ────────────────────────┘               class names
+pixels ──> pyramid ──> tokens ──> language model ──> (+) ──> decoder ──> [ text or prompt head ] ──> logits
+              └─────────────── skips ────────────────────────┘           class names, or states of a prompt
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel
-from transformers.modeling_outputs import SemanticSegmenterOutput
+from transformers.modeling_outputs import ModelOutput, SemanticSegmenterOutput
 
 from batchseg.segmentors.llm.backbone import RESNET50_WIDTHS, ResNet50, Small
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
@@ -21,7 +22,21 @@ from batchseg.segmentors.llm.decoders import DECODERS, Queries
 from batchseg.segmentors.llm.head import TextHead
 from batchseg.segmentors.llm.language import build_language_model, positions, take_layers
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL, unknown
+from batchseg.segmentors.llm.prompt_head import PromptHead
 from batchseg.segmentors.llm.text import TextModel
+
+
+@dataclass
+class PromptOutput(ModelOutput):  # type: ignore[misc]
+    """What a prompt head says of images with a prompt each.
+
+    Attributes:
+        logits: [B, h, w], above 0 where something is that the prompt means.
+        presence: logits [B], above 0 where there is any such thing.
+    """
+
+    logits: Tensor | None = None
+    presence: Tensor | None = None
 
 
 class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
@@ -33,14 +48,32 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: LLMSegConfig) -> None:
         super().__init__(config)
-        channels = RESNET50_WIDTHS if config.backbone == "resnet50" else tuple(config.widths[-3:])
-        self.backbone = ResNet50() if config.backbone == "resnet50" else Small(config.widths)
+        self.backbone: ResNet50 | Small
+        channels: tuple[int, ...] = RESNET50_WIDTHS
+        if config.backbone == "resnet50":
+            self.backbone = ResNet50()
+        else:
+            self.backbone = Small(config.widths, config.finest)
+            channels = tuple(config.widths[-self.backbone.maps :])
         self.reader = TokenReader(config, channels[-1])
-        by_text = config.head == "text"
-        maps = config.decoder_width if by_text else config.num_labels
-        self.decoder = DECODERS[config.decoder](channels, config.decoder_width, maps)
-        self.head = TextHead(_names(config), config.language_width, maps) if by_text else None
+        width = config.decoder_width
+        maps = config.num_labels if config.head == "closed" else width
+        self.decoder = DECODERS[config.decoder](channels, width, maps)
+        self.head: TextHead | PromptHead | None = None
+        if config.head == "text":
+            self.head = TextHead(_names(config), config.language_width, width)
+        elif config.head == "prompt":
+            self.head = PromptHead(width, config.prompt_width, width, config.prompt_noise)
         self.post_init()
+        self._start()
+
+    def _start(self) -> None:
+        """What new weights are beyond `_init_weights`, which transformers calls for some modules alone."""
+        if self.config.fusion == "residual":
+            nn.init.zeros_(self.reader.outward.weight)  # as if there were no language model
+            nn.init.zeros_(self.reader.outward.bias)
+        if isinstance(self.head, PromptHead):
+            self.head.start()
 
     @classmethod
     def from_language_model(
@@ -87,7 +120,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         Raises:
             ModelError: it cannot tell two classes apart.
         """
-        assert self.head is not None
+        assert isinstance(self.head, TextHead)
         centre_D = text.centre(self.config.prompts)
         self.head.fill(text.embed(phrases, self.config.prompts, centre_D), centre_D)
 
@@ -96,7 +129,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
 
         Raises ModelError where it cannot be loaded, or cannot tell two names apart.
         """
-        assert self.head is not None
+        assert isinstance(self.head, TextHead)
         new, read = unknown(self.head.names, names), {}
         if new:
             text = TextModel.load(str(folder / LANGUAGE_MODEL))
@@ -113,13 +146,38 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
             self.reader.language_model.eval()
         return self
 
-    def forward(self, pixel_values: Tensor, **_: Any) -> SemanticSegmenterOutput:
-        """Logits [B, C, h, w] of normalised pixels [B, 3, H, W]. Raises ValueError for too many tokens."""
+    def see(self, pixel_values: Tensor) -> Tensor:
+        """What the decoder says of normalised pixels [B, 3, H, W]: logits, or embeddings that a head reads.
+
+        Raises ValueError for too many tokens.
+        """
         maps = self.backbone(pixel_values)
         maps[-1] = self.reader(maps[-1])
-        logits = self.decoder(maps)
-        if self.head is not None:
-            logits = self.head(logits)
+        seen: Tensor = self.decoder(maps)
+        return seen
+
+    def ask(self, seen: Tensor, states: Tensor, is_word: Tensor) -> tuple[Tensor, Tensor]:
+        """What a prompt head finds in embeddings [B, D, h, w]: logits [B, h, w], and of the presence [B].
+
+        Args:
+            states, is_word: token states [B, L, E] of a prompt an image, and which of them are no padding.
+        """
+        assert isinstance(self.head, PromptHead)
+        logits_BHW, presence_B = self.head(seen, states, is_word)
+        return logits_BHW / self.config.temperature, presence_B
+
+    def forward(
+        self, pixel_values: Tensor, states: Tensor | None = None, is_word: Tensor | None = None, **_: Any
+    ) -> SemanticSegmenterOutput | PromptOutput:
+        """Logits [B, C, h, w] of normalised pixels [B, 3, H, W]; with a prompt head [B, h, w], see `ask`.
+
+        Raises ValueError for too many tokens.
+        """
+        seen = self.see(pixel_values)
+        if states is not None and is_word is not None:
+            logits_BHW, presence_B = self.ask(seen, states, is_word)
+            return PromptOutput(logits=logits_BHW, presence=presence_B)
+        logits = seen if self.head is None else self.head(seen)
         return SemanticSegmenterOutput(logits=logits / self.config.temperature)
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -128,9 +186,6 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        if isinstance(module, TokenReader) and self.config.fusion == "residual":
-            nn.init.zeros_(module.outward.weight)  # the network begins as if there were no language model
-            nn.init.zeros_(module.outward.bias)
         if isinstance(module, Queries):
             nn.init.normal_(module.queries)
         if isinstance(module, TextHead):

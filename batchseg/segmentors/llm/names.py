@@ -12,6 +12,11 @@ from batchseg.labels.label_map import is_background
 LANGUAGE_MODEL = "language_model"  # the folder in a checkpoint that brings its whole language model
 
 
+def reads_prompts(content: dict[str, Any]) -> bool:
+    """Whether a checkpoint is an LLM segmentor with a prompt head, by its config.json."""
+    return content.get("model_type") == "llmseg" and content.get("head") == "prompt"
+
+
 def plain(name: str) -> str:
     """A name as it is compared."""
     return words(name).lower()

@@ -34,6 +34,12 @@ class PromptHead(nn.Module):
         self.there = nn.Linear(width, 1)
         self.presence = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
 
+    def start(self) -> None:
+        """Weights before the first step: torch's own, which are larger than those of transformers."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+
     def forward(self, pixels_BDHW: Tensor, states_BLE: Tensor, is_word_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the map [B, h, w] and of the presence [B].
 

@@ -1,4 +1,4 @@
-"""Models that are told in words what to segment: CLIPSeg, SAM 3, SAM 3 LiteText, GroupViT.
+"""Models that are told in words what to segment: CLIPSeg, SAM 3, SAM 3 LiteText, GroupViT, and our own.
 
 checkpoint.py   on the driver: the words, and what is wrong with them; JSON and hashes, no torch
 words.py        how classes are put into words; tokens.py counts what a text model makes of them

@@ -73,7 +73,7 @@ class PromptedCheckpoint:
         kind = PromptedKind.of(found.content, found.name)
         assert kind is not None
         require_files(found.folder, found.name)
-        require_tokenizer(found.folder, found.name)
+        require_tokenizer(found.folder / kind.reader, found.name)
         processor = read_processor(found.folder, found.name)
         prompts = _prompts(config, labels, kind)
         label_map = LabelMap.from_names(ROWS if prompts is None else prompts.names)
@@ -112,8 +112,8 @@ class PromptedCheckpoint:
         text = tidy(prompt)
         if not text:
             return "the prompt is empty; say what is to be segmented"
-        tokens, most = count_tokens(self.location.folder(), text), self.kind.positions
-        if tokens <= most:
+        tokens, most = count_tokens(self.location.folder() / self.kind.reader, text), self.kind.positions
+        if most is None or tokens <= most:
             return None
         shown = text if len(text) <= 60 else f"{text[:57]}..."
         return (

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from batchseg.segmentors.huggingface.content import input_channels
+from batchseg.config.train import MULTIPLE
+from batchseg.segmentors.huggingface.content import CHANNELS, input_channels
 from batchseg.segmentors.huggingface.families import ONE_SIZE, PROMPTED
+from batchseg.segmentors.llm.names import LANGUAGE_MODEL, reads_prompts
 
 Content = dict[str, Any]
 
@@ -14,6 +16,7 @@ _SAM3_POSITIONS = 32  # of its text model, and what its processor pads texts to
 _CLIP_POSITIONS = 77
 _SIDES = {"clipseg": 352, "groupvit": 224}
 _SAM3_SIDE, _SAM3_PATCH, _PATCH = 1008, 14, 16
+_OWN_SIDE = 224  # of an LLM segmentor whose processor does not say
 
 
 @dataclass(frozen=True)
@@ -21,26 +24,31 @@ class PromptedKind:
     """What a driver has to know of a prompted model.
 
     Attributes:
-        family: clipseg, sam3, sam3_lite_text or groupvit.
+        family: clipseg, sam3, sam3_lite_text, groupvit or llmseg.
         compares: its scores tell prompts from each other, and say little of one alone.
         templated: it reads sentences; else bare noun phrases.
-        positions: of its text model: the tokens that a prompt has at most.
+        positions: of its text model: the tokens that a prompt has at most; None: any number.
         channels: of the images that it reads.
         stride: pixels of its input for one cell of its features.
         own_side: of the square that its configuration was made for.
+        reader: the folder in the checkpoint that has the text model and its tokenizer; empty: it is all one.
     """
 
     family: str
     compares: bool
     templated: bool
-    positions: int
+    positions: int | None
     channels: int
     stride: int
     own_side: int
+    reader: str = ""
 
     @classmethod
     def of(cls, content: Content, name: str) -> PromptedKind | None:
         """By a checkpoint's config.json; None for a model that takes no prompts. Raises ModelError."""
+        if reads_prompts(content):
+            positions = content.get("prompt_positions")
+            return cls("llmseg", False, True, positions, CHANNELS, MULTIPLE, _OWN_SIDE, LANGUAGE_MODEL)
         if not is_prompted(content):
             return None
         family = str(content["model_type"]).removesuffix("_video")
@@ -75,7 +83,7 @@ class PromptedKind:
 
 def is_prompted(content: Content) -> bool:
     """Whether a checkpoint is told in words what to segment, by its config.json."""
-    return content.get("model_type") in PROMPTED
+    return content.get("model_type") in PROMPTED or reads_prompts(content)
 
 
 def _part(content: Content, key: str) -> Content:

@@ -23,6 +23,7 @@ from batchseg.segmentors.prompted.clipseg import ClipSeg
 from batchseg.segmentors.prompted.family import DrawnMaps, Family, load_reader
 from batchseg.segmentors.prompted.groupvit import GroupVit
 from batchseg.segmentors.prompted.kinds import PromptedKind
+from batchseg.segmentors.prompted.llm import PromptedLLM
 from batchseg.segmentors.prompted.sam3 import Sam3
 from batchseg.segmentors.prompted.words import PromptList, tidy
 
@@ -210,10 +211,13 @@ def _family(checkpoint: LoadablePrompted) -> Family:
 
     location, kind = checkpoint.location, checkpoint.kind
     folder = location.folder()
+    if kind.family == "llmseg":
+        return PromptedLLM.load(folder, location)
     tokenizer = load_reader(folder)
     if kind.family == "clipseg":
         return ClipSeg(load_network(transformers.CLIPSegForImageSegmentation, folder, location), tokenizer)
     if kind.family == "groupvit":
         return GroupVit(load_network(transformers.GroupViTModel, folder, location), tokenizer)
     of_sam = transformers.Sam3Model if kind.family == "sam3" else transformers.Sam3LiteTextModel
+    assert kind.positions is not None
     return Sam3(load_network(of_sam, folder, location), tokenizer, kind.positions)

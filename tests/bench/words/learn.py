@@ -37,7 +37,7 @@ class Eyes(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone, self.decoder = Small(WIDTHS), FPN(WIDTHS, WIDTH, WIDTH)
+        self.backbone, self.decoder = Small(WIDTHS, 2), FPN(WIDTHS, WIDTH, WIDTH)
 
     def forward(self, images_BHWC: Tensor) -> Tensor:
         pixels_BCHW = images_BHWC.permute(0, 3, 1, 2).float() / 64 - 2

@@ -71,6 +71,12 @@ def test_the_slice_holds_the_source_s_own_layers(checkpoints: Path, kind: str) -
             assert source[name].equal(value), key
 
 
+def test_a_new_one_begins_as_if_there_were_no_language_model(checkpoints: Path) -> None:
+    features_BCHW = torch.randn(2, small().widths[-1], 3, 5, generator=torch.Generator().manual_seed(0))
+    assert make(checkpoints, "bert").reader(features_BCHW).equal(features_BCHW)
+    assert not make(checkpoints, "bert", fusion="replace").reader(features_BCHW).equal(features_BCHW)
+
+
 @pytest.mark.parametrize("kind", [*KINDS, None])
 def test_each_language_model_fits_one_batch(checkpoints: Path, kind: str | None) -> None:
     torch.manual_seed(0)
