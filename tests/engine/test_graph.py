@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import numpy as np
 import pytest
@@ -88,10 +88,12 @@ def test_fused_and_apart_are_equal(config: RunConfig, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_session")
 def test_a_gpu_has_its_next_images_at_hand(config: RunConfig, tmp_path: Path) -> None:
     def pairs() -> list[Stage]:
-        two = Barrier(2)  # made once an actor, or nobody would ever meet anybody
+        two, met = Barrier(2), Event()  # made once an actor, or nobody would ever meet anybody
 
         def meet(items: Iterator[Item]) -> Iterator[Item]:
-            two.wait(60)
+            if not met.is_set():  # of the last ones nobody may be left to meet
+                two.wait(60)
+                met.set()
             yield from items
 
         return [meet]

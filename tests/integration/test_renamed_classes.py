@@ -120,7 +120,7 @@ def test_the_command_line_says_so(scene: Path) -> None:
 def test_another_value_for_void_is_another_mask(scene: Path) -> None:
     run(scene)
     write_labels(scene, "first", "first", "ignore_index: 254\n")
-    with pytest.raises(batchseg.BatchsegError, match="ignore_index of the label map"):
+    with pytest.raises(batchseg.BatchsegError, match="ignore_index or the words of the label map"):
         run(scene)
 
 
