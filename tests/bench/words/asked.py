@@ -41,7 +41,7 @@ class Scenes:
         for number in range(count):
             rng = np.random.default_rng([stream, number])
             wanted = alike_things(rng, FEWEST + number % (MOST - FEWEST + 1))
-            wanted = [replace(thing, size="large") for thing in wanted]  # no prompt names a size
+            wanted = [replace(thing, size="small") for thing in wanted]  # so that all find room
             scenes.append(scene := draw_things(rng, wanted, SIDE))
             for place, thing in enumerate(scene.things):
                 things_NK3[number, place] = [
@@ -171,12 +171,19 @@ def _named(
     for number in order:
         things_K3 = scenes.things_NK3[number]
         things_K3 = things_K3[things_K3[:, 0] >= 0]
-        fitting = [triple for triple in things_K3 if bool(is_held_out(triple)) == held_out]
+        fitting = [*things_K3[_needs_every_word(things_K3) & (is_held_out(things_K3) == held_out)]]
         if rng.random() < absent:
             is_there_T = (TRIPLES[:, None] == things_K3).all(-1).any(1)
             fitting = [*TRIPLES[(is_held_out(TRIPLES) == held_out) & ~is_there_T]]
         if fitting:
             yield int(number), fitting[rng.integers(len(fitting))]
+
+
+def _needs_every_word(things_K3: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether for each of its words another thing differs in that alone, [K]: no word can be passed over."""
+    differs_KK3 = things_K3[:, None] != things_K3
+    alone_KK = differs_KK3.sum(-1) == 1
+    return np.asarray((differs_KK3 & alone_KK[..., None]).any(1).all(-1))
 
 
 def _asked(

@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-SIDE = 64  # of a scene, in pixels
+SIDE = 80  # of a scene, in pixels
 TRAIN_SCENES, TEST_SCENES = 6000, 600
-FEWEST, MOST = 3, 6  # things in a scene, as far as they find room
+FEWEST, MOST = 5, 6  # things in a scene: what is asked for, what differs from it in one word, and others
 ABSENT = 0.25  # share of the prompts that name what is not there, in training and in the test
 
 WIDTHS, WIDTH = (32, 64, 128), 64  # of the pyramid, and of decoder and head
 TOKEN_WIDTH = 384  # of the token states that are learned
 NOISE = 2.0  # standard deviations on the normalised token states, while a head learns; the eyes have none
 BATCH, RATE, DECAY = 48, 2e-3, 0.01
-POINTS = 256  # cells of the 1,024 that a step of a head looks at
+POINTS = 256  # cells of the 1,600 that a step of a head looks at
 WARM_UP = 0.1  # of the steps, then a cosine
 PRESENT = 0.5  # below this presence a mask is empty
 UNKNOWN = 0.1  # of the words a bag of words learns from, so that it knows what an unknown word is like

@@ -99,13 +99,17 @@ def test_questions_name_what_is_there_or_what_is_not() -> None:
         asked.scenes_Q, asked.triples_Q, asked.texts_Q, masks, strict=True
     ):
         rng = np.random.default_rng([2, int(number)])
-        things = alike_things(rng, FEWEST + number % 4)
-        scene = draw_things(rng, [replace(thing, size="large") for thing in things], SIDE)
+        things = alike_things(rng, FEWEST + number % 2)
+        scene = draw_things(rng, [replace(thing, size="small") for thing in things], SIDE)
         named = {
             attribute: CONCEPTS[attribute][index]
             for attribute, index in zip(ATTRIBUTES, TRIPLES[triple], strict=True)
         }
         np.testing.assert_array_equal(mask_HW, scene.mask(named) > 0)
+        if mask_HW.any():  # each of its words tells it from something
+            for attribute in ATTRIBUTES:
+                others = {name: concept for name, concept in named.items() if name != attribute}
+                assert scene.mask(others).sum() > mask_HW.sum()
         said = set(prompts.texts[text].split())
         for attribute, concept in named.items():
             assert said & set(LEXICON[attribute][concept])
