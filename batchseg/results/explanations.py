@@ -9,53 +9,49 @@ import pyarrow as pa
 
 from batchseg.results.folder import Held
 from batchseg.results.tables import read_columns, write_table
+from batchseg.schema import column
 from batchseg.storage.location import Location, output_errors
 from batchseg.storage.lock import check
 
-
-def _field(name: str, kind: pa.DataType, description: str, *, nullable: bool = True) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"description": description})
-
-
 EXPLANATIONS = pa.schema(
     [
-        _field("id", pa.string(), "the image", nullable=False),
-        _field("class_id", pa.int32(), "the class that is explained", nullable=False),
-        _field("class_name", pa.string(), "its name from the label map", nullable=False),
-        _field("method", pa.string(), "`occlusion`, `gradients` or `language`", nullable=False),
-        _field(
+        column("id", pa.string(), "the image", nullable=False),
+        column("class_id", pa.int32(), "the class that is explained", nullable=False),
+        column("class_name", pa.string(), "its name from the label map", nullable=False),
+        column("method", pa.string(), "`occlusion`, `gradients` or `language`", nullable=False),
+        column(
             "target",
             pa.float64(),
             "mean probability of the class over its region, the pixels where the mask has it, 0 to 1",
             nullable=False,
         ),
-        _field(
+        column(
             "inside_share",
             pa.float64(),
             "positive attribution, or attention, inside the region / all of it; null where there is none",
         ),
-        _field(
+        column(
             "area_share",
             pa.float64(),
             "the region's share of the image: `inside_share` by chance",
             nullable=False,
         ),
-        _field(
+        column(
             "language_off_changed",
             pa.float64(),
             "fraction of pixels with another class where the language branch is switched off",
         ),
-        _field("language_off_target", pa.float64(), "the target then"),
-        _field(
+        column("language_off_target", pa.float64(), "the target then"),
+        column(
             "remainder",
             pa.float64(),
             "of gradients: what all attribution together should add to the target of a grey image, and does "
             "not; far from 0 they tell little",
         ),
-        _field("grid", pa.int32(), "squares of the occlusion along a side; null of other methods"),
-        _field("picture", pa.string(), "path of the picture, relative to the results folder", nullable=False),
-        _field("fingerprint", pa.string(), "of the mask that is explained, as in `images`"),
-        _field("source_version", pa.string(), "of the image, as in `images`"),
+        column("grid", pa.int32(), "squares of the occlusion along a side; null of other methods"),
+        column("picture", pa.string(), "path of the picture, relative to the results folder", nullable=False),
+        column("fingerprint", pa.string(), "of the mask that is explained, as in `images`"),
+        column("source_version", pa.string(), "of the image, as in `images`"),
     ]
 )
 

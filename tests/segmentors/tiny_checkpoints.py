@@ -172,7 +172,7 @@ def build(family: str, folder: Path, classes: int = CLASSES, channels: int = 3, 
     universal = family in MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES
     auto = AutoModelForUniversalSegmentation if universal else AutoModelForSemanticSegmentation
     network = auto.from_config(config)
-    _spread(network)
+    spread(network)
     if family == "detr":
         _part_masks(network)
     _sharpen(network.eval(), family, classes + universal, channels)
@@ -185,8 +185,8 @@ def build(family: str, folder: Path, classes: int = CLASSES, channels: int = 3, 
     return folder
 
 
-def _spread(network: torch.nn.Module) -> None:
-    """Weights large enough that the answer depends on the image."""
+def spread(network: torch.nn.Module) -> None:
+    """Weights large enough that the answer depends on what goes in."""
     for module in network.modules():
         for parameter in module.parameters(recurse=False):
             if isinstance(module, torch.nn.Embedding):

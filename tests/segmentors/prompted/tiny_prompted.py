@@ -11,6 +11,8 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoImageProcessor, CLIPTokenizer
 
+from tests.segmentors.tiny_checkpoints import spread
+
 FAMILIES = ("clipseg", "sam3", "sam3_lite_text", "groupvit")
 SIDE = 64
 NAMES = ("road", "car", "tree", "sky", "a red bus", "person", "grass")
@@ -133,12 +135,7 @@ def build_prompted(family: str, folder: Path, seed: int = 2, **processor: Any) -
     """A checkpoint of a family, in `folder`: the network with random weights, processor and tokenizer."""
     torch.manual_seed(seed)
     network = NETWORKS[family](AutoConfig.for_model(family, **CONFIGS[family])).eval()
-    for module in network.modules():
-        for parameter in module.parameters(recurse=False):
-            if isinstance(module, torch.nn.Embedding):
-                torch.nn.init.normal_(parameter)
-            elif parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=2 * parameter[0].numel() ** -0.5)
+    spread(network)
     network.save_pretrained(folder)
     settings = {**_PROCESSORS.get(family, _PROCESSORS["sam3"]), **processor}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
