@@ -17,9 +17,9 @@ ABSENT = 0.25  # share of the prompts that name what is not there, in training a
 
 WIDTHS, WIDTH = (32, 64, 128), 64  # of the pyramid, and of decoder and head
 TOKEN_WIDTH = 384  # of the token states that are learned
-NOISE = 2.0  # standard deviations on the normalised token states, while a head learns; the eyes have none
-BATCH, RATE, DECAY = 48, 2e-3, 0.01
-POINTS = 256  # cells of the 1,600 that a step of a head looks at
+NOISE = 2.0  # standard deviations on the standardised token states, while a head learns
+BATCH, RATE, EYES_RATE, DECAY = 48, 2e-3, 3e-3, 0.01
+POINTS = 128  # cells of the 1,600 that a step of a head looks at
 WARM_UP = 0.1  # of the steps, then a cosine
 PRESENT = 0.5  # below this presence a mask is empty
 UNKNOWN = 0.1  # of the words a bag of words learns from, so that it knows what an unknown word is like
@@ -50,16 +50,22 @@ CONDITIONS: dict[str, tuple[tuple[str, ...], bool, bool]] = {
 CURVE_ARMS = ("mpnet", "minilm", "embeddings", "random", "bag")
 CURVE_CONDITIONS = ("seen", "words")
 
-# as Liu, Ding and Jiang (2023, "GRES") define them
+# gIoU and the last three as Liu, Ding and Jiang (2023, "GRES") define them, for masks as a run decides them;
+# the others are of prompts that name something there, and need no threshold
 FIGURES = {
     "giou": "gIoU: the mean IoU of all prompts; of what is absent an empty mask has 1, any other 0",
+    "told": "Told that it is there: the mean IoU of what is at least half as likely as the likeliest pixel",
+    "pointed": "Pointing: of the prompts that name something there, those whose likeliest pixel is on it",
     "ciou": "cIoU: the pixels in both mask and truth, by those in either, over all prompts",
-    "iou_there": "the mean IoU of the prompts that name something there",
     "n_acc": "N-acc.: of the prompts that name something absent, those whose mask is empty",
     "t_acc": "T-acc.: of the others, those whose mask is not",
 }
+# The rule is asked twice: of gIoU, with masks as a run decides them, and of what a model finds that is told
+# that what the prompt names is there. For no word is sure that was never trained on: trials in a world of
+# concepts without pixels, with other seeds, gave next to nothing but empty masks by the first.
+RULED = ("giou", "told")
 CEILING = 0.85  # gIoU of ids on seen words, or the eyes are undertrained and the test is void
-BENEFIT, SAME = 0.10, 0.02  # of gIoU: the interval on new words lies above, seen words differ by less
+BENEFIT, SAME = 0.10, 0.02  # the interval on new words lies above, seen words differ by less
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,8 @@ class Budget:
     words: int = 2
     curve: tuple[int, ...] = (1, 4, 6)
     curve_seeds: tuple[int, ...] = (0, 1)
-    vision_steps: int = 4000
-    head_steps: int = 600
+    eyes_steps: int = 1500
+    head_steps: int = 900
     train_scenes: int = TRAIN_SCENES
     test_scenes: int = TEST_SCENES
     texts: tuple[int, int] = (12, 2)

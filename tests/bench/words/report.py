@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
-from tests.bench.words.experiment import ARMS, BENEFIT, CEILING, CONDITIONS, CURVE_ARMS, FIGURES, SAME
+from tests.bench.words.experiment import ARMS, BENEFIT, CEILING, CONDITIONS, CURVE_ARMS, FIGURES, RULED, SAME
 
 Runs = Sequence[dict[str, Any]]
 CONFIDENCE = 0.95
 
 
-def giou(runs: Runs, arm: str, words: int, condition: str) -> dict[int, float]:
-    """Seed -> gIoU."""
+def each_seed(runs: Runs, arm: str, words: int, condition: str, figure: str = "giou") -> dict[int, float]:
+    """Seed -> figure."""
     return {
-        run["seed"]: run["figures"][condition]["giou"]
+        run["seed"]: run["figures"][condition][figure]
         for run in runs
         if run["arm"] == arm and run["words"] == words and condition in run["figures"]
     }
@@ -34,50 +34,50 @@ def paired(one: dict[int, float], other: dict[int, float]) -> tuple[float, float
     return middle, middle - reach, middle + reach
 
 
-def best(runs: Runs, kind: str, words: int) -> str:
-    """The arm of a kind with the highest mean gIoU on new words."""
-    arms = [arm for arm, each in ARMS.items() if each == kind and giou(runs, arm, words, "words")]
-    return max(arms, key=lambda arm: mean(giou(runs, arm, words, "words").values()))
+def best(runs: Runs, kind: str, words: int, figure: str) -> str:
+    """The arm of a kind that is best on new words, by its mean."""
+    means = {
+        arm: mean(found.values())
+        for arm, each in ARMS.items()
+        if each == kind and (found := each_seed(runs, arm, words, "words", figure))
+    }
+    return max(means, key=means.__getitem__)
 
 
-def verdict(runs: Runs, words: int) -> str:
+def verdict(runs: Runs, words: int, figure: str) -> str:
     """What the rule says, in a sentence or two."""
-    ceiling = mean(giou(runs, "ids", words, "seen").values())
+    ceiling = mean(each_seed(runs, "ids", words, "seen").values())
     if ceiling < CEILING:
         return f"Void: the ceiling is {ceiling:.3f} and not {CEILING}, so the vision is undertrained."
-    one, other = best(runs, "pretrained", words), best(runs, "untrained", words)
-    middle, low, high = paired(giou(runs, one, words, "words"), giou(runs, other, words, "words"))
-    seen, *_ = paired(giou(runs, one, words, "seen"), giou(runs, other, words, "seen"))
-    figures = (
-        f"{one} minus {other} is {middle:+.3f} gIoU on new words (95 % {low:+.3f} to {high:+.3f}) and "
-        f"{seen:+.3f} on seen words"
+    one, other = (best(runs, kind, words, figure) for kind in ("pretrained", "untrained"))
+    new, seen = (
+        paired(*(each_seed(runs, arm, words, condition, figure) for arm in (one, other)))
+        for condition in ("words", "seen")
     )
-    if low > BENEFIT and abs(seen) < SAME:
+    figures = (
+        f"{one} minus {other} is {new[0]:+.3f} {figure} on new words (95 % {new[1]:+.3f} to {new[2]:+.3f}) "
+        f"and {seen[0]:+.3f} on seen words"
+    )
+    if new[1] > BENEFIT and abs(seen[0]) < SAME:
         return f"Benefit: {figures}."
     why = []
-    if low <= BENEFIT:
+    if new[1] <= BENEFIT:
         why.append(f"the interval does not lie above {BENEFIT:+.2f}")
-    if abs(seen) >= SAME:
+    if abs(seen[0]) >= SAME:
         why.append(f"seen words differ by {SAME} or more")
     return f"No measurable benefit by the rule, for {' and '.join(why)}: {figures}."
 
 
 def markdown(runs: Runs, words: int) -> str:
-    """All tables and the verdict."""
-    return "\n".join(
-        [
-            *(
-                line
-                for figure, what in FIGURES.items()
-                for line in [f"{what[0].upper()}{what[1:]}.", "", *_table(runs, words, figure), ""]
-            ),
-            *_differences(runs, words),
-            "",
-            *_curve(runs),
-            "",
-            verdict(runs, words),
-        ]
-    )
+    """All tables and the verdicts."""
+    lines: list[str] = []
+    for figure, what in FIGURES.items():
+        lines += [f"{what}.", "", *_table(runs, words, figure), ""]
+    for figure in RULED:
+        lines += [*_differences(runs, words, figure), "", verdict(runs, words, figure), ""]
+    for figure in (*RULED, "pointed"):
+        lines += [*_curve(runs, figure), ""]
+    return "\n".join(lines)
 
 
 def _table(runs: Runs, words: int, figure: str) -> Iterator[str]:
@@ -90,22 +90,22 @@ def _table(runs: Runs, words: int, figure: str) -> Iterator[str]:
             yield f"| {arm} | {' | '.join(cells)} |"
 
 
-def _differences(runs: Runs, words: int) -> Iterator[str]:
-    one, other = best(runs, "pretrained", words), best(runs, "untrained", words)
-    yield f"| {one} minus {other} | gIoU | 95 % | each seed |"
+def _differences(runs: Runs, words: int, figure: str) -> Iterator[str]:
+    one, other = (best(runs, kind, words, figure) for kind in ("pretrained", "untrained"))
+    yield f"| {one} minus {other} | {figure} | 95 % | each seed |"
     yield "|---|---|---|---|"
     for name in CONDITIONS:
-        ours, theirs = giou(runs, one, words, name), giou(runs, other, words, name)
+        ours, theirs = (each_seed(runs, arm, words, name, figure) for arm in (one, other))
         middle, low, high = paired(ours, theirs)
         each = ", ".join(f"{ours[seed] - theirs[seed]:+.3f}" for seed in sorted(ours.keys() & theirs.keys()))
         yield f"| {name} | {middle:+.3f} | {low:+.3f} to {high:+.3f} | {each} |"
 
 
-def _curve(runs: Runs) -> Iterator[str]:
+def _curve(runs: Runs, figure: str) -> Iterator[str]:
     counts = sorted({run["words"] for run in runs})
-    yield f"| gIoU on new words, by trained words a concept | {' | '.join(map(str, counts))} |"
+    yield f"| {figure} on new words, by trained words a concept | {' | '.join(map(str, counts))} |"
     yield f"|---|{'---|' * len(counts)}"
     for arm in CURVE_ARMS:
-        found = [giou(runs, arm, count, "words") for count in counts]
+        found = [each_seed(runs, arm, count, "words", figure) for count in counts]
         if any(found):
             yield f"| {arm} | {' | '.join(f'{mean(each.values()):.3f}' if each else '' for each in found)} |"

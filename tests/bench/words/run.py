@@ -16,7 +16,8 @@ from torch import nn
 from batchseg.scenes.words import Vocabulary
 from tests.bench.words.asked import Prompts, Questions, Scenes, for_the_test, for_training
 from tests.bench.words.experiment import BATCH, CONDITIONS, CURVE_ARMS, CURVE_CONDITIONS, LAYERS, Budget
-from tests.bench.words.learn import Eyes, Network, Seen, figures, tested, train_eyes, train_head
+from tests.bench.words.eyes import Eyes, Seen, train_eyes
+from tests.bench.words.learn import Network, figures, tested, train_head
 from tests.bench.words.text import Frozen, Ids, Withheld, Words, read
 
 OnRun = Callable[[str], None]
@@ -38,9 +39,7 @@ def run_eyes(budget: Budget, place: Place, on_run: OnRun) -> Eyes:
     if not file.exists():
         started = perf_counter()
         training = Seen.pixels(Scenes.for_training(budget.train_scenes), place.device)
-        nothing_new = Prompts(Vocabulary.drawn(EYES_SEED, budget.words), EYES_SEED, (), budget.texts)
-        shown = for_training(nothing_new, training.scenes, budget.vision_steps * BATCH)
-        eyes = train_eyes(training, shown, budget.vision_steps, EYES_SEED)
+        eyes = train_eyes(training, budget.eyes_steps, EYES_SEED)
         place.output.mkdir(parents=True, exist_ok=True)
         save_file(eyes.cpu().state_dict(), file)
         on_run(f"eyes: {perf_counter() - started:.0f} s")
@@ -86,11 +85,12 @@ class _Test:
 
 def _words(arm: str, seed: int, prompts: Prompts, place: Place) -> nn.Module:
     torch.manual_seed(seed)
+    trained = prompts.first_of(prompts.conditions[0])
     if arm in LAYERS:
         states = read(arm, prompts.texts, place.folders, seed, place.device)
-        return Frozen(states.to(place.device))
+        return Frozen(states.standardised(trained).to(place.device))
     if arm == "bag":
-        return Words(prompts.texts, len([text for some in prompts.by_triple["train"] for text in some]))
+        return Words(prompts.texts, trained)
     return Ids() if arm == "ids" else Withheld()
 
 

@@ -26,17 +26,18 @@ from tests.bench.words.asked import (
     for_training,
     is_held_out,
 )
-from tests.bench.words.experiment import CONDITIONS, FEWEST, FIGURES, SIDE, Budget
+from tests.bench.words.experiment import CONDITIONS, FEWEST, FIGURES, RULED, SIDE, Budget
 from tests.bench.words.learn import figures
 from tests.bench.words.report import markdown, paired, verdict
 from tests.bench.words.run import Place, read_runs, run_seed
+from tests.bench.words.text import States
 
 OURS, THEIRS = [0.71, 0.69, 0.74, 0.70], [0.50, 0.50, 0.51, 0.46]
 
 
 def run_of(arm: str, seed: int, seen: float, words: float) -> dict[str, Any]:
     figures = {name: dict.fromkeys(FIGURES, seen) for name in CONDITIONS}
-    figures["words"]["giou"] = words
+    figures["words"] |= {"giou": words, "told": words}
     return {"arm": arm, "seed": seed, "words": 2, "figures": figures}
 
 
@@ -67,10 +68,11 @@ def test_an_interval_is_that_of_the_paired_t_test() -> None:
         (THEIRS, 0.80, 0.84, "Void"),
     ],
 )
-def test_the_rule(theirs: list[float], seen: float, ceiling: float, begins: str) -> None:
+@pytest.mark.parametrize("figure", RULED)
+def test_the_rule(figure: str, theirs: list[float], seen: float, ceiling: float, begins: str) -> None:
     words = {"mpnet": OURS, "minilm": [0.1] * 4, "bag": theirs, "random": [0.0] * 4}
     known = {"mpnet": 0.81, "minilm": 0.81, "bag": seen, "random": 0.81}
-    assert verdict(runs(words, known, ceiling), 2).startswith(begins)
+    assert verdict(runs(words, known, ceiling), 2, figure).startswith(begins)
 
 
 def test_training_knows_no_new_word_template_or_pair() -> None:
@@ -117,10 +119,18 @@ def test_questions_name_what_is_there_or_what_is_not() -> None:
 
 def test_figures() -> None:
     mask, truth, both = [4, 0, 0, 2, 6], [4, 0, 3, 0, 3], [4, 0, 0, 0, 3]
-    found = figures(np.array([mask, truth, both]))
-    assert found == pytest.approx(
-        {"giou": (1 + 1 + 0 + 0 + 0.5) / 5, "ciou": 7 / 15, "iou_there": 0.5, "n_acc": 0.5, "t_acc": 2 / 3}
-    )
+    told, both_told, pointed = [8, 9, 3, 9, 3], [4, 0, 0, 0, 3], [1, 0, 0, 0, 1]
+    found = figures(np.array([mask, truth, both, told, both_told, pointed]))
+    expected = {"giou": (1 + 1 + 0 + 0 + 0.5) / 5, "ciou": 7 / 15, "n_acc": 0.5, "t_acc": 2 / 3}
+    assert found == pytest.approx({**expected, "told": (0.5 + 0 + 1) / 3, "pointed": 2 / 3})
+
+
+def test_states_are_standardised_over_the_training_prompts() -> None:
+    states_TLE, is_token_TL = torch.randn(6, 3, 4) * 50 + 7, torch.ones(6, 3, dtype=torch.bool)
+    is_token_TL[0, 2] = False
+    found = States(states_TLE, is_token_TL).standardised(4).states_TLE[:4][is_token_TL[:4]].float()
+    np.testing.assert_allclose(found.mean(0), 0, atol=2e-3)
+    np.testing.assert_allclose(found.std(0), 1, atol=2e-3)
 
 
 def test_a_small_one(tmp_path: Path) -> None:
@@ -137,7 +147,7 @@ def test_a_small_one(tmp_path: Path) -> None:
     run_seed(0, budget, place, told.append)
     found = read_runs(place.output)
     assert {run["arm"] for run in found} == set(arms)
-    assert verdict(found, 2).startswith("Void")
+    assert verdict(found, 2, "giou").startswith("Void")
     assert all(f"| {arm} |" in markdown(found, 2) for arm in arms)
     count = len(told)
     run_seed(0, budget, place, told.append)

@@ -28,6 +28,16 @@ class States:
     states_TLE: Tensor
     is_token_TL: Tensor
 
+    def standardised(self, trained: int) -> States:
+        """Of mean 0 and deviation 1 in each unit, over the tokens of the first, the training prompts.
+
+        In a language model a few units are many times larger than all others, and noise that is small beside
+        them would drown what the others say.
+        """
+        known_NE = self.states_TLE[:trained][self.is_token_TL[:trained]].float()
+        mean_E, deviation_E = known_NE.mean(0), known_NE.std(0).clamp(min=1e-6)
+        return States(((self.states_TLE.float() - mean_E) / deviation_E).half(), self.is_token_TL)
+
     def to(self, device: torch.device) -> States:
         return States(self.states_TLE.to(device), self.is_token_TL.to(device))
 
