@@ -26,32 +26,15 @@ def main(mpnet: str, minilm: str, output: str, seeds: str, processes: int) -> No
     """Run what is missing in the output, and print the tables and the verdict."""
     from tests.bench.words.experiment import Budget
     from tests.bench.words.report import markdown
-    from tests.bench.words.run import read_runs
+    from tests.bench.words.run import read_runs, work
 
     budget = replace(Budget(), seeds=tuple(int(seed) for seed in seeds.split(",")))
-    work = partial(_work, budget=budget, output=output, mpnet=mpnet, minilm=minilm)
+    todo = partial(work, budget=budget, output=output, mpnet=mpnet, minilm=minilm)
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        pool.submit(work, None).result()
-        for future in as_completed([pool.submit(work, seed) for seed in budget.seeds]):
+        pool.submit(todo, None).result()
+        for future in as_completed([pool.submit(todo, seed) for seed in budget.seeds]):
             future.result()
     click.echo(markdown(read_runs(Path(output)), budget.words))
-
-
-def _work(seed: int | None, *, budget: object, output: str, mpnet: str, minilm: str) -> None:
-    """A seed, or the eyes that all seeds share."""
-    import torch
-
-    from tests.bench.words.experiment import Budget
-    from tests.bench.words.run import Place, run_eyes, run_seed
-
-    assert isinstance(budget, Budget)
-    torch.set_num_threads(1 if seed is not None else torch.get_num_threads())
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    place = Place(Path(output), {"mpnet": mpnet, "minilm": minilm}, device)
-    if seed is None:
-        run_eyes(budget, place, partial(click.echo, err=True))
-    else:
-        run_seed(seed, budget, place, partial(click.echo, err=True))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import click
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -104,6 +106,17 @@ def _runs(seed: int, budget: Budget) -> Iterator[tuple[str, int]]:
 def _file(place: Place, seed: int, arm: str, words: int) -> Path:
     place.output.mkdir(parents=True, exist_ok=True)
     return place.output / f"{arm}-{words}-{seed}.json"
+
+
+def work(seed: int | None, *, budget: Budget, output: str, mpnet: str, minilm: str) -> None:
+    """What a process does: a seed, on one thread, or the eyes that all seeds share."""
+    torch.set_num_threads(1 if seed is not None else torch.get_num_threads())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = Place(Path(output), {"mpnet": mpnet, "minilm": minilm}, device)
+    if seed is None:
+        run_eyes(budget, place, partial(click.echo, err=True))
+    else:
+        run_seed(seed, budget, place, partial(click.echo, err=True))
 
 
 def read_runs(output: Path) -> list[dict[str, Any]]:
