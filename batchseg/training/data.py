@@ -19,7 +19,7 @@ from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
 from batchseg.config.train import Augmentation
 from batchseg.errors import RowFault
-from batchseg.images.decode import decode_scaled, whole
+from batchseg.images.decode import Decoded, decode_scaled, whole
 from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import ModelInput, Preparer
@@ -37,6 +37,10 @@ class Fault:
     id: str
     status: str
     error: str
+
+    @classmethod
+    def of(cls, row: dict[str, str], fault: RowFault) -> Fault:
+        return cls(row["id"], fault.status.kind, str(fault))
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,18 @@ class PairReader:
 
     def read(self, row: dict[str, str]) -> tuple[NDArray[np.uint8], Ids]:
         """RGB [H, W, 3] and class ids [H, W]. Raises RowFault."""
-        image = decode_scaled(self.images.read(row["uri"]), self.limits, whole, self.images_as)
+        image = self.image(row)
+        return image.pixels_HWC, self.truth(row, image)
+
+    def image(self, row: dict[str, str]) -> Decoded:
+        """Raises RowFault."""
+        return decode_scaled(self.images.read(row["uri"]), self.limits, whole, self.images_as)
+
+    def truth(self, row: dict[str, str], image: Decoded) -> Ids:
+        """Class ids [H, W] of a row of this image. Raises RowFault."""
         truth_HW = read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
         check_truth_size(truth_HW.shape, image.size_hw, image.orientation)
-        return image.pixels_HWC, truth_HW
+        return truth_HW
 
 
 class Samples:
@@ -81,13 +93,16 @@ class Samples:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def row(self, index: int) -> dict[str, str]:
+        return {name: self.rows[name][index].as_py() for name in self.rows.column_names}
+
     def read(self, index: int) -> Sample | Fault:
-        row = {name: self.rows[name][index].as_py() for name in self.rows.column_names}
+        row = self.row(index)
         try:
             image_HWC, truth_HW = self.pairs.read(row)
             return Sample(self.preparer(image_HWC), truth_HW, row.get(PROMPT.name))
         except RowFault as fault:
-            return Fault(row["id"], fault.status.kind, str(fault))
+            return Fault.of(row, fault)
 
 
 class ValidationSet(Dataset[Sample | Fault]):
@@ -109,22 +124,22 @@ class Batch:
 
     Attributes:
         pixels_BHWC: uint8.
-        labels_BHW: int64; the label map's void where there is no truth.
+        labels_BHW: int64; the label map's void where there is no truth. With prompts a map for each of them,
+            those of a crop one after another.
         prompts: of each crop, where rows have prompts.
     """
 
     pixels_BHWC: Tensor
     labels_BHW: Tensor
     faults: list[Fault]
-    prompts: tuple[str, ...] = ()
+    prompts: tuple[tuple[str, ...], ...] = ()
 
 
 class TrainingSet(Dataset[tuple[Tensor, Tensor] | Fault]):
     """Augmented crops. An index is (seed, row): the same pair gives the same crop in whatever process."""
 
-    def __init__(self, samples: Samples, augmentation: Augmentation, crop: int) -> None:
-        self.samples = samples
-        self.augment = Augment(augmentation, crop, samples.reading.label_map.void)
+    def __init__(self, samples: Samples, augment: Augment) -> None:
+        self.samples, self.augment = samples, augment
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -134,9 +149,8 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor] | Fault]):
         sample = self.samples.read(row)
         if isinstance(sample, Fault):
             return sample
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.augment(sample)
+        pixels_HWC, labels_1HW = self.augment(seed, sample.model_input, sample.truth_HW[None])
+        return pixels_HWC, labels_1HW[0]
 
     def collate(self, parts: list[tuple[Tensor, Tensor] | Fault]) -> Batch:
         """The crops that could be read; if none could, one without truth: no worker may stay behind."""
@@ -162,18 +176,22 @@ class Augment:
             ]
         )
 
-    def __call__(self, sample: Sample) -> tuple[Tensor, Tensor]:
-        """Pixels uint8 [crop, crop, 3] and labels int64 [crop, crop]."""
-        pixels_HWC = sample.model_input.pixels_THWC[0]
+    def __call__(self, seed: int, model_input: ModelInput, truths_KHW: Ids) -> tuple[Tensor, Tensor]:
+        """Pixels uint8 [crop, crop, 3] and labels int64 [K, crop, crop]. The same seed does the same."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._augmented(model_input.pixels_THWC[0], truths_KHW)
+
+    def _augmented(self, pixels_HWC: NDArray[np.uint8], truths_KHW: Ids) -> tuple[Tensor, Tensor]:
         low, high = self.scale
         factor = low + (high - low) * torch.rand(()).item()
         size = [max(1, round(side * factor)) for side in pixels_HWC.shape[:2]]
         image = v2.functional.resize(torch.from_numpy(pixels_HWC).permute(2, 0, 1), size, antialias=True)
         # nearest as Pillow does it: the pixel under each centre
-        labels = torch.from_numpy(sample.truth_HW.astype(np.int32))[None, None].float()
+        labels = torch.from_numpy(truths_KHW.astype(np.int32))[None].float()
         labels = torch.nn.functional.interpolate(labels, size, mode="nearest-exact")[0]
         image, labels = self.rest(tv_tensors.Image(image), tv_tensors.Mask(labels.long()))
-        return image.permute(1, 2, 0).as_subclass(Tensor).contiguous(), labels[0].as_subclass(Tensor)
+        return image.permute(1, 2, 0).as_subclass(Tensor).contiguous(), labels.as_subclass(Tensor)
 
     def nothing(self) -> tuple[Tensor, Tensor]:
         """A crop without ground truth."""

@@ -23,7 +23,7 @@ from batchseg.config.train import NewModel, TrainConfig
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.metrics.prompted import prompt_figures
 from batchseg.segmentors.llm.lora import add_lora
-from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
+from batchseg.training.data import Augment, Batch, Batches, Samples, TrainingSet, ValidationSet
 from batchseg.training.job import State, TrainingJob
 from batchseg.training.kept import Kept
 from batchseg.training.objective import segmentation_loss
@@ -65,14 +65,13 @@ class Learner:
         images_as = ImageReading.of(self.config.source)
         reading, limits = job.reading, self.config.limits
         samples = Samples(job.train, job.start.preparer(), reading, limits, images_as)
-        batches = self._batches(len(samples))
+        crops = self._crops(samples)
+        batches = self._batches(len(crops))
         self.steps = batches.last
         self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._share_of_rate)
         self._resume()
         self.batches = replace(batches, first=self.state.step)
-        alone = TrainingSet(samples, self.config.augmentation, job.crop)
-        crops = alone if self.prompts is None else PromptedSet(alone)
         self.train_loader: Any = DataLoader(
             crops,
             batch_sampler=self.batches,
@@ -213,6 +212,10 @@ class Learner:
 
     def _parts(self) -> dict[str, Any]:
         return {"network": self.network, "optimiser": self.optimiser, "schedule": self.schedule}
+
+    def _crops(self, samples: Samples) -> TrainingSet | PromptedSet:
+        augment = Augment(self.config.augmentation, self.job.crop, samples.reading.label_map.void)
+        return (TrainingSet if self.prompts is None else PromptedSet)(samples, augment)
 
     def _batches(self, rows: int) -> Batches:
         config = self.config

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from batchseg.training.points import Points
+
 DICE_SHARE = 0.5
 PRESENCE_SHARE = 0.3
 PROMPT_DICE_SHARE = 1.0
@@ -46,34 +48,28 @@ def segmentation_loss(logits_BChw: Tensor, labels_BHW: Tensor, weights_C: Tensor
 
 
 def prompt_loss(
-    logits_Bhw: Tensor, presence_B: Tensor, labels_BHW: Tensor, weights_2: Tensor | None = None
+    logits_RP: Tensor, presence_R: Tensor, points: Points, weights_2: Tensor | None = None
 ) -> Tensor:
-    """Binary cross-entropy, the soft Dice loss of each image, and 0.3 of the presence's cross-entropy.
+    """Binary cross-entropy, the soft Dice loss of each mask, and 0.3 of the presence's cross-entropy.
 
-    At the labels' resolution; pixels of void count nowhere. Dice is smoothed by one pixel, so that it falls
-    to 0 where nothing is meant and nothing is found.
+    Void counts nowhere. Dice is smoothed by one pixel, so that it falls to 0 where nothing is meant and
+    nothing is found.
 
     Args:
-        logits_Bhw: enlarged bilinearly, as for a mask.
-        presence_B: logits of something being there.
-        labels_BHW: int64: 0, 1 where something is meant, 2 void.
-        weights_2: float32, of these two in the cross-entropy.
+        logits_RP: at the points.
+        presence_R: logits of something being there.
+        weights_2: float32, of what is not meant and what is, in the cross-entropy.
     """
-    logits_BHW = functional.interpolate(
-        logits_Bhw.float()[:, None], labels_BHW.shape[1:], mode="bilinear", align_corners=False
-    )[:, 0]
-    known_BHW, meant_BHW = (labels_BHW < VOID).float(), (labels_BHW == 1).float()
-    weights_BHW = known_BHW
-    if weights_2 is not None:
-        weights_BHW = known_BHW * weights_2[meant_BHW.long()]
-    cross_BHW = functional.binary_cross_entropy_with_logits(logits_BHW, meant_BHW, reduction="none")
-    cross = (cross_BHW * weights_BHW).sum() / weights_BHW.sum().clamp(min=1e-6)
-    found_BHW = logits_BHW.sigmoid() * known_BHW
-    both_B = (found_BHW * meant_BHW).sum((1, 2))
-    dice_B = (2 * both_B + 1) / (found_BHW.sum((1, 2)) + meant_BHW.sum((1, 2)) + 1)
-    presence_B = functional.binary_cross_entropy_with_logits(
-        presence_B.float(), meant_BHW.amax((1, 2)), reduction="none"
+    logits_RP = logits_RP.float()
+    pixels_RP, meant_RP = points.pixels_RP * (points.labels_RP < VOID), (points.labels_RP == 1).float()
+    weights_RP = pixels_RP if weights_2 is None else pixels_RP * weights_2[meant_RP.long()]
+    cross_RP = functional.binary_cross_entropy_with_logits(logits_RP, meant_RP, reduction="none")
+    cross = (cross_RP * weights_RP).sum() / weights_RP.sum().clamp(min=1e-6)
+    found_RP, meant_RP = logits_RP.sigmoid() * pixels_RP, meant_RP * pixels_RP
+    both_R = (logits_RP.sigmoid() * meant_RP).sum(1)
+    dice_R = (2 * both_R + 1) / (found_RP.sum(1) + meant_RP.sum(1) + 1)
+    presence_R = functional.binary_cross_entropy_with_logits(
+        presence_R.float(), points.is_meant_R.float(), reduction="none"
     )
-    has_truth_B = known_BHW.amax((1, 2))  # an image without any says nothing
-    each_B = (PROMPT_DICE_SHARE * (1 - dice_B) + PRESENCE_SHARE * presence_B) * has_truth_B
-    return cross + each_B.sum() / has_truth_B.sum().clamp(min=1)
+    each_R = (PROMPT_DICE_SHARE * (1 - dice_R) + PRESENCE_SHARE * presence_R) * points.is_known_R
+    return cross + each_R.sum() / points.is_known_R.sum().clamp(min=1)

@@ -2,51 +2,98 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from batchseg.errors import RowFault
 from batchseg.segmentors.huggingface.model import HuggingFaceModel
 from batchseg.segmentors.network.upsample import bilinear_argmax
-from batchseg.training.data import Batch, Fault, Sample, TrainingSet
+from batchseg.source.listing import PROMPT
+from batchseg.training.data import Augment, Batch, Fault, Sample, Samples
 from batchseg.training.objective import prompt_loss
+from batchseg.training.points import Points
 from batchseg.training.prompts import PromptStates
 
 EVEN = 0.5  # what the background counts
 
-Crop = tuple[Tensor, Tensor]
+PROMPTS = 4  # of an image, at most, each time it is learnt from
 
 
-class PromptedSet(Dataset[tuple[Crop, str] | Fault]):
-    """Crops to learn from, each with the prompt of its row."""
+@dataclass(frozen=True)
+class Asked:
+    """A crop, uint8 [H, W, 3], what it is asked for, and class ids [K, H, W]: the truth of each prompt."""
 
-    def __init__(self, crops: TrainingSet) -> None:
-        self.crops = crops
+    pixels_HWC: Tensor
+    prompts: tuple[str, ...]
+    labels_KHW: Tensor
+
+
+class PromptedSet(Dataset[tuple[Asked | None, list[Fault]]]):
+    """Crops to learn from, each with some of the prompts that the rows of its image have.
+
+    An image is read and seen once for all of them. An index is (seed, image).
+    """
+
+    def __init__(self, samples: Samples, augment: Augment) -> None:
+        self.samples, self.augment = samples, augment
+        rows_of: dict[str, list[int]] = {}
+        for row, uri in enumerate(samples.rows["uri"].to_pylist()):
+            rows_of.setdefault(uri, []).append(row)
+        self.rows_of = [*rows_of.values()]
 
     def __len__(self) -> int:
-        return len(self.crops)
+        return len(self.rows_of)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Crop, str] | Fault:
-        crop = self.crops[index]
-        if isinstance(crop, Fault):
-            return crop
-        return crop, str(self.crops.samples.rows["prompt"][index[1]].as_py())
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Asked | None, list[Fault]]:
+        seed, image = index
+        places = np.array(self.rows_of[image])
+        chosen = np.sort(np.random.default_rng(seed).permutation(places)[:PROMPTS])
+        rows = [self.samples.row(int(place)) for place in chosen]
+        try:
+            decoded = self.samples.pairs.image(rows[0])
+        except RowFault as fault:
+            return None, [Fault.of(row, fault) for row in rows]
+        truths, prompts, faults = [], [], []
+        for row in rows:
+            try:
+                truths.append(self.samples.pairs.truth(row, decoded))
+                prompts.append(row[PROMPT.name])
+            except RowFault as fault:
+                faults.append(Fault.of(row, fault))
+        if not truths:
+            return None, faults
+        prepared = self.samples.preparer(decoded.pixels_HWC)
+        pixels_HWC, labels_KHW = self.augment(seed, prepared, np.stack(truths))
+        return Asked(pixels_HWC, tuple(prompts), labels_KHW), faults
 
-    def collate(self, parts: list[tuple[Crop, str] | Fault]) -> Batch:
-        batch = self.crops.collate([part if isinstance(part, Fault) else part[0] for part in parts])
-        return replace(batch, prompts=tuple(part[1] for part in parts if not isinstance(part, Fault)))
+    def collate(self, parts: list[tuple[Asked | None, list[Fault]]]) -> Batch:
+        """The crops that could be read; if none could, one without truth: no worker may stay behind."""
+        faults = [fault for _, some in parts for fault in some]
+        asked = [each for each, _ in parts if each is not None]
+        if not asked:
+            pixels_HWC, labels_HW = self.augment.nothing()
+            asked = [Asked(pixels_HWC, (self.samples.row(0)[PROMPT.name],), labels_HW[None])]
+        pixels_BHWC = torch.stack([each.pixels_HWC for each in asked])
+        labels_RHW = torch.cat([each.labels_KHW for each in asked])
+        return Batch(pixels_BHWC, labels_RHW, faults, tuple(each.prompts for each in asked))
 
 
 def loss_of(model: HuggingFaceModel, batch: Batch, states: PromptStates, weights_2: Tensor) -> Tensor:
-    """What is to become less, for crops with a prompt each."""
-    # a batch of which nothing could be read is one crop without truth, whatever it is asked
-    prompts = batch.prompts or (next(iter(states.places)),)
-    found = _ask(model, batch.pixels_BHWC, states, prompts)
-    labels_BHW = batch.labels_BHW.to(found.logits.device)
-    return prompt_loss(found.logits, found.presence, labels_BHW, weights_2)
+    """What is to become less, for crops with some prompts each."""
+    points = Points.drawn(batch.labels_BHW.to(model.device))
+    prompts = [prompt for some in batch.prompts for prompt in some]
+    states_RLE, is_word_RL = states.batch(prompts, model.device)
+    found = model.outputs(
+        batch.pixels_BHWC,
+        states=states_RLE,
+        is_word=is_word_RL,
+        places=torch.split(points.places_RP2, [len(some) for some in batch.prompts]),
+    )
+    return prompt_loss(found.logits[:, 0], found.presence, points, weights_2)
 
 
 def answer(model: HuggingFaceModel, sample: Sample, states: PromptStates) -> tuple[Tensor, Tensor]:
@@ -55,15 +102,12 @@ def answer(model: HuggingFaceModel, sample: Sample, states: PromptStates) -> tup
     It is decided as `batchseg run` does: sigmoids, enlarged, then compared; nothing where presence denies it.
     """
     assert sample.prompt is not None
-    found = _ask(model, torch.from_numpy(sample.model_input.pixels_THWC), states, [sample.prompt])
+    states_1LE, is_word_1L = states.batch([sample.prompt], model.device)
+    pixels_1HWC = torch.from_numpy(sample.model_input.pixels_THWC)
+    found = model.outputs(pixels_1HWC, states=states_1LE, is_word=is_word_1L)
     logits_1hw = found.logits.float()
     there = found.presence.float() >= 0
     map_1hw = logits_1hw.sigmoid() * there[:, None, None]
     scores_2hw = torch.cat([torch.full_like(map_1hw, EVEN), map_1hw])
     labels_HW = bilinear_argmax(scores_2hw, sample.model_input.image_hw)
     return torch.cat([torch.zeros_like(logits_1hw), logits_1hw]), labels_HW
-
-
-def _ask(model: HuggingFaceModel, pixels_BHWC: Tensor, states: PromptStates, prompts: Any) -> Any:
-    states_BLE, is_word_BL = states.batch(prompts, model.device)
-    return model.outputs(pixels_BHWC, states=states_BLE, is_word=is_word_BL)

@@ -24,11 +24,14 @@ from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.train import TrainConfig
 from batchseg.errors import BatchsegError
 from batchseg.schema import SPLIT
+from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
+from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
 from batchseg.segmentors.llm.text import TextModel
 from batchseg.segmentors.llm.token_states import PromptReader
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.listing import PROMPT
 from batchseg.training.objective import prompt_loss
+from batchseg.training.points import Points
 from batchseg.training.prompts import PromptStates, write_states
 from batchseg.training.rows import Rows
 
@@ -193,30 +196,88 @@ def test_states_that_were_kept_are_those_of_the_language_model(data: Path, tmp_p
     assert PromptStates.of(tmp_path / "none") is None
 
 
-def test_the_loss_is_the_sum_of_its_three_parts() -> None:
+def labels_of(masks: int) -> torch.Tensor:
+    """Masks of a few pixels, of nothing, and without any truth."""
     torch.manual_seed(0)
-    logits, presence = torch.randn(4, 8, 8), torch.randn(4)
-    labels = torch.randint(0, 3, (4, 16, 16))
-    labels[1][labels[1] == 1] = 0  # nothing of what is meant
-    labels[2] = 2  # no truth at all
-    weights = torch.tensor([1.0, 3.0])
-    fine = functional.interpolate(logits[:, None], (16, 16), mode="bilinear")[:, 0]
-    known = labels < 2
-    each = functional.binary_cross_entropy_with_logits(
-        fine[known], (labels[known] == 1).float(), reduction="none"
+    labels = torch.zeros(masks, 16, 20, dtype=torch.int64)
+    labels[:, 3:6, 4:9], labels[:, 12:] = 1, 2
+    labels[1][labels[1] == 1] = 0
+    labels[2] = 2
+    return labels
+
+
+def every_pixel(labels: torch.Tensor) -> Points:
+    height, width = labels.shape[1:]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    places = torch.stack([(x + 0.5) / width * 2 - 1, (y + 0.5) / height * 2 - 1], -1).flatten(0, 1)
+    flat = labels.flatten(1)
+    return Points(
+        places.expand(len(labels), -1, -1),
+        flat,
+        torch.ones(flat.shape),
+        (flat == 1).any(1),
+        (flat < 2).any(1),
     )
-    weight = weights[labels[known]]
+
+
+def test_the_loss_is_the_sum_of_its_three_parts() -> None:
+    labels = labels_of(4)
+    logits, presence, weights = torch.randn(4, 320), torch.randn(4), torch.tensor([1.0, 3.0])
+    known, meant = labels.flatten(1) < 2, labels.flatten(1) == 1
+    each = functional.binary_cross_entropy_with_logits(logits[known], meant[known].float(), reduction="none")
+    weight = weights[meant[known].long()]
     dices, presences = [], []
     for index in (0, 1, 3):
-        found, meant = fine[index].sigmoid()[known[index]], (labels[index] == 1)[known[index]].float()
-        dices.append(1 - (2 * (found * meant).sum() + 1) / (found.sum() + meant.sum() + 1))
-        presences.append(functional.binary_cross_entropy_with_logits(presence[index], meant.amax()))
+        found, there = logits[index].sigmoid()[known[index]], meant[index][known[index]].float()
+        dices.append(1 - (2 * (found * there).sum() + 1) / (found.sum() + there.sum() + 1))
+        presences.append(functional.binary_cross_entropy_with_logits(presence[index], there.amax()))
     wanted = (
         (each * weight).sum() / weight.sum() + torch.stack(dices).mean() + 0.3 * torch.stack(presences).mean()
     )
-    torch.testing.assert_close(prompt_loss(logits, presence, labels, weights), wanted)
-    nothing = prompt_loss(logits.requires_grad_(), presence, torch.full((4, 16, 16), 2))
+    torch.testing.assert_close(prompt_loss(logits, presence, every_pixel(labels), weights), wanted)
+    nothing = prompt_loss(logits.requires_grad_(), presence, every_pixel(torch.full((4, 16, 20), 2)))
     assert nothing == 0
+
+
+def test_points_stand_for_all_pixels() -> None:
+    """Sums over them are those over the image, on average; half of them lie on what is meant."""
+    labels, draws = labels_of(3), 4000
+    values = torch.rand(labels.shape)
+    sums = torch.zeros(3, 2)
+    for _ in range(draws):
+        points = Points.drawn(labels, 32)
+        x, y = (points.places_RP2 + 1).unbind(-1)
+        column, row = ((x * 20 - 1) / 2).round().long(), ((y * 16 - 1) / 2).round().long()
+        mask = torch.arange(3)[:, None]
+        assert labels[mask, row, column].equal(points.labels_RP)
+        assert (points.labels_RP[0] == 1).sum() >= 16
+        share = points.pixels_RP * values[mask, row, column]
+        sums += torch.stack([share.sum(1), (share * (points.labels_RP == 1)).sum(1)], 1)
+    whole = torch.stack([values.sum((1, 2)), (values * (labels == 1)).sum((1, 2))], 1)
+    torch.testing.assert_close(sums / draws, whole, rtol=0.01, atol=0)
+    assert points.is_meant_R.tolist() == [True, False, False]
+    assert points.is_known_R.tolist() == [True, True, False]
+
+
+def test_at_points_the_head_reads_what_lies_between_the_cells(data: Path) -> None:
+    """As from embeddings that were enlarged to the size of the masks; of each image for its own prompts."""
+    torch.manual_seed(0)
+    config = LLMSegConfig(
+        widths=[8, 8, 8, 8], decoder_width=8, head="prompt", prompt_width=6, finest=2, num_labels=2
+    )
+    model = LLMSemanticSegmentor(config).eval()
+    pixels, states = torch.randn(2, 3, 32, 32), torch.randn(3, 5, 6)
+    is_word = torch.ones(3, 5, dtype=torch.bool)
+    points = Points.drawn(torch.randint(0, 2, (3, 32, 32)), 40)
+    with torch.no_grad():
+        found = model(pixels, states, is_word, places=points.places_RP2.split([2, 1]))
+        fine = functional.interpolate(model.see(pixels), (32, 32), mode="bilinear")
+        column, row = ((points.places_RP2 + 1) * 16 - 0.5).round().long().unbind(-1)
+        for mask, image in enumerate([0, 0, 1]):
+            there = fine[image][:, row[mask], column[mask]][None, :, None]
+            logits, presence = model.ask(there, states[mask : mask + 1], is_word[mask : mask + 1])
+            torch.testing.assert_close(found.logits[mask], logits[0], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(found.presence[mask], presence[0], atol=1e-4, rtol=1e-4)
 
 
 # --- what is refused ---

@@ -18,7 +18,8 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.huggingface.files import CheckpointPlace
 from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
-from batchseg.training.data import Batches, Samples, TrainingSet, ValidationSet
+from batchseg.training.data import Augment, Batches, Samples, TrainingSet, ValidationSet
+from batchseg.training.prompted import PromptedSet
 
 SIDE = 64
 CLASSES = LabelMap.from_names(("left", "right", "below"))
@@ -47,7 +48,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
 
 
 def crops(samples: Samples, settings: Augmentation, crop: int = SIDE, count: int = 20) -> Any:
-    chosen = TrainingSet(samples, settings, crop)
+    chosen = TrainingSet(samples, Augment(settings, crop, CLASSES.void))
     return [chosen[(seed, 0)] for seed in range(count)]
 
 
@@ -93,7 +94,7 @@ def test_a_seed_gives_the_same_crop_again(samples: Samples) -> None:
 
 
 def test_what_cannot_be_read_is_named_and_left_out(samples: Samples) -> None:
-    chosen = TrainingSet(samples, STILL, SIDE)
+    chosen = TrainingSet(samples, Augment(STILL, SIDE, CLASSES.void))
     batch = chosen.collate([chosen[(0, row)] for row in range(3)])
     assert batch.pixels_BHWC.shape == (1, SIDE, SIDE, 3)
     assert [(fault.id, fault.status) for fault in batch.faults] == [
@@ -102,6 +103,46 @@ def test_what_cannot_be_read_is_named_and_left_out(samples: Samples) -> None:
     ]
     nothing = chosen.collate([chosen[(0, 1)]])
     assert (nothing.labels_BHW == CLASSES.void).all() and len(nothing.faults) == 1
+
+
+# --- with prompts ---
+
+
+@pytest.fixture
+def asked(samples: Samples) -> PromptedSet:
+    """An image with six prompts and a seventh whose truth is too small, and an image that is none."""
+    (pair,), columns = samples.rows.slice(0, 1).to_pylist(), ("id", "uri", "truth")
+    (broken, small) = samples.rows.slice(1).to_pylist()
+    rows = [{**pair, "id": f"a{number}", "prompt": f"thing {number}"} for number in range(6)]
+    rows[2:2] = [{**broken, "prompt": "nothing"}]  # the rows of an image need not be neighbours
+    rows.append({**{name: small[name] for name in columns}, "prompt": "small"})
+    mirrored = Augmentation(scale=(1.0, 1.0), colour=0, flip=("horizontal",))
+    read = Samples(pa.Table.from_pylist(rows), samples.preparer, Reading(CLASSES), Limits())
+    return PromptedSet(read, Augment(mirrored, SIDE, CLASSES.void))
+
+
+def test_an_image_is_learnt_from_once_for_some_of_its_prompts(asked: PromptedSet) -> None:
+    assert len(asked) == 2
+    seen, mirrored = set(), set()
+    for seed in range(40):
+        batch = asked.collate([asked[(seed, 0)]])
+        (prompts,) = batch.prompts
+        assert len(batch.pixels_BHWC) == 1 and batch.labels_BHW.shape == (len(prompts), SIDE, SIDE)
+        assert len(prompts) + len(batch.faults) == 4 == len({*prompts, *(each.id for each in batch.faults)})
+        level = (batch.pixels_BHWC[0, ..., 0].float() / 100).round()
+        assert all((level == labels).all() for labels in batch.labels_BHW)
+        seen |= {*prompts}
+        mirrored.add(int(batch.labels_BHW[0, 0, 0]))
+        assert {(fault.id, fault.status) for fault in batch.faults} <= {("c", "truth_mismatch")}
+    assert seen == {f"thing {number}" for number in range(6)} and mirrored == {0, 1}
+
+
+def test_of_images_that_cannot_be_read_each_row_is_named(asked: PromptedSet) -> None:
+    batch = asked.collate([asked[(0, 1)]])
+    assert [(fault.id, fault.status) for fault in batch.faults] == [("b", "unreadable")]
+    assert (batch.labels_BHW == CLASSES.void).all() and batch.prompts == (("thing 0",),)
+    both = asked.collate([asked[(0, 1)], asked[(0, 0)]])
+    assert len(both.pixels_BHWC) == 1 and len(both.faults) >= 1
 
 
 def batches(**more: Any) -> Batches:

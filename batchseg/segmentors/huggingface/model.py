@@ -117,11 +117,11 @@ class HuggingFaceModel:
         """Logits [B, C, h, w] of a semantic model, with gradients where those are on."""
         return self._logits(self._forward(pixels_BHWC.to(self.device))["logits"])
 
-    def outputs(self, pixels_BHWC: Tensor, **asked: Tensor) -> Any:
+    def outputs(self, pixels_BHWC: Tensor, **asked: Any) -> Any:
         """What the network says of pixels and of what is asked of them, with gradients where those are on."""
         return self._forward(pixels_BHWC.to(self.device), **asked)
 
-    def _forward(self, pixels_BHWC: Tensor, **asked: Tensor) -> Any:
+    def _forward(self, pixels_BHWC: Tensor, **asked: Any) -> Any:
         pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2)
         values = {"pixel_values": pixels_BCHW * self.scale_C11 + self.shift_C11, **asked}
         if self.model_type in VIDEO:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput, SemanticSegmenterOutput
 
@@ -167,14 +168,26 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         return logits_BHW / self.config.temperature, presence_B
 
     def forward(
-        self, pixel_values: Tensor, states: Tensor | None = None, is_word: Tensor | None = None, **_: Any
+        self,
+        pixel_values: Tensor,
+        states: Tensor | None = None,
+        is_word: Tensor | None = None,
+        places: Sequence[Tensor] | None = None,
+        **_: Any,
     ) -> SemanticSegmenterOutput | PromptOutput:
         """Logits [B, C, h, w] of normalised pixels [B, 3, H, W]; with a prompt head [B, h, w], see `ask`.
+
+        Args:
+            states, is_word: of a prompt an image; with `places` of all prompts of one image after another.
+            places: of each image, x and y from -1 to 1 of some points for each of its prompts, [K, P, 2];
+                then the logits are those at the points, [R, 1, P].
 
         Raises ValueError for too many tokens.
         """
         seen = self.see(pixel_values)
         if states is not None and is_word is not None:
+            if places is not None:
+                seen = _at(seen, places)
             logits_BHW, presence_B = self.ask(seen, states, is_word)
             return PromptOutput(logits=logits_BHW, presence=presence_B)
         logits = seen if self.head is None else self.head(seen)
@@ -190,6 +203,17 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
             nn.init.normal_(module.queries)
         if isinstance(module, TextHead):
             module.start()
+
+
+def _at(seen_BDHW: Tensor, places: Sequence[Tensor]) -> Tensor:
+    """Embeddings [R, D, 1, P] at the points of each prompt."""
+    found = [
+        functional.grid_sample(
+            seen_BDHW[place, None].float(), places_KP2[None], padding_mode="border", align_corners=False
+        )[0].transpose(0, 1)
+        for place, places_KP2 in enumerate(places)
+    ]
+    return torch.cat(found)[:, :, None]
 
 
 class TokenReader(nn.Module):

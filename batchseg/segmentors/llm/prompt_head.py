@@ -46,12 +46,16 @@ class PromptHead(nn.Module):
         Args:
             is_word_BL: bool, false where a row of states only fills up.
         """
+        with torch.autocast("cpu", enabled=False):  # matrices this small are slower in bf16 there
+            return self._answer(pixels_BDHW, self.normalise(states_BLE), is_word_BL)
+
+    def _answer(self, pixels_BDHW: Tensor, states_BLE: Tensor, is_word_BL: Tensor) -> tuple[Tensor, Tensor]:
         height, width = pixels_BDHW.shape[-2:]
-        states_BLE = self.normalise(states_BLE)
         if self.training and self.noise:
             states_BLE = states_BLE + self.noise * torch.randn_like(states_BLE)
-        tokens_BLD = self.tokens(states_BLE)
-        pixels_BND = self.pixels(pixels_BDHW.flatten(2).transpose(1, 2))
+        dtype = self.pixels.weight.dtype
+        tokens_BLD = self.tokens(states_BLE.to(dtype))
+        pixels_BND = self.pixels(pixels_BDHW.flatten(2).transpose(1, 2).to(dtype))
         for block in self.blocks:
             pixels_BND = block(pixels_BND, tokens_BLD, is_word_BL)
         pixels_BND = self.last(pixels_BND)
