@@ -103,7 +103,10 @@ def take_layers(name: str, layers: tuple[int, int] | None = None) -> tuple[Any, 
 def load_language_model(name: str, families: Collection[str] = LAYERS) -> Any:
     """The whole of a checkpoint, in float32. Raises ModelError, also where its family is none of these."""
     from transformers import AutoConfig, AutoModel, T5EncoderModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # weights of other heads than are used are no news
     try:
         family = AutoConfig.from_pretrained(name).model_type
         if family not in families:

@@ -208,10 +208,10 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
 def _at(seen_BDHW: Tensor, places: Sequence[Tensor]) -> Tensor:
     """Embeddings [R, D, 1, P] at the points of each prompt."""
     found = [
-        functional.grid_sample(
-            seen_BDHW[place, None].float(), places_KP2[None], padding_mode="border", align_corners=False
-        )[0].transpose(0, 1)
-        for place, places_KP2 in enumerate(places)
+        functional.grid_sample(seen_DHW[None], places_KP2[None], padding_mode="border", align_corners=False)[
+            0
+        ].transpose(0, 1)
+        for seen_DHW, places_KP2 in zip(seen_BDHW.float().unbind(), places, strict=True)
     ]
     return torch.cat(found)[:, :, None]
 

@@ -214,13 +214,9 @@ def cosines(source: Worded, target: Worded, model: TextModel) -> NDArray[np.floa
 def _text_model(config: MapLabelsConfig) -> TextModel | None:
     if config.language_model is None:
         return None
-    import transformers
-
     from batchseg.segmentors.llm.language import READERS
     from batchseg.segmentors.llm.text import TextModel
 
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()  # weights of other heads than are used are no news
     return TextModel.load(os.path.expanduser(config.language_model), READERS)
 
 
