@@ -24,7 +24,7 @@ PROMPTS = 4  # of an image, at most, each time it is learnt from
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedCrop:
     """A crop, uint8 [H, W, 3], what it is asked for, and class ids [K, H, W]: the truth of each prompt."""
 
     pixels_HWC: Tensor
@@ -32,7 +32,7 @@ class Asked:
     labels_KHW: Tensor
 
 
-class PromptedSet(Dataset[tuple[Asked | None, list[Fault]]]):
+class PromptedSet(Dataset[tuple[AskedCrop | None, list[Fault]]]):
     """Crops to learn from, each with some of the prompts that the rows of its image have.
 
     An image is read and seen once for all of them. An index is (seed, image).
@@ -48,7 +48,7 @@ class PromptedSet(Dataset[tuple[Asked | None, list[Fault]]]):
     def __len__(self) -> int:
         return len(self.rows_of)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Asked | None, list[Fault]]:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[AskedCrop | None, list[Fault]]:
         seed, image = index
         places = np.array(self.rows_of[image])
         chosen = np.sort(np.random.default_rng(seed).permutation(places)[:PROMPTS])
@@ -68,15 +68,15 @@ class PromptedSet(Dataset[tuple[Asked | None, list[Fault]]]):
             return None, faults
         prepared = self.samples.preparer(decoded.pixels_HWC)
         pixels_HWC, labels_KHW = self.augment(seed, prepared, np.stack(truths))
-        return Asked(pixels_HWC, tuple(prompts), labels_KHW), faults
+        return AskedCrop(pixels_HWC, tuple(prompts), labels_KHW), faults
 
-    def collate(self, parts: list[tuple[Asked | None, list[Fault]]]) -> Batch:
+    def collate(self, parts: list[tuple[AskedCrop | None, list[Fault]]]) -> Batch:
         """The crops that could be read; if none could, one without truth: no worker may stay behind."""
         faults = [fault for _, some in parts for fault in some]
         asked = [each for each, _ in parts if each is not None]
         if not asked:
             pixels_HWC, labels_HW = self.augment.nothing()
-            asked = [Asked(pixels_HWC, (self.samples.row(0)[PROMPT.name],), labels_HW[None])]
+            asked = [AskedCrop(pixels_HWC, (self.samples.row(0)[PROMPT.name],), labels_HW[None])]
         pixels_BHWC = torch.stack([each.pixels_HWC for each in asked])
         labels_RHW = torch.cat([each.labels_KHW for each in asked])
         return Batch(pixels_BHWC, labels_RHW, faults, tuple(each.prompts for each in asked))
