@@ -23,7 +23,12 @@ from batchseg.training.objective import segmentation_loss
 from batchseg.training.parallel import prepared
 from tests.segmentors.tiny_checkpoints import CLASSES, build
 
-TWO_HEADS = ("beit", "dpt", "upernet")  # the second one learns from a loss that is not ours
+TWO_HEADS = (
+    "beit",
+    "data2vec-vision",
+    "dpt",
+    "upernet",
+)  # no loss of ours needs the second
 SIDE = 32
 
 
@@ -63,8 +68,9 @@ def start_of(family: str, folder: Path) -> Path:
 def test_what_learns_is_what_the_loss_depends_on(family: str, tmp_path: Path) -> None:
     checkpoint = open_checkpoint(HuggingFaceSegmentor(model=str(start_of(family, tmp_path))))
     model: Any = checkpoint.load("cpu", "fp32")
-    pixels = torch.randint(0, 256, (2, SIDE, SIDE, 3), dtype=torch.uint8)
-    labels = torch.randint(0, CLASSES, (2, SIDE, SIDE))
+    image_HWC = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    pixels = torch.from_numpy(checkpoint.preparer()(image_HWC).pixels_THWC).repeat(2, 1, 1, 1)
+    labels = torch.randint(0, CLASSES, pixels.shape[:3])
     means = {name: value.clone() for name, value in model.network.state_dict().items()}
 
     def loss() -> torch.Tensor:
