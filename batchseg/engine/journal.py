@@ -4,13 +4,16 @@ An exception stays inside Python, and the stages deal with it. A segmentation fa
 killer or a call that never returns does not: Ray starts the worker anew and hands it the same batch, for
 ever. So a worker leaves a note before it begins a batch and takes it away after. Who finds a note of its own
 batch knows that the last attempt died, and goes on one image at a time, noting each; an image that was being
-worked on in two such deaths is given up.
+worked on in two such deaths is given up. A process whose device is broken ends itself, for the same to
+happen: no later call could succeed in it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,10 +21,12 @@ from threading import Lock
 
 from batchseg.errors import ModelError, RowFault
 from batchseg.schema import Status
+from batchseg.stages.device import BrokenDeviceError
 from batchseg.stages.item import Item
 from batchseg.storage.location import Location, locate
 
 DEATHS = 2  # one may be chance: a node that went away, or a process killed by hand
+BROKEN_DEVICE = 70  # what such a process ends with
 MAKING, DEATHS_MAKING = "", 3  # no image has this id
 
 _alone = Lock()  # one image of a process is under suspicion at a time, whatever its other threads do
@@ -49,11 +54,15 @@ class Journal:
         first = note.begin()
         if make is not None:
             _make(note, make)
-        if first:
-            yield from through(iter(items))
-        else:
-            for item in items:
-                yield from self._carefully(note, item, through)
+        try:
+            if first:
+                yield from through(iter(items))
+            else:
+                for item in items:
+                    yield from self._carefully(note, item, through)
+        except BrokenDeviceError as exc:
+            print(f"batchseg: {exc}: this process ends, and another goes on", file=sys.stderr, flush=True)
+            os._exit(BROKEN_DEVICE)
         note.end()
 
     def begun(self, part: str) -> int:
@@ -67,12 +76,17 @@ class Journal:
             item.fault = RowFault(
                 Status.MODEL_FAILED,
                 f"the worker process died {DEATHS} times while it worked on this image, "
-                "or took longer than limits.segment_timeout_s",
+                + note.reasons.get(name, "or took longer than limits.segment_timeout_s"),
             )
             item.model_input = item.image_HWC = None
         with _alone:
             note.start(name)
-            done = list(through(iter([item])))
+            try:
+                done = list(through(iter([item])))
+            except BrokenDeviceError as exc:
+                note.reasons[name] = f"at last of: {exc}"
+                note.save()
+                raise
             note.finish(name)
         yield from done
 
@@ -96,13 +110,15 @@ class Note:
     def __init__(self, place: Location) -> None:
         self.place = place
         self.open: Counter[str] = Counter()
+        self.reasons: dict[str, str] = {}
 
     def begin(self) -> bool:
         """Leave the note; False if one was there, which means that the last attempt died."""
         try:
-            self.open = Counter(json.loads(self.place.read()))
+            left = json.loads(self.place.read())
+            self.open, self.reasons = Counter(left["open"]), left["reasons"]
         except FileNotFoundError:
-            self._save()
+            self.save()
             return True
         return False
 
@@ -111,17 +127,18 @@ class Note:
 
     def start(self, name: str) -> None:
         self.open[name] += 1
-        self._save()
+        self.save()
 
     def finish(self, name: str) -> None:
         self.open[name] -= 1
-        self._save()
+        self.save()
 
     def end(self) -> None:
         self.place.delete()
 
-    def _save(self) -> None:
-        self.place.write(json.dumps({name: count for name, count in self.open.items() if count}).encode())
+    def save(self) -> None:
+        begun = {name: count for name, count in self.open.items() if count}
+        self.place.write(json.dumps({"open": begun, "reasons": self.reasons}).encode())
 
 
 def _digest(items: Iterable[Item]) -> str:

@@ -20,6 +20,7 @@ from batchseg.segmentors.combined.canvas import Canvas, Whole
 from batchseg.segmentors.combined.decision import Answer, Decision
 from batchseg.segmentors.combined.looks import Look, Looks, Picture
 from batchseg.stages.batch_size import BatchSize
+from batchseg.stages.device import BrokenDeviceError, is_broken, out_of_memory
 from batchseg.stages.item import Item, named
 from batchseg.stages.prepare import model_fault, prepare_fault
 
@@ -93,7 +94,8 @@ class Segment:
 
     What a member sees of an image fills batches together with what it sees of others. A batch that fails is
     bisected down to the images that cause it: they become `model_failed`. A batch that does not fit into the
-    device's memory is halved too, and later batches stay at that size.
+    device's memory is halved too, and later batches stay at that size. Where the device is broken
+    `BrokenDeviceError` is raised: no image is to blame for what fails after that in this process.
 
     Two threads may send items through at once. The model then sees one batch at a time, while the other
     thread packs and unpacks, and takes its next batch to the device.
@@ -211,6 +213,7 @@ class Segment:
                 item.prediction, item.sureness = canvas.prediction(), canvas.sureness
                 job.work.canvas = None
         except Exception as exc:  # such as scores that are not numbers
+            _check_device(exc)
             if out_of_memory(exc) and together > 1:
                 self.batch.settle(together // 2)
             return model_fault("the model failed", exc)
@@ -232,6 +235,7 @@ class Segment:
         try:
             return [*self._answer(call)[: len(batch)]]
         except Exception as exc:  # a model may fail in any way; the job goes on without the image
+            _check_device(exc)
             if len(batch) == 1:
                 return [model_fault("the model failed", exc)]
             half = len(batch) // 2
@@ -275,9 +279,10 @@ def deadline(timeout_s: float | None) -> Iterator[None]:
             faulthandler.cancel_dump_traceback_later()
 
 
-def out_of_memory(exc: BaseException) -> bool:
-    """Whether a device (torch's own error, by name so that torch need not be here) or the host ran out."""
-    return isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError"
+def _check_device(exc: Exception) -> None:
+    """Raises BrokenDeviceError where no further call can succeed."""
+    if is_broken(exc):
+        raise BrokenDeviceError(" ".join(str(exc).split())[:300]) from exc
 
 
 def _finished(queue: deque[_Work]) -> Iterator[Item]:

@@ -27,6 +27,7 @@ from batchseg.training.data import Augment, Batch, Batches, Samples, TrainingSet
 from batchseg.training.job import State, TrainingJob
 from batchseg.training.kept import Kept
 from batchseg.training.objective import segmentation_loss
+from batchseg.training.parallel import gathered, prepared, summed
 from batchseg.training.prompted import PromptedSet, loss_of
 from batchseg.training.prompts import PromptStates
 from batchseg.training.validate import Validation, validate_epoch
@@ -66,6 +67,10 @@ class Learner:
         reading, limits = job.reading, self.config.limits
         samples = Samples(job.train, job.start.preparer(), reading, limits, images_as)
         crops = self._crops(samples)
+        weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
+        self.weights_C = torch.tensor(weights, device=self.model.device)
+        self.learner = copy.copy(self.model)
+        prepared(self.network, lambda: self._loss(crops.collate([])))
         batches = self._batches(len(crops))
         self.steps = batches.last
         self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)
@@ -84,10 +89,7 @@ class Learner:
             batch_size=None,
             **_loading(job),
         )
-        self.learner = copy.copy(self.model)
         self.learner.network = ray.train.torch.prepare_model(self.network, move_to_device=False)
-        weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
-        self.weights_C = torch.tensor(weights, device=self.model.device)
         self.told = monotonic()
 
     def run(self) -> None:
@@ -97,6 +99,7 @@ class Learner:
             while self.state.epoch < self.config.epochs and not self._stale():
                 self._learn(batches)
                 row = self._judge() if self._is_due() else None
+                self._note(gathered(self.state.faults))
                 self._keep(row)
         except CannotGoOn as reason:
             self._tell(failure=str(reason))
@@ -122,7 +125,7 @@ class Learner:
         """One step of the optimiser; its loss. Raises CannotGoOn, on all workers at the same step."""
         total = 0.0
         for batch in batches:
-            self._note(batch.faults)
+            self._note([asdict(fault) for fault in batch.faults])
             loss = self._loss(batch)
             (loss / len(batches)).backward()  # type: ignore[no-untyped-call]
             total += loss.item() / len(batches)
@@ -154,9 +157,9 @@ class Learner:
             self.config.seed,
             self.prompts,
         )
-        found.matrix = ConfusionMatrix(_summed(found.matrix.counts, self.model.device))
-        found.prompts_6 = _summed(found.prompts_6, self.model.device)
-        self._note(found.faults)
+        found.matrix = ConfusionMatrix(summed(found.matrix.counts, self.model.device))
+        found.prompts_6 = summed(found.prompts_6, self.model.device)
+        self._note([asdict(fault) for fault in found.faults])
         if not found.matrix.truth_pixels:
             raise CannotGoOn("no validation image could be read with its ground truth")
         row = self._row(found, monotonic() - begun)
@@ -176,7 +179,7 @@ class Learner:
         """Raises CannotGoOn, on all workers, where the model could not be saved: that is done in float16."""
         values = [value for value in self.network.state_dict().values() if value.is_floating_point()]
         strange = sum(not value.half().isfinite().all() for value in values)
-        if _summed(np.array([strange]), self.model.device).any():
+        if summed(np.array([strange]), self.model.device).any():
             raise CannotGoOn(f"a weight is not a finite number in float16 at step {self.state.step}")
 
     def _row(self, found: Validation, validation_s: float) -> dict[str, Any]:
@@ -243,14 +246,14 @@ class Learner:
         later = [row for row in self.state.history if row["epoch"] > self.state.best_epoch]
         return len(later) >= self.config.patience
 
-    def _note(self, faults: list[Any]) -> None:
-        """Remember an image that could not be read, once."""
+    def _note(self, faults: list[dict[str, str]]) -> None:
+        """Remember images that could not be read, each once."""
         known = {fault["id"] for fault in self.state.faults}
         for fault in faults:
-            if fault.id not in known:
-                known.add(fault.id)
-                self.state.faults.append(asdict(fault))
-                self._tell(fault=asdict(fault))
+            if fault["id"] not in known:
+                known.add(fault["id"])
+                self.state.faults.append(fault)
+                self._tell(fault=fault)
 
     def _tell_now_and_then(self, **news: Any) -> None:
         if monotonic() - self.told >= TELL_S:
@@ -285,12 +288,3 @@ def _loading(job: TrainingJob) -> dict[str, Any]:
 def _plain(figures: dict[str, Any]) -> dict[str, float | None]:
     """Numbers without numpy; None where there is nothing that one is of."""
     return {name: None if np.isnan(value) else float(value) for name, value in figures.items()}
-
-
-def _summed(counts: Any, device: torch.device) -> Any:
-    """The sum over all workers."""
-    if not torch.distributed.is_initialized():
-        return counts
-    total: Tensor = torch.from_numpy(counts).to(device)
-    torch.distributed.all_reduce(total)
-    return total.cpu().numpy()

@@ -23,6 +23,7 @@ LAST = "died 2 times while it worked on this image"
         ("raise", None, "the model failed: ValueError: thirteen"),
         ("segfault", None, LAST),
         ("hang", 2.0, LAST),
+        ("device", None, f"{LAST}, at last of: CUDA error: device-side assert triggered"),
         ("memory", None, None),
     ],
 )
