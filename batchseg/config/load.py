@@ -16,6 +16,7 @@ from batchseg.config.base import (
     WHICH_RULE,
     Model,
 )
+from batchseg.config.kinds import BY_NAME, ENSEMBLE
 from batchseg.config.places import SecretGivenError, redacted, without_credentials
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import AnySegmentor
@@ -150,7 +151,7 @@ def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(parts) or "(top level)"
 
 
-_SEGMENTORS = frozenset(("huggingface", "torchvision", "threshold", "custom", "ensemble"))
+_SEGMENTORS = frozenset((*BY_NAME, ENSEMBLE))
 _TAGS = {
     "source": ("folder", "manifest"),
     "segmentor": _SEGMENTORS,

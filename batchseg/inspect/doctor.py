@@ -32,7 +32,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.labels.relation import with_merge
 from batchseg.schema import Status
 from batchseg.segmentors.base import Normaliser, PixelRange, Resizing, prompting_of
-from batchseg.segmentors.combined.ensemble import AnyCheckpoint, resizings_of
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, all_notes, resizings_of
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.annotations.spool import AnnotationFacts, annotation_facts
 from batchseg.source.folder import Folder
@@ -207,8 +207,7 @@ class _Model:
             return cls(choose_bands(config.source, None), _given_labels(config))
         checkpoint = open_checkpoint(config.segmentor, config.labels)
         refuse_small_tile(config.tiling, checkpoint)
-        # those of a prompted model are about its prompts
-        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
+        notes = all_notes(checkpoint, config.labels)
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
         reading, label_map = (
             choose_bands(config.source, checkpoint),

@@ -19,6 +19,7 @@ from batchseg.segmentors.base import (
     PixelRange,
     Prompted,
     PromptMode,
+    Remarking,
     Resizing,
     prompting_of,
 )
@@ -111,6 +112,18 @@ def members_of(checkpoint: AnyCheckpoint) -> tuple[Checkpoint, ...]:
 def resizings_of(checkpoint: AnyCheckpoint) -> tuple[Resizing, ...]:
     """Those of the models that bring images to a size of their own."""
     return tuple(member for member in members_of(checkpoint) if isinstance(member, Resizing))
+
+
+def all_notes(checkpoint: AnyCheckpoint, labels: str | None) -> tuple[str, ...]:
+    """What to tell whoever starts a run: how truths are read, and what the models remark.
+
+    Args:
+        labels: the label map of the run, which reads truths as it says; notes of a prompted model are about
+            its prompts.
+    """
+    notes = checkpoint.notes if labels is None or prompting_of(checkpoint) else ()
+    remarks = (each.remarks for each in members_of(checkpoint) if isinstance(each, Remarking))
+    return tuple(dict.fromkeys((*notes, *(remark for some in remarks for remark in some))))
 
 
 def _common(maps: Sequence[LabelMap]) -> tuple[LabelMap, list[tuple[int, ...]]]:
