@@ -1,0 +1,108 @@
+"""The Albumentations transform that lies beside a model: its size and normalisation, read from its JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchseg.errors import ModelError
+from batchseg.segmentors.network.normalisation import Normalisation
+from batchseg.segmentors.network.sizing import Sizing
+
+TRANSFORM = "albumentations_config_eval.json"
+_LEVELS = (255.0, 65535.0)  # of white, in the types that images are stored in
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_FIXED = {"standard": {}, "inception": {"mean": (0.5,) * 3, "std": (0.5,) * 3}}
+# what leaves numbers and size as they are, or what is done here anyhow
+_HARMLESS = ("ToTensorV2", "ToTensor", "PadIfNeeded", "NoOp", "ToFloat", "ToRGB")
+_CROPS = ("CenterCrop", "CropNonEmptyMaskIfExists", "RandomCrop")
+
+Step = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SavedTransform:
+    """What a transform does to an image.
+
+    Attributes:
+        normalisation: None where it has none.
+        sizing: what it resizes to.
+        left_out: sentences on what is not done here.
+    """
+
+    normalisation: Normalisation | None
+    sizing: Sizing
+    left_out: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path, name: str, channels: int) -> SavedTransform | None:
+        """Of a folder; None where it has none. Raises ModelError for one that cannot be done here."""
+        path = folder / TRANSFORM
+        if not path.is_file():
+            return None
+        try:
+            steps = [*_steps(json.loads(path.read_text(encoding="utf-8"))["transform"])]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise ModelError(f"{name}: cannot read its {TRANSFORM}: {exc}") from exc
+        normalisation, sizing, left_out = None, Sizing(), []
+        is_unit = False
+        for step in steps:
+            kind = str(step.get("__class_fullname__", "")).rpartition(".")[2]
+            if kind == "Normalize":
+                normalisation = _normalisation(step, name, channels, is_unit)
+            elif kind in ("Resize", "SmallestMaxSize", "LongestMaxSize"):
+                sizing = _sizing(kind, step, name)
+            elif kind in _CROPS:
+                left_out.append(
+                    f"{name}: its saved transform has {kind}, which is not done: images are segmented whole"
+                )
+            elif kind not in _HARMLESS:
+                raise ModelError(
+                    f"{name}: its {TRANSFORM} has {kind or 'a step without a name'}, which is not known "
+                    "here, so images cannot be prepared as in its training; take it out of that file if it "
+                    "is for training alone"
+                )
+            is_unit |= kind == "ToFloat"
+        return cls(normalisation, sizing, tuple(left_out))
+
+
+def _steps(part: Step) -> list[Step]:
+    """The steps of a transform and of those within it, in order."""
+    inner = part.get("transforms")
+    return [part] if inner is None else [step for each in inner for step in _steps(each)]
+
+
+def _normalisation(step: Step, name: str, channels: int, is_unit: bool) -> Normalisation:
+    kind = step.get("normalization", "standard")
+    if kind not in _FIXED:
+        raise ModelError(
+            f"{name}: its {TRANSFORM} normalises by {kind!r}, anew for each image, which is not done here; a "
+            "class of your own can (see configs/models/README.md)"
+        )
+    values = {**_IMAGENET, **step, **_FIXED[kind]}
+    mean, std = (_each(values[key], channels) for key in ("mean", "std"))
+    highest = float(step.get("max_pixel_value") or _LEVELS[0])
+    if not mean or not std or (highest not in _LEVELS and highest != 1):
+        raise ModelError(
+            f"{name}: its {TRANSFORM} normalises by a mean of {values['mean']}, a std of {values['std']} and "
+            f"a max_pixel_value of {highest:g}, and the network reads {channels} channels of 8 or 16 bits"
+        )
+    # pixels that were not divided before run to 255
+    return Normalisation(mean, std, 255.0 if highest == 1 and not is_unit else 1.0)
+
+
+def _each(values: Any, channels: int) -> tuple[float, ...]:
+    listed = tuple(values) if isinstance(values, list | tuple) else (values,)
+    return tuple(map(float, listed)) * (channels // len(listed)) if len(listed) in (1, channels) else ()
+
+
+def _sizing(kind: str, step: Step, name: str) -> Sizing:
+    keys = ("height", "width") if kind == "Resize" else ("max_size",)
+    sides = [step.get(key) for key in keys]
+    if not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ModelError(f"{name}: its {TRANSFORM} resizes by {kind} to {sides}; set segmentor.resize")
+    if kind == "Resize":
+        return Sizing(size=(int(sides[0] or 0), int(sides[1] or 0)))
+    return Sizing(shorter=sides[0]) if kind == "SmallestMaxSize" else Sizing(longer=sides[0])
