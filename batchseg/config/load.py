@@ -206,10 +206,10 @@ def _sentence(error: Any) -> str:
     return message.removeprefix("Value error, ") + shown
 
 
-_OF_NETWORKS = "the models of transformers and torchvision alone"
+_OF_NETWORKS = "the models of transformers, torchvision and segmentation_models_pytorch alone"
 _OF_SCORES = "models that give scores, and the threshold segmentor gives none"
 _OF_SOME = {
-    "classes": "the models of transformers alone",
+    "classes": "the models of transformers, of segmentation_models_pytorch and of ONNX alone",
     "prompting": "the models of transformers alone",
     "compile": _OF_NETWORKS,
     "scaled_decode": _OF_NETWORKS,
@@ -243,6 +243,7 @@ def validate_segmentor(data: Any) -> AnySegmentor:
         return TypeAdapter[AnySegmentor](AnySegmentor, config=_QUIET).validate_python(data)
     except ValidationError as exc:
         problems = "; ".join(
-            ": ".join([*map(str, error["loc"][1:]), _sentence(error)]) for error in exc.errors()
+            ": ".join([*(str(part) for part in error["loc"] if part not in _SEGMENTORS), _sentence(error)])
+            for error in exc.errors()
         )
         raise ConfigError(f"the segmentor {redacted(data)!r} does not hold together: {problems}") from exc

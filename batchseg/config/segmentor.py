@@ -26,6 +26,7 @@ from batchseg.config.kinds import BY_NAME, ENSEMBLE, infer_segmentor
 from batchseg.config.places import Place, refuse_credentials
 from batchseg.config.plugged import load_plugged, plugged_names, refuse_clash
 from batchseg.config.prompting import Prompting
+from batchseg.config.suggest import did_you_mean
 
 
 class SegmentorConfig(Model):
@@ -187,7 +188,8 @@ def _of_any_kind(value: Any, built_in: Callable[[Any], Any]) -> Any:
     if isinstance(value, SegmentorConfig):
         return value
     kind = value.get("kind") if isinstance(value, Mapping) else None
-    if kind in BY_NAME:
+    ours = (*BY_NAME, ENSEMBLE)
+    if kind in ours:
         refuse_clash(kind)
     elif kind in plugged_names():
         configuration = load_plugged(kind).configuration
@@ -197,6 +199,11 @@ def _of_any_kind(value: Any, built_in: Callable[[Any], Any]) -> Any:
                 "batchseg/CONTRIBUTING.md"
             )
         return configuration.model_validate(value)
+    elif isinstance(kind, str):
+        known = (*ours, *plugged_names())
+        raise ValueError(
+            f"kind {kind!r} is not known{did_you_mean(kind, known)}; known are {', '.join(known)}"
+        )
     return built_in(value)
 
 
