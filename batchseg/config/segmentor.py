@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -10,8 +11,6 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
     Tag,
     WrapSerializer,
     WrapValidator,
@@ -19,14 +18,13 @@ from pydantic import (
     model_validator,
 )
 
+from batchseg.config.any_kind import of_any_kind, written
 from batchseg.config.base import CLASS_RULE, Model
 from batchseg.config.class_names import ClassNames, split_names
 from batchseg.config.foreign import OnnxDescription, SmpDescription
-from batchseg.config.kinds import BY_NAME, ENSEMBLE, infer_segmentor
+from batchseg.config.kinds import infer_segmentor
 from batchseg.config.places import Place, refuse_credentials
-from batchseg.config.plugged import load_plugged, plugged_names, refuse_clash
 from batchseg.config.prompting import Prompting
-from batchseg.config.suggest import did_you_mean
 
 
 class SegmentorConfig(Model):
@@ -56,6 +54,11 @@ class SegmentorConfig(Model):
     def name(self) -> str:
         """Of the model, for a person."""
         return str(getattr(self, "model", getattr(self, "kind", "")))
+
+    @property
+    def mask_precision(self) -> str:
+        """The precision that was asked for, as far as masks depend on it."""
+        return self.precision
 
     @property
     def models(self) -> tuple[SegmentorConfig, ...]:
@@ -144,6 +147,10 @@ class OnnxSegmentor(OnnxDescription, ScoringConfig):
     kind: Literal["onnx"] = "onnx"
     model: Place = Field(description="Local file or URI, NAME.onnx; NAME.yaml beside it may describe it.")
 
+    @property
+    def mask_precision(self) -> str:
+        return "auto"
+
 
 class ThresholdSegmentor(SegmentorConfig):
     """Brightness against fixed levels: deterministic, without torch; for dry runs and tests."""
@@ -183,37 +190,8 @@ _Member = (
 )
 
 
-def _of_any_kind(value: Any, built_in: Callable[[Any], Any]) -> Any:
-    """A configuration of one of our kinds, or of one that a package brings."""
-    if isinstance(value, SegmentorConfig):
-        return value
-    kind = value.get("kind") if isinstance(value, Mapping) else None
-    ours = (*BY_NAME, ENSEMBLE)
-    if kind in ours:
-        refuse_clash(kind)
-    elif kind in plugged_names():
-        configuration = load_plugged(kind).configuration
-        if not issubclass(configuration, SegmentorConfig) or "kind" not in configuration.model_fields:
-            raise ValueError(
-                f"the configuration of the kind {kind!r} must be a SegmentorConfig with a field `kind`; see "
-                "batchseg/CONTRIBUTING.md"
-            )
-        return configuration.model_validate(value)
-    elif isinstance(kind, str):
-        known = (*ours, *plugged_names())
-        raise ValueError(
-            f"kind {kind!r} is not known{did_you_mean(kind, known)}; known are {', '.join(known)}"
-        )
-    return built_in(value)
-
-
-def _written(value: Any, built_in: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
-    if value is None or getattr(value, "kind", "") in (*BY_NAME, ENSEMBLE):
-        return built_in(value)
-    return value.model_dump(mode=info.mode, exclude_defaults=info.exclude_defaults)
-
-
-_Validated, _Written = WrapValidator(_of_any_kind), WrapSerializer(_written)
+_Validated = WrapValidator(partial(of_any_kind, base=SegmentorConfig))
+_Written = WrapSerializer(written)
 AnyMember = Annotated[_Member, Field(discriminator="kind"), _Validated, _Written]
 Merge = dict[str, Annotated[tuple[str, ...], BeforeValidator(split_names)]]
 MergeOrRelation = Annotated[

@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 from tiny_checkpoints import CONFIGS, build
 
+from batchseg.config.kinds import infer_segmentor
 from batchseg.config.load import validate_segmentor
-from batchseg.config.segmentor import infer_segmentor
+from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
 from batchseg.segmentors.base import Checkpoint
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.registry import open_checkpoint
 
 
@@ -226,6 +228,12 @@ def test_a_file_of_weights_is_told_what_it_lacks(name: str, within: bool, tmp_pa
 def test_an_onnx_file_in_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").touch()
     assert f"but {tmp_path / 'net.onnx'} is an ONNX network: name that" in refused(tmp_path)
+
+
+def test_training_does_not_start_from_an_onnx_file(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(ModelError, match="is an ONNX network, which batchseg runs and does not train"):
+        HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(tmp_path / "net.onnx")))
 
 
 def test_a_file_of_code_is_told_to_name_its_class(tmp_path: Path) -> None:

@@ -608,3 +608,68 @@ def test_a_run_segments_images_by_it(free: Path, network: nn.Module, tmp_path: P
         mask = np.array(Image.open(tmp_path / "out" / "masks" / f"{index}.png"))
         picture = image(40 + index, 50, index)
         assert (mask == recipe(network, normalised(picture), picture.shape[:2])).mean() >= 0.999
+
+
+def test_a_precision_that_changes_nothing_makes_no_other_masks(free: Path) -> None:
+    from batchseg.config.load import read_config
+    from batchseg.config.run import RunConfig
+    from batchseg.pipeline.model import OpenedModel
+
+    said = {**SAID, "mean": [*MEAN], "std": [*STD], "classes": [*NAMES], "model": str(free)}
+    models = [
+        OpenedModel.open(
+            read_config(
+                RunConfig,
+                overrides={
+                    "source": "photos",
+                    "output": "out",
+                    "labels": None,
+                    "segmentor": {**said, "precision": precision},
+                },
+            )
+        )
+        for precision in ("auto", "bf16")
+    ]
+    assert models[0].fingerprint == models[1].fingerprint
+    assert (models[0].notes == ()) and "changes nothing in it" in models[1].notes[0]
+
+
+@pytest.mark.parametrize("fixed", [(), (0, 2, 3)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tiling": {"size": 32, "overlap": 0.25}},
+        {"views": {"flip": ["horizontal", "vertical"], "scales": [0.75, 1]}},
+        {"segmentor": {"threshold": None, "none_below": 0.3}},
+    ],
+)
+def test_windows_views_and_voids(
+    settings: dict[str, Any], fixed: tuple[int, ...], network: nn.Module, tmp_path: Path, in_process: None
+) -> None:
+    import batchseg
+
+    path = describe(exported(network, tmp_path / "net.onnx", fixed=fixed), **SAID)
+    if fixed and "views" in settings:
+        settings = {"views": {"flip": ["horizontal"]}}  # it reads no other size
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(image(70, 90)).save(tmp_path / "photos" / "a.png")
+    result = batchseg.run(tmp_path / "photos", model=str(path), output=tmp_path / "out", settings=settings)
+    assert result.exit_code == 0
+    mask = np.array(Image.open(tmp_path / "out" / "masks" / "a.png"))
+    assert mask.shape == (70, 90)
+    plain = segmented(opened(path), image(70, 90))[0]
+    assert (mask == plain).mean() > 0.5  # they see it otherwise, and much alike
+
+
+def test_a_member_of_an_ensemble_beside_its_copy_decides_as_it_does_alone(
+    network: nn.Module, tmp_path: Path, in_process: None
+) -> None:
+    import batchseg
+
+    path = describe(exported(network, tmp_path / "net.onnx"), **SAID)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(image(70, 90)).save(tmp_path / "photos" / "a.png")
+    model = [str(path), str(path)]
+    assert batchseg.run(tmp_path / "photos", model=model, output=tmp_path / "out").exit_code == 0
+    mask = np.array(Image.open(tmp_path / "out" / "masks" / "a.png"))
+    assert (mask == segmented(opened(path), image(70, 90))[0]).mean() >= 0.999

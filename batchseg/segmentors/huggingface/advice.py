@@ -28,13 +28,18 @@ def single_file(path: Path, name: str) -> str | None:
         return f"there is no file {name}" if suffix in (*SUFFIXES, _NETWORK, _CODE) else None
     if path.name in ("config.json", "model.safetensors", "pytorch_model.bin") and _is_whole(path.parent):
         return f"{name} is a file; name the folder that holds it"
+    if problem := strange_file(path, name) or _own_file(suffix, name):
+        return problem
+    return f"{name} is a file; name the folder that holds the model"
+
+
+def _own_file(suffix: str, name: str) -> str | None:
+    """Of kinds that are named otherwise, or that are run and not trained."""
     if suffix == _CODE:
         return f"{name} is a file of Python code; name a class in it, too: {name}:MyClass"
-    if problem := strange_file(path, name):
-        return problem
-    if suffix in TORCH:
-        return _of_weights(name)
-    return f"{name} is a file; name the folder that holds the model"
+    if suffix == _NETWORK:
+        return f"{name} is an ONNX network, which batchseg runs and does not train; name a checkpoint"
+    return _of_weights(name) if suffix in TORCH else None
 
 
 def far_file(uri: str) -> str | None:
