@@ -32,7 +32,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.labels.relation import with_merge
 from batchseg.schema import Status
 from batchseg.segmentors.base import Normaliser, PixelRange, Resizing, prompting_of
-from batchseg.segmentors.combined.ensemble import AnyCheckpoint, all_notes, resizings_of
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, remarks_of, resizings_of
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.annotations.spool import AnnotationFacts, annotation_facts
 from batchseg.source.folder import Folder
@@ -159,6 +159,7 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         prompts=prompts,
         notes=(
             *(model.notes if listing.with_truth or model.is_prompted else ()),
+            *(remarks_of(model.checkpoint) if model.checkpoint is not None else ()),
             *(annotated.notes if annotated else ()),
         ),
     )
@@ -207,7 +208,8 @@ class _Model:
             return cls(choose_bands(config.source, None), _given_labels(config))
         checkpoint = open_checkpoint(config.segmentor, config.labels)
         refuse_small_tile(config.tiling, checkpoint)
-        notes = all_notes(checkpoint, config.labels)
+        # those of a prompted model are about its prompts
+        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
         expected = checkpoint.pixel_range if isinstance(checkpoint, Normaliser) else None
         reading, label_map = (
             choose_bands(config.source, checkpoint),

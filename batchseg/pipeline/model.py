@@ -12,7 +12,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.pipeline.fingerprints import earlier_fingerprints, mask_fingerprint
 from batchseg.segmentors.base import Checkpoint, Normaliser, PixelRange, Resizing, prompting_of
 from batchseg.segmentors.combined.decision import Decision, Keeping, decision_of
-from batchseg.segmentors.combined.ensemble import AnyCheckpoint, all_notes, members_of, resizings_of
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of, resizings_of
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
@@ -25,7 +25,7 @@ class OpenedModel:
     Attributes:
         reading: how the pixels of its images are read.
         fingerprint: of both, and of every setting that changes a mask.
-        notes: how its own label map reads truths, where no other is given; and what else to know of it.
+        notes: how its own label map reads truths; none where another label map is given.
         renamed: the fingerprints that rows of earlier versions bear for this model, to that of today.
     """
 
@@ -71,7 +71,8 @@ class OpenedModel:
         refuse_small_tile(config.tiling, checkpoint)
         refuse_mirrored_sides(config.views, label_map)
         mask = mask_fingerprint(*facts)
-        notes = all_notes(checkpoint, config.labels)
+        # those of a prompted model are about its prompts
+        notes = checkpoint.notes if config.labels is None or prompting_of(checkpoint) else ()
         renamed = dict.fromkeys(earlier_fingerprints(*facts), mask)
         decision = decision_of(config.segmentor, checkpoint, label_map)
         if config.output.probabilities is not None:

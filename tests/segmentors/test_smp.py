@@ -479,3 +479,21 @@ def test_training_does_not_start_from_one(whole: Path) -> None:
 
     with pytest.raises(ModelError, match="neither trains them nor starts a training from one"):
         HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(whole)))
+
+
+def test_what_is_taken_from_the_encoder_is_said_by_doctor_and_run(
+    whole: Path, tmp_path: Path, in_process: None
+) -> None:
+    import batchseg
+
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(image(40, 50)).save(tmp_path / "photos" / "a.png")
+    found = batchseg.doctor(tmp_path / "photos", model=str(whole))
+    assert "as the encoder resnet18 has it" in found.notes[0]
+    output = tmp_path / "out"
+    exact = {"segmentor": {"precision": "fp32"}}
+    done = batchseg.run(tmp_path / "photos", model=str(whole), output=output, settings=exact)
+    assert done.exit_code == 0
+    assert "as the encoder resnet18 has it" in batchseg.open_results(str(output)).record["notes"][0]
+    mask = np.array(Image.open(output / "masks" / "a.png"))
+    assert np.array_equal(mask, segmented(opened(whole), image(40, 50))[0])

@@ -114,16 +114,10 @@ def resizings_of(checkpoint: AnyCheckpoint) -> tuple[Resizing, ...]:
     return tuple(member for member in members_of(checkpoint) if isinstance(member, Resizing))
 
 
-def all_notes(checkpoint: AnyCheckpoint, labels: str | None) -> tuple[str, ...]:
-    """What to tell whoever starts a run: how truths are read, and what the models remark.
-
-    Args:
-        labels: the label map of the run, which reads truths as it says; notes of a prompted model are about
-            its prompts.
-    """
-    notes = checkpoint.notes if labels is None or prompting_of(checkpoint) else ()
+def remarks_of(checkpoint: AnyCheckpoint) -> tuple[str, ...]:
+    """What the models have to say of how they are run."""
     remarks = (each.remarks for each in members_of(checkpoint) if isinstance(each, Remarking))
-    return tuple(dict.fromkeys((*notes, *(remark for some in remarks for remark in some))))
+    return tuple(dict.fromkeys(remark for some in remarks for remark in some))
 
 
 def _common(maps: Sequence[LabelMap]) -> tuple[LabelMap, list[tuple[int, ...]]]:
