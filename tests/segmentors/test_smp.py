@@ -497,3 +497,14 @@ def test_what_is_taken_from_the_encoder_is_said_by_doctor_and_run(
     assert "as the encoder resnet18 has it" in batchseg.open_results(str(output)).record["notes"][0]
     mask = np.array(Image.open(output / "masks" / "a.png"))
     assert np.array_equal(mask, segmented(opened(whole), image(40, 50))[0])
+
+
+def test_scores_have_gradients_where_they_are_asked_for(whole: Path) -> None:
+    checkpoint = opened(whole)
+    model = checkpoint.load("cpu", "fp32")
+    inputs = [checkpoint.preparer()(image(40, 50))]
+    model.scores(inputs)  # a run comes before
+    pixels_BHWC = torch.from_numpy(inputs[0].pixels_THWC).float().requires_grad_()
+    [scores] = model.scores_of(pixels_BHWC, inputs)
+    scores.maps[1].sum().backward()
+    assert pixels_BHWC.grad is not None and pixels_BHWC.grad.abs().sum() > 0

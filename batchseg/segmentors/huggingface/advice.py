@@ -17,6 +17,7 @@ from batchseg.segmentors.strangers import (
 
 _NETWORK = ".onnx"
 _CODE = ".py"
+_PARTS = ("config.json", "model.safetensors", "pytorch_model.bin")
 _PREFERRED = "model"  # the folder in which our own training leaves its checkpoint
 _INNER = ("weights", "checkpoints")  # where training programs leave files
 
@@ -26,11 +27,13 @@ def single_file(path: Path, name: str) -> str | None:
     suffix = path.suffix.lower()
     if not path.exists():
         return f"there is no file {name}" if suffix in (*SUFFIXES, _NETWORK, _CODE) else None
-    if path.name in ("config.json", "model.safetensors", "pytorch_model.bin") and _is_whole(path.parent):
+    is_part = path.name in _PARTS
+    if is_part and (path.parent / "config.json").is_file():
         return f"{name} is a file; name the folder that holds it"
-    if problem := strange_file(path, name) or _own_file(suffix, name):
-        return problem
-    return f"{name} is a file; name the folder that holds the model"
+    problem = strange_file(path, name)
+    if problem is None and not is_part:
+        problem = _own_file(suffix, name)
+    return problem or f"{name} is a file; name the folder that holds it"
 
 
 def _own_file(suffix: str, name: str) -> str | None:
@@ -51,10 +54,6 @@ def far_file(uri: str) -> str | None:
         f"{uri} is a file, and a URI names a folder with config.json and weights, or an .onnx file; fetch "
         "it, and name the file here to read what it lacks"
     )
-
-
-def _is_whole(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
 
 
 def _of_weights(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -57,15 +56,24 @@ class Normalisation:
         """All that changes a mask."""
         return [self.mean, self.std, self.white, self.is_reversed]
 
-    @cached_property
-    def _affine(self) -> tuple[Tensor, Tensor]:
-        std_C11 = torch.tensor(self.std)[:, None, None]
-        return self.white / (_LEVELS * std_C11), -torch.tensor(self.mean)[:, None, None] / std_C11
+    def on(self, device: torch.device) -> Normalise:
+        """What does it on a device."""
+        std_C11 = torch.tensor(self.std, device=device)[:, None, None]
+        shift_C11 = -torch.tensor(self.mean, device=device)[:, None, None] / std_C11
+        return Normalise(self.white / (_LEVELS * std_C11), shift_C11, self.is_reversed)
 
-    def apply(self, levels_BHWC: Tensor) -> Tensor:
+
+@dataclass(frozen=True)
+class Normalise:
+    """One affine map a channel."""
+
+    scale_C11: Tensor
+    shift_C11: Tensor
+    is_reversed: bool
+
+    def __call__(self, levels_BHWC: Tensor) -> Tensor:
         """The input [B, C, H, W], float32, of pixels of which black is 0 and white 255."""
-        scale_C11, shift_C11 = (part.to(levels_BHWC.device) for part in self._affine)
         levels_BCHW = levels_BHWC.permute(0, 3, 1, 2)
         if self.is_reversed:
             levels_BCHW = levels_BCHW.flip(1)
-        return levels_BCHW * scale_C11 + shift_C11
+        return levels_BCHW * self.scale_C11 + self.shift_C11

@@ -34,7 +34,8 @@ class OnnxModel:
     def __init__(
         self, session: Any, signature: Signature, normalisation: Normalisation | None, device: str
     ) -> None:
-        self.session, self.signature, self.normalisation = session, signature, normalisation
+        self.session, self.signature = session, signature
+        self.normalise = None if normalisation is None else normalisation.on(_CPU)
         self.device = torch.device(device)
 
     @torch.inference_mode()
@@ -51,8 +52,8 @@ class OnnxModel:
 
     def _input(self, levels_BHWC: Tensor) -> Tensor:
         """[B, C, H, W] in the order of channels that the network reads."""
-        if self.normalisation is not None:
-            return self.normalisation.apply(levels_BHWC)
+        if self.normalise is not None:
+            return self.normalise(levels_BHWC)
         levels_BCHW = levels_BHWC.permute(0, 3, 1, 2)
         if self.signature.is_reversed:
             levels_BCHW = levels_BCHW.flip(1)

@@ -44,7 +44,7 @@ class SmpModel:
         self.device, self.dtype = torch.device(device), torch_dtype(precision)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
         self.multiple = int(network.encoder.output_stride)
-        self.normalisation = normalisation
+        self.normalise = normalisation.on(self.device)
         if compiled:
             compile_network(self.network, self.device)
         elif device == "cpu":
@@ -65,7 +65,7 @@ class SmpModel:
 
     def _forward(self, levels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, H, W] at the size of the input, to which the network itself brings them."""
-        input_BCHW = self.normalisation.apply(levels_BHWC)
+        input_BCHW = self.normalise(levels_BHWC)
         padded_BCHW = pad_to_multiple(input_BCHW, self.multiple).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             answer = self.network(padded_BCHW)
