@@ -35,7 +35,7 @@ def of_any_kind(value: Any, built_in: Callable[[Any], Any], base: type[Model]) -
     if kind not in plugged_names():
         known = (*_OURS, *plugged_names())
         raise ValueError(
-            f"kind {kind!r} is not known{did_you_mean(kind, known)}; known are {', '.join(known)}"
+            f"kind {kind!r} is not known; there is {', '.join(known)}{did_you_mean(kind, known)}"
         )
     configuration = load_plugged(kind).configuration
     is_ours = isinstance(configuration, type) and issubclass(configuration, base)
