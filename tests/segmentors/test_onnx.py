@@ -595,6 +595,28 @@ def test_maps_that_are_not_as_many_as_declared_fail_the_image(tmp_path: Path) ->
         segmented(checkpoint, image(64, 96))
 
 
+def test_a_size_that_it_cannot_compute_names_the_setting(tmp_path: Path) -> None:
+    class Halved(nn.Module):
+        """Adds what was halved and doubled to what was not, which fits for even sides alone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.Conv2d(3, 4, 2, stride=2)
+            self.up = nn.ConvTranspose2d(4, 4, 2, stride=2)
+            self.along = nn.Conv2d(3, 4, 1)
+
+        def forward(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = self.up(self.down(pixels_BCHW)) + self.along(pixels_BCHW)
+            return scores
+
+    path = exported(Halved(), tmp_path / "net.onnx")
+    with pytest.raises(
+        RuntimeError, match=r"cannot compute an input of \[1, 3, 33, 48\] .*`multiple` names it"
+    ):
+        segmented(opened(path, **SAID), image(33, 48))
+    assert segmented(opened(path, **SAID, multiple=2), image(33, 48))[0].shape == (33, 48)
+
+
 def test_a_run_segments_images_by_it(free: Path, network: nn.Module, tmp_path: Path, in_tasks: None) -> None:
     import batchseg
 

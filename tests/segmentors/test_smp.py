@@ -344,6 +344,11 @@ def test_blue_may_come_first(whole: Path, network: nn.Module) -> None:
     assert (labels == expected).mean() >= 0.999
 
 
+@pytest.mark.parametrize("settings", [{"range": "0..255"}, {"channel_order": "BGR"}])
+def test_what_belongs_to_a_mean_is_not_taken_without_one(settings: dict[str, Any], whole: Path) -> None:
+    assert "set segmentor.mean and segmentor.std, too" in refused(whole, **settings)
+
+
 def test_other_bands_than_rgb(tmp_path: Path) -> None:
     network = random_network(in_channels=4)
     saved(network, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from batchseg.segmentors.network.upload import to_device
 from batchseg.segmentors.onnx.signature import Signature
 
 _CPU = torch.device("cpu")
+_NO_MEMORY = re.compile("failed to allocate|out of memory|bad_alloc", re.IGNORECASE)
+_LONGEST = 300  # of the library's own error
 _TOLERANCE = 1e-3  # what half precision leaves of probabilities
 
 Size = tuple[int, int]
@@ -69,9 +72,24 @@ class OnnxModel:
             part_BN = batch_BN[start : start + count]
             missing = count - len(part_BN)
             filled_BN = np.concatenate([part_BN, *[part_BN[-1:]] * missing]) if missing else part_BN
-            (answer,) = self.session.run([self.signature.output], {self.signature.feed: filled_BN})
+            answer = self._answer(filled_BN)
             parts.append(self._checked(answer, count)[: len(part_BN)])
         return np.concatenate(parts)
+
+    def _answer(self, batch_BN: NDArray[Any]) -> NDArray[Any]:
+        """Raises MemoryError where a smaller batch may fit, and RuntimeError for what cannot be computed."""
+        try:
+            (answer,) = self.session.run([self.signature.output], {self.signature.feed: batch_BN})
+        except Exception as exc:  # the library's errors have no common class
+            reason = " ".join(str(exc).split())[:_LONGEST]
+            if _NO_MEMORY.search(reason):
+                raise MemoryError(reason) from exc
+            raise RuntimeError(
+                f"ONNX Runtime cannot compute an input of {[*batch_BN.shape]} ({reason}); where a network "
+                "needs sides that are multiples of a number, the setting `multiple` names it"
+            ) from exc
+        found: NDArray[Any] = answer
+        return found
 
     def _checked(self, answer: NDArray[Any], count: int) -> NDArray[Any]:
         """The answer with the classes, where it has any, in its second dimension."""

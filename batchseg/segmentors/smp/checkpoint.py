@@ -80,6 +80,7 @@ class SmpCheckpoint:
         if not is_smp_config(content):
             raise ModelError(f"{name} is not a model of {SMP}, by its config.json; leave the kind out")
         _require_weights(folder, name)
+        _require_scores(content, name)
         channels = _whole(content, "in_channels", _CHANNELS)
         transform = SavedTransform.read(folder, name, channels)
         normalisation, remarks = _normalisation(config, content, name, channels, transform)
@@ -128,6 +129,14 @@ def _require_weights(folder: Path, name: str) -> None:
         raise ModelError(f"{name} has neither {WEIGHTS} nor {PICKLED}; save it by its save_pretrained")
 
 
+def _require_scores(content: Content, name: str) -> None:
+    if content.get("activation") not in ACTIVATIONS:
+        raise ModelError(
+            f"{name}: its activation is {content['activation']!r}, after which there are no scores; save it "
+            "with activation=None"
+        )
+
+
 def _normalisation(
     config: SmpSegmentor, content: Content, name: str, channels: int, saved: SavedTransform | None
 ) -> tuple[Normalisation, tuple[str, ...]]:
@@ -138,6 +147,11 @@ def _normalisation(
         raise ModelError(f"{name}: segmentor {exc}") from exc
     if stated is not None:
         return stated, ()
+    if config.range is not None or config.channel_order is not None:
+        raise ModelError(
+            f"{name}: segmentor.range and channel_order say how mean and std are meant, and these are not "
+            "set; set segmentor.mean and segmentor.std, too"
+        )
     if saved is not None and saved.normalisation is not None:
         return saved.normalisation, ()
     encoder, weights = str(content.get("encoder_name")), content.get("encoder_weights")
@@ -158,11 +172,6 @@ def _normalisation(
 def _class_names(config: SmpSegmentor, content: Content, name: str) -> tuple[str, ...]:
     """Of the settings, else of its config.json, else by number. Of one output background and the class."""
     outputs = _whole(content, "classes", 1)
-    if content.get("activation") not in ACTIVATIONS:
-        raise ModelError(
-            f"{name}: its activation is {content['activation']!r}, after which there are no scores; save it "
-            "with activation=None"
-        )
     names = config.classes or _own_names(content)
     if not names:
         return ("background", "foreground") if outputs == 1 else tuple(f"class_{n}" for n in range(outputs))
