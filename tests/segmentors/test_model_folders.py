@@ -230,6 +230,14 @@ def test_an_onnx_file_in_a_folder_is_named(tmp_path: Path) -> None:
     assert f"but {tmp_path / 'net.onnx'} is an ONNX network: name that" in refused(tmp_path)
 
 
+@pytest.mark.parametrize("inner", ["model.onnx", "onnx/model.onnx"])
+def test_a_folder_as_exporters_leave_it_names_the_network(inner: str, folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / inner).parent.mkdir(exist_ok=True)
+    (folder / inner).touch()
+    assert f"but {folder / inner} is an ONNX network: name that" in refused(folder)
+
+
 def test_training_does_not_start_from_an_onnx_file(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").touch()
     with pytest.raises(ModelError, match="is an ONNX network, which batchseg runs and does not train"):

@@ -95,6 +95,9 @@ def no_weights(folder: Path, name: str, wanted: str) -> str:
         )
     if inner := _checkpoint_within(folder):
         return f"{name} has no {wanted}; {Path(name) / inner} is a checkpoint: name that"
+    if network := next(iter(sorted([*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])), None):
+        inner = str(network.relative_to(folder))
+        return f"{name} has no {wanted}, but {Path(name) / inner} is an ONNX network: name that"
     return f"{name} has no {wanted}"
 
 
