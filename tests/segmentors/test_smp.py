@@ -272,6 +272,20 @@ def test_a_crop_that_is_not_done_is_said(folder: Path) -> None:
     assert "CenterCrop, which is not done: images are segmented whole" in note
 
 
+def test_what_is_stated_comes_before_a_transform_that_cannot_be_followed(folder: Path) -> None:
+    write_transform(folder, {"__class_fullname__": "CLAHE"}, normalize(normalization="image"))
+    checkpoint = opened(folder, mean=0.5, std=0.5)
+    assert checkpoint.pixel_range.mean == (0.5,) * 3
+    (remark,) = checkpoint.remarks
+    assert "has CLAHE, which is not known here and is not done" in remark
+
+
+def test_a_transform_that_does_not_normalise_is_no_reason_to_guess(folder: Path) -> None:
+    write_transform(folder, {"__class_fullname__": "Resize", "height": 64, "width": 64})
+    assert "does not normalise, so nothing says how its images are" in refused(folder)
+    assert opened(folder, mean=0, std=1).preparer().input_hw((9, 9)) == (64, 64)
+
+
 def test_a_transform_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / TRANSFORM).write_text("{}")
     assert f"cannot read its {TRANSFORM}" in refused(folder)

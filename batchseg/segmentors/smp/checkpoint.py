@@ -82,11 +82,11 @@ class SmpCheckpoint:
         _require_weights(folder, name)
         _require_scores(content, name)
         channels = _whole(content, "in_channels", _CHANNELS)
-        transform = SavedTransform.read(folder, name, channels)
-        normalisation, remarks = _normalisation(config, content, name, channels, transform)
-        sizing = transform.sizing if transform is not None else Sizing()
-        if config.resize is not None:
-            sizing = Sizing(shorter=config.resize)
+        stated = _stated(config, name, channels)
+        saved = SavedTransform.read(folder, name, channels, stated)
+        if saved is None:
+            saved = SavedTransform(stated, Sizing()) if stated else _of_encoder(content, name, channels)
+        sizing = saved.sizing if config.resize is None else Sizing(shorter=config.resize)
         architecture = config.architecture or content.get("_model_class")
         if not architecture:
             raise ModelError(
@@ -94,15 +94,15 @@ class SmpCheckpoint:
                 "it; set segmentor.architecture, such as Unet"
             )
         names = _class_names(config, content, name)
-        facts = [fingerprint(folder, FILES), architecture, names, normalisation.facts, _sides(sizing)]
+        facts = [fingerprint(folder, FILES), architecture, names, saved.normalisation.facts, _sides(sizing)]
         facts += [*config.altering, *config.deciding]
         return cls(
             *(location, str(architecture), LabelMap.from_names(names)),
-            *(hashlib.sha256(json.dumps(["smp", *facts]).encode()).hexdigest(), normalisation, sizing),
+            *(hashlib.sha256(json.dumps(["smp", *facts]).encode()).hexdigest(), saved.normalisation, sizing),
             channels=channels,
             stride=min(_whole(content, "encoder_output_stride", _STRIDE), 2 ** _depth(content)),
             compile=config.compile,
-            remarks=(*remarks, *(transform.left_out if transform is not None else ())),
+            remarks=saved.left_out,
         )
 
     @property
@@ -137,23 +137,21 @@ def _require_scores(content: Content, name: str) -> None:
         )
 
 
-def _normalisation(
-    config: SmpSegmentor, content: Content, name: str, channels: int, saved: SavedTransform | None
-) -> tuple[Normalisation, tuple[str, ...]]:
-    """By the settings, else the saved transform, else what the encoder was trained with."""
+def _stated(config: SmpSegmentor, name: str, channels: int) -> Normalisation | None:
     try:
         stated = Normalisation.stated(config, channels)
     except ValueError as exc:
         raise ModelError(f"{name}: segmentor {exc}") from exc
-    if stated is not None:
-        return stated, ()
-    if config.range is not None or config.channel_order is not None:
+    if stated is None and (config.range is not None or config.channel_order is not None):
         raise ModelError(
             f"{name}: segmentor.range and channel_order say how mean and std are meant, and these are not "
             "set; set segmentor.mean and segmentor.std, too"
         )
-    if saved is not None and saved.normalisation is not None:
-        return saved.normalisation, ()
+    return stated
+
+
+def _of_encoder(content: Content, name: str, channels: int) -> SavedTransform:
+    """What the encoder was trained with, which is remarked."""
     encoder, weights = str(content.get("encoder_name")), content.get("encoder_weights")
     found = encoder_normalisation(encoder, weights) if channels == _CHANNELS else None
     if found is None:
@@ -163,10 +161,11 @@ def _normalisation(
             "segmentor.std"
         )
     mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (found.mean, found.std))
-    return found, (
+    remark = (
         f"{name}: it has no {TRANSFORM}, so images are normalised as the encoder {encoder} has it (mean "
-        f"{mean}; std {std}); segmentor.mean and segmentor.std say otherwise",
+        f"{mean}; std {std}); segmentor.mean and segmentor.std say otherwise"
     )
+    return SavedTransform(found, Sizing(), (remark,))
 
 
 def _class_names(config: SmpSegmentor, content: Content, name: str) -> tuple[str, ...]:

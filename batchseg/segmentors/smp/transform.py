@@ -17,6 +17,7 @@ _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _FIXED = {"standard": {}, "inception": {"mean": (0.5,) * 3, "std": (0.5,) * 3}}
 # what leaves numbers and size as they are, or what is done here anyhow
 _HARMLESS = ("ToTensorV2", "ToTensor", "PadIfNeeded", "NoOp", "ToFloat", "ToRGB")
+_SIZES = ("Resize", "SmallestMaxSize", "LongestMaxSize")
 _CROPS = ("CenterCrop", "CropNonEmptyMaskIfExists", "RandomCrop")
 
 Step = dict[str, Any]
@@ -27,45 +28,66 @@ class SavedTransform:
     """What a transform does to an image.
 
     Attributes:
-        normalisation: None where it has none.
+        normalisation: of its images.
         sizing: what it resizes to.
         left_out: sentences on what is not done here.
     """
 
-    normalisation: Normalisation | None
+    normalisation: Normalisation
     sizing: Sizing
     left_out: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, folder: Path, name: str, channels: int) -> SavedTransform | None:
-        """Of a folder; None where it has none. Raises ModelError for one that cannot be done here."""
-        path = folder / TRANSFORM
-        if not path.is_file():
+    def read(
+        cls, folder: Path, name: str, channels: int, stated: Normalisation | None = None
+    ) -> SavedTransform | None:
+        """Of a folder; None where it has none.
+
+        Args:
+            stated: how images are normalised, whatever the transform says.
+
+        Raises ModelError for one that cannot be done here, where that is not stated.
+        """
+        if not (folder / TRANSFORM).is_file():
             return None
-        try:
-            steps = [*_steps(json.loads(path.read_text(encoding="utf-8"))["transform"])]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-            raise ModelError(f"{name}: cannot read its {TRANSFORM}: {exc}") from exc
-        normalisation, sizing, left_out = None, Sizing(), []
+        normalisation, sizing, left_out = stated, Sizing(), []
         is_unit = False
-        for step in steps:
-            kind = str(step.get("__class_fullname__", "")).rpartition(".")[2]
+        for kind, step in _steps_of(folder / TRANSFORM, name):
             if kind == "Normalize":
-                normalisation = _normalisation(step, name, channels, is_unit)
-            elif kind in ("Resize", "SmallestMaxSize", "LongestMaxSize"):
+                normalisation = stated or _normalisation(step, name, channels, is_unit)
+            elif kind in _SIZES:
                 sizing = _sizing(kind, step, name)
-            elif kind in _CROPS:
-                left_out.append(
-                    f"{name}: its saved transform has {kind}, which is not done: images are segmented whole"
-                )
             elif kind not in _HARMLESS:
-                raise ModelError(
-                    f"{name}: its {TRANSFORM} has {kind or 'a step without a name'}, which is not known "
-                    "here, so images cannot be prepared as in its training; take it out of that file if it "
-                    "is for training alone"
-                )
+                left_out.append(_left_out(kind, name, stated))
             is_unit |= kind == "ToFloat"
+        if normalisation is None:
+            raise ModelError(
+                f"{name}: its {TRANSFORM} does not normalise, so nothing says how its images are; set "
+                "segmentor.mean and segmentor.std (0 and 1 for pixels from 0 to 1 as they are)"
+            )
         return cls(normalisation, sizing, tuple(left_out))
+
+
+def _steps_of(path: Path, name: str) -> list[tuple[str, Step]]:
+    """The steps of a saved transform by their names, in order."""
+    try:
+        steps = [*_steps(json.loads(path.read_text(encoding="utf-8"))["transform"])]
+        return [(str(step.get("__class_fullname__", "")).rpartition(".")[2], step) for step in steps]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ModelError(f"{name}: cannot read its {TRANSFORM}: {exc}") from exc
+
+
+def _left_out(kind: str, name: str, stated: Normalisation | None) -> str:
+    """What is remarked of a step that is not done. Raises ModelError for one that changes numbers."""
+    if kind in _CROPS:
+        return f"{name}: its saved transform has {kind}, which is not done: images are segmented whole"
+    start = f"{name}: its {TRANSFORM} has {kind or 'a step without a name'}, which is not known here"
+    if stated is not None:
+        return f"{start} and is not done"
+    raise ModelError(
+        f"{start}, so images cannot be prepared as in its training; set segmentor.mean and segmentor.std "
+        "to run it without that step"
+    )
 
 
 def _steps(part: Step) -> list[Step]:
