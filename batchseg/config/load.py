@@ -144,7 +144,8 @@ def _nested(setting: str) -> dict[str, Any]:
 def _place(location: tuple[int | str, ...]) -> str:
     """`source.folder.path` -> `source.path`: the tag of a union is no key of the file."""
     parts = [str(part) for part in location if not str(part).startswith("(")]
-    if len(parts) > 1 and parts[1] in _TAGS.get(parts[0], ()):
+    # alone `threshold` is the setting of that name, of a kind that a package brings
+    if len(parts) > 1 and parts[1] in _TAGS.get(parts[0], ()) and parts != ["segmentor", "threshold"]:
         del parts[1]
     if parts[:2] == ["segmentor", "members"] and len(parts) > 3 and parts[3] in _SEGMENTORS:
         del parts[3]
@@ -242,8 +243,13 @@ def validate_segmentor(data: Any) -> AnySegmentor:
     try:
         return TypeAdapter[AnySegmentor](AnySegmentor, config=_QUIET).validate_python(data)
     except ValidationError as exc:
+        kind = data.get("kind") if isinstance(data, Mapping) else None
         problems = "; ".join(
-            ": ".join([*(str(part) for part in error["loc"] if part not in _SEGMENTORS), _sentence(error)])
-            for error in exc.errors()
+            ": ".join([*map(str, _below(kind, error["loc"])), _sentence(error)]) for error in exc.errors()
         )
         raise ConfigError(f"the segmentor {redacted(data)!r} does not hold together: {problems}") from exc
+
+
+def _below(kind: Any, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The place within a segmentor: errors of our kinds begin with the kind, and those of packages do not."""
+    return location[1:] if location[:1] == (kind,) else location

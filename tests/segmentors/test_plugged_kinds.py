@@ -16,7 +16,7 @@ from PIL import Image
 
 import batchseg
 from batchseg.config.kinds import infer_segmentor
-from batchseg.config.load import validate_segmentor
+from batchseg.config.load import read_config, validate_segmentor
 from batchseg.config.run import RunConfig
 from batchseg.errors import ConfigError, ModelError
 from batchseg.segmentors.registry import open_checkpoint
@@ -147,6 +147,15 @@ def test_its_settings_are_validated_as_strictly_as_ours(install: Install) -> Non
     ):
         with pytest.raises(ConfigError, match=words):
             segmentor({"kind": "bright", "model": "m", **settings})
+
+
+def test_its_setting_called_as_one_of_our_kinds_is_named(install: Install) -> None:
+    install(code=CODE.replace("SegmentorConfig", "ScoringConfig"))
+    data = {"kind": "bright", "model": "m", "threshold": 2}
+    with pytest.raises(ConfigError, match="threshold: Input should be less than 1"):
+        segmentor(data)
+    with pytest.raises(ConfigError, match=r"segmentor\.threshold: Input should be less than 1"):
+        read_config(RunConfig, overrides={"source": "photos", "output": "out", "segmentor": data})
 
 
 def test_it_recognises_its_names(install: Install) -> None:

@@ -1,4 +1,4 @@
-"""A published ONNX network over real photos: the worked example of configs/models, as it stands there."""
+"""A published ONNX network over real photos: the worked example of configs/networks, as it stands there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.nn import functional
 import batchseg
 
 ROOT = Path(__file__).parent.parent.parent
-RECIPE = ROOT / "configs" / "models" / "background_removal.py"
+RECIPE = ROOT / "configs" / "networks" / "background_removal.py"
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
 """Fetch a published ONNX network that tells what a photo shows from its background.
 
-    python configs/models/background_removal.py networks/
+    python configs/networks/background_removal.py networks/
     batchseg run photos/ --model networks/background_removal.onnx --output results/
 
 It is IMG.LY's, of 44 MB, and comes from npm, in pieces within a package of 113 MB under the AGPL. Of the
