@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batchseg.config.report import ReportConfig
     from batchseg.config.run import RunConfig
     from batchseg.config.scenes import DigitsConfig, PhrasesConfig
+    from batchseg.config.segmentor import ScoringConfig, SegmentorConfig
     from batchseg.config.suspects import SuspectsConfig
     from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError
@@ -51,10 +52,10 @@ if TYPE_CHECKING:
     from batchseg.results.suspects import Suspect, Suspects, suspects
     from batchseg.scenes.data_set import make_digits, make_phrases
     from batchseg.schema import Status
-    from batchseg.segmentors.base import ModelInput, Prediction, Segmentor
+    from batchseg.segmentors.base import ModelInput, Prediction, Scores, Segmentor
     from batchseg.segmentors.llm.relate import Proposal, map_labels
     from batchseg.segmentors.network.upsample import bilinear_argmax
-    from batchseg.segmentors.registry import load_segmentor
+    from batchseg.segmentors.registry import SegmentorKind, load_segmentor
     from batchseg.training.train import TrainResult, train
 
 __version__ = "0.1.0"
@@ -93,7 +94,11 @@ _HOMES = {
     "ReportConfig": "batchseg.config.report",
     "RunConfig": "batchseg.config.run",
     "RunResult": "batchseg.results.result",
+    "Scores": "batchseg.segmentors.base",
+    "ScoringConfig": "batchseg.config.segmentor",
     "Segmentor": "batchseg.segmentors.base",
+    "SegmentorConfig": "batchseg.config.segmentor",
+    "SegmentorKind": "batchseg.segmentors.registry",
     "Status": "batchseg.schema",
     "Suspect": "batchseg.results.suspects",
     "Suspects": "batchseg.results.suspects",
@@ -165,7 +170,11 @@ __all__ = [
     "ReportConfig",
     "RunConfig",
     "RunResult",
+    "Scores",
+    "ScoringConfig",
     "Segmentor",
+    "SegmentorConfig",
+    "SegmentorKind",
     "Status",
     "Suspect",
     "Suspects",

@@ -20,6 +20,7 @@ from PIL import Image
 import batchseg
 from batchseg import schema
 from batchseg.cli.group import cli
+from batchseg.config.foreign import OnnxDescription
 from batchseg.config.load import read_config
 from batchseg.config.run import RunConfig
 from batchseg.config.train import TrainConfig
@@ -257,6 +258,12 @@ def test_yaml_loads(tmp_path: Path) -> None:
             batchseg.load_config(str(file), overrides={"source": "photos", "output": "results"})
             jobs += 1
     assert (counts, jobs) == ([2, 3], 1)
+
+
+def test_the_description_of_a_network_loads(tmp_path: Path) -> None:
+    (text,) = blocks("yaml", DOCS["configs/models/README.md"])
+    (tmp_path / "network.yaml").write_text(text, encoding="utf-8")
+    assert len(read_config(OnnxDescription, tmp_path / "network.yaml").classes or ()) == 3
 
 
 def test_the_segmentor_of_your_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

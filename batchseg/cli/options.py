@@ -52,8 +52,8 @@ pairing = options(
 modelling = options(
     click.option(
         "--model", multiple=True,
-        help="Local folder or URI, hub name, torchvision builder, module:Class or file.py:Class, threshold; "
-        "given several times: an ensemble.",
+        help="Local folder or URI, hub name, torchvision builder, .onnx file, module:Class or file.py:Class, "
+        "threshold; given several times: an ensemble.",
     ),
     click.option(
         "--merge", multiple=True, metavar="NAME=A,B,...|FILE",

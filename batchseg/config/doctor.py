@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from batchseg.config.base import Limits, Model
+from batchseg.config.kinds import infer_segmentor
 from batchseg.config.looks import TilingSetting
 from batchseg.config.places import Place
-from batchseg.config.segmentor import AnySegmentor, MergeOrRelation, infer_segmentor
+from batchseg.config.segmentor import AnySegmentor, MergeOrRelation
 from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 

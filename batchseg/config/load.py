@@ -16,6 +16,7 @@ from batchseg.config.base import (
     WHICH_RULE,
     Model,
 )
+from batchseg.config.kinds import BY_NAME, ENSEMBLE
 from batchseg.config.places import SecretGivenError, redacted, without_credentials
 from batchseg.config.run import RunConfig
 from batchseg.config.segmentor import AnySegmentor
@@ -143,14 +144,15 @@ def _nested(setting: str) -> dict[str, Any]:
 def _place(location: tuple[int | str, ...]) -> str:
     """`source.folder.path` -> `source.path`: the tag of a union is no key of the file."""
     parts = [str(part) for part in location if not str(part).startswith("(")]
-    if len(parts) > 1 and parts[1] in _TAGS.get(parts[0], ()):
+    # alone `threshold` is the setting of that name, of a kind that a package brings
+    if len(parts) > 1 and parts[1] in _TAGS.get(parts[0], ()) and parts != ["segmentor", "threshold"]:
         del parts[1]
     if parts[:2] == ["segmentor", "members"] and len(parts) > 3 and parts[3] in _SEGMENTORS:
         del parts[3]
     return ".".join(parts) or "(top level)"
 
 
-_SEGMENTORS = frozenset(("huggingface", "torchvision", "threshold", "custom", "ensemble"))
+_SEGMENTORS = frozenset((*BY_NAME, ENSEMBLE))
 _TAGS = {
     "source": ("folder", "manifest"),
     "segmentor": _SEGMENTORS,
@@ -205,10 +207,10 @@ def _sentence(error: Any) -> str:
     return message.removeprefix("Value error, ") + shown
 
 
-_OF_NETWORKS = "the models of transformers and torchvision alone"
+_OF_NETWORKS = "the models of transformers, torchvision and segmentation_models_pytorch alone"
 _OF_SCORES = "models that give scores, and the threshold segmentor gives none"
 _OF_SOME = {
-    "classes": "the models of transformers alone",
+    "classes": "the models of transformers, of segmentation_models_pytorch and of ONNX alone",
     "prompting": "the models of transformers alone",
     "compile": _OF_NETWORKS,
     "scaled_decode": _OF_NETWORKS,
@@ -241,7 +243,13 @@ def validate_segmentor(data: Any) -> AnySegmentor:
     try:
         return TypeAdapter[AnySegmentor](AnySegmentor, config=_QUIET).validate_python(data)
     except ValidationError as exc:
+        kind = data.get("kind") if isinstance(data, Mapping) else None
         problems = "; ".join(
-            ": ".join([*map(str, error["loc"][1:]), _sentence(error)]) for error in exc.errors()
+            ": ".join([*map(str, _below(kind, error["loc"])), _sentence(error)]) for error in exc.errors()
         )
         raise ConfigError(f"the segmentor {redacted(data)!r} does not hold together: {problems}") from exc
+
+
+def _below(kind: Any, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The place within a segmentor: errors of our kinds begin with the kind, and those of packages do not."""
+    return location[1:] if location[:1] == (kind,) else location

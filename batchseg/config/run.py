@@ -11,12 +11,13 @@ from pydantic import (
 )
 
 from batchseg.config.base import Gates, Limits, Model, RayConfig
+from batchseg.config.kinds import infer_segmentor
 from batchseg.config.log_to import LogSetting
 from batchseg.config.looks import TilingSetting, Views
 from batchseg.config.metrics import BoundarySettings, FurtherMetrics, ObjectSettings, Spacing
 from batchseg.config.overlay import Overlays, OverlaySetting
 from batchseg.config.places import Place
-from batchseg.config.segmentor import AnySegmentor, MergeOrRelation, ThresholdSegmentor, infer_segmentor
+from batchseg.config.segmentor import AnySegmentor, MergeOrRelation, ThresholdSegmentor
 from batchseg.config.source import ImageReading, Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 

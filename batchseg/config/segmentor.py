@@ -1,11 +1,9 @@
-"""The segmentor of a run: one model a kind, several together, and how a plain name tells its kind."""
+"""The segmentor of a run: one model of some kind, or several together."""
 
 from __future__ import annotations
 
-import os
-import re
-import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,12 +12,17 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WrapSerializer,
+    WrapValidator,
     field_validator,
     model_validator,
 )
 
+from batchseg.config.any_kind import of_any_kind, written
 from batchseg.config.base import CLASS_RULE, Model
 from batchseg.config.class_names import ClassNames, split_names
+from batchseg.config.foreign import OnnxDescription, SmpDescription
+from batchseg.config.kinds import infer_segmentor
 from batchseg.config.places import Place, refuse_credentials
 from batchseg.config.prompting import Prompting
 
@@ -51,6 +54,11 @@ class SegmentorConfig(Model):
     def name(self) -> str:
         """Of the model, for a person."""
         return str(getattr(self, "model", getattr(self, "kind", "")))
+
+    @property
+    def mask_precision(self) -> str:
+        """The precision that was asked for, as far as masks depend on it."""
+        return self.precision
 
     @property
     def models(self) -> tuple[SegmentorConfig, ...]:
@@ -125,6 +133,25 @@ class TorchvisionSegmentor(NetworkConfig):
     resize: int = Field(520, ge=16, description="Shorter side of the model's input, in pixels.")
 
 
+class SmpSegmentor(SmpDescription, NetworkConfig):
+    """A model of segmentation_models_pytorch, as its `save_pretrained` saves it."""
+
+    kind: Literal["smp"] = "smp"
+    model: Place = Field(description="Local folder, URI of a folder, or hub name.")
+    revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
+
+
+class OnnxSegmentor(OnnxDescription, ScoringConfig):
+    """An ONNX network, computed by ONNX Runtime in the number format that it was saved in."""
+
+    kind: Literal["onnx"] = "onnx"
+    model: Place = Field(description="Local file or URI, NAME.onnx; NAME.yaml beside it may describe it.")
+
+    @property
+    def mask_precision(self) -> str:
+        return "auto"
+
+
 class ThresholdSegmentor(SegmentorConfig):
     """Brightness against fixed levels: deterministic, without torch; for dry runs and tests."""
 
@@ -153,10 +180,19 @@ class CustomSegmentor(ScoringConfig):
     )
 
 
-AnyMember = Annotated[
-    HuggingFaceSegmentor | TorchvisionSegmentor | ThresholdSegmentor | CustomSegmentor,
-    Field(discriminator="kind"),
-]
+_Member = (
+    HuggingFaceSegmentor
+    | TorchvisionSegmentor
+    | SmpSegmentor
+    | OnnxSegmentor
+    | ThresholdSegmentor
+    | CustomSegmentor
+)
+
+
+_Validated = WrapValidator(partial(of_any_kind, base=SegmentorConfig))
+_Written = WrapSerializer(written)
+AnyMember = Annotated[_Member, Field(discriminator="kind"), _Validated, _Written]
 Merge = dict[str, Annotated[tuple[str, ...], BeforeValidator(split_names)]]
 MergeOrRelation = Annotated[
     Annotated[Merge, Tag("groups")] | Annotated[Place, Tag("file")],
@@ -234,52 +270,4 @@ class EnsembleSegmentor(ScoringConfig):
         return self.members
 
 
-AnySegmentor = Annotated[
-    HuggingFaceSegmentor | TorchvisionSegmentor | ThresholdSegmentor | CustomSegmentor | EnsembleSegmentor,
-    Field(discriminator="kind"),
-]
-
-
-def infer_segmentor(value: Any) -> Any:
-    """A plain model name, several, or a mapping without `kind`: the name tells the kind."""
-    if not isinstance(value, str | list | tuple | Mapping):
-        return value
-    data = dict(value) if isinstance(value, Mapping) else {"model": value}
-    if isinstance(data.get("model"), list | tuple):
-        data["members"] = [*data.pop("model")]
-        if len(data["members"]) == 1:  # as `--model` once
-            data["model"] = data.pop("members")[0]
-    if data.get("model") == "threshold" and data.get("kind", "threshold") == "threshold":
-        return {**{key: item for key, item in data.items() if key != "model"}, "kind": "threshold"}
-    if "model" in data and "kind" not in data and (folds := _folds(str(data["model"]))):
-        del data["model"]
-        data["members"] = folds
-    kind = "ensemble" if "members" in data else _kind_of(str(data.get("model")))
-    return {"kind": kind, **data}
-
-
-def _folds(model: str) -> list[str]:
-    """The models in `folds/` of a folder that is none itself, as cross-validation leaves them."""
-    folder = os.path.join(os.path.expanduser(model), "folds")
-    if not os.path.isdir(folder) or _is_model(os.path.dirname(folder)):
-        return []
-    below = (os.path.join(folder, name) for name in sorted(os.listdir(folder), key=_by_number))
-    return [
-        place for fold in below if (place := next(filter(_is_model, (fold, os.path.join(fold, "model"))), ""))
-    ]
-
-
-def _by_number(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isascii() and name.isdigit() else (sys.maxsize, name)
-
-
-def _is_model(folder: str) -> bool:
-    return os.path.isfile(os.path.join(folder, "config.json"))
-
-
-def _kind_of(model: str) -> str:
-    """A folder is a checkpoint of transformers, whatever it is called."""
-    if re.search(CLASS_RULE, model):
-        return "custom"
-    is_builder = re.fullmatch(r"(deeplabv3|fcn|lraspp)_\w+", model) and not os.path.isdir(model)
-    return "torchvision" if is_builder else "huggingface"
+AnySegmentor = Annotated[_Member | EnsembleSegmentor, Field(discriminator="kind"), _Validated, _Written]

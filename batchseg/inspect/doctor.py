@@ -32,7 +32,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.labels.relation import with_merge
 from batchseg.schema import Status
 from batchseg.segmentors.base import Normaliser, PixelRange, Resizing, prompting_of
-from batchseg.segmentors.combined.ensemble import AnyCheckpoint, resizings_of
+from batchseg.segmentors.combined.ensemble import AnyCheckpoint, remarks_of, resizings_of
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.annotations.spool import AnnotationFacts, annotation_facts
 from batchseg.source.folder import Folder
@@ -159,6 +159,7 @@ def _doctor(config: DoctorConfig) -> DoctorReport:
         prompts=prompts,
         notes=(
             *(model.notes if listing.with_truth or model.is_prompted else ()),
+            *(remarks_of(model.checkpoint) if model.checkpoint is not None else ()),
             *(annotated.notes if annotated else ()),
         ),
     )

@@ -67,7 +67,7 @@ class OpenedModel:
         label_map = choose_labels(config.labels, checkpoint, config.merge)
         tiling = [] if config.tiling is None else config.tiling.altering
         altering = [*reading.altering, *tiling, *config.views.altering]
-        facts = (checkpoint, label_map, config.segmentor.precision, altering)
+        facts = (checkpoint, label_map, config.segmentor.mask_precision, altering)
         refuse_small_tile(config.tiling, checkpoint)
         refuse_mirrored_sides(config.views, label_map)
         mask = mask_fingerprint(*facts)

@@ -46,6 +46,7 @@ from batchseg.results.result import RunResult
 from batchseg.results.verdict import Rows
 from batchseg.segmentors.base import prompting_of
 from batchseg.segmentors.combined.decision import foreground_of
+from batchseg.segmentors.combined.ensemble import remarks_of
 from batchseg.storage.keys import KeySet
 from batchseg.storage.location import locate, output_errors
 
@@ -192,10 +193,10 @@ def _on_record(config: RunConfig, model: OpenedModel) -> dict[str, Any]:
 
 
 def _notes(model: OpenedModel, work: Workload) -> tuple[str, ...]:
-    """Of truths nothing where there are none; of an ensemble that its members differ."""
+    """Of truths nothing where there are none; of an ensemble that its members differ; and all remarks."""
     is_due = work.listing.with_truth or len(model.members) > 1 or prompting_of(model.checkpoint)
     of_model = model.notes if is_due else ()
-    return (*of_model, *_on_probabilities(work))
+    return (*of_model, *remarks_of(model.checkpoint), *_on_probabilities(work))
 
 
 def _on_probabilities(work: Workload) -> list[str]:

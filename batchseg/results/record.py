@@ -16,7 +16,10 @@ from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.run import RunConfig
 from batchseg.results.tally import Tally
 
-VERSIONED = ("batchseg", "torch", "torchvision", "transformers", "ray", "numpy", "pyarrow", "pillow")
+VERSIONED = (
+    *("batchseg", "torch", "torchvision", "transformers", "ray", "numpy", "pyarrow", "pillow"),
+    *("segmentation_models_pytorch", "onnxruntime"),
+)
 
 SECOND = "%Y%m%dT%H%M%S"
 

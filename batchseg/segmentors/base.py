@@ -199,6 +199,18 @@ class Normaliser(Protocol):
         ...
 
 
+@runtime_checkable
+class Remarking(Protocol):
+    """A checkpoint with something to say of how it is run.
+
+    Attributes:
+        remarks: sentences for whoever starts a run.
+    """
+
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
+
+
 Resize = Callable[[tuple[int, int]], tuple[int, int]]
 
 

@@ -7,11 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, overload
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
+from batchseg.config.kinds import BY_NAME, infer_segmentor
 from batchseg.config.load import validate_segmentor
-from batchseg.config.segmentor import AnyMember, AnySegmentor, EnsembleSegmentor, infer_segmentor
-from batchseg.errors import ConfigError, ModelError
+from batchseg.config.plugged import PluggedError, load_plugged, plugged_names
+from batchseg.config.segmentor import AnyMember, AnySegmentor, EnsembleSegmentor, SegmentorConfig
+from batchseg.errors import BatchsegError, ConfigError, ModelError
 from batchseg.segmentors.base import Checkpoint, ModelInput, Prediction, Preparer, Segmentor
 from batchseg.segmentors.combined.decide import segment_whole
 from batchseg.segmentors.combined.decision import Decision, decision_of
@@ -19,6 +22,23 @@ from batchseg.segmentors.network.precision import resolve_precision
 
 if TYPE_CHECKING:
     from batchseg.segmentors.combined.ensemble import AnyCheckpoint, EnsembleCheckpoint
+
+
+class SegmentorKind(Protocol):
+    """What a package brings by an entry point of the group `batchseg.segmentors`; its name is the kind's.
+
+    It may have a method `recognises(model)` besides: whether what is given to `--model` is of this kind.
+
+    Attributes:
+        configuration: a `SegmentorConfig`, or a `ScoringConfig` where the model has scores, with a field
+            `kind: Literal[NAME] = NAME` and the settings that the model has.
+    """
+
+    configuration: type[SegmentorConfig]
+
+    def open(self, config: Any, /) -> Checkpoint:
+        """Find the model that a configuration of this class names. Raises ModelError."""
+        ...
 
 
 @overload
@@ -36,32 +56,36 @@ def open_checkpoint(config: AnySegmentor, labels: str | None = None) -> AnyCheck
 
     Raises ModelError, and LabelMapError where words are to be read from a label map that is none.
     """
-    # each kind is imported only when it is used: a threshold run needs no torch
-    if config.kind == "threshold":
-        from batchseg.segmentors.threshold import ThresholdCheckpoint
-
-        return ThresholdCheckpoint.open(config)
-    if config.kind == "ensemble":
+    if isinstance(config, EnsembleSegmentor):
         from batchseg.segmentors.combined.ensemble import EnsembleCheckpoint
 
         return EnsembleCheckpoint.open(config, partial(open_checkpoint, labels=labels))
-    if config.kind == "custom":
-        from batchseg.segmentors.custom import CustomCheckpoint
+    kind = BY_NAME.get(config.kind)
+    if kind is None:
+        return _open_plugged(config)
+    # imported only when it is used: a threshold run needs no torch
+    opener = resolve_name(kind.opener)
+    found: Checkpoint = opener(config, labels) if kind.takes_labels else opener(config)
+    return found
 
-        return CustomCheckpoint.open(config)
-    if config.kind == "torchvision":
-        from batchseg.segmentors.torchvision import TorchvisionCheckpoint
 
-        return TorchvisionCheckpoint.open(config)
-    from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
-    from batchseg.segmentors.huggingface.files import find_checkpoint
-    from batchseg.segmentors.prompted.checkpoint import PromptedCheckpoint
-    from batchseg.segmentors.prompted.kinds import is_prompted
-
-    found = find_checkpoint(config)
-    if is_prompted(found.content):
-        return PromptedCheckpoint.open(config, found, labels)
-    return HuggingFaceCheckpoint.open(config, found)
+def _open_plugged(config: SegmentorConfig) -> Checkpoint:
+    """By the package that brings the kind. Raises ConfigError where there is none, or it cannot be used."""
+    name = str(getattr(config, "kind", ""))
+    if name not in plugged_names():
+        raise ConfigError(f"no package here brings the kind {name!r}; install the one that does")
+    try:
+        kind: SegmentorKind = load_plugged(name)
+    except PluggedError as exc:
+        raise ConfigError(f"segmentor: {exc}") from exc
+    try:
+        return kind.open(config)
+    except BatchsegError:
+        raise
+    except Exception as exc:  # a package's own code may fail in any way
+        raise ModelError(
+            f"{config.name}: the kind {name!r} cannot open it: {type(exc).__name__}: {exc}"
+        ) from exc
 
 
 @dataclass(frozen=True)

@@ -13,26 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import get_model_builder, get_model_weights
-from torchvision.transforms.v2 import functional
 
-from batchseg.config.bands import BlackWhite
 from batchseg.config.segmentor import TorchvisionSegmentor
-from batchseg.errors import ModelError, RowFault
+from batchseg.errors import ModelError
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
-from batchseg.schema import Status
 from batchseg.segmentors.base import ModelInput, PixelRange, Resize, Scores
 from batchseg.segmentors.network.compiled import compile_network
-from batchseg.segmentors.network.levels import scale_of_type, scaled_pixels, to_levels
+from batchseg.segmentors.network.levels import to_levels
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
+from batchseg.segmentors.network.sizing import SizedPreparer, Sizing
 from batchseg.segmentors.network.state_dict import FILES, State, read_state
 from batchseg.segmentors.network.upload import to_device
 
@@ -45,7 +40,6 @@ CLASSIFIER = {  # the weight whose length is the number of classes
     "lraspp_mobilenet_v3_large": "classifier.low_classifier.weight",
 }
 AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-LARGEST_INPUT_PIXELS = 2**26
 _VOC_CLASSES = 21
 _NAMED = 3
 _CHANNELS = 3
@@ -106,8 +100,8 @@ class TorchvisionCheckpoint:
         preset = get_model_weights(self.builder).DEFAULT.transforms()
         return PixelRange(tuple(preset.mean), tuple(preset.std))
 
-    def preparer(self, as_is: bool = False) -> TorchvisionPreparer:
-        return TorchvisionPreparer(None if as_is else self.resize)
+    def preparer(self, as_is: bool = False) -> SizedPreparer:
+        return SizedPreparer(Sizing() if as_is else Sizing(shorter=self.resize))
 
     def resizing(self) -> Resize:
         return self.preparer().input_hw
@@ -129,47 +123,6 @@ class TorchvisionCheckpoint:
         elif device == "cpu":
             speed_up_pointwise(model.network)
         return model
-
-
-class TorchvisionPreparer:
-    """Resizes the shorter side, as the transforms of torchvision's weights do for a Pillow image.
-
-    Args:
-        resize: pixels of the shorter side; None leaves it as it is.
-    """
-
-    def __init__(self, resize: int | None) -> None:
-        self.resize = resize
-
-    def __call__(self, image_HWC: NDArray[Any], scale: Sequence[BlackWhite] | None = None) -> ModelInput:
-        """Raises RowFault for an image so narrow that the input would be blown up beyond measure.
-
-        What has a scale is resized as float32, scaled before: in the library's own order."""
-        height, width = image_HWC.shape[:2]
-        input_h, input_w = self.input_hw((height, width))
-        if input_h * input_w > LARGEST_INPUT_PIXELS:
-            raise RowFault(
-                Status.TOO_LARGE,
-                f"the image is {width} x {height} pixels, so narrow that the model's input would be "
-                f"{input_w} x {input_h}",
-            )
-        if self.resize is None:
-            return ModelInput(
-                np.ascontiguousarray(image_HWC)[None], (height, width), {}, tuple(scale) if scale else None
-            )
-        pixels_HWC = torch.from_numpy(np.require(image_HWC, requirements="W"))
-        scale = scale_of_type(image_HWC, scale)
-        if scale is not None:
-            pixels_HWC = scaled_pixels(pixels_HWC[None], [scale])[0]
-        image_CHW = pixels_HWC.permute(2, 0, 1)
-        resized_CHW = functional.resize(image_CHW, [self.resize], antialias=True)
-        return ModelInput(resized_CHW.permute(1, 2, 0).contiguous().numpy()[None], (height, width), {})
-
-    def input_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
-        if self.resize is None:
-            return image_hw
-        scale = self.resize / min(image_hw)
-        return round(image_hw[0] * scale), round(image_hw[1] * scale)
 
 
 class TorchvisionModel:

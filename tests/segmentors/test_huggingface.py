@@ -347,6 +347,8 @@ def test_what_is_neither_a_folder_nor_a_hub_name_is_refused(tmp_path: Path) -> N
 
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path) == f"{tmp_path} is an empty folder; name the one that the model was saved in"
+    (tmp_path / "notes.txt").touch()
     assert refused(tmp_path) == f"{tmp_path} is not a checkpoint: it has no config.json"
 
 

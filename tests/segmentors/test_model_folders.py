@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 from tiny_checkpoints import CONFIGS, build
 
+from batchseg.config.kinds import infer_segmentor
 from batchseg.config.load import validate_segmentor
-from batchseg.config.segmentor import infer_segmentor
+from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
 from batchseg.segmentors.base import Checkpoint
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.registry import open_checkpoint
 
 
@@ -190,20 +192,6 @@ def test_pickled_weights_come_with_a_command_that_converts_them(
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        {"_model_class": "Unet", "encoder_name": "resnet34", "in_channels": 3, "classes": 2},
-        {"_model_class": "Segformer", "encoder_name": "mit_b0"},
-    ],
-)
-def test_a_model_of_smp_is_told_which_example_runs_it(content: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(content))
-    assert "is a model of segmentation_models.pytorch; the class in configs/models/smp_model.py" in refused(
-        tmp_path
-    )
-
-
-@pytest.mark.parametrize(
     ("family", "architecture"),
     [
         ("detr", "DetrForObjectDetection"),
@@ -227,7 +215,7 @@ def test_an_adapter_alone_is_told_to_be_merged(tmp_path: Path) -> None:
 # -- files
 
 
-@pytest.mark.parametrize("name", ["best.pth", "best.pt", "last.ckpt", "weights.safetensors", "MODEL.H5"])
+@pytest.mark.parametrize("name", ["best.pth", "best.pt", "last.ckpt", "weights.safetensors", "MODEL.PTH"])
 @pytest.mark.parametrize("within", [False, True])
 def test_a_file_of_weights_is_told_what_it_lacks(name: str, within: bool, tmp_path: Path) -> None:
     (tmp_path / name).touch()
@@ -237,10 +225,23 @@ def test_a_file_of_weights_is_told_what_it_lacks(name: str, within: bool, tmp_pa
     assert "configs/models/README.md" in sentence
 
 
-@pytest.mark.parametrize("within", [False, True])
-def test_an_onnx_file_is_told_which_example_runs_it(within: bool, tmp_path: Path) -> None:
+def test_an_onnx_file_in_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").touch()
-    assert "configs/models/onnx_runtime.py" in refused(tmp_path if within else tmp_path / "net.onnx")
+    assert f"but {tmp_path / 'net.onnx'} is an ONNX network: name that" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("inner", ["model.onnx", "onnx/model.onnx"])
+def test_a_folder_as_exporters_leave_it_names_the_network(inner: str, folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / inner).parent.mkdir(exist_ok=True)
+    (folder / inner).touch()
+    assert f"but {folder / inner} is an ONNX network: name that" in refused(folder)
+
+
+def test_training_does_not_start_from_an_onnx_file(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(ModelError, match="is an ONNX network, which batchseg runs and does not train"):
+        HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(tmp_path / "net.onnx")))
 
 
 def test_a_file_of_code_is_told_to_name_its_class(tmp_path: Path) -> None:
@@ -248,6 +249,6 @@ def test_a_file_of_code_is_told_to_name_its_class(tmp_path: Path) -> None:
     assert f"name a class in it, too: {tmp_path / 'mine.py'}:MyClass" in refused(tmp_path / "mine.py")
 
 
-@pytest.mark.parametrize("name", ["best.pth", "net.onnx", "mine.py"])
+@pytest.mark.parametrize("name", ["best.pth", "net.onnx", "mine.py", "net.tflite"])
 def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(name: str, tmp_path: Path) -> None:
     assert refused(tmp_path / name) == f"there is no file {tmp_path / name}"

@@ -19,6 +19,7 @@ from batchseg.segmentors.base import (
     PixelRange,
     Prompted,
     PromptMode,
+    Remarking,
     Resizing,
     prompting_of,
 )
@@ -111,6 +112,12 @@ def members_of(checkpoint: AnyCheckpoint) -> tuple[Checkpoint, ...]:
 def resizings_of(checkpoint: AnyCheckpoint) -> tuple[Resizing, ...]:
     """Those of the models that bring images to a size of their own."""
     return tuple(member for member in members_of(checkpoint) if isinstance(member, Resizing))
+
+
+def remarks_of(checkpoint: AnyCheckpoint) -> tuple[str, ...]:
+    """What the models have to say of how they are run."""
+    remarks = (each.remarks for each in members_of(checkpoint) if isinstance(each, Remarking))
+    return tuple(dict.fromkeys(remark for some in remarks for remark in some))
 
 
 def _common(maps: Sequence[LabelMap]) -> tuple[LabelMap, list[tuple[int, ...]]]:

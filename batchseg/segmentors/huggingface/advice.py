@@ -6,63 +6,81 @@ import json
 from pathlib import Path
 from typing import Any
 
-EXAMPLES = "configs/models/README.md"
-_WEIGHTS = (
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".safetensors",
-    ".bin",
-    ".pkl",
-    ".tar",
-    ".h5",
-    ".keras",
-    ".pb",
-    ".tflite",
-    ".engine",
+from batchseg.segmentors.strangers import (
+    EXAMPLES,
+    SUFFIXES,
+    TORCH,
+    strange_file,
+    strange_folder,
+    without_a_model,
 )
+
 _NETWORK = ".onnx"
 _CODE = ".py"
+_PARTS = ("config.json", "model.safetensors", "pytorch_model.bin")
 _PREFERRED = "model"  # the folder in which our own training leaves its checkpoint
+_INNER = ("weights", "checkpoints")  # where training programs leave files
 
 
 def single_file(path: Path, name: str) -> str | None:
     """For a file, or a name that can only be that of one; None for what may be a name on the hub."""
     suffix = path.suffix.lower()
     if not path.exists():
-        return f"there is no file {name}" if suffix in (*_WEIGHTS, _NETWORK, _CODE) else None
-    if path.name in ("config.json", "model.safetensors", "pytorch_model.bin"):
+        return f"there is no file {name}" if suffix in (*SUFFIXES, _NETWORK, _CODE) else None
+    is_part = path.name in _PARTS
+    if is_part and (path.parent / "config.json").is_file():
         return f"{name} is a file; name the folder that holds it"
+    problem = strange_file(path, name)
+    if problem is None and not is_part:
+        problem = _own_file(suffix, name)
+    return problem or f"{name} is a file; name the folder that holds it"
+
+
+def _own_file(suffix: str, name: str) -> str | None:
+    """Of kinds that are named otherwise, or that are run and not trained."""
     if suffix == _CODE:
         return f"{name} is a file of Python code; name a class in it, too: {name}:MyClass"
     if suffix == _NETWORK:
-        return (
-            f"{name} is an ONNX network; the class in configs/models/onnx_runtime.py runs it, with its path "
-            f"as an option (see {EXAMPLES})"
-        )
-    if suffix in _WEIGHTS:
-        return (
-            f"{name} is a file of weights alone, which does not say what network they are for: of "
-            "torchvision, name the builder and give the file as segmentor.weights (--model "
-            f"deeplabv3_resnet50 --set segmentor.weights={name}); of another, name a class of your own that "
-            f"loads it (see {EXAMPLES})"
-        )
-    return f"{name} is a file; name the folder that holds the model"
+        return f"{name} is an ONNX network, which batchseg runs and does not train; name a checkpoint"
+    return _of_weights(name) if suffix in TORCH else None
+
+
+def far_file(uri: str) -> str | None:
+    """For a URI that can only be that of a file, by its name."""
+    suffix = Path(uri.partition("?")[0]).suffix.lower()
+    if suffix not in SUFFIXES:
+        return None
+    return (
+        f"{uri} is a file, and a URI names a folder with config.json and weights, or an .onnx file; fetch "
+        "it, and name the file here to read what it lacks"
+    )
+
+
+def _of_weights(name: str) -> str:
+    return (
+        f"{name} is a file of weights alone, which does not say what network they are for: of torchvision, "
+        "name the builder and give the file as segmentor.weights (--model deeplabv3_resnet50 --set "
+        f"segmentor.weights={name}); of another, name a class of your own that loads it (see {EXAMPLES})"
+    )
 
 
 def no_config(folder: Path, name: str) -> str:
     """For a folder without config.json."""
-    if (folder / "adapter_config.json").is_file():
-        return (
-            f"{name} holds an adapter (PEFT) and not the model it was trained on; merge them once: load the "
-            "model, PeftModel.from_pretrained(model, FOLDER).merge_and_unload().save_pretrained(NEW_FOLDER)"
-        )
+    if problem := strange_folder(folder, name):
+        return problem
     start = f"{name} is not a checkpoint: it has no config.json"
     if inner := _checkpoint_within(folder):
         return f"{start}; {Path(name) / inner} has one: name that"
-    files = sorted(file for file in _listed(folder) if file.suffix.lower() in (*_WEIGHTS, _NETWORK))
-    if files and (advice := single_file(files[0], str(Path(name) / files[0].name))):
-        return f"{start}, but {advice}"
+    here = _listed(folder)
+    if problem := without_a_model(here, name):
+        return problem
+    below = [file for inner in _INNER for file in _listed(folder / inner)]
+    networks = sorted(file for file in here if file.suffix.lower() == _NETWORK)
+    if networks:
+        return f"{start}, but {Path(name) / networks[0].name} is an ONNX network: name that"
+    for file in sorted(each for each in (*here, *below) if each.suffix.lower() in SUFFIXES):
+        if advice := single_file(file, str(Path(name) / file.relative_to(folder))):
+            return f"{start}, but {advice}"
     return start
 
 
@@ -77,6 +95,9 @@ def no_weights(folder: Path, name: str, wanted: str) -> str:
         )
     if inner := _checkpoint_within(folder):
         return f"{name} has no {wanted}; {Path(name) / inner} is a checkpoint: name that"
+    if network := next(iter(sorted([*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])), None):
+        inner = str(network.relative_to(folder))
+        return f"{name} has no {wanted}, but {Path(name) / inner} is an ONNX network: name that"
     return f"{name} has no {wanted}"
 
 
@@ -106,19 +127,11 @@ def no_processor(folder: Path, name: str, wanted: str) -> str:
 
 def other_library(content: dict[str, Any], name: str) -> str | None:
     """For a config.json that is not of transformers; None where it is not known whose it is."""
-    if "encoder_name" in content or str(content.get("_model_class", "")).lower() in _SMP:
-        return (
-            f"{name} is a model of segmentation_models.pytorch; the class in configs/models/smp_model.py "
-            f"runs it, with its folder as an option (see {EXAMPLES})"
-        )
     if "_diffusers_version" in content or "_class_name" in content:
         return f"{name} is a model of diffusers, which does not segment"
     if "architecture" in content and "num_features" in content:
         return f"{name} is a model of timm, which classifies images and does not segment"
     return None
-
-
-_SMP = ("unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "pan")
 
 
 def _checkpoint_within(folder: Path) -> str | None:

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from batchseg.config.kinds import is_smp_config
 from batchseg.config.prompting import Prompting
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ModelError
@@ -142,6 +143,11 @@ def _fingerprint(files: str, config: HuggingFaceSegmentor) -> str:
 
 def _known_type(content: dict[str, Any], location: CheckpointPlace) -> str:
     """The family, unless it is unknown and the checkpoint may not bring its own code."""
+    if is_smp_config(content):
+        raise ModelError(
+            f"{location.name} is a model of segmentation_models_pytorch: batchseg runs such models, and "
+            "neither trains them nor starts a training from one"
+        )
     model_type = str(content.get("model_type"))
     if model_type in PROMPTED:
         raise ModelError(

@@ -10,10 +10,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.config.segmentor import HuggingFaceSegmentor, SmpSegmentor
 from batchseg.errors import ModelError
 from batchseg.segmentors.base import PixelRange
+from batchseg.segmentors.fetched import current_version, fetch
 from batchseg.segmentors.huggingface.advice import (
+    far_file,
     no_config,
     no_processor,
     no_weights,
@@ -21,7 +23,6 @@ from batchseg.segmentors.huggingface.advice import (
     single_file,
 )
 from batchseg.segmentors.huggingface.content import wrong_normalising
-from batchseg.segmentors.huggingface.fetched import current_version, fetch
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
 from batchseg.storage.location import is_uri
 
@@ -52,12 +53,18 @@ class CheckpointPlace:
         commit: on the hub, the commit; at a URI, the version of its files; None for a folder.
         trust_remote_code: whether Python code that comes with it may run.
         fingerprint: what the driver's copy of the files hashes to; a worker's own copy must as well.
+        needed: patterns of the files that it is made of.
     """
 
     name: str
     commit: str | None
     trust_remote_code: bool
     fingerprint: str | None = None
+    needed: tuple[str, ...] = NEEDED
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return (*self.needed, "*.py") if self.trust_remote_code else self.needed
 
     def folder(self) -> Path:
         """The folder on this machine; a worker that lacks a checkpoint from elsewhere fetches it.
@@ -67,11 +74,11 @@ class CheckpointPlace:
         if self.commit is None:
             return Path(self.name)
         if is_uri(self.name):
-            return fetch(self.name, _patterns(self.trust_remote_code), self.commit, self._check)
-        return _download(self.name, self.commit, self.trust_remote_code)
+            return fetch(self.name, self.patterns, self.commit, self._check)
+        return _download(self.name, self.commit, self.patterns)
 
     def _check(self, folder: Path) -> None:
-        if self.fingerprint not in (None, fingerprint(folder, self.trust_remote_code)):
+        if self.fingerprint not in (None, fingerprint(folder, self.patterns)):
             raise ModelError(f"{self.name}: the files that arrived here are not those the driver has")
 
 
@@ -95,7 +102,7 @@ class FoundCheckpoint:
     @property
     def files(self) -> str:
         """What its files hash to."""
-        return self.location.fingerprint or fingerprint(self.folder, self.location.trust_remote_code)
+        return self.location.fingerprint or fingerprint(self.folder, self.location.patterns)
 
 
 def find_checkpoint(config: HuggingFaceSegmentor) -> FoundCheckpoint:
@@ -107,26 +114,35 @@ def find_checkpoint(config: HuggingFaceSegmentor) -> FoundCheckpoint:
     return FoundCheckpoint(location, folder, read_checkpoint_config(folder, location.name))
 
 
-def locate_checkpoint(config: HuggingFaceSegmentor) -> tuple[CheckpointPlace, Path]:
-    """Where the configured checkpoint is, and its folder on this machine. Raises ModelError."""
+def locate_checkpoint(
+    config: HuggingFaceSegmentor | SmpSegmentor, needed: tuple[str, ...] = NEEDED
+) -> tuple[CheckpointPlace, Path]:
+    """Where the configured checkpoint is, and its folder on this machine. Raises ModelError.
+
+    Args:
+        needed: patterns of the files that it is made of.
+    """
+    code = isinstance(config, HuggingFaceSegmentor) and config.trust_remote_code
+    place = CheckpointPlace(config.model, None, code, needed=needed)
     if is_uri(config.model):
-        return _at_uri(config)
+        if problem := far_file(config.model):
+            raise ModelError(problem)
+        return _at_uri(place)
     folder = Path(config.model).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        return CheckpointPlace(str(folder), None, config.trust_remote_code), folder
+        return replace(place, name=str(folder)), folder
     if problem := single_file(folder, config.model):
         raise ModelError(problem)
-    folder = _download(config.model, config.revision, config.trust_remote_code)
+    folder = _download(config.model, config.revision, place.patterns)
     # the cache names a snapshot's folder by its commit
-    return CheckpointPlace(config.model, folder.name, config.trust_remote_code), folder
+    return replace(place, commit=folder.name), folder
 
 
-def _at_uri(config: HuggingFaceSegmentor) -> tuple[CheckpointPlace, Path]:
-    code = config.trust_remote_code
-    found = CheckpointPlace(config.model, current_version(config.model, _patterns(code)), code)
+def _at_uri(place: CheckpointPlace) -> tuple[CheckpointPlace, Path]:
+    found = replace(place, commit=current_version(place.name, place.patterns))
     folder = found.folder()
-    return replace(found, fingerprint=fingerprint(folder, code)), folder
+    return replace(found, fingerprint=fingerprint(folder, place.patterns)), folder
 
 
 def read_checkpoint_config(folder: Path, name: str) -> dict[str, Any]:
@@ -195,12 +211,12 @@ def require_files(folder: Path, name: str) -> None:
         raise ModelError(no_processor(folder, name, PROCESSORS[0]))
 
 
-def fingerprint(folder: Path, with_code: bool) -> str:
+def fingerprint(folder: Path, patterns: tuple[str, ...]) -> str:
     """SHA-256, in hex, of the names and contents of the files that make a mask."""
     digest = hashlib.sha256()
     for path in sorted([*folder.iterdir(), *folder.glob(WHOLE_LANGUAGE_MODEL)]):
         name = path.relative_to(folder).as_posix()
-        if any(fnmatch(name, pattern) for pattern in _patterns(with_code)):
+        if any(fnmatch(name, pattern) for pattern in patterns):
             content = hashlib.sha256()
             for chunk in _chunks(path):
                 content.update(chunk)
@@ -214,10 +230,6 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _patterns(with_code: bool) -> tuple[str, ...]:
-    return (*NEEDED, "*.py") if with_code else NEEDED
-
-
 def _weight_files(folder: Path, name: str) -> list[str]:
     if (folder / WEIGHTS).is_file() or not (folder / SHARDS).is_file():
         return [WEIGHTS]
@@ -228,12 +240,12 @@ def _weight_files(folder: Path, name: str) -> list[str]:
         raise ModelError(f"{name}: cannot read its {SHARDS}: {exc}") from exc
 
 
-def _download(name: str, revision: str | None, with_code: bool) -> Path:
+def _download(name: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
     """The folder in the hub's cache, which serves when the hub cannot be reached."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_patterns(with_code))))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except (OSError, ValueError) as exc:  # all of the hub's own errors are one or the other
         reason = " ".join(str(exc).split())
         at = f" at revision {revision}" if revision else ""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from batchseg.config.arguments import Plain, from_arguments
+from batchseg.config.kinds import infer_segmentor
 from batchseg.config.labels import MapLabelsConfig
-from batchseg.config.segmentor import infer_segmentor
 from batchseg.errors import LabelMapError
 from batchseg.labels.label_file import load_wording
 from batchseg.labels.names import fold_name, is_mere_number, spoken

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
 
 def resolve_precision(requested: str, device: str) -> str:
     """`auto` becomes bf16 where the hardware computes it natively, else fp32; others stand as they are."""
     if requested != "auto":
         return requested
     return "bf16" if _native_bf16(device) else "fp32"
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """What torch calls fp32, bf16 or fp16."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def _native_bf16(device: str) -> bool:

@@ -172,7 +172,10 @@ def test_a_model_of_another_kind(photos: Path, tmp_path: Path, sample_data: Path
     assert closed.exit_code == 1 and "has no text head" in closed.stderr
     threshold = command(*common, "threshold")
     assert threshold.exit_code == 2
-    assert "segmentor.classes: is a setting of the models of transformers alone" in threshold.stderr
+    assert (
+        "segmentor.classes: is a setting of the models of transformers, of segmentation_models_pytorch"
+        in threshold.stderr
+    )
 
 
 def test_other_names_are_another_model(photos: Path, model: Path, tmp_path: Path) -> None:

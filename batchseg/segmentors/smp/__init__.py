@@ -1,0 +1,1 @@
+"""Models of segmentation_models_pytorch."""
