@@ -14,8 +14,7 @@ from urllib.parse import unquote
 
 from batchseg.errors import ModelError
 from batchseg.segmentors.custom_code import Target, make, without_exit
-
-_CHUNK_BYTES = 2**20
+from batchseg.storage.hashing import sha256_of
 
 
 def code_fingerprint(target: Target, made: Any, options: dict[str, Any]) -> str:
@@ -77,7 +76,7 @@ def _contents(value: str) -> dict[str, str]:
         return {}
     path = Path(os.path.expanduser(value))
     try:
-        return {name: _sha256(file) for name, file in _files(path)}
+        return {name: sha256_of(file).hex() for name, file in _files(path)}
     except OSError as exc:
         raise ModelError(
             f"segmentor.options name {value}, but {exc.filename} cannot be read: {exc.strerror}"
@@ -106,11 +105,3 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
 def _raise(exc: OSError) -> None:
     if not isinstance(exc, FileNotFoundError | NotADirectoryError) and exc.errno != errno.ENAMETOOLONG:
         raise exc
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

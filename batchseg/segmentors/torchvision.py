@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,13 +22,14 @@ from batchseg.errors import ModelError
 from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import ModelInput, PixelRange, Resize, Scores
-from batchseg.segmentors.network.compiled import compile_network
-from batchseg.segmentors.network.levels import to_levels
+from batchseg.segmentors.network.batched import BatchedNetwork
+from batchseg.segmentors.network.compiled import speed_up
+from batchseg.segmentors.network.normalisation import Normalisation
 from batchseg.segmentors.network.one_output import with_background
-from batchseg.segmentors.network.pointwise import speed_up_pointwise
+from batchseg.segmentors.network.precision import torch_dtype
 from batchseg.segmentors.network.sizing import SizedPreparer, Sizing
 from batchseg.segmentors.network.state_dict import FILES, State, read_state
-from batchseg.segmentors.network.upload import to_device
+from batchseg.storage.hashing import sha256_of
 
 CLASSIFIER = {  # the weight whose length is the number of classes
     "deeplabv3_mobilenet_v3_large": "classifier.4.weight",
@@ -39,7 +39,6 @@ CLASSIFIER = {  # the weight whose length is the number of classes
     "fcn_resnet101": "classifier.4.weight",
     "lraspp_mobilenet_v3_large": "classifier.low_classifier.weight",
 }
-AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _VOC_CLASSES = 21
 _NAMED = 3
 _CHANNELS = 3
@@ -83,7 +82,7 @@ class TorchvisionCheckpoint:
         outputs = _count_outputs(config.model, weights, state)
         _require_channels(config.model, weights, state)
         names = _class_names(config.model, weights, outputs)
-        identity = [config.model, _sha256(weights) if _is_file(weights) else weights, config.resize]
+        identity = [config.model, sha256_of(weights).hex() if _is_file(weights) else weights, config.resize]
         identity += [*config.altering, *config.deciding]
         fingerprint = hashlib.sha256(json.dumps(["torchvision", *identity]).encode()).hexdigest()
         label_map = LabelMap.from_names(names)
@@ -97,8 +96,12 @@ class TorchvisionCheckpoint:
     @property
     def pixel_range(self) -> PixelRange:
         """Of the images that all of torchvision's weights expect."""
+        return self._normalisation.pixel_range
+
+    @property
+    def _normalisation(self) -> Normalisation:
         preset = get_model_weights(self.builder).DEFAULT.transforms()
-        return PixelRange(tuple(preset.mean), tuple(preset.std))
+        return Normalisation(tuple(preset.mean), tuple(preset.std))
 
     def preparer(self, as_is: bool = False) -> SizedPreparer:
         return SizedPreparer(Sizing() if as_is else Sizing(shorter=self.resize))
@@ -116,47 +119,27 @@ class TorchvisionCheckpoint:
             )
         _check_fit(network.state_dict(), state, f"{self.weights} does not fit {self.builder}")
         network.load_state_dict(state, assign=True)
-        preset = get_model_weights(self.builder).DEFAULT.transforms()
-        model = TorchvisionModel(network, preset.mean, preset.std, device, AUTOCAST[precision])
-        if self.compile:
-            compile_network(model.network, model.device)
-        elif device == "cpu":
-            speed_up_pointwise(model.network)
+        model = TorchvisionModel(network, self._normalisation, device, precision)
+        speed_up(model.network, model.device, self.compile)
         return model
 
 
-class TorchvisionModel:
+class TorchvisionModel(BatchedNetwork):
     """The network and all that stands between pixels and label maps."""
 
-    def __init__(
-        self, network: nn.Module, mean: list[float], std: list[float], device: str, dtype: torch.dtype
-    ) -> None:
-        self.device = torch.device(device)
-        self.dtype = dtype
+    def __init__(self, network: nn.Module, normalisation: Normalisation, device: str, precision: str) -> None:
+        self.device, self.dtype = torch.device(device), torch_dtype(precision)
         # float: a state dict may be stored in half precision; computing in it is autocast's choice
         self.network = network.float().to(self.device).to(memory_format=torch.channels_last).eval()
-        spread_C11 = torch.tensor(std, device=self.device)[:, None, None]
-        self.scale_C11 = 1 / (255 * spread_C11)
-        self.shift_C11 = -torch.tensor(mean, device=self.device)[:, None, None] / spread_C11
-
-    def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
-        return self.upload(inputs)()
-
-    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Scores]]:
-        return partial(self._scores, to_device(inputs, self.device), inputs)
-
-    @torch.inference_mode()
-    def _scores(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
-        return self.scores_of(to_levels(pixels_BHWC, inputs), inputs)
+        self.normalise = normalisation.on(self.device)
 
     def scores_of(self, levels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
         return [Scores("logits", logits_CHW) for logits_CHW in self._forward(levels_BHWC)]
 
-    def _forward(self, pixels_BHWC: Tensor) -> Tensor:
+    def _forward(self, levels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, H, W] at the size of the input, to which the network itself brings them."""
-        pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2)  # which makes them channels-last
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits: Tensor = self.network(pixels_BCHW * self.scale_C11 + self.shift_C11)["out"]
+            logits: Tensor = self.network(self.normalise(levels_BHWC))["out"]
         return with_background(logits) if logits.shape[1] == 1 else logits
 
 
@@ -239,11 +222,3 @@ def _check_fit(wanted: Mapping[str, Tensor], given: State, problem: str) -> None
     if wrong:
         more = f", and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise ModelError(f"{problem}: {', '.join(wrong[:_NAMED])}{more}")
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -27,7 +27,7 @@ from batchseg.training.data import Augment, Batch, Batches, Samples, TrainingSet
 from batchseg.training.job import State, TrainingJob
 from batchseg.training.kept import Kept
 from batchseg.training.objective import segmentation_loss
-from batchseg.training.parallel import gathered, prepared, summed
+from batchseg.training.parallel import freeze_unused, gathered, summed
 from batchseg.training.prompted import PromptedSet, loss_of
 from batchseg.training.prompts import PromptStates
 from batchseg.training.validate import Validation, validate_epoch
@@ -70,7 +70,7 @@ class Learner:
         weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
         self.weights_C = torch.tensor(weights, device=self.model.device)
         self.learner = copy.copy(self.model)
-        prepared(self.network, lambda: self._loss(crops.collate([])))
+        freeze_unused(self.network, lambda: self._loss(crops.collate([])))
         batches = self._batches(len(crops))
         self.steps = batches.last
         self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 T = TypeVar("T")
 
 
-def prepared(network: nn.Module, loss: Callable[[], Tensor]) -> None:
+def freeze_unused(network: nn.Module, loss: Callable[[], Tensor]) -> None:
     """Let nothing learn that the loss does not depend on, such as a second head whose output is not used.
 
     Workers that learn together wait for the gradient of every weight, and one that never comes is an error at

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import batchseg
 from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.results.result import RunResult
 from batchseg.segmentors.network.upload import to_device
 from batchseg.segmentors.network.upsample import bilinear_argmax
 from batchseg.segmentors.registry import open_checkpoint
@@ -74,57 +75,52 @@ def test_what_is_uploaded_is_what_is_scored(photos: Path, checkpoint: Path) -> N
     assert pixels_BHWC.cpu().equal(torch.from_numpy(np.concatenate([each.pixels_THWC for each in inputs])))
 
 
-def test_a_batch_too_large_is_halved_and_the_device_goes_on(
-    photos: Path, tmp_path: Path, ray_session: None
-) -> None:
+GREEDY = """
+class Mine:
+    labels = ["a", "b"]
+    def __init__(self, device): pass
+    def segment(self, images):
+        free, _ = torch.cuda.mem_get_info()
+        if len(images) > 2:
+            torch.empty(2 * free, dtype=torch.uint8, device="cuda")
+        return [np.zeros(image.shape[:2], np.uint8) for image in images]
+"""
+ASSERTING = """
+class Mine:
+    labels = ["a", "b"]
+    def __init__(self, device): self.table = torch.zeros(256, dtype=torch.long, device="cuda")
+    def segment(self, images):
+        for image in images:
+            index = torch.tensor([int(image[0, 0, 0]) + 10**6 * bool((image == 13).all())])
+            self.table[index.cuda()].cpu()
+        return [np.zeros(image.shape[:2], np.uint8) for image in images]
+"""
+
+
+def run_by(code: str, images: Path, folder: Path, batch_size: int) -> RunResult:
+    """By a class of a user's own."""
+    (folder / "mine.py").write_text(f"import numpy as np\nimport torch\n{code}")
+    model = {"model": f"{folder}/mine.py:Mine", "device": "cuda", "batch_size": batch_size}
+    return batchseg.run(images, model=model, output=folder / "results")
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_batch_too_large_is_halved_and_the_device_goes_on(photos: Path, tmp_path: Path) -> None:
     """One that takes memory by the image: torch says that it is out of it, and the device is not broken."""
-    (tmp_path / "greedy.py").write_text(
-        "import numpy as np, torch\n"
-        "class Greedy:\n"
-        "    labels = ['a', 'b']\n"
-        "    def __init__(self, device): pass\n"
-        "    def segment(self, images):\n"
-        "        free, _ = torch.cuda.mem_get_info()\n"
-        "        if len(images) > 2:\n"
-        "            torch.empty(2 * free, dtype=torch.uint8, device='cuda')\n"
-        "        return [np.zeros(image.shape[:2], np.uint8) for image in images]\n"
-    )
-    result = batchseg.run(
-        photos,
-        model=f"{tmp_path}/greedy.py:Greedy",
-        output=tmp_path / "results",
-        device="cuda",
-        batch_size=8,
-    )
-    assert result.statuses == {"ok": 60}
+    assert run_by(GREEDY, photos, tmp_path, batch_size=8).statuses == {"ok": 60}
 
 
-def test_a_broken_context_costs_the_image_that_broke_it(
-    photos: Path, tmp_path: Path, ray_session: None
-) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_a_broken_context_costs_the_image_that_broke_it(tmp_path: Path) -> None:
     """An index beyond its table: a device-side assertion, after which every call fails."""
-    (tmp_path / "asserting.py").write_text(
-        "import numpy as np, torch\n"
-        "class Asserting:\n"
-        "    labels = ['a', 'b']\n"
-        "    def __init__(self, device): self.table = torch.zeros(256, dtype=torch.long, device='cuda')\n"
-        "    def segment(self, images):\n"
-        "        for image in images:\n"
-        "            index = torch.tensor([int(image[0, 0, 0]) + 10**6 * bool((image == 13).all())])\n"
-        "            self.table[index.cuda()].cpu()\n"
-        "        return [np.zeros(image.shape[:2], np.uint8) for image in images]\n"
-    )
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(12):
         Image.fromarray(np.full((8, 12), 13 if number == 5 else 99, np.uint8)).save(folder / f"{number}.png")
-    output = tmp_path / "results"
-    result = batchseg.run(
-        folder, model=f"{tmp_path}/asserting.py:Asserting", output=output, device="cuda", batch_size=4
-    )
+    result = run_by(ASSERTING, folder, tmp_path, batch_size=4)
     assert result.statuses == {"model_failed": 1, "ok": 11}
     ((name, error),) = duckdb.sql(
-        f"select id, error from '{output}/images/*.parquet' where status != 'ok'"
+        f"select id, error from '{tmp_path}/results/images/*.parquet' where status != 'ok'"
     ).fetchall()
     assert name == "5.png" and "device-side assert" in error
 

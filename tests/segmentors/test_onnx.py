@@ -17,23 +17,15 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from batchseg.config.kinds import infer_segmentor
-from batchseg.config.load import validate_segmentor
 from batchseg.errors import ConfigError, ModelError
-from batchseg.segmentors.registry import load_segmentor, open_checkpoint
-from tests.segmentors.loaded import loaded
+from batchseg.segmentors.registry import load_segmentor
+from tests.segmentors.loaded import blobs as image
+from tests.segmentors.loaded import loaded, opened, refused, segmented
 
 NAMES = ("background", "road", "car", "tree")
 MEAN, STD = (0.4, 0.45, 0.5), (0.2, 0.25, 0.3)
 SAID: dict[str, Any] = {"mean": MEAN, "std": STD, "scores": "logits", "classes": NAMES}
 FLOAT, OPSET = onnx.TensorProto.FLOAT, 17
-
-
-def image(height: int, width: int, seed: int = 0, channels: int = 3) -> np.ndarray:
-    """Blobs of colour, uint8 [H, W, C]."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (channels, 6, 8), dtype=np.uint8)
-    bands = [Image.fromarray(band).resize((width, height), Image.Resampling.BICUBIC) for band in coarse]
-    return np.stack([np.array(band) for band in bands], axis=-1)
 
 
 class Network(nn.Module):
@@ -52,19 +44,30 @@ class Network(nn.Module):
 
 
 def exported(
-    network: nn.Module, path: Path, shape: tuple[int, ...] = (1, 3, 32, 48), fixed: tuple[int, ...] = ()
+    network: nn.Module,
+    path: Path,
+    *shapes: tuple[int, ...],
+    fixed: tuple[int, ...] = (),
+    sides: tuple[int, int] = (2, 3),
+    outputs: tuple[str, ...] = ("out",),
 ) -> Path:
-    """By torch, as people do it. The dimensions that are not fixed are dynamic."""
-    free = {axis: f"dim{axis}" for axis in (0, 2, 3) if axis not in fixed}
-    axes = {"pixels": free, "out": free} if free else None
+    """By torch, as people do it.
+
+    Args:
+        shapes: of the inputs; by default one of an image of 32 x 48.
+        fixed: the dimensions that are not dynamic.
+    """
+    free = {axis: f"dim{axis}" for axis in (0, *sides) if axis not in fixed}
+    inputs = ["pixels", *(f"more{place}" for place in range(1, len(shapes)))]
+    axes = {name: free for name in (*inputs, *outputs)} if free else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is a newer exporter
         torch.onnx.export(
-            *(network.eval(), (torch.zeros(shape),), str(path)),
+            *(network.eval(), tuple(map(torch.zeros, shapes or ((1, 3, 32, 48),))), str(path)),
             dynamo=False,
             opset_version=OPSET,
-            input_names=["pixels"],
-            output_names=["out"],
+            input_names=inputs,
+            output_names=list(outputs),
             dynamic_axes=axes,
         )
     return path
@@ -74,17 +77,6 @@ def describe(path: Path, **said: Any) -> Path:
     content = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
     path.with_suffix(".yaml").write_text(yaml.safe_dump(content))
     return path
-
-
-def opened(path: Path | str, **settings: Any) -> Any:
-    return open_checkpoint(validate_segmentor(infer_segmentor({"model": str(path), **settings})))
-
-
-def refused(path: Path | str, **settings: Any) -> str:
-    with pytest.raises(ModelError) as caught:
-        opened(path, **settings)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def normalised(image_HWC: np.ndarray, mean: Any = MEAN, std: Any = STD, white: float = 1.0) -> torch.Tensor:
@@ -97,11 +89,6 @@ def recipe(network: nn.Module, input_BCHW: torch.Tensor, size: tuple[int, int]) 
     logits = functional.interpolate(network.eval()(input_BCHW), size, mode="bilinear", align_corners=False)
     found = logits[0].argmax(0) if logits.shape[1] > 1 else logits[0, 0] > 0
     return found.numpy().astype(np.uint8)
-
-
-def segmented(checkpoint: Any, *images: np.ndarray) -> list[np.ndarray]:
-    inputs = [checkpoint.preparer()(each) for each in images]
-    return [each.labels_HW for each in loaded(checkpoint).segment(inputs)]
 
 
 @pytest.fixture(scope="module")
@@ -198,18 +185,7 @@ def test_channels_may_come_last(network: nn.Module, tmp_path: Path) -> None:
         def forward(self, pixels_BHWC: torch.Tensor) -> Any:
             return self.network(pixels_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
-    free = {0: "batch", 1: "height", 2: "width"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            *(Last(), (torch.zeros(1, 32, 48, 3),), str(tmp_path / "net.onnx")),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["pixels"],
-            output_names=["out"],
-            dynamic_axes={"pixels": free, "out": free},
-        )
-    checkpoint = opened(tmp_path / "net.onnx", **SAID)
+    checkpoint = opened(exported(Last(), tmp_path / "net.onnx", (1, 32, 48, 3), sides=(1, 2)), **SAID)
     assert checkpoint.signature.is_nhwc and checkpoint.channels == 3
     [labels] = segmented(checkpoint, image(60, 90))
     assert (labels == recipe(network, normalised(image(60, 90)), (60, 90))).mean() >= 0.999
@@ -508,16 +484,7 @@ def test_one_of_several_outputs_must_be_named(network: nn.Module, tmp_path: Path
             scores = self.network(pixels_BCHW)
             return -scores, scores
 
-    path = tmp_path / "net.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            *(Two(), (torch.zeros(1, 3, 64, 96),), str(path)),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["pixels"],
-            output_names=["aux", "out"],
-        )
+    path = exported(Two(), tmp_path / "net.onnx", outputs=("aux", "out"))
     assert "has the outputs aux, out; say which one to take: output: aux" in refused(path, **SAID)
     [labels] = segmented(opened(path, **SAID, output="out"), image(64, 96))
     assert (labels == recipe(network, normalised(image(64, 96)), (64, 96))).mean() >= 0.999
@@ -528,15 +495,8 @@ def test_a_network_of_several_inputs_is_refused(tmp_path: Path) -> None:
         def forward(self, pixels_BCHW: torch.Tensor, more_BCHW: torch.Tensor) -> torch.Tensor:
             return pixels_BCHW + more_BCHW
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        both = (torch.zeros(1, 3, 8, 40), torch.zeros(1, 3, 8, 40))
-        torch.onnx.export(
-            Two(), both, str(tmp_path / "net.onnx"), dynamo=False, opset_version=OPSET, input_names=["a", "b"]
-        )
-    assert "has 2 inputs (a, b), and only networks of one can be fed" in refused(
-        tmp_path / "net.onnx", **SAID
-    )
+    path = exported(Two(), tmp_path / "net.onnx", (1, 3, 8, 40), (1, 3, 8, 40))
+    assert "has 2 inputs (pixels, more1), and only networks of one can be fed" in refused(path, **SAID)
 
 
 @pytest.mark.parametrize("content", [b"", b"no network at all", b"\x80\x04K\x01."])
@@ -564,11 +524,9 @@ def test_a_missing_package_is_named(package: str, free: Path, monkeypatch: pytes
     assert "pip install 'batchseg[onnx]'" in refused(free, **SAID)
 
 
-def test_a_gpu_needs_the_package_for_it(free: Path) -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime can use a GPU")
+def test_a_gpu_needs_the_package_for_it(free: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the package here can do, this is one for CPUs."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(
         ModelError, match=r"pip install onnxruntime-gpu in its place, or say segmentor\.device"
     ):
@@ -655,31 +613,70 @@ def test_a_precision_that_changes_nothing_makes_no_other_masks(free: Path) -> No
     assert models[0].fingerprint == models[1].fingerprint
 
 
-@pytest.mark.parametrize("fixed", [(), (0, 2, 3)])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"tiling": {"size": 32, "overlap": 0.25}},
-        {"views": {"flip": ["horizontal", "vertical"], "scales": [0.75, 1]}},
-        {"segmentor": {"threshold": None, "none_below": 0.3}},
-    ],
-)
-def test_windows_views_and_voids(
-    settings: dict[str, Any], fixed: tuple[int, ...], network: nn.Module, tmp_path: Path, in_process: None
-) -> None:
+def run_of(path: Path, folder: Path, **settings: Any) -> np.ndarray:
+    """The mask that a run of one image of 70 x 90 leaves."""
     import batchseg
 
-    path = describe(exported(network, tmp_path / "net.onnx", fixed=fixed), **SAID)
-    if fixed and "views" in settings:
-        settings = {"views": {"flip": ["horizontal"]}}  # it reads no other size
-    (tmp_path / "photos").mkdir()
-    Image.fromarray(image(70, 90)).save(tmp_path / "photos" / "a.png")
-    result = batchseg.run(tmp_path / "photos", model=str(path), output=tmp_path / "out", settings=settings)
+    (folder / "photos").mkdir()
+    Image.fromarray(image(70, 90)).save(folder / "photos" / "a.png")
+    result = batchseg.run(folder / "photos", model=str(path), output=folder / "out", settings=settings)
     assert result.exit_code == 0
-    mask = np.array(Image.open(tmp_path / "out" / "masks" / "a.png"))
-    assert mask.shape == (70, 90)
-    plain = segmented(opened(path), image(70, 90))[0]
-    assert (mask == plain).mean() > 0.5  # they see it otherwise, and much alike
+    return np.array(Image.open(folder / "out" / "masks" / "a.png"))
+
+
+@torch.no_grad()
+def likely(network: nn.Module, pixels_HWC: np.ndarray, flips: tuple[tuple[int, ...], ...]) -> torch.Tensor:
+    """Probabilities [C, 70, 90]: the mean of those of the mirrored inputs, mirrored back."""
+    found = []
+    for flip in flips:
+        logits = network(normalised(pixels_HWC).flip(flip))
+        whole = functional.interpolate(logits, (70, 90), mode="bilinear", align_corners=False)
+        found.append(whole.softmax(1).flip(flip)[0])
+    return torch.stack(found).mean(0)
+
+
+ALONG, ACROSS = (3,), (2,)  # dimensions of a batch
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("fixed", [(), (0, 2, 3)])
+@pytest.mark.parametrize(
+    ("named", "flips"),
+    [(["horizontal"], ((), ALONG)), (["horizontal", "vertical"], ((), ALONG, ACROSS, (2, 3)))],
+    ids=["one", "both"],
+)
+def test_views_average_its_probabilities(
+    named: list[str],
+    flips: tuple[tuple[int, ...], ...],
+    fixed: tuple[int, ...],
+    network: nn.Module,
+    tmp_path: Path,
+) -> None:
+    path = describe(exported(network, tmp_path / "net.onnx", fixed=fixed), **SAID)
+    mask = run_of(path, tmp_path, views={"flip": named})
+    prepared = opened(path).preparer()(image(70, 90)).pixels_THWC[0]
+    expected = likely(network, prepared, flips).argmax(0).numpy()
+    alone = likely(network, prepared, ((),)).argmax(0).numpy()
+    assert (mask == expected).mean() > 0.99 > (mask == alone).mean()
+
+
+def test_what_is_not_likely_is_void(network: nn.Module, tmp_path: Path, in_process: None) -> None:
+    path = describe(exported(network, tmp_path / "net.onnx"), **SAID)
+    mask = run_of(path, tmp_path, segmentor={"model": str(path), "none_below": 0.3})
+    best, labels = likely(network, image(70, 90), ((),)).max(0)
+    expected = torch.where(best < 0.3, 255, labels).numpy()
+    assert 0.1 < (expected == 255).mean() < 0.9 and (mask == expected).mean() > 0.999
+
+
+@pytest.mark.parametrize(("fixed", "least"), [((), 0.98), ((0, 2, 3), 0.94)])
+def test_windows_are_seen_in_the_picture_s_own_size(
+    fixed: tuple[int, ...], least: float, network: nn.Module, tmp_path: Path, in_process: None
+) -> None:
+    """It sees 7 pixels, so windows differ from the whole at their edges alone."""
+    path = describe(exported(network, tmp_path / "net.onnx", fixed=fixed), **SAID)
+    mask = run_of(path, tmp_path, tiling={"size": 32, "overlap": 0.25})
+    expected = likely(network, image(70, 90), ((),)).argmax(0).numpy()
+    assert (mask == expected).mean() > least
 
 
 def test_a_member_of_an_ensemble_beside_its_copy_decides_as_it_does_alone(

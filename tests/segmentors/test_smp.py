@@ -17,10 +17,9 @@ from PIL import Image
 from torch import nn
 
 from batchseg.config.kinds import infer_segmentor
-from batchseg.config.load import validate_segmentor
 from batchseg.errors import ConfigError, ModelError, RowFault
-from batchseg.segmentors.registry import open_checkpoint
-from tests.segmentors.loaded import loaded
+from tests.segmentors.loaded import blobs as image
+from tests.segmentors.loaded import loaded, opened, refused, segmented
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -31,16 +30,6 @@ ENCODERS = ("resnet18", "mobilenet_v2")
 CLASSES = 5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TRANSFORM = "albumentations_config_eval.json"
-
-
-def image(height: int, width: int, seed: int = 0, channels: int = 3) -> np.ndarray:
-    """Blobs of colour, uint8 [H, W, C]."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, channels), dtype=np.uint8)
-    bands = [
-        Image.fromarray(band).resize((width, height), Image.Resampling.BICUBIC)
-        for band in coarse.transpose(2, 0, 1)
-    ]
-    return np.stack([np.array(band) for band in bands], axis=-1)
 
 
 def normalised(image_HWC: np.ndarray, mean: Any = MEAN, std: Any = STD, white: float = 1.0) -> torch.Tensor:
@@ -74,17 +63,6 @@ def change(folder: Path, **values: Any) -> None:
     (folder / "config.json").write_text(json.dumps({**content, **values}))
 
 
-def opened(folder: Path, **settings: Any) -> Any:
-    return open_checkpoint(validate_segmentor(infer_segmentor({"model": str(folder), **settings})))
-
-
-def refused(folder: Path, **settings: Any) -> str:
-    with pytest.raises(ModelError) as caught:
-        opened(folder, **settings).load("cpu", "fp32")
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 @torch.no_grad()
 def recipe(network: nn.Module, input_BCHW: torch.Tensor, multiple: int) -> np.ndarray:
     """The library's own forward pass and argmax; sides that it does not take are padded and cut again."""
@@ -96,11 +74,6 @@ def recipe(network: nn.Module, input_BCHW: torch.Tensor, multiple: int) -> np.nd
     logits = logits[:, :, :height, :width]
     found = logits[0, 0] > 0 if logits.shape[1] == 1 else logits[0].argmax(0)
     return found.numpy().astype(np.uint8)
-
-
-def segmented(checkpoint: Any, *images: np.ndarray) -> list[np.ndarray]:
-    inputs = [checkpoint.preparer()(each) for each in images]
-    return [each.labels_HW for each in loaded(checkpoint).segment(inputs)]
 
 
 @pytest.fixture(scope="module")
@@ -443,7 +416,7 @@ def test_missing_weights_are_named(folder: Path) -> None:
 
 
 def test_a_missing_package_is_named(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchseg.segmentors.smp.library.find_spec", lambda name: None)
+    monkeypatch.setattr("batchseg.segmentors.smp.loading.find_spec", lambda name: None)
     assert "pip install 'batchseg[smp]'" in refused(whole)
 
 

@@ -20,7 +20,7 @@ from batchseg.config.train import TrainConfig
 from batchseg.segmentors.huggingface.families import SEMANTIC
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.training.objective import segmentation_loss
-from batchseg.training.parallel import prepared
+from batchseg.training.parallel import freeze_unused
 from tests.segmentors.tiny_checkpoints import CLASSES, build
 
 TWO_HEADS = (
@@ -80,7 +80,7 @@ def test_what_learns_is_what_the_loss_depends_on(family: str, tmp_path: Path) ->
     learning = {name: weight for name, weight in model.network.named_parameters() if weight.requires_grad}
     gradients = torch.autograd.grad(loss(), [*learning.values()], allow_unused=True)
     used = {name for name, gradient in zip(learning, gradients, strict=True) if gradient is not None}
-    prepared(model.network, loss)
+    freeze_unused(model.network, loss)
     assert all(value.equal(means[name]) for name, value in model.network.state_dict().items())
     model.network.train()
     loss().backward()

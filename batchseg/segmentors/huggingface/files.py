@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +23,7 @@ from batchseg.segmentors.huggingface.advice import (
 )
 from batchseg.segmentors.huggingface.content import wrong_normalising
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
+from batchseg.storage.hashing import sha256_of
 from batchseg.storage.location import is_uri
 
 CONFIG = "config.json"
@@ -41,7 +41,6 @@ NEEDED = (
     *TOKENIZER,
     WHOLE_LANGUAGE_MODEL,
 )
-_CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -217,17 +216,8 @@ def fingerprint(folder: Path, patterns: tuple[str, ...]) -> str:
     for path in sorted([*folder.iterdir(), *folder.glob(WHOLE_LANGUAGE_MODEL)]):
         name = path.relative_to(folder).as_posix()
         if any(fnmatch(name, pattern) for pattern in patterns):
-            content = hashlib.sha256()
-            for chunk in _chunks(path):
-                content.update(chunk)
-            digest.update(f"{name} {content.hexdigest()}\n".encode())
+            digest.update(f"{name} {sha256_of(path).hex()}\n".encode())
     return digest.hexdigest()
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
 
 
 def _weight_files(folder: Path, name: str) -> list[str]:

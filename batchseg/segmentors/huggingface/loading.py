@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from batchseg.segmentors.huggingface.files import CheckpointPlace
 
-AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 def load_network(kind: Any, folder: Path, location: CheckpointPlace) -> Any:
     """A network of transformers in float32. Raises ModelError where a weight is missing.

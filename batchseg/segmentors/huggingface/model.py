@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -14,18 +13,17 @@ from batchseg.errors import ModelError
 from batchseg.segmentors.base import ModelInput, Scores
 from batchseg.segmentors.huggingface.content import input_channels
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, OWN, TASK, UNIVERSAL, VIDEO
-from batchseg.segmentors.huggingface.loading import AUTOCAST, load_network
+from batchseg.segmentors.huggingface.loading import load_network
 from batchseg.segmentors.huggingface.mask_classification import (
     MASK2FORMER_SIZE,
     class_scores,
     query_logits,
 )
 from batchseg.segmentors.huggingface.processor import fixed_size, load_processor, merge_crops, pixel_affine
-from batchseg.segmentors.network.compiled import compile_network
-from batchseg.segmentors.network.levels import to_levels
+from batchseg.segmentors.network.batched import BatchedNetwork
+from batchseg.segmentors.network.compiled import speed_up
 from batchseg.segmentors.network.one_output import with_background
-from batchseg.segmentors.network.pointwise import speed_up_pointwise
-from batchseg.segmentors.network.upload import to_device
+from batchseg.segmentors.network.precision import torch_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +47,7 @@ class Loadable(Protocol):
     def compile(self) -> bool: ...
 
 
-class HuggingFaceModel:
+class HuggingFaceModel(BatchedNetwork):
     """The network and all that stands between pixels and scores.
 
     The label maps that follow from them are those of the library's own `post_process_semantic_segmentation`
@@ -61,7 +59,7 @@ class HuggingFaceModel:
         self.model_type = model_type
         self.by_queries = model_type in UNIVERSAL
         self.device = torch.device(device)
-        self.dtype = AUTOCAST[precision]
+        self.dtype = torch_dtype(precision)
         affine = pixel_affine(processor, input_channels(network.config.to_dict(), model_type))
         self.scale_C11, self.shift_C11 = (part.to(self.device) for part in affine)
         self.mask_size = _mask_size(model_type, processor)
@@ -84,24 +82,11 @@ class HuggingFaceModel:
             )
         processor = load_processor(folder, model_type, location.trust_remote_code)
         network = network.to(device).eval()
-        if checkpoint.compile:
-            compile_network(network, torch.device(device))
-        elif device == "cpu":
-            speed_up_pointwise(network)
+        speed_up(network, torch.device(device), checkpoint.compile)
         model = cls(network, processor, model_type, device, precision)
         if model_type in TASK:
             model.task_L = _task_tokens(folder, network.config.task_seq_len).to(device)
         return model
-
-    def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
-        return self.upload(inputs)()
-
-    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Scores]]:
-        return partial(self._scores, to_device(inputs, self.device), inputs)
-
-    @torch.inference_mode()
-    def _scores(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
-        return self.scores_of(to_levels(pixels_BHWC, inputs), inputs)
 
     def scores_of(self, levels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
         outputs = self._forward(levels_BHWC)

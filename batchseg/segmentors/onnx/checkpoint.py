@@ -16,7 +16,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import PixelRange, Resize
 from batchseg.segmentors.network.normalisation import Normalisation
 from batchseg.segmentors.network.sizing import SizedPreparer, Sizing
-from batchseg.segmentors.onnx.library import open_session
+from batchseg.segmentors.onnx.loading import open_session
 from batchseg.segmentors.onnx.place import OnnxPlace, description_of, find_network
 from batchseg.segmentors.onnx.signature import Signature
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from batchseg.errors import ConfigError, ModelError
 from batchseg.segmentors.fetched import current_version, fetch
-from batchseg.segmentors.onnx.library import load_onnx
+from batchseg.segmentors.onnx.loading import load_onnx
+from batchseg.storage.hashing import sha256_of
 from batchseg.storage.location import is_uri, locate
 
 DESCRIPTIONS = (".yaml", ".yml")
-_CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,4 @@ def _tensors(graph: Any) -> Iterator[Any]:
 
 def _digest(folder: Path, files: Sequence[str]) -> str:
     """SHA-256, in hex, of the contents of the files."""
-    digest = hashlib.sha256()
-    for name in files:
-        content = hashlib.sha256()
-        with (folder / name).open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                content.update(chunk)
-        digest.update(content.digest())
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(sha256_of(folder / name) for name in files)).hexdigest()

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from batchseg.config.prompting import EVEN, Prompting
 from batchseg.segmentors.base import ModelInput, Scores
-from batchseg.segmentors.huggingface.loading import AUTOCAST, load_network
+from batchseg.segmentors.huggingface.loading import load_network
 from batchseg.segmentors.huggingface.processor import load_processor, pixel_affine
 from batchseg.segmentors.network.compiled import compile_network
 from batchseg.segmentors.network.levels import to_levels
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
+from batchseg.segmentors.network.precision import torch_dtype
 from batchseg.segmentors.network.upload import to_device
 from batchseg.segmentors.prompted.cache import States, TensorCache
 from batchseg.segmentors.prompted.clipseg import ClipSeg
@@ -67,7 +68,7 @@ class PromptedModel:
         prompting: Prompting,
     ) -> None:
         self.family, self.kind, self.prompts, self.prompting = family, kind, prompts, prompting
-        self.device, self.dtype = torch.device(device), AUTOCAST[precision]
+        self.device, self.dtype = torch.device(device), torch_dtype(precision)
         self.scale_C11, self.shift_C11 = (part.to(self.device) for part in affine)
         self.images, self.texts = TensorCache(IMAGE_BYTES), TensorCache(TEXT_BYTES)
         self.listed: list[tuple[int, States]] = []

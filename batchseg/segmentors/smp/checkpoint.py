@@ -24,13 +24,12 @@ from batchseg.segmentors.huggingface.files import (
 from batchseg.segmentors.network.normalisation import Normalisation
 from batchseg.segmentors.network.sizing import SizedPreparer, Sizing
 from batchseg.segmentors.smp.encoders import encoder_normalisation
-from batchseg.segmentors.smp.library import SMP, require_smp
+from batchseg.segmentors.smp.loading import PICKLED, SMP, require_smp
 from batchseg.segmentors.smp.transform import TRANSFORM, SavedTransform
 
 if TYPE_CHECKING:
     from batchseg.segmentors.smp.model import SmpModel
 
-PICKLED = "pytorch_model.bin"
 FILES = (CONFIG, WEIGHTS, PICKLED, TRANSFORM)
 # what turns logits into something whose highest class is the same
 ACTIVATIONS = (None, "identity", "sigmoid", "softmax", "softmax2d", "logsoftmax")

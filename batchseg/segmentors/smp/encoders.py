@@ -7,7 +7,7 @@ with the values in its code, has for each of them; those of timm (`tu-...`) come
 from __future__ import annotations
 
 from batchseg.segmentors.network.normalisation import Normalisation
-from batchseg.segmentors.smp.library import load_timm
+from batchseg.segmentors.smp.loading import load_timm
 
 _IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = Normalisation((0.5,) * 3, (0.5,) * 3)

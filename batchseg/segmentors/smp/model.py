@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,21 @@ from torch import Tensor, nn
 from batchseg.errors import ModelError
 from batchseg.segmentors.base import ModelInput, Scores
 from batchseg.segmentors.huggingface.files import WEIGHTS, CheckpointPlace, read_checkpoint_config
-from batchseg.segmentors.network.compiled import compile_network
-from batchseg.segmentors.network.levels import to_levels
+from batchseg.segmentors.network.batched import BatchedNetwork
+from batchseg.segmentors.network.compiled import speed_up
 from batchseg.segmentors.network.normalisation import Normalisation
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.padding import cut_padding, pad_to_multiple
-from batchseg.segmentors.network.pointwise import speed_up_pointwise
 from batchseg.segmentors.network.precision import torch_dtype
 from batchseg.segmentors.network.state_dict import read_state
-from batchseg.segmentors.network.upload import to_device
-from batchseg.segmentors.smp.library import SMP, load_smp
+from batchseg.segmentors.smp.loading import PICKLED, SMP, load_smp
 
-PICKLED = "pytorch_model.bin"
 _LONGEST = 300  # of a library's own error
 # of no use to a trained model, or set here
 _NOT_KEPT = ("encoder_weights", "activation", "classes_names", "class_names", "labels", "names", "id2label")
 
 
-class SmpModel:
+class SmpModel(BatchedNetwork):
     """The network, and all that stands between pixels and scores.
 
     Its input is padded to multiples of the stride of its encoder, and the scores are cut again. They are
@@ -45,20 +41,7 @@ class SmpModel:
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
         self.multiple = int(network.encoder.output_stride)
         self.normalise = normalisation.on(self.device)
-        if compiled:
-            compile_network(self.network, self.device)
-        elif device == "cpu":
-            speed_up_pointwise(self.network)
-
-    def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
-        return self.upload(inputs)()
-
-    def upload(self, inputs: Sequence[ModelInput]) -> Callable[[], list[Scores]]:
-        return partial(self._scores, to_device(inputs, self.device), inputs)
-
-    @torch.inference_mode()
-    def _scores(self, pixels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
-        return self.scores_of(to_levels(pixels_BHWC, inputs), inputs)
+        speed_up(self.network, self.device, compiled)
 
     def scores_of(self, levels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
         return [Scores("logits", logits_CHW) for logits_CHW in self._forward(levels_BHWC)]

@@ -9,6 +9,7 @@ from typing import Any
 from batchseg.errors import ModelError
 
 SMP = "segmentation_models_pytorch"
+PICKLED = "pytorch_model.bin"  # its weights, as older versions saved them
 _MISSING = f"models of {SMP} need the package of that name: pip install 'batchseg[smp]'"
 
 
