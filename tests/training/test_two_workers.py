@@ -55,12 +55,13 @@ def settings(pairs: Path, model: Path | str, output: Path, **more: Any) -> Train
 
 
 def start_of(family: str, folder: Path) -> Path:
-    """A small checkpoint, with a second head where the family may have one."""
+    """A small checkpoint as the library begins it, with a second head where the family may have one."""
     build(family, folder)
+    config = AutoConfig.from_pretrained(folder)
     if family in TWO_HEADS:
-        torch.manual_seed(0)
-        config = AutoConfig.from_pretrained(folder, use_auxiliary_head=True)
-        AutoModelForSemanticSegmentation.from_config(config).save_pretrained(folder)
+        config.use_auxiliary_head = True
+    torch.manual_seed(0)
+    AutoModelForSemanticSegmentation.from_config(config).save_pretrained(folder)
     return folder
 
 
