@@ -280,6 +280,24 @@ def test_at_points_the_head_reads_what_lies_between_the_cells(data: Path) -> Non
             torch.testing.assert_close(found.presence[mask], presence[0], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(33, 47), (300, 250)])
+def test_every_pixel_is_read_as_points_are(size: tuple[int, int]) -> None:
+    """The embeddings are enlarged, then judged, in bands where a picture is larger than one."""
+    torch.manual_seed(0)
+    config = LLMSegConfig(
+        widths=[8, 8, 8, 8], decoder_width=8, head="prompt", prompt_width=6, finest=2, num_labels=2
+    )
+    model = LLMSemanticSegmentor(config).eval()
+    pixels, states = torch.randn(1, 3, *size), torch.randn(1, 5, 6)
+    is_word = torch.ones(1, 5, dtype=torch.bool)
+    with torch.no_grad():
+        found = model(pixels, states, is_word)
+        enlarged = functional.interpolate(model.see(pixels), size, mode="bilinear")
+        logits, presence = model.head(enlarged, states, is_word)
+    torch.testing.assert_close(found.logits, logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.presence, presence, atol=1e-4, rtol=1e-4)
+
+
 # --- what is refused ---
 
 

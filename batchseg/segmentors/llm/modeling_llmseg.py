@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput, SemanticSegmenterOutput
 
@@ -23,6 +22,7 @@ from batchseg.segmentors.llm.decoders import DECODERS, Queries
 from batchseg.segmentors.llm.head import TextHead
 from batchseg.segmentors.llm.language import build_language_model, positions, take_layers
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL, unknown
+from batchseg.segmentors.llm.places import at_places, in_bands
 from batchseg.segmentors.llm.prompt_head import PromptHead
 from batchseg.segmentors.llm.text import TextModel
 
@@ -32,7 +32,7 @@ class PromptOutput(ModelOutput):  # type: ignore[misc]
     """What a prompt head says of images with a prompt each.
 
     Attributes:
-        logits: [B, h, w], above 0 where something is that the prompt means.
+        logits: [B, H, W], above 0 where something is that the prompt means.
         presence: logits [B], above 0 where there is any such thing.
     """
 
@@ -157,14 +157,19 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         seen: Tensor = self.decoder(maps)
         return seen
 
-    def ask(self, seen: Tensor, states: Tensor, is_word: Tensor) -> tuple[Tensor, Tensor]:
+    def ask(
+        self, seen: Tensor, states: Tensor, is_word: Tensor, size: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """What a prompt head finds in embeddings [B, D, h, w]: logits [B, h, w], and of the presence [B].
 
         Args:
             states, is_word: token states [B, L, E] of a prompt an image, and which of them are no padding.
+            size: height and width of the logits. The embeddings are enlarged bilinearly, as they are read
+                at points in training: logits that were enlarged would have blunter edges.
         """
         assert isinstance(self.head, PromptHead)
-        logits_BHW, presence_B = self.head(seen, states, is_word)
+        bands = [seen] if size is None else in_bands(seen, *size)
+        logits_BHW, presence_B = self.head.over(bands, states, is_word)
         return logits_BHW / self.config.temperature, presence_B
 
     def forward(
@@ -175,7 +180,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         places: Sequence[Tensor] | None = None,
         **_: Any,
     ) -> SemanticSegmenterOutput | PromptOutput:
-        """Logits [B, C, h, w] of normalised pixels [B, 3, H, W]; with a prompt head [B, h, w], see `ask`.
+        """Logits [B, C, h, w] of normalised pixels [B, 3, H, W]; with a prompt head [B, H, W], see `ask`.
 
         Args:
             states, is_word: of a prompt an image; with `places` of all prompts of one image after another.
@@ -186,9 +191,10 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         """
         seen = self.see(pixel_values)
         if states is not None and is_word is not None:
-            if places is not None:
-                seen = _at(seen, places)
-            logits_BHW, presence_B = self.ask(seen, states, is_word)
+            if places is None:
+                logits_BHW, presence_B = self.ask(seen, states, is_word, pixel_values.shape[-2:])
+            else:
+                logits_BHW, presence_B = self.ask(at_places(seen, places), states, is_word)
             return PromptOutput(logits=logits_BHW, presence=presence_B)
         logits = seen if self.head is None else self.head(seen)
         return SemanticSegmenterOutput(logits=logits / self.config.temperature)
@@ -203,17 +209,6 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
             nn.init.normal_(module.queries)
         if isinstance(module, TextHead):
             module.start()
-
-
-def _at(seen_BDHW: Tensor, places: Sequence[Tensor]) -> Tensor:
-    """Embeddings [R, D, 1, P] at the points of each prompt."""
-    found = [
-        functional.grid_sample(seen_DHW[None], places_KP2[None], padding_mode="border", align_corners=False)[
-            0
-        ].transpose(0, 1)
-        for seen_DHW, places_KP2 in zip(seen_BDHW.float().unbind(), places, strict=True)
-    ]
-    return torch.cat(found)[:, :, None]
 
 
 class TokenReader(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,23 +48,45 @@ class PromptHead(nn.Module):
         Args:
             is_word_BL: bool, false where a row of states only fills up.
         """
-        with torch.autocast("cpu", enabled=False):  # matrices this small are slower in bf16 there
-            return self._answer(pixels_BDHW, self.normalise(states_BLE), is_word_BL)
+        return self.over([pixels_BDHW], states_BLE, is_word_BL)
 
-    def _answer(self, pixels_BDHW: Tensor, states_BLE: Tensor, is_word_BL: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = pixels_BDHW.shape[-2:]
+    def over(
+        self, bands_BDHW: Iterable[Tensor], states_BLE: Tensor, is_word_BL: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same of a picture that comes in bands of rows, of which one is in memory at a time."""
+        with torch.autocast("cpu", enabled=False):  # matrices this small are slower in bf16 there
+            tokens_BLD = self._tokens(states_BLE)
+            logits, pooled, heights = zip(
+                *(self._band(band_BDHW, tokens_BLD, is_word_BL) for band_BDHW in bands_BDHW), strict=True
+            )
+            shares_BK1 = torch.stack(heights, 1).softmax(1)[..., None]
+            pooled_BD = (torch.stack(pooled, 1) * shares_BK1.to(pooled[0])).sum(1)
+            return torch.cat(logits, 1), self.presence(pooled_BD).squeeze(-1)
+
+    def _tokens(self, states_BLE: Tensor) -> Tensor:
+        states_BLE = self.normalise(states_BLE)
         if self.training and self.noise:
             states_BLE = states_BLE + self.noise * torch.randn_like(states_BLE)
-        dtype = self.pixels.weight.dtype
-        tokens_BLD = self.tokens(states_BLE.to(dtype))
-        pixels_BND = self.pixels(pixels_BDHW.flatten(2).transpose(1, 2).to(dtype))
+        tokens_BLD: Tensor = self.tokens(states_BLE.to(self.tokens.weight.dtype))
+        return tokens_BLD
+
+    def _band(
+        self, pixels_BDHW: Tensor, tokens_BLD: Tensor, is_word_BL: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The logits [B, h, w] of a band, its mean pixel [B, D], and the logarithm of what that counts [B].
+
+        Presence is judged where the map is highest, however small that place is: a pixel counts by the
+        exponential of its logit.
+        """
+        height, width = pixels_BDHW.shape[-2:]
+        pixels_BND = self.pixels(pixels_BDHW.flatten(2).transpose(1, 2).to(self.pixels.weight.dtype))
         for block in self.blocks:
             pixels_BND = block(pixels_BND, tokens_BLD, is_word_BL)
         pixels_BND = self.last(pixels_BND)
         logits_BN = self.there(pixels_BND).squeeze(-1)
-        # presence is judged where the map is highest, however small that place is
-        pooled_BD = torch.einsum("bn,bnd->bd", logits_BN.detach().softmax(-1).to(pixels_BND), pixels_BND)
-        return logits_BN.unflatten(1, (height, width)), self.presence(pooled_BD).squeeze(-1)
+        counted_BN = logits_BN.detach()
+        pooled_BD = torch.einsum("bn,bnd->bd", counted_BN.softmax(-1).to(pixels_BND), pixels_BND)
+        return logits_BN.unflatten(1, (height, width)), pooled_BD, counted_BN.logsumexp(-1)
 
 
 class _Block(nn.Module):

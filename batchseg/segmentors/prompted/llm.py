@@ -38,8 +38,8 @@ class PromptedLLM:
         return self.segmentor.backbone
 
     def see(self, pixels_1CHW: Tensor) -> States:
-        """The embeddings of the pixels."""
-        return (self.segmentor.see(pixels_1CHW),)
+        """The embeddings of the pixels, and the height and width of those."""
+        return self.segmentor.see(pixels_1CHW), torch.tensor(pixels_1CHW.shape[-2:])
 
     def read(self, texts: Sequence[str]) -> list[States]:
         """For each text its token states [1, L, E], as the training has them: of float32, whatever the rest
@@ -51,11 +51,11 @@ class PromptedLLM:
         return [(found[place][None],) for place in range(len(texts))]
 
     def draw(self, seen: States, prompts: Sequence[States]) -> DrawnMaps:
-        (embeddings_1DHW,) = seen
+        embeddings_1DHW, size_2 = seen
         lengths = torch.tensor([states.shape[1] for (states,) in prompts], device=embeddings_1DHW.device)
         longest = int(lengths.max())
         states_NLE = torch.cat([pad(each, (0, 0, 0, longest - each.shape[1])) for (each,) in prompts])
         is_word_NL = torch.arange(longest, device=lengths.device) < lengths[:, None]
         embeddings_NDHW = embeddings_1DHW.expand(len(prompts), -1, -1, -1)
-        logits_NHW, presence_N = self.segmentor.ask(embeddings_NDHW, states_NLE, is_word_NL)
+        logits_NHW, presence_N = self.segmentor.ask(embeddings_NDHW, states_NLE, is_word_NL, size_2.tolist())
         return DrawnMaps(logits_NHW.float().sigmoid(), presence_N.float().sigmoid())
