@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from batchseg.config.export import ExportConfig
     from batchseg.config.labels import MapLabelsConfig
     from batchseg.config.load import load_config, read_config
+    from batchseg.config.network import ScoringConfig, SegmentorConfig
     from batchseg.config.overlay import OverlayConfig, Overlays
     from batchseg.config.report import ReportConfig
     from batchseg.config.run import RunConfig
     from batchseg.config.scenes import DigitsConfig, PhrasesConfig
-    from batchseg.config.segmentor import ScoringConfig, SegmentorConfig
     from batchseg.config.suspects import SuspectsConfig
     from batchseg.config.train import TrainConfig
     from batchseg.errors import BatchsegError

@@ -262,13 +262,15 @@ SPLIT = pa.schema(  # of a training, not of a run
 BESIDE = {"pixels": PIXELS, "objects": OBJECTS, "boundary": BOUNDARY, "calibration": CALIBRATION}
 
 # what a worker tells the driver beside a row of `images`: its parts of the others, where the time went, what
-# the model computed in, its number in the plan, whether its worker ran out of time before it, and the
-# grey pixels of its truth that a threshold decided
+# the model computed in and what computed it, its number in the plan, whether its worker ran out of time
+# before it, and the grey pixels of its truth that a threshold decided
 PRIVATE = pa.schema(
     [
         *((f"_{name}", pa.list_(pa.struct([*table][1:]))) for name, table in BESIDE.items()),
         ("_seconds", pa.map_(pa.string(), pa.float64())),
         ("_precision", pa.string()),
+        ("_engine", pa.string()),
+        ("_why_not", pa.string()),
         ("_row", pa.int64()),
         ("_left_over", pa.bool_()),
         ("_between", pa.int64()),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,9 @@ settings.load_profile("batchseg")
 ROOT = Path(__file__).parent.parent
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: threads of torch would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "BATCHSEG_CACHE" not in os.environ:  # nothing is left in the home of whoever runs them
+    os.environ["BATCHSEG_CACHE"] = tempfile.mkdtemp(prefix="batchseg-cache-")
+    atexit.register(shutil.rmtree, os.environ["BATCHSEG_CACHE"], ignore_errors=True)
 os.environ.pop("COLUMNS", None)  # what is printed to no terminal is wide, however the tests are started
 
 

@@ -19,90 +19,13 @@ from pydantic import (
 )
 
 from batchseg.config.any_kind import of_any_kind, written
-from batchseg.config.base import CLASS_RULE, Model
+from batchseg.config.base import CLASS_RULE
 from batchseg.config.class_names import ClassNames, split_names
 from batchseg.config.foreign import OnnxDescription, SmpDescription
 from batchseg.config.kinds import infer_segmentor
+from batchseg.config.network import EngineConfig, NetworkConfig, ScoringConfig, SegmentorConfig
 from batchseg.config.places import Place, refuse_credentials
 from batchseg.config.prompting import Prompting
-
-
-class SegmentorConfig(Model):
-    """What every kind of segmentor has: how it is placed on the hardware. Null: chosen from the hardware."""
-
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where the hardware computes it natively, else fp32."
-    )
-    batch_size: int | None = Field(None, ge=1, le=65_536, description="Images per model call.")
-    actors: int | None = Field(None, ge=1, le=10_000, description="Copies of the model.")
-    gpus_per_actor: float | None = Field(
-        None, gt=0, description="GPUs for each copy, at most 1; 0.5 puts two on one."
-    )
-
-    @field_validator("gpus_per_actor")
-    @classmethod
-    def _one_device(cls, gpus: float | None) -> float | None:
-        if gpus is not None and gpus > 1:
-            raise ValueError(
-                "must be at most 1: a copy of the model uses one GPU, and others would idle; "
-                "segmentor.actors says how many copies there are"
-            )
-        return gpus
-
-    @property
-    def name(self) -> str:
-        """Of the model, for a person."""
-        return str(getattr(self, "model", getattr(self, "kind", "")))
-
-    @property
-    def mask_precision(self) -> str:
-        """The precision that was asked for, as far as masks depend on it."""
-        return self.precision
-
-    @property
-    def models(self) -> tuple[SegmentorConfig, ...]:
-        """What is loaded: itself, or the members of an ensemble."""
-        return (self,)
-
-
-class ScoringConfig(SegmentorConfig):
-    """What models have that give scores, from which a class is decided."""
-
-    none_below: float | None = Field(
-        None, gt=0, lt=1, description="Pixels whose best class is less probable belong to none. Null: all do."
-    )
-    threshold: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="Of two classes: foreground is where its probability is above this. Foreground is the "
-        "second class, or the first where the model calls the second background. Null: 0.5.",
-    )
-
-    @property
-    def deciding(self) -> list[str]:
-        """The settings in use that change what is decided: nothing is added to a fingerprint without any."""
-        none = [] if self.none_below is None else [f"none_below={self.none_below!r}"]
-        return none + ([] if self.threshold in (None, 0.5) else [f"threshold={self.threshold!r}"])
-
-
-class NetworkConfig(ScoringConfig):
-    """What neural networks have besides. Both settings change masks a little, and so the fingerprint."""
-
-    compile: bool = Field(
-        False,
-        description="Compile the network (torch.compile): each actor and input shape once, 1 min or so.",
-    )
-    scaled_decode: bool = Field(
-        False,
-        description="Decode JPEGs at 1/2, 1/4 or 1/8 where that is still no smaller than the model's input.",
-    )
-
-    @property
-    def altering(self) -> list[str]:
-        """The settings in use that change masks: nothing is added to a fingerprint where there are none."""
-        return [name for name in ("compile", "scaled_decode") if getattr(self, name)]
 
 
 class HuggingFaceSegmentor(NetworkConfig):
@@ -141,11 +64,16 @@ class SmpSegmentor(SmpDescription, NetworkConfig):
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
 
 
-class OnnxSegmentor(OnnxDescription, ScoringConfig):
-    """An ONNX network, computed by ONNX Runtime in the number format that it was saved in."""
+class OnnxSegmentor(OnnxDescription, EngineConfig):
+    """An ONNX network, computed in the number format that it was saved in."""
 
     kind: Literal["onnx"] = "onnx"
     model: Place = Field(description="Local file or URI, NAME.onnx; NAME.yaml beside it may describe it.")
+    engine: Literal["auto", "onnxruntime", "openvino"] = Field(
+        "auto",
+        description="What computes the forward pass. auto: on a CPU OpenVINO, where it is installed "
+        "(batchseg[openvino]) and gives the scores that ONNX Runtime gives, else that.",
+    )
 
     @property
     def mask_precision(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from batchseg.config.segmentor import SegmentorConfig
+from batchseg.config.network import SegmentorConfig
 from batchseg.engine.nodes import Nodes, anywhere_but
 from batchseg.errors import ConfigError
 

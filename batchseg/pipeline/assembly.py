@@ -8,9 +8,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from batchseg.config.network import NetworkConfig, SegmentorConfig
 from batchseg.config.overlay import Overlays
 from batchseg.config.run import RunConfig
-from batchseg.config.segmentor import AnyMember, EnsembleSegmentor, NetworkConfig
+from batchseg.config.segmentor import AnyMember, EnsembleSegmentor
 from batchseg.config.source import ImageReading
 from batchseg.engine.graph import Stages
 from batchseg.engine.heap import keep_freed_memory
@@ -23,7 +24,8 @@ from batchseg.pipeline.choice import Choice
 from batchseg.pipeline.drawing import draw_overlays
 from batchseg.pipeline.model import OpenedModel
 from batchseg.results.folder import Held
-from batchseg.segmentors.base import Preparer, Resizer
+from batchseg.segmentors.acceleration import accelerate, takes_openvino
+from batchseg.segmentors.base import Checkpoint, Preparer, Resizer, Segmentor
 from batchseg.segmentors.combined.looks import Looks
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.source.plan import Listing
@@ -52,7 +54,12 @@ def segmenting(
     after: Callable[[], list[Stage]],
     placement: Placement,
 ) -> Stages:
-    """decode, prepare | segment | score, write; of a part of a raster: read | segment | score, keep."""
+    """decode, prepare | segment | score, write; of a part of a raster: read | segment | score, keep.
+
+    Raises ConfigError and ModelError where an engine is asked for that cannot be had there.
+    """
+    for each in _models(config):
+        takes_openvino(each, placement.device)
     return Stages(
         before=partial(front, config, model),
         model=partial(segment, config, model, placement),
@@ -126,9 +133,13 @@ def segment(config: RunConfig, model: OpenedModel, placement: Placement) -> list
     networks = [each for each in _models(config) if isinstance(each, NetworkConfig)]
     if placement.device == "cpu" and networks:
         keep_freed_memory()
-    compiled = any(each.compile for each in networks)
     resolved = resolve_precision(config.segmentor.precision, placement.device)
-    members = [each.load(placement.device, resolved, placement.threads) for each in model.members]
+    members = [
+        _loaded(checkpoint, each, resolved, placement)
+        for checkpoint, each in zip(model.members, _models(config), strict=True)
+    ]
+    compiled = any(each.compile for each in networks)
+    compiled = compiled or any(takes_openvino(each, placement.device) for each in _models(config))
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
     if torch is not None and placement.device == "cpu":
         torch.set_num_threads(placement.threads)
@@ -145,6 +156,15 @@ def segment(config: RunConfig, model: OpenedModel, placement: Placement) -> list
     # confidences of objects need no truth
     probe_all = "objects" in config.metrics
     return [Segment(members, model.decision, batches, precision, several, probe_all=probe_all)]
+
+
+def _loaded(
+    checkpoint: Checkpoint, config: SegmentorConfig, precision: str, placement: Placement
+) -> Segmentor:
+    loaded = checkpoint.load(placement.device, precision, placement.threads)
+    if placement.device == "cpu":
+        accelerate(loaded, config, checkpoint.fingerprint, precision, threads=placement.threads)
+    return loaded
 
 
 def _models(config: RunConfig) -> Sequence[AnyMember]:

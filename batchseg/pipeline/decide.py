@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.decide import DecideConfig
+from batchseg.config.network import ScoringConfig, SegmentorConfig
 from batchseg.config.run import Kept, RunConfig
-from batchseg.config.segmentor import ScoringConfig, SegmentorConfig
 from batchseg.config.source import FolderSource, ImageReading
 from batchseg.engine.graph import Stages
 from batchseg.engine.placement import Placement

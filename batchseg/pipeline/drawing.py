@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchseg.config.base import Limits
-from batchseg.config.segmentor import SegmentorConfig
+from batchseg.config.network import SegmentorConfig
 from batchseg.engine.drive import drive
 from batchseg.engine.nodes import usable_nodes
 from batchseg.engine.placement import place

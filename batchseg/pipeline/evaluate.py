@@ -8,7 +8,7 @@ from typing import Any
 
 from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.evaluate import EvaluateConfig
-from batchseg.config.segmentor import SegmentorConfig
+from batchseg.config.network import SegmentorConfig
 from batchseg.config.source import ImageReading
 from batchseg.engine.graph import Stages
 from batchseg.engine.placement import Placement

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from batchseg.config.evaluate import EvaluateConfig
+from batchseg.config.network import SegmentorConfig
 from batchseg.config.run import RunConfig
-from batchseg.config.segmentor import SegmentorConfig
 from batchseg.engine.graph import CHUNK_S, WHOLE, Stages, build
 from batchseg.engine.journal import Journal
 from batchseg.engine.nodes import usable_nodes
@@ -156,6 +156,8 @@ class Execution:
         self._doubt(total, closing, measured)
         facts = {
             "precision": self.tally.precision,
+            "engine": " and ".join(sorted(self.tally.engines)) or None,
+            "notes": [*self.tally.notes],
             "worst": closing.worst,
             "calibration": closing.calibration,
             "acknowledged": self.held.ledger.acknowledged,

@@ -141,6 +141,7 @@ def _settings(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The configuration, flat."""
     yield "model", str(record["model"]["name"])
     yield "precision", str(record.get("precision"))
+    yield "engine", str(record.get("engine"))
 
     def flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchseg.config.segmentor import SegmentorConfig
+from batchseg.config.network import SegmentorConfig
 from batchseg.engine.graph import Stages
 from batchseg.engine.placement import Placement
 from batchseg.pipeline.rasters import Rasters

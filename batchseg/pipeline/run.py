@@ -11,8 +11,8 @@ from typing import Any
 
 from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.compare import Comparison, NightConfig
+from batchseg.config.network import SegmentorConfig
 from batchseg.config.run import RunConfig
-from batchseg.config.segmentor import SegmentorConfig
 from batchseg.engine.session import ray_kept
 from batchseg.inspect.preflight import look_at_pixels
 from batchseg.labels.recorded import record_label_map

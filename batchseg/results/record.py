@@ -124,6 +124,7 @@ class RunRecord(RecordPart):
     placement: dict[str, Any] | None = Field(None, description="Devices, actors, threads and batch size.")
     timings: dict[str, Any] = Field(default_factory=dict, description="Seconds, and images a second.")
     precision: str | None = Field(None, description="What the model computed in.")
+    engine: str | None = Field(None, description="What computed its scores: torch, openvino, onnxruntime.")
     metrics: dict[str, float | None] = Field(default_factory=dict, description="Over the whole data set.")
     classes: tuple[RecordedClass, ...] = Field((), description="Every class over the whole data set.")
     calibration: RecordedCalibration | None = Field(

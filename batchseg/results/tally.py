@@ -113,6 +113,8 @@ class Tally:
         notes: what whoever started the run should know from the first.
         traceback: of the first failure in a class of the user's own.
         outcomes: what became of images, with the cause of a failure; two of them at most are kept.
+        engines: what computed the models' scores, such as torch.
+        why_not: why that is not, or not always, the engine that was to do it.
         first_row_s: when the first rows came in, in seconds since the start.
         startup_s: when the first image was begun: before that Ray started and models were loaded.
         last_row_s: when the last rows came in.
@@ -127,6 +129,8 @@ class Tally:
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     precision: str | None = None
+    engines: set[str] = field(default_factory=set)
+    why_not: str | None = None
     faults: dict[str, str] = field(default_factory=dict)
     first_row_s: float | None = None
     startup_s: float = 0.0
@@ -180,6 +184,13 @@ class Tally:
         known = rows["_precision"].drop_null()
         if self.precision is None and len(known):
             self.precision = known[0].as_py()
+        self.engines |= {*rows["_engine"].drop_null().to_pylist()}
+        if self.why_not is None and len(reasons := rows["_why_not"].drop_null()):
+            self.why_not = reasons[0].as_py()
+            self.notes += (
+                f"OpenVINO does not compute this model, or not at all sizes: {self.why_not} "
+                "(segmentor.engine says what is to do it)",
+            )
 
     @property
     def images_per_s(self) -> float | None:

@@ -33,7 +33,7 @@ def fetch(uri: str, patterns: Sequence[str], version: str, check: Check) -> Path
     `check` looks at the fetched files before they count, and raises what is wrong.
     Raises ModelError where the URI holds another version by now.
     """
-    folder = _cache() / f"{hashlib.sha256(uri.encode()).hexdigest()[:12]}-{version}"
+    folder = cache_folder("models") / f"{hashlib.sha256(uri.encode()).hexdigest()[:12]}-{version}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -84,5 +84,6 @@ def _version(files: Mapping[str, Location]) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("BATCHSEG_CACHE", "~/.cache/batchseg")).expanduser() / "models"
+def cache_folder(name: str) -> Path:
+    """A folder of this machine for what can be had again, which need not exist yet."""
+    return Path(os.environ.get("BATCHSEG_CACHE", "~/.cache/batchseg")).expanduser() / name

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from batchseg.config.kinds import BY_NAME, infer_segmentor
 from batchseg.config.load import validate_segmentor
+from batchseg.config.network import SegmentorConfig
 from batchseg.config.plugged import PluggedError, load_plugged, plugged_names
-from batchseg.config.segmentor import AnyMember, AnySegmentor, EnsembleSegmentor, SegmentorConfig
+from batchseg.config.segmentor import AnyMember, AnySegmentor, EnsembleSegmentor
 from batchseg.errors import BatchsegError, ConfigError, ModelError
+from batchseg.segmentors.acceleration import accelerate
 from batchseg.segmentors.base import Checkpoint, ModelInput, Prediction, Preparer, Segmentor
 from batchseg.segmentors.combined.decide import segment_whole
 from batchseg.segmentors.combined.decision import Decision, decision_of
@@ -121,7 +123,10 @@ def load_segmentor(
     checkpoint = open_checkpoint(config)
     resolved = resolve_precision(config.precision, device.partition(":")[0])
     decision = decision_of(config, checkpoint, checkpoint.label_map)
-    return checkpoint.preparer(), LoadedModel(checkpoint.load(device, resolved), decision)
+    loaded = checkpoint.load(device, resolved)
+    if device == "cpu":
+        accelerate(loaded, config, checkpoint.fingerprint, resolved)
+    return checkpoint.preparer(), LoadedModel(loaded, decision)
 
 
 def resolve_device(device: str) -> str:

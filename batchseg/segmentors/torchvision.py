@@ -24,6 +24,7 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import ModelInput, PixelRange, Resize, Scores
 from batchseg.segmentors.network.batched import BatchedNetwork
 from batchseg.segmentors.network.compiled import speed_up
+from batchseg.segmentors.network.engine import Engine, TorchEngine
 from batchseg.segmentors.network.normalisation import Normalisation
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.precision import torch_dtype
@@ -132,15 +133,26 @@ class TorchvisionModel(BatchedNetwork):
         # float: a state dict may be stored in half precision; computing in it is autocast's choice
         self.network = network.float().to(self.device).to(memory_format=torch.channels_last).eval()
         self.normalise = normalisation.on(self.device)
+        self.engine: Engine = TorchEngine(_Core(self.network), self.device, self.dtype)
 
     def scores_of(self, levels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
         return [Scores("logits", logits_CHW) for logits_CHW in self._forward(levels_BHWC)]
 
     def _forward(self, levels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, H, W] at the size of the input, to which the network itself brings them."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits: Tensor = self.network(self.normalise(levels_BHWC))["out"]
+        (logits,) = self.engine(self.normalise(levels_BHWC))
         return with_background(logits) if logits.shape[1] == 1 else logits
+
+
+class _Core(nn.Module):
+    """The network from normalised pixels to logits alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels_BCHW: Tensor) -> tuple[Tensor]:
+        return (self.network(pixels_BCHW)["out"],)
 
 
 def _is_file(weights: str) -> bool:

@@ -86,6 +86,8 @@ class Item:
         figures: columns of `images` beyond those that the matrix tells, by name.
         beside: rows of the tables beside `images` but for `pixels`, by name (`stages.beside`).
         precision: what the model computed in.
+        engine: what computed it, such as torch.
+        why_not: why that is not the engine that was to do it; None where it is.
         left_over: time was up before it was begun.
         seconds: what each stage spent on it.
     """
@@ -116,6 +118,8 @@ class Item:
     figures: dict[str, Any] = field(default_factory=dict)
     beside: dict[str, pa.Table] = field(default_factory=dict)
     precision: str | None = None
+    engine: str | None = None
+    why_not: str | None = None
     left_over: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -45,7 +45,8 @@ def write_part(results: Location, item: Item) -> None:
 
 
 def _write(folder: Location, part: RasterPart, item: Item) -> None:
-    facts: dict[str, Any] = {"seconds": item.seconds, "precision": item.precision, "between": item.between}
+    facts: dict[str, Any] = {"seconds": item.seconds, "between": item.between}
+    facts |= {"precision": item.precision, "engine": item.engine, "why_not": item.why_not}
     if item.fault is not None:
         facts |= {
             "status": item.fault.status.value,
@@ -104,6 +105,8 @@ class KeptParts:
     fault: RowFault | None = None
     truth_fault: RowFault | None = None
     precision: str | None = None
+    engine: str | None = None
+    why_not: str | None = None
     between: int | None = None
     presence: float | None = None
     calibration: Calibration | None = None
@@ -203,5 +206,7 @@ class KeptParts:
     def _add_facts(self, facts: dict[str, Any]) -> None:
         self.seconds.update(facts["seconds"])
         self.precision = self.precision or facts["precision"]
+        self.engine = self.engine or facts.get("engine")  # which earlier parts do not say
+        self.why_not = self.why_not or facts.get("why_not")
         if facts["between"] is not None:
             self.between = (self.between or 0) + facts["between"]

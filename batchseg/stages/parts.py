@@ -131,7 +131,8 @@ def join_parts(
         kept = KeptParts.of(results, item.part, areas, label_map.num_classes)
         item.size_hw = item.part.picture_hw
         item.seconds.update(kept.seconds)
-        item.confidence, item.precision, item.between = kept.confidence, kept.precision, kept.between
+        item.confidence, item.between = kept.confidence, kept.between
+        item.precision, item.engine, item.why_not = kept.precision, kept.engine, kept.why_not
         item.presence = kept.presence
         if kept.fault is not None:
             raise kept.fault

@@ -190,11 +190,18 @@ class Segment:
                 for job in batch:
                     self._take(job, outcomes.pop(0), len(batch))
             seconds = perf_counter() - start
+            engine, why_not = self._engine(batch[0].look.member)
             self.batch.note(len(batch), seconds)
         for job in batch:
             item = job.work.item
             item.precision = self.precision
+            item.engine, item.why_not = engine, why_not
             item.seconds["segment"] = item.seconds.get("segment", 0.0) + seconds / len(batch)
+
+    def _engine(self, member: int) -> tuple[str | None, str | None]:
+        """What computed the last batch of a member, and why that is not what was to do it."""
+        engine = getattr(self.members[member], "engine", None)  # a `HasEngine`, whose module needs torch
+        return getattr(engine, "used", None), getattr(engine, "why_not", None)
 
     def _take(self, job: _Job, outcome: Scores | RowFault, together: int) -> None:
         """Add an answer to what is known of its item, and decide where it is the last."""

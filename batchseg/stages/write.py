@@ -132,6 +132,8 @@ def _row(item: Item, stamp: Stamp) -> dict[str, Any]:
         "finished_at": datetime.now(timezone.utc),
         "_seconds": list(item.seconds.items()),
         "_precision": item.precision,
+        "_engine": item.engine,
+        "_why_not": item.why_not,
         "_left_over": item.left_over,
         "_between": item.between,
         "_traceback": item.fault.traceback if item.fault else None,

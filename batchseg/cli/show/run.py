@@ -33,7 +33,7 @@ class Progress:
         self.hidden = hidden
         self.logged: float | None = None
         self.warned: set[str] = set()
-        self.noted = self.traced = False
+        self.noted, self.traced = 0, False
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -73,10 +73,10 @@ class Progress:
             console.print(warning(guard, warnings[guard]), markup=False, highlight=False, soft_wrap=True)
 
     def _say_once(self, tally: Tally) -> None:
-        if not self.noted and not self.hidden:
-            for note in tally.notes:
+        if not self.hidden:
+            for note in tally.notes[self.noted :]:
                 console.print(Text(f"note: {printable(note)}"), soft_wrap=True)
-        self.noted = True
+        self.noted = len(tally.notes)
         if tally.traceback and not self.traced:  # an error, so it is shown even where nothing else is
             lines = map(printable, tally.traceback.rstrip().splitlines())
             console.print(Text("\n".join(["a class of your own failed:", *lines])), soft_wrap=True)

@@ -7,9 +7,10 @@ import json
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from batchseg.config.network import ScoringConfig, SegmentorConfig
 from batchseg.config.prompting import EVEN
 from batchseg.config.run import Kept
-from batchseg.config.segmentor import HuggingFaceSegmentor, ScoringConfig, SegmentorConfig
+from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.errors import ConfigError
 from batchseg.labels.label_map import LabelMap, is_background
 from batchseg.labels.merging import Merging

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from batchseg.errors import ModelError
 from batchseg.segmentors.base import ModelInput, Scores
@@ -22,6 +22,7 @@ from batchseg.segmentors.huggingface.mask_classification import (
 from batchseg.segmentors.huggingface.processor import fixed_size, load_processor, merge_crops, pixel_affine
 from batchseg.segmentors.network.batched import BatchedNetwork
 from batchseg.segmentors.network.compiled import speed_up
+from batchseg.segmentors.network.engine import Engine, TorchEngine
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.precision import torch_dtype
 
@@ -54,16 +55,25 @@ class HuggingFaceModel(BatchedNetwork):
     at the size of the image (for EoMT with padding, after its `unpad_image`).
     """
 
-    def __init__(self, network: Any, processor: Any, model_type: str, device: str, precision: str) -> None:
+    def __init__(
+        self,
+        network: Any,
+        processor: Any,
+        model_type: str,
+        device: str,
+        precision: str,
+        *,
+        task_L: Tensor | None = None,
+    ) -> None:
         self.network = network
-        self.model_type = model_type
         self.by_queries = model_type in UNIVERSAL
         self.device = torch.device(device)
         self.dtype = torch_dtype(precision)
         affine = pixel_affine(processor, input_channels(network.config.to_dict(), model_type))
         self.scale_C11, self.shift_C11 = (part.to(self.device) for part in affine)
         self.mask_size = _mask_size(model_type, processor)
-        self.task_L: Tensor | None = None
+        self.core = _Core(network, model_type, task_L)
+        self.engine: Engine = TorchEngine(self.core, self.device, self.dtype)
         self.one_output = network.config.num_labels == 1
 
     @classmethod
@@ -83,13 +93,13 @@ class HuggingFaceModel(BatchedNetwork):
         processor = load_processor(folder, model_type, location.trust_remote_code)
         network = network.to(device).eval()
         speed_up(network, torch.device(device), checkpoint.compile)
-        model = cls(network, processor, model_type, device, precision)
+        task_L = None
         if model_type in TASK:
-            model.task_L = _task_tokens(folder, network.config.task_seq_len).to(device)
-        return model
+            task_L = _task_tokens(folder, network.config.task_seq_len).to(device)
+        return cls(network, processor, model_type, device, precision, task_L=task_L)
 
     def scores_of(self, levels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
-        outputs = self._forward(levels_BHWC)
+        outputs = self.engine(self._input(levels_BHWC))
         crops = len(inputs[0].pixels_THWC)
         found = []
         for index, each in enumerate(inputs):
@@ -100,31 +110,42 @@ class HuggingFaceModel(BatchedNetwork):
 
     def logits(self, pixels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, h, w] of a semantic model, with gradients where those are on."""
-        return self._logits(self._forward(pixels_BHWC.to(self.device))["logits"])
+        return self._logits(self.outputs(pixels_BHWC)["logits"])
 
     def outputs(self, pixels_BHWC: Tensor, **asked: Any) -> Any:
         """What the network says of pixels and of what is asked of them, with gradients where those are on."""
-        return self._forward(pixels_BHWC.to(self.device), **asked)
-
-    def _forward(self, pixels_BHWC: Tensor, **asked: Any) -> Any:
-        pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2)
-        values = {"pixel_values": pixels_BCHW * self.scale_C11 + self.shift_C11, **asked}
-        if self.model_type in VIDEO:
-            values = {"pixel_values_videos": values["pixel_values"][:, None]}
-        if self.task_L is not None:
-            values["task_inputs"] = self.task_L.expand(len(pixels_BHWC), -1)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.network(**values)
+            return self.network(pixel_values=self._input(pixels_BHWC.to(self.device)), **asked)
 
-    def _of_crops(self, outputs: Any, rows: slice) -> Tensor:
+    def _input(self, pixels_BHWC: Tensor) -> Tensor:
+        return pixels_BHWC.permute(0, 3, 1, 2) * self.scale_C11 + self.shift_C11
+
+    def _of_crops(self, outputs: tuple[Tensor, ...], rows: slice) -> Tensor:
         """Scores [T, C, H, W] of one image, which is `rows` of the batch."""
         if not self.by_queries:
-            return self._logits(outputs["logits"][rows])
-        classes_BQK, masks_BQHW = query_logits(outputs)
+            return self._logits(outputs[0][rows])
+        classes_BQK, masks_BQHW = outputs
         return class_scores(classes_BQK[rows], masks_BQHW[rows], self.mask_size)
 
     def _logits(self, logits_BCHW: Tensor) -> Tensor:
         return with_background(logits_BCHW) if self.one_output else logits_BCHW
+
+
+class _Core(nn.Module):
+    """The network from normalised pixels to its logits: of pixels, or of queries and of their masks."""
+
+    def __init__(self, network: nn.Module, model_type: str, task_L: Tensor | None) -> None:
+        super().__init__()
+        self.network, self.model_type, self.task_L = network, model_type, task_L
+
+    def forward(self, pixels_BCHW: Tensor) -> tuple[Tensor, ...]:
+        values = {"pixel_values": pixels_BCHW}
+        if self.model_type in VIDEO:
+            values = {"pixel_values_videos": pixels_BCHW[:, None]}
+        if self.task_L is not None:
+            values["task_inputs"] = self.task_L.expand(len(pixels_BCHW), -1)
+        outputs = self.network(**values)
+        return query_logits(outputs) if self.model_type in UNIVERSAL else (outputs["logits"],)
 
 
 def _load_network(folder: Path, model_type: str, location: CheckpointPlace) -> Any:

@@ -54,7 +54,7 @@ class OnnxCheckpoint:
         name = config.model
         signature = Signature.of(open_session(str(path), name, "cpu", 1, as_it_is=True), said, name)
         normalisation = _normalisation(said, signature, name)
-        facts = [place.digest, signature.facts, *config.deciding]
+        facts = [place.digest, signature.facts, *config.altering, *config.deciding]
         facts += [normalisation.facts] if normalisation is not None else []
         return cls(
             *(place, signature, LabelMap.from_names(signature.classes)),
@@ -85,10 +85,14 @@ class OnnxCheckpoint:
 
     def load(self, device: str, precision: str, threads: int | None = None) -> OnnxModel:
         """A session that keeps to so many threads. Raises ModelError where a GPU cannot be used."""
+        from batchseg.segmentors.onnx.engine import SessionEngine
         from batchseg.segmentors.onnx.model import OnnxModel
 
-        session = open_session(str(self.place.path()), self.place.name, device, threads)
-        return OnnxModel(session, self.signature, self.normalisation, device)
+        path = self.place.path()
+        session = open_session(str(path), self.place.name, device, threads)
+        return OnnxModel(
+            SessionEngine(session, path, self.signature), self.signature, self.normalisation, device
+        )
 
 
 def _described(config: OnnxSegmentor, path: Path) -> OnnxDescription:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from batchseg.images.overlay import nearest
 from batchseg.segmentors.base import ModelInput, Scores
+from batchseg.segmentors.network.engine import Engine
 from batchseg.segmentors.network.levels import to_levels
 from batchseg.segmentors.network.normalisation import Normalisation
 from batchseg.segmentors.network.one_output import with_background
@@ -21,23 +21,21 @@ from batchseg.segmentors.network.upload import to_device
 from batchseg.segmentors.onnx.signature import Signature
 
 _CPU = torch.device("cpu")
-_NO_MEMORY = re.compile("failed to allocate|out of memory|bad_alloc", re.IGNORECASE)
-_LONGEST = 300  # of the library's own error
 _TOLERANCE = 1e-3  # what half precision leaves of probabilities
 
 Size = tuple[int, int]
 
 
 class OnnxModel:
-    """A session, and all that stands between pixels and scores.
+    """A network, and all that stands between pixels and scores.
 
     Pixels are prepared on the CPU, from where ONNX Runtime takes them to its own device.
     """
 
     def __init__(
-        self, session: Any, signature: Signature, normalisation: Normalisation | None, device: str
+        self, engine: Engine, signature: Signature, normalisation: Normalisation | None, device: str
     ) -> None:
-        self.session, self.signature = session, signature
+        self.engine, self.signature = engine, signature
         self.normalise = None if normalisation is None else normalisation.on(_CPU)
         self.device = torch.device(device)
 
@@ -72,24 +70,9 @@ class OnnxModel:
             part_BN = batch_BN[start : start + count]
             missing = count - len(part_BN)
             filled_BN = np.concatenate([part_BN, *[part_BN[-1:]] * missing]) if missing else part_BN
-            answer = self._answer(filled_BN)
-            parts.append(self._checked(answer, count)[: len(part_BN)])
+            (answer,) = self.engine(torch.from_numpy(filled_BN))
+            parts.append(self._checked(answer.numpy(), count)[: len(part_BN)])
         return np.concatenate(parts)
-
-    def _answer(self, batch_BN: NDArray[Any]) -> NDArray[Any]:
-        """Raises MemoryError where a smaller batch may fit, and RuntimeError for what cannot be computed."""
-        try:
-            (answer,) = self.session.run([self.signature.output], {self.signature.feed: batch_BN})
-        except Exception as exc:  # the library's errors have no common class
-            reason = " ".join(str(exc).split())[:_LONGEST]
-            if _NO_MEMORY.search(reason):
-                raise MemoryError(reason) from exc
-            raise RuntimeError(
-                f"ONNX Runtime cannot compute an input of {[*batch_BN.shape]} ({reason}); where a network "
-                "needs sides that are multiples of a number, the setting `multiple` names it"
-            ) from exc
-        found: NDArray[Any] = answer
-        return found
 
     def _checked(self, answer: NDArray[Any], count: int) -> NDArray[Any]:
         """The answer with the classes, where it has any, in its second dimension."""

@@ -15,6 +15,7 @@ from batchseg.segmentors.base import ModelInput, Scores
 from batchseg.segmentors.huggingface.files import WEIGHTS, CheckpointPlace, read_checkpoint_config
 from batchseg.segmentors.network.batched import BatchedNetwork
 from batchseg.segmentors.network.compiled import speed_up
+from batchseg.segmentors.network.engine import Engine, TorchEngine
 from batchseg.segmentors.network.normalisation import Normalisation
 from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.padding import cut_padding, pad_to_multiple
@@ -42,6 +43,7 @@ class SmpModel(BatchedNetwork):
         self.multiple = int(network.encoder.output_stride)
         self.normalise = normalisation.on(self.device)
         speed_up(self.network, self.device, compiled)
+        self.engine: Engine = TorchEngine(_Core(self.network), self.device, self.dtype)
 
     def scores_of(self, levels_BHWC: Tensor, inputs: Sequence[ModelInput]) -> list[Scores]:
         return [Scores("logits", logits_CHW) for logits_CHW in self._forward(levels_BHWC)]
@@ -50,12 +52,22 @@ class SmpModel(BatchedNetwork):
         """Logits [B, C, H, W] at the size of the input, to which the network itself brings them."""
         input_BCHW = self.normalise(levels_BHWC)
         padded_BCHW = pad_to_multiple(input_BCHW, self.multiple).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            answer = self.network(padded_BCHW)
-        maps: Tensor = answer[0] if isinstance(answer, tuple) else answer  # beside it a class of the image
+        (maps,) = self.engine(padded_BCHW)
         (padded_h, padded_w), (height, width) = padded_BCHW.shape[-2:], input_BCHW.shape[-2:]
         logits = cut_padding(maps, (padded_h, padded_w), (height, width))
         return with_background(logits) if logits.shape[1] == 1 else logits
+
+
+class _Core(nn.Module):
+    """The network from normalised pixels to logits alone: some give a class of the image beside them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels_BCHW: Tensor) -> tuple[Tensor]:
+        answer = self.network(pixels_BCHW)
+        return (answer[0] if isinstance(answer, tuple) else answer,)
 
 
 def load_network_of(location: CheckpointPlace, architecture: str) -> nn.Module:

@@ -1,0 +1,99 @@
+"""Which engine computes a network that was loaded: its own library, or OpenVINO in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from batchseg.config.network import EngineConfig, SegmentorConfig
+from batchseg.errors import ConfigError
+from batchseg.segmentors.base import Segmentor
+from batchseg.segmentors.fetched import cache_folder
+from batchseg.segmentors.openvino.loading import has_openvino, load_openvino
+
+_PACKAGES = ("openvino", "torch", "torchvision", "transformers", "segmentation_models_pytorch", "timm")
+
+
+def takes_openvino(config: SegmentorConfig, device: str) -> bool:
+    """Whether OpenVINO is to compute a network, or to be tried.
+
+    Raises ConfigError where it is asked for on a GPU, and ModelError where it is not installed.
+    """
+    if not isinstance(config, EngineConfig) or config.engine not in ("auto", "openvino"):
+        return False
+    required = config.engine == "openvino" or config.quantise is not None
+    if required and device != "cpu":
+        asked = "quantise" if config.quantise else "engine: openvino"
+        raise ConfigError(f"segmentor.{asked} is for CPUs, and the model runs on a GPU; say device: cpu")
+    if required:
+        load_openvino()
+    compiled = bool(getattr(config, "compile", False))
+    return device == "cpu" and not compiled and (required or has_openvino())
+
+
+def accelerate(
+    model: Segmentor,
+    config: SegmentorConfig,
+    fingerprint: str,
+    precision: str,
+    *,
+    threads: int | None = None,
+    quantised: Path | None = None,
+) -> None:
+    """Have OpenVINO compute a model on a CPU, as far as its configuration says so and it can.
+
+    Args:
+        fingerprint: of its checkpoint.
+        precision: what it was loaded in.
+        threads: that it may use; None: as many as there are cores.
+        quantised: folder of the network that is used in place of its own.
+
+    Raises ConfigError where it is asked for and the model is of a kind that it does not compute.
+    """
+    if not takes_openvino(config, "cpu"):
+        return
+    from batchseg.segmentors.network.engine import FileEngine, HasEngine, TorchEngine
+
+    assert isinstance(config, EngineConfig)
+    required = config.engine == "openvino" or quantised is not None
+    if not isinstance(model, HasEngine):
+        if required:
+            raise ConfigError(
+                f"segmentor.engine: openvino does not compute a model such as {config.name}; leave it out"
+            )
+        return
+    from batchseg.segmentors.openvino.engine import HINTS, OF_QUANTISED, TOLERANCE, OpenVinoEngine
+    from batchseg.segmentors.openvino.source import NAME, NetworkFile, NetworkSource, TorchSource
+
+    plain, at_once = model.engine, 1
+    source: NetworkSource
+    if isinstance(plain, FileEngine):
+        source, at_once, precision = NetworkFile(plain.path, plain.output), plain.at_once, "fp32"
+    else:
+        assert isinstance(plain, TorchEngine)
+        source = TorchSource(plain.core, cache_folder("openvino"), _key(fingerprint))
+    if quantised is not None:
+        source = NetworkFile(quantised / NAME)
+    if precision not in HINTS:
+        return
+    model.engine = OpenVinoEngine(
+        *(plain, source, precision, threads),
+        required=required,
+        tolerance=TOLERANCE[precision] if quantised is None else OF_QUANTISED,
+        at_once=at_once,
+    )
+
+
+def _key(fingerprint: str) -> str:
+    """Of all that a converted network depends on."""
+    facts = [fingerprint, *(_version(name) for name in _PACKAGES)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

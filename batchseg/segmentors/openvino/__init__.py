@@ -1,0 +1,1 @@
+"""OpenVINO: networks of torch and ONNX files, computed faster on CPUs."""
