@@ -99,6 +99,10 @@ class PromptedModel:
         """That of transformers."""
         return self.family.network
 
+    def forget_images(self) -> None:
+        """Each is seen anew: for whoever changes the network meanwhile."""
+        self.images = TensorCache(IMAGE_BYTES)
+
     def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
         return self.upload(inputs)()
 
