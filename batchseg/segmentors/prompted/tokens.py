@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchseg.errors import ModelError
+from batchseg.segmentors.strangers import hollow_file
 
 _TOKENIZER = "tokenizer.json"
 _PARTS = ("vocab.json", "merges.txt")
@@ -23,6 +24,8 @@ def require_tokenizer(folder: Path, name: str) -> None:
             f'AutoTokenizer.from_pretrained(BASE).save_pretrained("{name}"), where BASE is the model it came '
             "from"
         )
+    if whole and (hollow := hollow_file(folder / _TOKENIZER, f"{name}/{_TOKENIZER}")):
+        raise ModelError(hollow)
 
 
 class Tokens(NamedTuple):
