@@ -24,7 +24,7 @@ def reader_of(segmentor: Segmentor) -> TokenReader | None:
     A prompted one may read pictures without a language model. Then it has none that could be off, for
     without its prompt it segments nothing.
     """
-    network = getattr(segmentor, "network", None)
+    network: Any = getattr(segmentor, "network", None)
     if getattr(getattr(network, "config", None), "model_type", None) != "llmseg":
         return None
     reader: TokenReader | None = getattr(network, "reader", None)
