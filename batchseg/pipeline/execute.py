@@ -155,9 +155,7 @@ class Execution:
         measured = measured_totals(self.results.root, self.task.config, self.task.reading.label_map)
         self._doubt(total, closing, measured)
         facts = {
-            "precision": self.tally.precision,
-            "engine": " and ".join(sorted(self.tally.engines)) or None,
-            "notes": [*self.tally.notes],
+            **self.tally.computing,
             "worst": closing.worst,
             "calibration": closing.calibration,
             "acknowledged": self.held.ledger.acknowledged,

@@ -53,9 +53,18 @@ def find(method: Method, case: Case, grid: int) -> Found:
 
 def decide_now(case: Case) -> tuple[list[Answer], LabelIds]:
     """What the model says of the picture now, and the label map that follows."""
-    (answers,) = case.asked.answers([case.picture])
+    answers = _answers_now(case)
     labels_HW = decide_whole(answers, case.labels_HW.shape, case.target.decision).labels_HW
     return answers, labels_HW
+
+
+def _answers_now(case: Case) -> list[Answer]:
+    """The picture is seen anew, even by a model that keeps what it saw."""
+    for member in case.asked.members:
+        if forget := getattr(member, "forget_images", None):
+            forget()
+    (answers,) = case.asked.answers([case.picture])
+    return answers
 
 
 def _of_heat(case: Case, heat: Heat, title: str) -> Found:
@@ -71,7 +80,7 @@ def _language(case: Case) -> Found:
     with language_off(reader):
         without, without_HW = decide_now(case)
     with watched_attention(reader) as attention:
-        case.asked.answers([case.picture])
+        _answers_now(case)
     changed_HW = labels_HW != without_HW
     figures: dict[str, Any] = {
         "target": float(case.target.of(with_it)),

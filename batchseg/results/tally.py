@@ -6,6 +6,7 @@ import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -151,6 +152,12 @@ class Tally:
     @property
     def done(self) -> int:
         return self.statuses.total()
+
+    @property
+    def computing(self) -> dict[str, Any]:
+        """What the record says of how the models were computed."""
+        engine = " and ".join(sorted(self.engines)) or None
+        return {"precision": self.precision, "engine": engine, "notes": [*self.notes]}
 
     @property
     def failed(self) -> int:

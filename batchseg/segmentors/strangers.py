@@ -26,13 +26,30 @@ _BY_SUFFIX = {
     ),
 }
 SUFFIXES = (*TORCH, *_BY_SUFFIX)
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _NAMED = ", and name that file"
 _IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 _OF_TRANSFORMERS = ("segformer.", "beit.", "dpt.", "model.pixel_level_module.", "decode_head.", "mobilevit.")
 
 
+def hollow_file(path: Path, name: str) -> str | None:
+    """For a file that is there and holds nothing of what its name says: None where it may hold it."""
+    with path.open("rb") as file:
+        start = file.read(len(_POINTER))
+    if not start:
+        return f"{name} is an empty file; copy or download it again"
+    if start == _POINTER:
+        return (
+            f"{name} is a pointer of Git LFS and not the file itself; fetch that (git lfs pull) where it was "
+            "cloned"
+        )
+    return None
+
+
 def strange_file(path: Path, name: str) -> str | None:
     """For a file that is there; None where nothing is known of it."""
+    if path.is_file() and (hollow := hollow_file(path, name)):
+        return hollow
     if other := _BY_SUFFIX.get(path.suffix.lower()):
         return f"{name} is {other}{'' if other.endswith('from') else _NAMED}"
     if path.suffix.lower() not in TORCH:

@@ -16,9 +16,10 @@ from batchseg.config.train import NewModel, TrainConfig
 from batchseg.errors import ModelError
 from batchseg.labels.label_file import load_label_map, load_wording
 from batchseg.labels.label_map import LabelMap
-from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint, refuse_untrainable
 from batchseg.segmentors.huggingface.content import CHANNELS, input_channels
 from batchseg.segmentors.huggingface.families import OWN, SEMANTIC
+from batchseg.segmentors.huggingface.files import CONFIG, read_checkpoint_config
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.language import positions
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
@@ -187,6 +188,7 @@ def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation
 
+    _refuse_by_content(name)
     try:
         own = AutoConfig.from_pretrained(name)
         _refuse_other_kinds(own, name)
@@ -226,6 +228,13 @@ def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
 
 def _folder_of(name: str) -> Path:
     return HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=name)).location.folder()
+
+
+def _refuse_by_content(name: str) -> None:
+    """What transformers itself would fail at, of a local folder. Raises ModelError."""
+    folder = Path(name).expanduser()
+    if (folder / CONFIG).is_file():
+        refuse_untrainable(read_checkpoint_config(folder, name), name)
 
 
 def _refuse_other_kinds(own: Any, name: str) -> None:

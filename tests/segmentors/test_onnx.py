@@ -25,6 +25,7 @@ from tests.segmentors.loaded import loaded, opened, refused, segmented
 NAMES = ("background", "road", "car", "tree")
 MEAN, STD = (0.4, 0.45, 0.5), (0.2, 0.25, 0.3)
 SAID: dict[str, Any] = {"mean": MEAN, "std": STD, "scores": "logits", "classes": NAMES}
+OWN = onnx.helper.make_node("MyOwn", ["pixels"], ["out"])
 FLOAT, OPSET = onnx.TensorProto.FLOAT, 17
 
 
@@ -333,6 +334,8 @@ def test_weights_may_lie_in_another_file(tmp_path: Path, network: nn.Module) -> 
     assert np.array_equal(*(segmented(opened(each, **SAID), image(64, 96))[0] for each in (path, plain)))
     before = opened(path, **SAID).fingerprint
     content = bytearray((tmp_path / "net.weights").read_bytes())
+    (tmp_path / "net.weights").write_bytes(content[:8])
+    assert "keeps weights in another file, and that is shorter than it says" in refused(path, **SAID)
     content[:4] = np.float32(9).tobytes()
     (tmp_path / "net.weights").write_bytes(content)
     assert opened(path, **SAID).fingerprint != before
@@ -404,7 +407,7 @@ def test_another_precision_than_its_own_is_said_to_change_nothing(precision: str
 
 def test_its_threads_are_those_of_the_actor(free: Path) -> None:
     for threads in (1, 2):
-        options = opened(free, **SAID).load("cpu", "fp32", threads).session.get_session_options()
+        options = opened(free, **SAID).load("cpu", "fp32", threads).engine.session.get_session_options()
         assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
 
 
@@ -453,7 +456,9 @@ def test_at_a_uri_it_is_fetched_with_all_that_belongs_to_it(
         ({"shape": (1, 3, 3, 3), "out": (1, 4, 3, 3)}, {}, "say layout: NCHW or NHWC"),
         ({"shape": ("b", "c", "h", "w")}, {}, "say layout: NCHW or NHWC"),
         ({"opset": 99}, {}, "is newer than the onnxruntime"),
-        ({"ir": 99}, {}, "is newer than the onnxruntime"),
+        ({"ir": 99}, {}, "that is installed (Unsupported model IR version: 99"),
+        ({"nodes": [OWN]}, {}, "has an operation that onnxruntime"),
+        ({}, {"scores": "labels"}, "class ids (scores: labels) are a single map; say what it holds"),
     ],
 )
 def test_what_cannot_be_run_is_refused(

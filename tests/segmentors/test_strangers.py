@@ -22,6 +22,8 @@ from batchseg.config.load import validate_segmentor
 from batchseg.errors import ModelError
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.segmentors.torchvision import CLASSIFIER
+from tests.segmentors.prompted.tiny_prompted import build_prompted
+from tests.segmentors.tiny_checkpoints import build
 
 STATE = {"layer.weight": torch.zeros(2)}
 
@@ -53,6 +55,29 @@ def yolo(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     yield made
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(POINTER, "a pointer of Git LFS"), ("", "an empty file")])
+@pytest.mark.parametrize("name", ["net.pt", "net.onnx", "net.safetensors", "net.bin"])
+def test_a_file_that_was_not_fetched(name: str, content: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    if name == "net.onnx" and not content:
+        sentence = "not an ONNX network"
+    assert f"{name} is {sentence}" in refused(tmp_path / name)
+
+
+@pytest.mark.parametrize("family", ["segformer", "clipseg"])
+def test_a_folder_whose_weights_were_not_fetched(family: str, tmp_path: Path) -> None:
+    """As git clones a model of the hub where Git LFS is not installed."""
+    folder = build_prompted(family, tmp_path) if family == "clipseg" else build(family, tmp_path)
+    for name in ("model.safetensors", *(("tokenizer.json",) if family == "clipseg" else ())):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_text(POINTER)
+        assert f"{folder.name}/{name} is a pointer of Git LFS" in refused(folder)
+        (folder / name).write_bytes(whole)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -198,7 +223,7 @@ def test_folders_of_other_programs(files: list[str], words: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x80\x02", b"\x80\x05K", b"PK\x03\x04 torn", b"\xff" * 8 + b"{", b"{" * 9]
+    "content", [b"\x80\x02", b"\x80\x05K", b"PK\x03\x04 torn", b"\xff" * 8 + b"{", b"{" * 9]
 )
 def test_a_damaged_file_is_still_one_sentence(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "best.pt").write_bytes(content)

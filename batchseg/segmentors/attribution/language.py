@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 
 def reader_of(segmentor: Segmentor) -> TokenReader | None:
-    """The language branch of an LLM segmentor; None of other models."""
-    network = getattr(segmentor, "network", None)
+    """The language branch of an LLM segmentor; None of other models.
+
+    A prompted one may read pictures without a language model. Then it has none that could be off, for
+    without its prompt it segments nothing.
+    """
+    network: Any = getattr(segmentor, "network", None)
     if getattr(getattr(network, "config", None), "model_type", None) != "llmseg":
         return None
     reader: TokenReader | None = getattr(network, "reader", None)
-    return reader
+    is_prompted = network.config.head == "prompt"
+    return None if reader is not None and is_prompted and reader.language_model is None else reader
 
 
 def require_reader(segmentor: Segmentor, name: str) -> TokenReader:

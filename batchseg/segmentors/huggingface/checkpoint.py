@@ -141,19 +141,25 @@ def _fingerprint(files: str, config: HuggingFaceSegmentor) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _known_type(content: dict[str, Any], location: CheckpointPlace) -> str:
-    """The family, unless it is unknown and the checkpoint may not bring its own code."""
+def refuse_untrainable(content: dict[str, Any], name: str) -> None:
+    """Raises ModelError for models that have other segmentors than this one."""
     if is_smp_config(content):
         raise ModelError(
-            f"{location.name} is a model of segmentation_models_pytorch: batchseg runs such models, and "
-            "neither trains them nor starts a training from one"
+            f"{name} is a model of segmentation_models_pytorch: batchseg runs such models, and neither "
+            "trains them nor starts a training from one"
         )
     model_type = str(content.get("model_type"))
     if model_type in PROMPTED:
         raise ModelError(
-            f"{location.name} is a {model_type} model, which is told in words what to segment: batchseg runs "
-            "such models, and neither trains them nor starts a training from one"
+            f"{name} is a {model_type} model, which is told in words what to segment: batchseg runs such "
+            "models, and neither trains them nor starts a training from one"
         )
+
+
+def _known_type(content: dict[str, Any], location: CheckpointPlace) -> str:
+    """The family, unless it is unknown and the checkpoint may not bring its own code."""
+    refuse_untrainable(content, location.name)
+    model_type = str(content.get("model_type"))
     if model_type not in KNOWN and not (location.trust_remote_code and "auto_map" in content):
         raise ModelError(
             f"{location.name}: its model_type {model_type!r} is not a segmentation model known here; "

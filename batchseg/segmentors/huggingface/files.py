@@ -23,6 +23,7 @@ from batchseg.segmentors.huggingface.advice import (
 )
 from batchseg.segmentors.huggingface.content import wrong_normalising
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL
+from batchseg.segmentors.strangers import hollow_file
 from batchseg.storage.hashing import sha256_of
 from batchseg.storage.location import is_uri
 
@@ -201,11 +202,15 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
 
 def require_files(folder: Path, name: str) -> None:
     """Raise ModelError unless there are weights in safetensors and an image processor."""
-    missing = [file for file in _weight_files(folder, name) if not (folder / file).is_file()]
+    files = _weight_files(folder, name)
+    missing = [file for file in files if not (folder / file).is_file()]
     if missing == [WEIGHTS]:
         raise ModelError(no_weights(folder, name, WEIGHTS))
     if missing:
         raise ModelError(f"{name} has no {missing[0]}")
+    for file in files:
+        if hollow := hollow_file(folder / file, f"{name}/{file}"):
+            raise ModelError(hollow)
     if not any((folder / file).is_file() for file in PROCESSORS):
         raise ModelError(no_processor(folder, name, PROCESSORS[0]))
 

@@ -24,7 +24,7 @@ from batchseg.segmentors.network.batched import BatchedNetwork
 from batchseg.segmentors.network.compiled import speed_up
 from batchseg.segmentors.network.engine import Engine, TorchEngine
 from batchseg.segmentors.network.one_output import with_background
-from batchseg.segmentors.network.precision import torch_dtype
+from batchseg.segmentors.network.precision import autocast, torch_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +114,7 @@ class HuggingFaceModel(BatchedNetwork):
 
     def outputs(self, pixels_BHWC: Tensor, **asked: Any) -> Any:
         """What the network says of pixels and of what is asked of them, with gradients where those are on."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with autocast(self.device, self.dtype, pixels_BHWC.shape[2]):
             return self.network(pixel_values=self._input(pixels_BHWC.to(self.device)), **asked)
 
     def _input(self, pixels_BHWC: Tensor) -> Tensor:

@@ -90,7 +90,8 @@ def map_labels(
     synonyms and descriptions are most alike (cosine), or to none below `none_below`.
 
     Args:
-        from_labels: the whole job; or a label map by name or file, or a model's folder, as --from.
+        from_labels: the whole job; or a label map by name or file, or a model's folder or ONNX file,
+            as --from.
         to_labels: a label map by name or file, as --to.
 
     Raises:
@@ -221,14 +222,15 @@ def _text_model(config: MapLabelsConfig) -> TextModel | None:
 
 
 def _worded(name_or_path: str) -> Worded:
-    """Of a label map, or of the classes of a model in a folder."""
-    folder = os.path.expanduser(name_or_path)
-    if is_built_in(name_or_path) or not os.path.isdir(folder):
+    """Of a label map, or of the classes of a model: in a folder, or an ONNX network."""
+    model = os.path.expanduser(name_or_path)
+    is_model = os.path.isdir(model) or model.lower().endswith(".onnx")
+    if is_built_in(name_or_path) or not is_model:
         return Worded.load(name_or_path)
     from batchseg.config.load import validate_segmentor
     from batchseg.segmentors.registry import open_checkpoint
 
-    return Worded.of_names(open_checkpoint(validate_segmentor(infer_segmentor(folder))).label_map.names)
+    return Worded.of_names(open_checkpoint(validate_segmentor(infer_segmentor(model))).label_map.names)
 
 
 def _as_yaml(config: MapLabelsConfig, rows: Sequence[RelationRow], unmet: Sequence[str]) -> str:

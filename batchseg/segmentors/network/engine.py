@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from batchseg.segmentors.network.precision import autocast
+
 
 class Engine(Protocol):
     """A network as a function of its normalised input.
@@ -36,7 +38,7 @@ class TorchEngine:
         self.core, self.device, self.dtype = core, device, dtype
 
     def __call__(self, input_BCHW: Tensor) -> tuple[Tensor, ...]:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with autocast(self.device, self.dtype, input_BCHW.shape[-1]):
             outputs: tuple[Tensor, ...] = self.core(input_BCHW)
         return outputs
 

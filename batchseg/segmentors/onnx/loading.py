@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from batchseg.errors import ModelError
@@ -9,6 +10,8 @@ from batchseg.errors import ModelError
 _MISSING = "ONNX networks need the packages onnx and onnxruntime: pip install 'batchseg[onnx]'"
 _CUDA = "CUDAExecutionProvider"
 _LONGEST = 300  # of the library's own error
+_PLACE = re.compile(r"^/\S+\.(cc|h):\d+ .*?\) ")  # in its source
+_UNKNOWN = ("is not a registered function/op", "No opset import for domain", "No Op registered for")
 
 
 def load_onnx() -> Any:
@@ -67,7 +70,18 @@ def _providers(device: str, name: str) -> list[Any]:
 def _explained(exc: Exception, name: str, version: str) -> str:
     if isinstance(exc, ModelError):
         return str(exc)
-    reason = " ".join(str(exc).split()).rpartition("failed:")[2].strip()[:_LONGEST]
+    reason = " ".join(str(exc).split()).rpartition("failed:")[2].strip()
+    reason = _PLACE.sub("", reason)[:_LONGEST]
+    if "out of bounds" in reason and "External" in reason:
+        return (
+            f"{name} keeps weights in another file, and that is shorter than it says; copy it again, or "
+            "save the network in one file"
+        )
+    if any(said in reason for said in _UNKNOWN):
+        return (
+            f"{name} has an operation that onnxruntime {version} does not know ({reason}); upgrade it (pip "
+            "install --upgrade onnxruntime), or export the network without that operation"
+        )
     if "IR version" in reason or "opset" in reason.lower():
         return (
             f"{name} is newer than the onnxruntime {version} that is installed ({reason}); upgrade it (pip "

@@ -12,6 +12,7 @@ from typing import Any
 from batchseg.errors import ConfigError, ModelError
 from batchseg.segmentors.fetched import current_version, fetch
 from batchseg.segmentors.onnx.loading import load_onnx
+from batchseg.segmentors.strangers import hollow_file
 from batchseg.storage.hashing import sha256_of
 from batchseg.storage.location import is_uri, locate
 
@@ -111,6 +112,8 @@ def _patterns(files: Sequence[str]) -> tuple[str, ...]:
 def _external_files(path: Path, name: str) -> tuple[str, ...]:
     """The files that weights are kept in, relative to the network's own folder."""
     library = load_onnx()
+    if path.stat().st_size and (hollow := hollow_file(path, name)):
+        raise ModelError(hollow)
     try:
         model = library.load(str(path), load_external_data=False)
     except Exception as exc:  # whatever protobuf raises of bytes that are none

@@ -217,11 +217,17 @@ def _maps(
             return axis, int(shape[axis])
     if _known(shape[preferred]) is None:
         return preferred, wanted[0]
-    named = ", ".join(classes[:_MAPS]) + (", ..." if len(classes) > _MAPS else "")
     raise ModelError(
-        f"{name}: its output {output.name} has the shape {_shown(shape)}, and {len(classes)} classes are "
-        f"named ({named}); name as many as there are"
+        f"{name}: its output {output.name} has the shape {_shown(shape)}, {_but(scores, classes)}"
     )
+
+
+def _but(scores: str, classes: tuple[str, ...]) -> str:
+    """What is said of a network and does not fit its shape."""
+    if scores == "labels":
+        return "and class ids (scores: labels) are a single map; say what it holds, logits or probabilities"
+    named = ", ".join(classes[:_MAPS]) + (", ..." if len(classes) > _MAPS else "")
+    return f"and {len(classes)} classes are named ({named}); name as many as there are"
 
 
 def _names_in(metadata: dict[str, str]) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from batchseg.segmentors.huggingface.files import (
 )
 from batchseg.segmentors.huggingface.input_size import InputSize
 from batchseg.segmentors.prompted.kinds import PromptedKind
-from batchseg.segmentors.prompted.tokens import count_tokens, require_tokenizer
-from batchseg.segmentors.prompted.words import PromptList, negation_note, tidy
+from batchseg.segmentors.prompted.tokens import read_tokens, require_tokenizer
+from batchseg.segmentors.prompted.words import PromptList, negation_note, shown, tidy
 
 if TYPE_CHECKING:
     from batchseg.segmentors.huggingface.processor import HuggingFacePreparer
@@ -92,7 +92,7 @@ class PromptedCheckpoint:
         )
         for name, text in () if prompts is None else opened._texts(prompts):
             if fault := opened.prompt_fault(text):
-                raise ModelError(f"class {name!r}: {fault}")
+                raise ModelError(f"class {shown(name)!r}: {fault}")
         return opened
 
     @property
@@ -112,13 +112,15 @@ class PromptedCheckpoint:
         text = tidy(prompt)
         if not text:
             return "the prompt is empty; say what is to be segmented"
-        tokens, most = count_tokens(self.location.folder() / self.kind.reader, text), self.kind.positions
-        if most is None or tokens <= most:
+        tokens, most = read_tokens(self.location.folder() / self.kind.reader, text), self.kind.positions
+        said = f"the prompt {shown(text)!r} has"
+        if not tokens.known:
+            return f"{said} no word that the model's tokenizer knows; say it in other words"
+        if most is None or tokens.total <= most:
             return None
-        shown = text if len(text) <= 60 else f"{text[:57]}..."
         return (
-            f"the prompt {shown!r} has {tokens} tokens, and the model reads {most}, the beginning and the "
-            "end among them; say it in fewer words"
+            f"{said} {tokens.total} tokens, and the model reads {most}, the beginning and the end among "
+            "them; say it in fewer words"
         )
 
     @staticmethod

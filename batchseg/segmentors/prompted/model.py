@@ -17,7 +17,7 @@ from batchseg.segmentors.huggingface.processor import load_processor, pixel_affi
 from batchseg.segmentors.network.compiled import compile_network
 from batchseg.segmentors.network.levels import to_levels
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
-from batchseg.segmentors.network.precision import torch_dtype
+from batchseg.segmentors.network.precision import autocast, torch_dtype
 from batchseg.segmentors.network.upload import to_device
 from batchseg.segmentors.prompted.cache import States, TensorCache
 from batchseg.segmentors.prompted.clipseg import ClipSeg
@@ -99,6 +99,10 @@ class PromptedModel:
         """That of transformers."""
         return self.family.network
 
+    def forget_images(self) -> None:
+        """Each is seen anew: for whoever changes the network meanwhile."""
+        self.images = TensorCache(IMAGE_BYTES)
+
     def scores(self, inputs: Sequence[ModelInput]) -> list[Scores]:
         return self.upload(inputs)()
 
@@ -125,7 +129,7 @@ class PromptedModel:
     ) -> list[Scores]:
         found: dict[tuple[Hashable, str | None], Scores] = {}
         asked = [(key, each.prompt) for key, each in zip(keys, inputs, strict=True)]
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with autocast(self.device, self.dtype, pixels_BHWC.shape[2]):
             for place, (key, first) in enumerate(shown.items()):
                 see = partial(self._see, pixels_BHWC[place : place + 1], first)
                 if self.prompts is not None:

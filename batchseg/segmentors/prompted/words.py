@@ -15,6 +15,7 @@ _NEGATIONS = re.compile(
     r"\b(without|no|not|non|none|never|neither|nor|except|excluding|lacking)\b|n['\u2019]t\b", re.IGNORECASE
 )
 _NAMED = 3
+_LONGEST = 60  # characters of a text in a sentence
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ def tidy(text: str) -> str:
     return " ".join(text.split())
 
 
+def shown(text: str) -> str:
+    """A text within a sentence, which it must not fill."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
 def is_negated(text: str) -> bool:
     """Whether it says what is not there, which such models do not understand (facebookresearch/sam3#393)."""
     return _NEGATIONS.search(text) is not None
@@ -68,9 +74,9 @@ def negation_note(texts: Sequence[str], name: str) -> str | None:
     if not found:
         return None
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    shown = ", ".join(map(repr, found[:_NAMED]))
+    named = ", ".join(map(repr, map(shown, found[:_NAMED])))
     return (
-        f"{shown}{more}: prompted models such as {name} fire on the nouns of a negation as if it were not "
+        f"{named}{more}: prompted models such as {name} fire on the nouns of a negation as if it were not "
         "there; say what is to be seen, and let another class take the rest"
     )
 

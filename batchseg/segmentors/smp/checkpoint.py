@@ -26,6 +26,7 @@ from batchseg.segmentors.network.sizing import SizedPreparer, Sizing
 from batchseg.segmentors.smp.encoders import encoder_normalisation
 from batchseg.segmentors.smp.loading import PICKLED, SMP, require_smp
 from batchseg.segmentors.smp.transform import TRANSFORM, SavedTransform
+from batchseg.segmentors.strangers import hollow_file
 
 if TYPE_CHECKING:
     from batchseg.segmentors.smp.model import SmpModel
@@ -124,8 +125,11 @@ class SmpCheckpoint:
 
 
 def _require_weights(folder: Path, name: str) -> None:
-    if not any((folder / file).is_file() for file in (WEIGHTS, PICKLED)):
+    file = next((file for file in (WEIGHTS, PICKLED) if (folder / file).is_file()), None)
+    if file is None:
         raise ModelError(f"{name} has neither {WEIGHTS} nor {PICKLED}; save it by its save_pretrained")
+    if hollow := hollow_file(folder / file, f"{name}/{file}"):
+        raise ModelError(hollow)
 
 
 def _require_scores(content: Content, name: str) -> None:

@@ -16,9 +16,16 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
+from batchseg.config.looks import Views
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.errors import ModelError
+from batchseg.pipeline.findings import Case, find
+from batchseg.segmentors.attribution.asked import Asked
+from batchseg.segmentors.attribution.language import reader_of
+from batchseg.segmentors.attribution.target import ClassTarget
+from batchseg.segmentors.combined.decision import Decision
+from batchseg.segmentors.combined.looks import Looks, Picture
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
 from batchseg.segmentors.llm.prompt_head import PromptHead
@@ -212,6 +219,37 @@ def test_maps_of_rows_and_of_a_list_equal_the_network_s(models: Path, tmp_path: 
         assert (scores.maps[0] == 0.5).all()
         for place, prompt in enumerate(PROMPTS, 1):
             torch.testing.assert_close(scores.maps[place], found(image, prompt)[0], rtol=1e-4, atol=1e-5)
+
+
+def language_found(folder: Path) -> tuple[Any, Any]:
+    """What `explain` finds of the language branch, and the model that it asked."""
+    settings = {"model": str(folder), "precision": "fp32", "prompting": {"presence": 0}}
+    checkpoint = open_checkpoint(HuggingFaceSegmentor(**settings))
+    model, decision = checkpoint.load("cpu", "fp32"), Decision(2)
+    with torch.no_grad():
+        for parameter in model.network.reader.outward.parameters():
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    asked = Asked([model], Looks.of([checkpoint], decision, None, Views()), PROMPTS[0])
+    target = ClassTarget(np.ones((SIDE, SIDE), bool), 1, decision)
+    case = Case(Picture(scene(0)), np.zeros((SIDE, SIDE), np.uint8), asked, target)
+    return find("language", case, 2)[0], (model, case)
+
+
+def test_what_its_branch_adds_is_told_although_images_are_seen_once(models: Path, tmp_path: Path) -> None:
+    figures, (model, case) = language_found(new(models, tmp_path / "model", mode="frozen", layers=[0, 1]))
+    with torch.no_grad():
+        for parameter in model.network.reader.outward.parameters():
+            parameter.zero_()
+    model.forget_images()
+    (silent,) = case.asked.answers([case.picture])
+    assert figures["language_off_target"] == pytest.approx(float(case.target.of(silent)))
+    assert abs(figures["target"] - figures["language_off_target"]) > 1e-3
+    assert figures["inside_share"] == pytest.approx(1)  # the region is the whole picture
+
+
+def test_one_without_a_language_model_beside_its_pixels_has_no_branch(models: Path, tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(HuggingFaceSegmentor(model=str(new(models, tmp_path / "model"))))
+    assert reader_of(checkpoint.load("cpu", "fp32")) is None
 
 
 def test_a_prompt_that_is_too_long_for_its_language_model(models: Path, tmp_path: Path) -> None:

@@ -114,6 +114,12 @@ def test_a_model_folder_tells_its_own_classes(sample_data: Path) -> None:
     assert found.rows[0].target == "background"
 
 
+def test_an_onnx_network_is_a_model_as_well(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"none")
+    with pytest.raises(ModelError, match=r"net\.onnx is not an ONNX network"):
+        batchseg.map_labels(tmp_path / "net.onnx", "voc")
+
+
 def test_a_folder_without_a_tokenizer_is_refused(models: Path, tmp_path: Path) -> None:
     AutoModel.from_pretrained(models / "bert").save_pretrained(tmp_path / "bare")
     with pytest.raises(ModelError, match="bare has no tokenizer to read class names with; save that"):

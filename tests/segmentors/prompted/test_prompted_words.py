@@ -133,6 +133,11 @@ LONG = " ".join(["word"] * 12)  # 48 letters, each a token
         ({"classes": ["background", "other"]}, "'background' and 'other' are both"),
         ({"classes": ["background", LONG]}, "has 50 tokens, and the model reads 40"),
         (
+            {"classes": ["background", LONG * 99]},
+            "class 'word word word word word word word word word word word wo...':",
+        ),
+        ({"classes": ["background", "дорога"]}, "class 'дорога': the prompt 'дорога' has no word that"),
+        (
             {"classes": "background, road", "prompting": {"thresholds": {"street": 0.3}}},
             "thresholds names 'street', which is none of the classes",
         ),
@@ -158,7 +163,13 @@ def test_one_class_of_a_label_map(clipseg: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "sentence"),
-    [("the red car", None), (" \t", "is empty"), (LONG, "has 50 tokens, and the model reads 40")],
+    [
+        ("the red car", None),
+        (" \t", "is empty"),
+        (LONG, "has 50 tokens, and the model reads 40"),
+        ("\N{UNICORN FACE} 道路", "has no word that the model's tokenizer knows"),
+        ("\N{UNICORN FACE} car", None),
+    ],
 )
 def test_prompts_of_rows_are_checked_beforehand(clipseg: Path, prompt: str, sentence: str | None) -> None:
     fault = opened(clipseg).prompt_fault(prompt)
