@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from batchseg.config.network import NetworkConfig, SegmentorConfig
@@ -58,7 +59,7 @@ def segmenting(
 
     Raises ConfigError and ModelError where an engine is asked for that cannot be had there.
     """
-    for each in _models(config):
+    for each in models_of(config):
         takes_openvino(each, placement.device)
     return Stages(
         before=partial(front, config, model),
@@ -130,16 +131,16 @@ def before(config: RunConfig, model: OpenedModel) -> list[Stage]:
 
 def segment(config: RunConfig, model: OpenedModel, placement: Placement) -> list[Stage]:
     """From the model's input to a label map."""
-    networks = [each for each in _models(config) if isinstance(each, NetworkConfig)]
+    networks = [each for each in models_of(config) if isinstance(each, NetworkConfig)]
     if placement.device == "cpu" and networks:
         keep_freed_memory()
     resolved = resolve_precision(config.segmentor.precision, placement.device)
     members = [
-        _loaded(checkpoint, each, resolved, placement)
-        for checkpoint, each in zip(model.members, _models(config), strict=True)
+        _loaded(checkpoint, each, resolved, placement, quantised=place)
+        for checkpoint, each, place in zip_longest(model.members, models_of(config), model.quantised)
     ]
     compiled = any(each.compile for each in networks)
-    compiled = compiled or any(takes_openvino(each, placement.device) for each in _models(config))
+    compiled = compiled or any(takes_openvino(each, placement.device) for each in models_of(config))
     torch = sys.modules.get("torch")  # a model without torch, such as `threshold`, has no threads to set
     if torch is not None and placement.device == "cpu":
         torch.set_num_threads(placement.threads)
@@ -153,21 +154,33 @@ def segment(config: RunConfig, model: OpenedModel, placement: Placement) -> list
         pad=bool(networks) and placement.fixed_batches and one_size,
     )
     several, precision = None if looks.is_plain else looks, resolved if networks else None
+    if any(model.quantised):
+        precision = "int8"
     # confidences of objects need no truth
     probe_all = "objects" in config.metrics
     return [Segment(members, model.decision, batches, precision, several, probe_all=probe_all)]
 
 
 def _loaded(
-    checkpoint: Checkpoint, config: SegmentorConfig, precision: str, placement: Placement
+    checkpoint: Checkpoint,
+    config: SegmentorConfig,
+    precision: str,
+    placement: Placement,
+    *,
+    quantised: Location | None,
 ) -> Segmentor:
     loaded = checkpoint.load(placement.device, precision, placement.threads)
     if placement.device == "cpu":
-        accelerate(loaded, config, checkpoint.fingerprint, precision, threads=placement.threads)
+        threads, network = placement.threads, None
+        if quantised is not None:
+            from batchseg.segmentors.openvino.quantise import at_hand
+
+            network = at_hand(quantised)
+        accelerate(loaded, config, checkpoint.fingerprint, precision, threads=threads, quantised=network)
     return loaded
 
 
-def _models(config: RunConfig) -> Sequence[AnyMember]:
+def models_of(config: RunConfig) -> Sequence[AnyMember]:
     """The members of an ensemble, or the one model."""
     chosen = config.segmentor
     return chosen.members if isinstance(chosen, EnsembleSegmentor) else [chosen]

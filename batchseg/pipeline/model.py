@@ -16,6 +16,7 @@ from batchseg.segmentors.combined.ensemble import AnyCheckpoint, members_of, res
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
+from batchseg.storage.location import Location
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class OpenedModel:
         reading: how the pixels of its images are read.
         fingerprint: of both, and of every setting that changes a mask.
         notes: how its own label map reads truths; none where another label map is given.
+        quantised: of each member the folder of the network that is used in place of its own, if there is one;
+            empty: none is.
         renamed: the fingerprints that rows of earlier versions bear for this model, to that of today.
     """
 
@@ -37,6 +40,7 @@ class OpenedModel:
     renamed: dict[str, str]
     decision: Decision
     notes: tuple[str, ...] = ()
+    quantised: tuple[Location | None, ...] = ()
 
     @property
     def members(self) -> tuple[Checkpoint, ...]:

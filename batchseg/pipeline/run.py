@@ -33,6 +33,7 @@ from batchseg.pipeline.log_to import log_run, refuse_unloggable
 from batchseg.pipeline.model import OpenedModel
 from batchseg.pipeline.page import page_of_run
 from batchseg.pipeline.parts import PartsPass
+from batchseg.pipeline.quantise import with_quantised
 from batchseg.pipeline.rasters import Rasters, set_apart
 from batchseg.pipeline.survey import Survey, refuse_mixture, refuse_vanished, survey, unlisted
 from batchseg.pipeline.trial import judge_candidate
@@ -111,7 +112,10 @@ def _run_in(held: Held, config: RunConfig, model: OpenedModel, on_progress: OnPr
     if not config.recompute:
         refuse_vanished(results, work)
     pruned = unlisted(held.ledger, found.listing) if config.prune else None
-    task = _task(config, model, found, held, work=work, pruned=pruned)
+    about: dict[str, Any] = {}
+    if work.count(SEGMENT) + work.count(RETRY):  # before anything is dropped, for it may be refused
+        model, about = with_quantised(config, model, found.listing, results.root)
+    task = _task(config, model, found, held, work=work, pruned=pruned, about=about)
     return execute(task, held, on_progress)
 
 
@@ -123,6 +127,7 @@ def _task(
     *,
     work: Workload,
     pruned: Rows | None,
+    about: Mapping[str, Any],
 ) -> Task:
     """Drop what will be replaced, and lay out the rest of the work."""
     doubts, is_new = list(found.doubts), work.count(SEGMENT) == work.listing.images
@@ -156,7 +161,7 @@ def _task(
         fresh=max(0, work.fresh - (rasters.images.images if rasters else 0)),
         overlays=some_overlays(config, found.reading, work.listing),
         notes=(*_notes(model, work), *found.notes),
-        about=_on_record(config, model),
+        about={**_on_record(config, model), **about},
         passes=(
             Pass(
                 at_once,

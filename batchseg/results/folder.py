@@ -5,6 +5,7 @@ objects/, boundary/, calibration/                the same beside them, where the
 classes.parquet                                  the sum of pixels/
 runs/RUN.json and run.json                       the record of a run, written last
 candidate/                                       another model's results, which may take the place of these
+quantised/                                       networks of 8 bits, made of the images of the first run
 .parts/                                          parts of large rasters until these are joined
 .work/                                           what is under way; gone when a run has finished
 """
@@ -58,6 +59,7 @@ FOLDERS = (
     "explanations",
     "nights",
     "profiles",
+    "quantised",
     CANDIDATE,
     ".parts",
     ".work",

@@ -125,6 +125,11 @@ class RunRecord(RecordPart):
     timings: dict[str, Any] = Field(default_factory=dict, description="Seconds, and images a second.")
     precision: str | None = Field(None, description="What the model computed in.")
     engine: str | None = Field(None, description="What computed its scores: torch, openvino, onnxruntime.")
+    quantised: dict[str, float] | None = Field(
+        None,
+        description="Of a quantised model: `agreement`, the share of the pixels of some `images` that have "
+        "the class that they have without, and on how many inputs it was `calibrated_on`.",
+    )
     metrics: dict[str, float | None] = Field(default_factory=dict, description="Over the whole data set.")
     classes: tuple[RecordedClass, ...] = Field((), description="Every class over the whole data set.")
     calibration: RecordedCalibration | None = Field(

@@ -6,12 +6,17 @@ import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchseg.config.network import EngineConfig, SegmentorConfig
 from batchseg.errors import ConfigError
 from batchseg.segmentors.base import Segmentor
 from batchseg.segmentors.fetched import cache_folder
 from batchseg.segmentors.openvino.loading import has_openvino, load_openvino
+
+if TYPE_CHECKING:
+    from batchseg.segmentors.network.engine import Engine
+    from batchseg.segmentors.openvino.source import NetworkSource
 
 _PACKAGES = ("openvino", "torch", "torchvision", "transformers", "segmentation_models_pytorch", "timm")
 
@@ -54,7 +59,7 @@ def accelerate(
     """
     if not takes_openvino(config, "cpu"):
         return
-    from batchseg.segmentors.network.engine import FileEngine, HasEngine, TorchEngine
+    from batchseg.segmentors.network.engine import FileEngine, HasEngine
 
     assert isinstance(config, EngineConfig)
     required = config.engine == "openvino" or quantised is not None
@@ -65,15 +70,12 @@ def accelerate(
             )
         return
     from batchseg.segmentors.openvino.engine import HINTS, OF_QUANTISED, TOLERANCE, OpenVinoEngine
-    from batchseg.segmentors.openvino.source import NAME, NetworkFile, NetworkSource, TorchSource
+    from batchseg.segmentors.openvino.source import NAME, NetworkFile
 
-    plain, at_once = model.engine, 1
-    source: NetworkSource
+    plain = model.engine
+    source, at_once = source_of(plain, fingerprint)
     if isinstance(plain, FileEngine):
-        source, at_once, precision = NetworkFile(plain.path, plain.output), plain.at_once, "fp32"
-    else:
-        assert isinstance(plain, TorchEngine)
-        source = TorchSource(plain.core, cache_folder("openvino"), _key(fingerprint))
+        precision = "fp32"
     if quantised is not None:
         source = NetworkFile(quantised / NAME)
     if precision not in HINTS:
@@ -84,6 +86,22 @@ def accelerate(
         tolerance=TOLERANCE[precision] if quantised is None else OF_QUANTISED,
         at_once=at_once,
     )
+
+
+def source_of(plain: Engine, fingerprint: str) -> tuple[NetworkSource, int]:
+    """Where OpenVINO gets a network from, and how many images that takes at once.
+
+    Args:
+        plain: the engine that it was loaded with.
+        fingerprint: of its checkpoint.
+    """
+    from batchseg.segmentors.network.engine import FileEngine, TorchEngine
+    from batchseg.segmentors.openvino.source import NetworkFile, TorchSource
+
+    if isinstance(plain, FileEngine):
+        return NetworkFile(plain.path, plain.output), plain.at_once
+    assert isinstance(plain, TorchEngine)
+    return TorchSource(plain.core, cache_folder("openvino"), _key(fingerprint)), 1
 
 
 def _key(fingerprint: str) -> str:

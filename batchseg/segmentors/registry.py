@@ -120,6 +120,10 @@ def load_segmentor(
     config, device = validate_segmentor(chosen), resolve_device(str(device))
     if config.kind == "ensemble":
         raise ConfigError(f"{config.name} are {len(config.members)} models; load them one by one")
+    if getattr(config, "quantise", None):
+        raise ConfigError(
+            f"{config.name}: quantise is for a run, which chooses the scales on its images; leave it out here"
+        )
     checkpoint = open_checkpoint(config)
     resolved = resolve_precision(config.precision, device.partition(":")[0])
     decision = decision_of(config, checkpoint, checkpoint.label_map)
