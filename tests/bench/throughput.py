@@ -1,13 +1,15 @@
 """batchseg beside what people use today: `python -m tests.bench.throughput --images 200 --rounds 3`.
 
-The forward passes alone, `pipeline()`, a careful loop, Ray Data's recipe and batchseg take turns on the same
-photographs with the same SegFormer-B0 (see workload.py), and all but the first write masks and metrics. A
-rate is that of the steady state, from the times of the masks; the wall time is that of the whole program. The
-spread of the forward passes alone, from round to round, is how noisy the machine was.
+The forward passes alone, `pipeline()`, a careful loop, Ray Data's recipe and batchseg with each engine take
+turns on the same photographs with the same model, and all but the first write masks and metrics. A rate is
+that of the steady state, from the times of the masks; the wall time is that of the whole program. "Of the
+best" is the share of the fastest forward pass of that precision, whoever computes it. The spread of the
+forward passes from round to round is how noisy the machine was.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,37 +19,34 @@ import click
 
 from tests.bench import workload
 from tests.bench.contest import Figures, agreement, emptied, finish, noise, steady_rate
+from tests.bench.rivals.forward import ENGINES
 
 PRECISIONS = ("fp32", "bf16")
 RIVALS = {
     "pipeline": ("fp32",),
     "loop": PRECISIONS,
     "ray_recipe": ("fp32",),
-    "batchseg": (*PRECISIONS, "auto"),
+    "batchseg torch": PRECISIONS,
+    "batchseg openvino": PRECISIONS,
+    "batchseg onnxruntime": ("fp32",),
+    "batchseg int8": ("bf16",),
 }
+OF_SEGFORMER = ("pipeline", "loop", "ray_recipe", "batchseg onnxruntime")  # they are written for it
 LAYOUTS = ((2, 1), (1, 2))  # processes, threads each
 LIMIT_BATCHES = 24
+OTHER = "batchseg there"
+ROOT = Path(__file__).parents[2]
 
 
-def limit(precision: str, *chosen: str) -> float:
+def limit(model: str, precision: str, engine: str) -> float:
     """Images a second of the forward passes alone, in the better of two layouts."""
-    program = [sys.executable, "-m", "tests.bench.rivals.forward", "--model", str(workload.checkpoint())]
+    program = [sys.executable, "-m", "tests.bench.rivals.forward", "--model", model, "--engine", engine]
     rates = []
     for processes, threads in LAYOUTS:
         layout = ["--processes", processes, "--threads", threads, "--batches", LIMIT_BATCHES // processes]
-        _, out = finish([*program, "--precision", precision, *map(str, layout), *chosen])
+        _, out = finish([*program, "--precision", precision, *map(str, layout)])
         rates.append(float(out))
     return max(rates)
-
-
-def command(name: str, precision: str, photographs: Path, output: Path) -> list[str | Path]:
-    images, truth, model = photographs / "images", photographs / "masks", workload.checkpoint()
-    if name == "batchseg":
-        words = [sys.executable, "-m", "batchseg", "run", images, "--truth", truth, "--quiet"]
-    else:
-        words = [sys.executable, "-m", f"tests.bench.rivals.{name}", "--images", images, "--truth", truth]
-    chosen = [] if precision == "auto" else ["--precision", precision]
-    return [*words, "--model", model, "--output", output, *chosen]
 
 
 @dataclass
@@ -56,47 +55,83 @@ class Entry:
 
     name: str
     precision: str
+    words: list[str]
+    folder: Path = ROOT
     rate: Figures = field(default_factory=Figures)
     wall_s: Figures = field(default_factory=Figures)
 
     def run(self, photographs: Path, output: Path) -> None:
-        wall_s, _ = finish(command(self.name, self.precision, photographs, emptied(output)))
+        given = [photographs / "images", "--truth", photographs / "masks", "--output", emptied(output)]
+        if self.words[0] != "batchseg":
+            given = ["--images", *given]
+        words = [sys.executable, "-m", *self.words, *given, "--precision", self.precision]
+        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
+        wall_s, _ = finish(words, cwd=self.folder, env=environment)
         self.rate.add(steady_rate(output / "masks"))
         self.wall_s.add(wall_s)
         print(f"  {self.name}, {self.precision}: {self.rate.last:.2f}/s, {wall_s:.1f} s", flush=True)
+
+
+def words_of(name: str, convolutional: bool) -> list[str]:
+    """The program, and the model that it is given."""
+    model = ["--model", str(workload.checkpoint())]
+    if convolutional:
+        model = ["--model", "deeplabv3_mobilenet_v3_large"]
+        model += ["--set", f"segmentor.weights={workload.convolutional()}", "--set", "segmentor.resize=512"]
+    if not name.startswith("batchseg"):
+        return [f"tests.bench.rivals.{name}", *model]
+    words = ["batchseg", "run", "--quiet"]
+    engine = name.removeprefix("batchseg ")
+    if name == OTHER:
+        return [*words, *model]
+    if engine == "int8":
+        return [
+            *words,
+            *model,
+            "--set",
+            "segmentor.quantise=int8",
+            "--set",
+            "segmentor.quantise_agreement=0.5",
+        ]
+    if engine == "onnxruntime":
+        model = ["--model", str(workload.exported())]
+    return [*words, *model, "--set", f"segmentor.engine={engine}"]
 
 
 @click.command(help=__doc__)
 @click.option("--images", "count", default=200, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--only", type=click.Choice([*RIVALS]), multiple=True, default=[*RIVALS], help="Contestants.")
-def main(count: int, rounds: int, only: tuple[str, ...]) -> None:
+@click.option("--convolutional", is_flag=True, help="A DeepLabV3-MobileNetV3 in place of the SegFormer-B0.")
+@click.option("--beside", help="Folder of another checkout of batchseg, which takes part in bf16.")
+def main(count: int, rounds: int, only: tuple[str, ...], convolutional: bool, beside: str | None) -> None:
     photographs = workload.photographs(count)
-    entries = [Entry(name, precision) for name in RIVALS if name in only for precision in RIVALS[name]]
-    plain, kept = ({precision: Figures() for precision in PRECISIONS} for _ in range(2))
+    model = str(workload.convolutional() if convolutional else workload.checkpoint())
+    names = [name for name in RIVALS if name in only and not (convolutional and name in OF_SEGFORMER)]
+    entries = [Entry(name, each, words_of(name, convolutional)) for name in names for each in RIVALS[name]]
+    if beside:
+        entries.append(Entry(OTHER, "bf16", words_of(OTHER, convolutional), Path(beside).resolve()))
+    forward = {(precision, engine): Figures() for precision in PRECISIONS for engine in ENGINES}
     with TemporaryDirectory() as folder:
+        outputs = {id(entry): Path(folder) / f"{place}" for place, entry in enumerate(entries)}
         for number in range(rounds):
             print(f"round {number + 1}: {noise()}", flush=True)
-            for precision in PRECISIONS:
-                plain[precision].add(limit(precision))
-                kept[precision].add(limit(precision, "--as-batchseg"))
+            for (precision, engine), figures in forward.items():
+                figures.add(limit(model, precision, engine))
             for entry in entries:
-                entry.run(photographs, Path(folder) / f"{entry.name}-{entry.precision}")
-        print(
-            "\n| | images a second | of the forward pass | wall time, s | pixels as the library's in fp32 |"
-        )
+                entry.run(photographs, outputs[id(entry)])
+        print("\n| | images a second | of the best | wall time, s | pixels as the first's |")
         print("|---|---|---|---|---|")
-        for precision in PRECISIONS:
-            print(f"| the forward pass alone, {precision} | {plain[precision]} | 1 | | |")
-            ratio = kept[precision].median / plain[precision].median
-            print(f"| the same as batchseg calls it | {kept[precision]} | {ratio:.2f} | | |")
-        reference = Path(folder) / "loop-fp32" / "masks"
+        best = {each: max(forward[each, engine].median for engine in ENGINES) for each in PRECISIONS}
+        for (precision, engine), rate in forward.items():
+            share = rate.median / best[precision]
+            print(f"| the forward pass alone, {engine}, {precision} | {rate} | {share:.2f} | | |")
+        reference = outputs[id(entries[0])] / "masks"
         for entry in entries:
-            masks = Path(folder) / f"{entry.name}-{entry.precision}" / "masks"
-            share = f"{agreement(masks, reference):.3%}" if reference.is_dir() else ""
-            of = entry.rate.median / plain[entry.precision].median if entry.precision in plain else None
-            ratio = f"{of:.2f}" if of else ""
-            print(f"| {entry.name}, {entry.precision} | {entry.rate} | {ratio} | {entry.wall_s} | {share} |")
+            same = f"{agreement(outputs[id(entry)] / 'masks', reference):.3%}"
+            share = entry.rate.median / best[entry.precision]
+            name = f"{entry.name}, {entry.precision}"
+            print(f"| {name} | {entry.rate} | {share:.2f} | {entry.wall_s} | {same} |")
     print(f"\n{count} images of {workload.SIZE_WH}, {rounds} rounds, medians (least - most)")
 
 

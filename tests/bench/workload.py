@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,72 @@ def many_classes(count: int = 150) -> Path:
         large.save_pretrained(folder)
         AutoImageProcessor.from_pretrained(checkpoint()).save_pretrained(folder)
     return folder
+
+
+def convolutional() -> Path:
+    """Weights of a DeepLabV3-MobileNetV3 of as many classes, random but for what its images are like."""
+    file = CACHE / "deeplabv3.pt"
+    if not file.is_file():
+        import torch
+        from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
+
+        torch.manual_seed(0)
+        made = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=CLASSES)
+        for module in made.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None  # the plain average of the batches seen
+        images = np.stack([scene(TRAINING_SEED + seed, (256, 256))[0] for seed in range(8)])
+        with torch.no_grad():
+            made.train()((torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.45) / 0.225)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        torch.save(made.state_dict(), file)
+    return file
+
+
+def exported() -> Path:
+    """The SegFormer-B0 as an ONNX file of one size and any batch, with its description."""
+    file = CACHE / "segformer-b0.onnx"
+    if not file.is_file():
+        import torch
+        import yaml
+
+        axes = {name: {0: "batch"} for name in ("pixels", "logits")}
+        example = torch.zeros(1, 3, INPUT, INPUT)
+        torch.onnx.export(
+            *(network(str(checkpoint())), (example,), str(file)),
+            dynamo=False,
+            opset_version=17,
+            input_names=["pixels"],
+            output_names=["logits"],
+            dynamic_axes=axes,
+        )
+        said = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "scores": "logits"}
+        names = [f"LABEL_{label}" for label in range(CLASSES)]
+        file.with_suffix(".yaml").write_text(yaml.safe_dump({**said, "classes": names}))
+    return file
+
+
+def network(model: str) -> Any:
+    """From normalised pixels to logits: a checkpoint in a folder, or the convolutional network's file."""
+    import torch
+
+    class Alone(torch.nn.Module):
+        def __init__(self, inner: Any, output: str) -> None:
+            super().__init__()
+            self.inner, self.output = inner, output
+
+        def forward(self, pixels_BCHW: Any) -> Any:
+            return self.inner(pixels_BCHW)[self.output]
+
+    if Path(model).is_dir():
+        from transformers import AutoModelForSemanticSegmentation
+
+        return Alone(AutoModelForSemanticSegmentation.from_pretrained(model).float(), "logits").eval()
+    from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
+
+    made = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=CLASSES)
+    made.load_state_dict(torch.load(model, weights_only=True), strict=False)  # less the auxiliary head
+    return Alone(made, "out").eval()
 
 
 def train(folder: Path) -> None:
