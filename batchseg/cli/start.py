@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -32,6 +33,7 @@ def start(load: Callable[[], click.Command], words: list[str] | None = None) -> 
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code)
+    gc.freeze()  # Python would look through every object of every library again, and the process ends anyway
     sys.exit(code)
 
 
