@@ -28,7 +28,7 @@ def keep_freed_memory() -> bool:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """What is loaded inside is never looked through for garbage, which takes a sixth of the time to load torch.
+    """What is loaded inside is never looked through for garbage: a sixth of the time it takes to load torch.
 
     Python looks through all objects again and again as their number grows, and modules make hundreds of
     thousands. The garbage among them, some 10 MB, is kept.

@@ -1,8 +1,8 @@
 """Ray for one run on one machine, without the processes that such a run never asks for anything.
 
-Each of them is a Python of its own that loads Ray while the run waits for the cores. Besides, `ray.init` waits
-for the dashboard's, and `ray.shutdown` waits a second for the one that would order machines from a cloud. Ray
-has no setting for this. Where a version of Ray is made otherwise, all of them start.
+Each of them is a Python of its own that loads Ray while the run waits for the cores. Besides, `ray.init`
+waits for the dashboard's, and `ray.shutdown` waits a second for the one that would order machines from a
+cloud. Ray has no setting for this. Where a version of Ray is made otherwise, all of them start.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ from batchseg.pipeline.assembly import (
     score_and_write,
     scoring,
     segmenting,
-    some_overlays,
 )
 from batchseg.pipeline.collect import OnProgress
+from batchseg.pipeline.drawing import some_overlays
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.log_to import log_run, refuse_unloggable
 from batchseg.pipeline.model import OpenedModel
