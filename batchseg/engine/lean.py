@@ -2,38 +2,58 @@
 
 Each of them is a Python of its own that loads Ray while the run waits for the cores. Besides, `ray.init`
 waits for the dashboard's, and `ray.shutdown` waits a second for the one that would order machines from a
-cloud. Ray has no setting for this. Where a version of Ray is made otherwise, all of them start.
+cloud. Ray has no settings for this. Where a version of Ray is made otherwise, all of them start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import Any
 
-UNUSED = (
-    "start_monitor",  # no cloud gives more machines to a cluster of one
-    "start_log_monitor",  # it sends what workers print to the driver, which does not ask for that
-)
+# without these Ray's agents, which serve Prometheus, can do less; Ray loads them here to see if they are there
+OF_THE_AGENTS = ("aiohttp", "aiohttp_cors", "grpc", "opencensus", "opentelemetry", "prometheus_client")
 
 
 @contextmanager
 def few_processes() -> Iterator[None]:
     """What `ray.init` starts inside is without them."""
+    from ray._private import utils
     from ray._private.node import Node
 
     with ExitStack() as changes:
-        for name in UNUSED:
-            if callable(start := getattr(Node, name, None)):
-                changes.callback(setattr, Node, name, start)
-                setattr(Node, name, _nothing)
-        if callable(start := getattr(Node, "start_api_server", None)):
-            changes.callback(setattr, Node, "start_api_server", start)
-            Node.start_api_server = _no_dashboard
+        # no cloud gives more machines to a cluster of one
+        _replace(changes, Node, "start_monitor", _nothing)
+        # it sends what workers print to the driver, which does not ask for that
+        _replace(changes, Node, "start_log_monitor", _nothing)
+        _replace(changes, Node, "start_api_server", _no_dashboard)
+        if all(map(find_spec, OF_THE_AGENTS)):
+            _replace(changes, utils, "get_dashboard_dependency_error", _nothing)
         yield
 
 
-def _nothing(node: Any) -> None:
+@contextmanager
+def no_statistics() -> Iterator[None]:
+    """Ray Data keeps none inside: an actor would for the dashboard."""
+    from ray.data._internal import stats
+
+    with ExitStack() as changes:
+        if keeper := getattr(stats, "_StatsManager", None):
+            for name in ("register_dataset_to_stats_actor", "update_execution_metrics"):
+                _replace(changes, keeper, name, staticmethod(_nothing))
+            _replace(changes, keeper, "update_iteration_metrics", staticmethod(_nothing))
+        yield
+
+
+def _replace(changes: ExitStack, owner: Any, name: str, other: Callable[..., None] | staticmethod) -> None:
+    """Until the changes are taken back; nothing where there is no such name."""
+    if name in vars(owner):
+        changes.callback(setattr, owner, name, vars(owner)[name])
+        setattr(owner, name, other)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
     pass
 
 

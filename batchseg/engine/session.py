@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from batchseg.config.places import SecretGivenError, refuse_in_address
-from batchseg.engine.lean import few_processes
+from batchseg.engine.lean import few_processes, no_statistics
 from batchseg.engine.quiet import is_quiet, native_stderr
 from batchseg.errors import ConfigError
 
@@ -61,6 +61,7 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 
 def _session(address: str | None) -> Iterator[None]:
+    is_local = False
     with ExitStack() as own:
         with _quiet_import() as ray:
             if not ray.is_initialized():
@@ -68,6 +69,9 @@ def _session(address: str | None) -> Iterator[None]:
                 if address:
                     _check_answers(address)
                 (_kept.get() or own).enter_context(_started(ray, address))
+                is_local = not address
+        if is_local:
+            (_kept.get() or own).enter_context(no_statistics())
         with _quiet():
             yield
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import dataset as pads
 from pyarrow import fs
 
 from batchseg.errors import SourceError
@@ -54,8 +55,6 @@ def open_fragments(path: str, folder: Location, files: list[str]) -> tuple[list[
             "this folder holds no Parquet file" if folder.path == locate(path).path else "no such manifest"
         )
         raise SourceError(f"{path}: {missing}")
-    from pyarrow import dataset as pads  # brings pandas, for which folders of images need not wait
-
     kind = pads.ParquetFileFormat()
     schemas = [kind.inspect(file, folder.filesystem) for file in files]
     given = pa.unify_schemas(schemas, promote_options="permissive")
@@ -92,7 +91,5 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 def _values(named: pa.Schema, own: pa.Schema, below: str) -> Any:
     """What a file's folders say of its rows, but for what stands in the file."""
-    from pyarrow import dataset as pads
-
     asked = pa.schema([field for field in named if field.name not in own.names])
     return pads.HivePartitioning(asked).parse(f"{below}/") if len(asked) else None
