@@ -14,9 +14,8 @@ from batchseg.cli.interrupts import INTERRUPTED, interrupts
 if TYPE_CHECKING:
     import click
 
-
-# new objects, after which Python looks for garbage: at its own 700 it does so for a tenth of the time in which
-# modules are loaded
+# new objects, after which Python looks for garbage; modules make so many that at its own 700 it spends an
+# eighth of the time to load them on that
 GARBAGE = 100_000
 
 

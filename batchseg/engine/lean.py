@@ -7,13 +7,18 @@ cloud. Ray has no settings for this. Where a version of Ray is made otherwise, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-# without these Ray's agents, which serve Prometheus, can do less; Ray loads them here to see if they are there
+# without these Ray's agents, which serve Prometheus, can do less; Ray would load them here to see if it can
 OF_THE_AGENTS = ("aiohttp", "aiohttp_cors", "grpc", "opencensus", "opentelemetry", "prometheus_client")
+OF_STATISTICS = (
+    "register_dataset_to_stats_actor",
+    "update_execution_metrics",
+    "update_iteration_metrics",
+)
 
 
 @contextmanager
@@ -40,13 +45,12 @@ def no_statistics() -> Iterator[None]:
 
     with ExitStack() as changes:
         if keeper := getattr(stats, "_StatsManager", None):
-            for name in ("register_dataset_to_stats_actor", "update_execution_metrics"):
+            for name in OF_STATISTICS:
                 _replace(changes, keeper, name, staticmethod(_nothing))
-            _replace(changes, keeper, "update_iteration_metrics", staticmethod(_nothing))
         yield
 
 
-def _replace(changes: ExitStack, owner: Any, name: str, other: Callable[..., None] | staticmethod) -> None:
+def _replace(changes: ExitStack, owner: Any, name: str, other: object) -> None:
     """Until the changes are taken back; nothing where there is no such name."""
     if name in vars(owner):
         changes.callback(setattr, owner, name, vars(owner)[name])
