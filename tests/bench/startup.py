@@ -45,10 +45,12 @@ class Runs:
 @click.option("--rounds", default=5, show_default=True)
 @click.option(
     "--beside",
-    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    type=click.Path(file_okay=False, resolve_path=True, path_type=Path),
     help="Root of another checkout.",
 )
 def main(rounds: int, beside: Path | None) -> None:
+    if beside and not (beside / "batchseg").is_dir():
+        raise click.BadParameter(f"{beside} is no checkout of batchseg", param_hint="--beside")
     images, model = SAMPLES / "images", SAMPLES / "model"
     bare = [sys.executable, "-m", "tests.bench.rivals.bare_ray", images, model]
     bare_s, forward_s, ratio = Figures(), Figures(), Figures()
