@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,15 +25,14 @@ OF_STATISTICS = (
 @contextmanager
 def few_processes() -> Iterator[None]:
     """What `ray.init` starts inside is without them."""
-    from ray._private import utils
-    from ray._private.node import Node
-
+    utils, node = _module("ray._private.utils"), _module("ray._private.node")
+    kind = getattr(node, "Node", None)
     with ExitStack() as changes:
         # no cloud gives more machines to a cluster of one
-        _replace(changes, Node, "start_monitor", _nothing)
+        _replace(changes, kind, "start_monitor", _nothing)
         # it sends what workers print to the driver, which does not ask for that
-        _replace(changes, Node, "start_log_monitor", _nothing)
-        _replace(changes, Node, "start_api_server", _no_dashboard)
+        _replace(changes, kind, "start_log_monitor", _nothing)
+        _replace(changes, kind, "start_api_server", _no_dashboard)
         if all(map(find_spec, OF_THE_AGENTS)):
             _replace(changes, utils, "get_dashboard_dependency_error", _nothing)
         yield
@@ -41,18 +41,23 @@ def few_processes() -> Iterator[None]:
 @contextmanager
 def no_statistics() -> Iterator[None]:
     """Ray Data keeps none inside: an actor would for the dashboard."""
-    from ray.data._internal import stats
-
+    keeper = getattr(_module("ray.data._internal.stats"), "_StatsManager", None)
     with ExitStack() as changes:
-        if keeper := getattr(stats, "_StatsManager", None):
-            for name in OF_STATISTICS:
-                _replace(changes, keeper, name, staticmethod(_nothing))
+        for name in OF_STATISTICS:
+            _replace(changes, keeper, name, staticmethod(_nothing))
         yield
+
+
+def _module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
 
 
 def _replace(changes: ExitStack, owner: Any, name: str, other: object) -> None:
     """Until the changes are taken back; nothing where there is no such name."""
-    if name in vars(owner):
+    if name in getattr(owner, "__dict__", ()):
         changes.callback(setattr, owner, name, vars(owner)[name])
         setattr(owner, name, other)
 

@@ -206,8 +206,8 @@ def _quiet_import() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import ray
-        import ray._common.usage.usage_lib  # the one module of Ray's that both would load at once
 
+        _load("ray._common.usage.usage_lib")  # the one module of Ray's that both would load at once
         beside = threading.Thread(target=_load, args=("ray.data",), daemon=True)
         beside.start()
         yield ray
