@@ -25,6 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchseg.engine.heap import uncollected
 from batchseg.engine.journal import Journal, Through
 from batchseg.engine.placement import Placement
 from batchseg.engine.trace import Trace
@@ -69,7 +70,9 @@ def build(
     """The dataset of result rows (see `stages.write.row_schema`), lazy until it is iterated."""
     import ray.data
 
-    chunks = ray.data.from_arrow([pa.table({"chunk": [chunk]}) for chunk in range(plan.chunks)])
+    # made in this process: `from_arrow` has a task look at every table, and waits for a worker to start
+    numbers = [{"chunk": chunk} for chunk in range(plan.chunks)]
+    chunks = ray.data.from_items(numbers, override_num_blocks=plan.chunks)
     arrow = {"batch_format": "pyarrow", "zero_copy_batch": True, "label_selector": placement.selector}
     read, rows = ReadChunks(plan), ToRows(row_schema(plan.carried), stamp)
     parts = tuple(make for make in (stages.before, stages.model, stages.after) if make)
@@ -147,7 +150,8 @@ class Worker:
     def stages(self) -> list[Stage]:
         # made with the first batch, not with the actor: what goes wrong here then reaches the driver with
         # its cause, where the death of an actor in its constructor arrives as text
-        return [stage for make in self.work.parts for stage in make()]
+        with uncollected():
+            return [stage for make in self.work.parts for stage in make()]
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         given = list(self.work.enter(batch))

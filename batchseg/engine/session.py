@@ -10,13 +10,15 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from importlib import import_module
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 from batchseg.config.places import SecretGivenError, refuse_in_address
+from batchseg.engine.lean import few_processes, no_statistics
 from batchseg.engine.quiet import is_quiet, native_stderr
 from batchseg.errors import ConfigError
 
@@ -59,13 +61,17 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 
 def _session(address: str | None) -> Iterator[None]:
-    ray = _quiet_import()
+    is_local = False
     with ExitStack() as own:
-        if not ray.is_initialized():
-            address = address or os.environ.get("RAY_ADDRESS")
-            if address:
-                _check_answers(address)
-            (_kept.get() or own).enter_context(_started(ray, address))
+        with _quiet_import() as ray:
+            if not ray.is_initialized():
+                address = address or os.environ.get("RAY_ADDRESS")
+                if address:
+                    _check_answers(address)
+                (_kept.get() or own).enter_context(_started(ray, address))
+                is_local = not address
+        if is_local:
+            (_kept.get() or own).enter_context(no_statistics())
         with _quiet():
             yield
 
@@ -98,12 +104,13 @@ def _await_readers() -> None:
 def _init(ray: Any, address: str | None) -> None:
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            logging_level=logging.CRITICAL,
-            log_to_driver=False,
-        )
+        with nullcontext() if address else few_processes():
+            ray.init(
+                address=address or "local",
+                include_dashboard=None if address else False,
+                logging_level=logging.CRITICAL,
+                log_to_driver=False,
+            )
     except (ConnectionError, ValueError, RuntimeError) as exc:
         # the reason is in Ray's own log alone, but something has answered just now
         advice = f"; where it asks for a token, {SET_THE_TOKEN}" if "Failed to connect" in str(exc) else ""
@@ -192,13 +199,25 @@ def _ask(host: str, port: int, method: str, message: bytes) -> None:
                 ) from exc
 
 
-def _quiet_import() -> Any:
+@contextmanager
+def _quiet_import() -> Iterator[Any]:
+    """Ray; and at the end Ray Data, which is loaded beside the start of Ray, as that mostly waits."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray announces it as its next default
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import ray
-        import ray.data
-    return ray
+
+        _load("ray._common.usage.usage_lib")  # the one module of Ray's that both would load at once
+        beside = threading.Thread(target=_load, args=("ray.data",), daemon=True)
+        beside.start()
+        yield ray
+        beside.join()
+        import ray.data  # says what is wrong with it, if anything is
+
+
+def _load(name: str) -> None:
+    with suppress(Exception):
+        import_module(name)
 
 
 @contextmanager

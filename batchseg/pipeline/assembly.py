@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from itertools import zip_longest
-from typing import Any
 
 from batchseg.config.network import NetworkConfig, SegmentorConfig
 from batchseg.config.overlay import Overlays
@@ -21,15 +19,11 @@ from batchseg.images.decode import Size, whole
 from batchseg.inspect.prompts import fault_of_prompts
 from batchseg.labels.reading import Reading, as_written
 from batchseg.metrics.measures import Measures
-from batchseg.pipeline.choice import Choice
-from batchseg.pipeline.drawing import draw_overlays
 from batchseg.pipeline.model import OpenedModel
-from batchseg.results.folder import Held
 from batchseg.segmentors.acceleration import accelerate, takes_openvino
 from batchseg.segmentors.base import Checkpoint, Preparer, Resizer, Segmentor
 from batchseg.segmentors.combined.looks import Looks
 from batchseg.segmentors.network.precision import resolve_precision
-from batchseg.source.plan import Listing
 from batchseg.stages.by_window import score_lying
 from batchseg.stages.decode import decode
 from batchseg.stages.item import Stage, as_list
@@ -243,18 +237,3 @@ def _overlays(config: RunConfig, reading: Reading, root: Location, drawn: Overla
     if drawn is None:
         return []
     return [write_overlay(root, Sight(reading, ImageReading.of(config.source)), config.limits, drawn)]
-
-
-def some_overlays(
-    config: RunConfig, reading: Reading, listing: Listing
-) -> Callable[[Held], dict[str, Any]] | None:
-    """Draw the worst images or a sample, once all are there; None where that is not wanted."""
-    wanted = config.output.pictures
-    if wanted is None or wanted.count is None:
-        return None
-    choice = Choice(wanted, config.output.mask_name, tiffs=config.tiffs)
-    head = config.ray.exclude_head
-    sight = Sight(reading, ImageReading.of(config.source))
-    return lambda held: asdict(
-        draw_overlays(held, choice, sight, config.limits, listing.tables, exclude_head=head)
-    )

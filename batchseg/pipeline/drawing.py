@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchseg.config.base import Limits
 from batchseg.config.network import SegmentorConfig
+from batchseg.config.run import RunConfig
+from batchseg.config.source import ImageReading
 from batchseg.engine.drive import drive
 from batchseg.engine.nodes import usable_nodes
 from batchseg.engine.placement import place
 from batchseg.errors import RowFault, SourceError
+from batchseg.labels.reading import Reading
 from batchseg.pipeline.choice import Choice
 from batchseg.results.folder import Held
 from batchseg.results.progress import OnCounted, unwatched
 from batchseg.source.listing import truths_of
-from batchseg.source.plan import Plan, write_chosen, write_plan
+from batchseg.source.plan import Listing, Plan, write_chosen, write_plan
 from batchseg.stages.by_window import is_large
 from batchseg.stages.item import Item
 from batchseg.stages.overlay import Drawn, Painter
@@ -161,3 +165,18 @@ def _draw(painter: Painter, masks: Reader, item: Item) -> Drawn:
             mask = str(fault).removeprefix("label file: ")
             return Drawn(False, f"its mask {item.kept['mask']} cannot be used: {mask}")
     return painter.draw(item)
+
+
+def some_overlays(
+    config: RunConfig, reading: Reading, listing: Listing
+) -> Callable[[Held], dict[str, Any]] | None:
+    """Draw the worst images or a sample, once all are there; None where that is not wanted."""
+    wanted = config.output.pictures
+    if wanted is None or wanted.count is None:
+        return None
+    choice = Choice(wanted, config.output.mask_name, tiffs=config.tiffs)
+    head = config.ray.exclude_head
+    sight = Sight(reading, ImageReading.of(config.source))
+    return lambda held: asdict(
+        draw_overlays(held, choice, sight, config.limits, listing.tables, exclude_head=head)
+    )

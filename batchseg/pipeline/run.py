@@ -25,13 +25,12 @@ from batchseg.pipeline.assembly import (
     score_and_write,
     scoring,
     segmenting,
-    some_overlays,
 )
 from batchseg.pipeline.collect import OnProgress
+from batchseg.pipeline.drawing import some_overlays
 from batchseg.pipeline.execute import Pass, Task, execute, ignore
 from batchseg.pipeline.log_to import log_run, refuse_unloggable
 from batchseg.pipeline.model import OpenedModel
-from batchseg.pipeline.page import page_of_run
 from batchseg.pipeline.parts import PartsPass
 from batchseg.pipeline.quantise import with_quantised
 from batchseg.pipeline.rasters import Rasters, set_apart
@@ -85,6 +84,8 @@ def _run(config: RunConfig, on_progress: OnProgress) -> RunResult:
     with ray_kept() if config.output.report else nullcontext():
         result = run_alone(config, on_progress)
         if config.output.report:
+            from batchseg.pipeline.page import page_of_run
+
             result = replace(result, page=page_of_run(result, config))
     log_run(result.record, config.log_to, locate(result.output), result.page)
     return result

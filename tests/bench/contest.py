@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -46,10 +45,22 @@ def milliseconds(method: Callable[..., object], *given: object) -> float:
     return 1000 * (perf_counter() - start)
 
 
-def finish(words: Sequence[str | Path], **how: Any) -> tuple[float, str]:
-    """Seconds and output of a program that must succeed; what it says on the way is shown if it does not."""
+def finish(words: Sequence[str | Path], checkout: Path | None = None) -> tuple[float, str]:
+    """Seconds and output of a program that must succeed; what it says on the way is shown if it does not.
+
+    Args:
+        checkout: whose batchseg it is to use; None: the one that is found.
+    """
+    changed = {} if checkout is None else {"PYTHONPATH": str(checkout)}
     start = perf_counter()
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, **how)
+    done = subprocess.run(
+        [str(word) for word in words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=checkout,
+        env={**os.environ, **changed},
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, words))} ended with {done.returncode}:\n{done.stderr[-4000:]}")
     return perf_counter() - start, done.stdout

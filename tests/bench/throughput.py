@@ -9,7 +9,6 @@ forward passes from round to round is how noisy the machine was.
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +64,7 @@ class Entry:
         if self.words[0] != "batchseg":
             given = ["--images", *given]
         words = [sys.executable, "-m", *self.words, *given, "--precision", self.precision]
-        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
-        wall_s, _ = finish(words, cwd=self.folder, env=environment)
+        wall_s, _ = finish(words, self.folder)
         self.rate.add(steady_rate(output / "masks"))
         self.wall_s.add(wall_s)
         print(f"  {self.name}, {self.precision}: {self.rate.last:.2f}/s, {wall_s:.1f} s", flush=True)

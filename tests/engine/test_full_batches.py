@@ -54,7 +54,9 @@ def test_batches_that_are_filled_up(
     config = batchseg.load_config(overrides=job).model_copy(update={"segmentor": segmentor})
     chosen = place(segmentor, Nodes(({"CPU": 2},)), 100)
     placement = replace(chosen, largest_batch=largest, threads=torch.get_num_threads())
-    member = SimpleNamespace(preparer=lambda as_is=False: Resizing(one_size), load=lambda *given: None)
-    model: Any = SimpleNamespace(members=[member], decision=Decision(2))
+    member = SimpleNamespace(
+        preparer=lambda as_is=False: Resizing(one_size), load=lambda *given: None, fingerprint="model"
+    )
+    model: Any = SimpleNamespace(members=[member], decision=Decision(2), quantised=())
     (stage,) = assembly.segment(config, model, placement)
     assert isinstance(stage, Segment) and stage.batches.pad is filled
