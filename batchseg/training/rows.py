@@ -46,6 +46,11 @@ class Rows:
         """Columns `id`, `uri` and `truth`, and `prompt` where there are some."""
         return self._of(VALIDATION)
 
+    @property
+    def used(self) -> pa.Table:
+        """Both parts together."""
+        return pa.concat_tables([self.train, self.validation])
+
     def left_out(self) -> Iterator[str]:
         """A sentence for each reason why images are not used."""
         reasons = self.table.filter(pc.equal(self.table["split"], LEFT_OUT))["reason"].to_pylist()
@@ -83,6 +88,13 @@ def split_rows(config: TrainConfig, listing: Listing) -> Rows:
     table = pa.table(columns, schema=SPLIT)
     asked = PROMPT.name in rows.column_names
     return Rows(table.append_column(PROMPT, rows[PROMPT.name]) if asked else table)
+
+
+def spread(rows: pa.Table, count: int) -> list[dict[str, str]]:
+    """So many rows, evenly over all of them; all where there are no more."""
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
+    taken: list[dict[str, str]] = rows.take(pa.array(chosen)).to_pylist()
+    return taken
 
 
 def _needed(table: pa.Table) -> pa.Table:

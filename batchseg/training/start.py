@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from torch import nn
 
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.train import NewModel, TrainConfig
-from batchseg.errors import ModelError
+from batchseg.errors import ConfigError, ModelError
 from batchseg.labels.label_file import load_label_map, load_wording
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
-from batchseg.segmentors.huggingface.content import CHANNELS, input_channels
+from batchseg.segmentors.huggingface.content import CHANNELS
 from batchseg.segmentors.huggingface.families import OWN, SEMANTIC
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
 from batchseg.segmentors.llm.language import positions
@@ -27,34 +28,52 @@ from batchseg.segmentors.llm.text import TextModel
 from batchseg.segmentors.llm.token_states import PromptReader, middle_layer
 from batchseg.source.split import SPLIT_FILE, Split
 from batchseg.storage.location import locate
+from batchseg.training.facts import PictureBands
 from batchseg.training.rows import Rows
 
-MEANT = ("background", "foreground")  # of a prompt
 MOST_NEW = (
     0.5  # a model to go on from brings at least so much of itself; SegFormer's decoder is a sixth of it
 )
 
 
-def write_start(config: TrainConfig, folder: Path) -> None:
+@dataclass(frozen=True)
+class Made:
+    """What a new model is made for.
+
+    Attributes:
+        names: of the classes.
+        prompts: the sentences in which they are read.
+    """
+
+    names: tuple[str, ...]
+    prompts: tuple[str, ...]
+    bands: PictureBands
+
+
+def write_start(config: TrainConfig, folder: Path, made: Made | None) -> None:
     """Save the network, with weights as they are before the first step, and its image processor.
+
+    Args:
+        made: for a new model; None for one to go on from.
 
     Raises:
         ModelError: the language model or the model to go on from cannot be had.
-        LabelMapError: there are no class names.
     """
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # what a checkpoint has beyond its layers is no news
-    new = isinstance(config.model, NewModel)
-    network, processor = _new(config, folder) if new else _known(config, str(config.model), folder)
+    if made is not None:
+        network, processor = _new(config, folder, made)
+    else:
+        network, processor = _known(config, str(config.model), folder)
     network.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
 def seen_before(config: TrainConfig, rows: Rows) -> Iterator[str]:
     """A sentence where the model to go on from has learnt from images that are to judge it now."""
-    if isinstance(config.model, NewModel):
+    if not isinstance(config.model, str):
         return
     file = Path(config.model).expanduser() / SPLIT_FILE
     if not file.is_file():
@@ -68,13 +87,19 @@ def seen_before(config: TrainConfig, rows: Rows) -> Iterator[str]:
         )
 
 
-def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
+def _new(config: TrainConfig, folder: Path, made: Made) -> tuple[Any, Any]:
     from transformers import SegformerImageProcessor
 
     model = config.model
     assert isinstance(model, NewModel)
-    names, prompts = _names(config, model)
+    names, channels = made.names, made.bands.channels
+    if channels != CHANNELS and model.backbone != "small":
+        raise ConfigError(
+            f"model.backbone {model.backbone} reads RGB, and the pictures have {channels} bands; take the "
+            "small backbone, or three of the bands (source.bands)"
+        )
     shape = LLMSegConfig(
+        num_channels=channels,
         backbone=model.backbone,
         widths=model.widths,
         fusion=model.fusion,
@@ -82,7 +107,7 @@ def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
         decoder_width=model.decoder_width,
         head=model.head,
         finest=model.finest_stride,
-        prompts=prompts,
+        prompts=made.prompts,
         trained=model.mode if model.mode in ("norm_only", "full") else "frozen",
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
@@ -105,22 +130,11 @@ def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
     if model.backbone_weights is not None:
         _fill_backbone(network.backbone, model.backbone_weights)
     _try(network, model.size)
-    return network, SegformerImageProcessor(size={"height": model.size, "width": model.size})
-
-
-def _names(config: TrainConfig, model: NewModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the classes, and the sentences in which they are read. Raises ModelError."""
-    if config.labels is None and model.head == "prompt":
-        return MEANT, ("{}",)
-    if config.labels is None:
-        raise ModelError("a new model needs the names of its classes: give --labels")
-    names = load_label_map(config.labels).names
-    if model.head == "prompt" and len(names) != len(MEANT):
-        raise ModelError(
-            f"{config.labels} has {len(names)} classes, and of what a prompt means there are two, background "
-            "and foreground: leave out --labels, or give a label map of two"
-        )
-    return names, load_wording(config.labels).prompts
+    size = {"height": model.size, "width": model.size}
+    expected = made.bands.pixel_range if model.backbone_weights is None else None
+    if expected is None:
+        return network, SegformerImageProcessor(size=size)
+    return network, SegformerImageProcessor(size=size, image_mean=[*expected.mean], image_std=[*expected.std])
 
 
 def _prompt_reader(model: NewModel, shape: LLMSegConfig) -> PromptReader:
@@ -140,7 +154,7 @@ def _try(network: LLMSemanticSegmentor, size: int) -> None:
     try:
         with torch.inference_mode():
             network.eval()
-            network.see(torch.zeros(1, 3, size, size))
+            network.see(torch.zeros(1, network.config.num_channels, size, size))
     except ValueError as exc:
         raise ModelError(f"model.size {size}: {exc}") from exc
 
@@ -234,10 +248,6 @@ def _refuse_other_kinds(own: Any, name: str) -> None:
         raise ModelError(
             f"{name} is a {own.model_type} model; those that can be trained here: "
             f"{', '.join((*SEMANTIC, *OWN))}"
-        )
-    if (channels := input_channels(own.to_dict(), name)) != CHANNELS:
-        raise ModelError(
-            f"{name} reads images of {channels} channels, and a training reads them with {CHANNELS}, RGB"
         )
 
 
