@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.source import ImageReading
 from batchseg.config.train import NewModel, TrainConfig
-from batchseg.errors import ConfigError, ModelError
+from batchseg.errors import ConfigError
 from batchseg.inspect.guards import Doubt
 from batchseg.inspect.preflight import (
     check_source,
@@ -30,7 +30,7 @@ from batchseg.inspect.preflight import (
     look_at_truths,
 )
 from batchseg.inspect.truth_sample import Looking
-from batchseg.labels.label_file import load_label_map, load_wording
+from batchseg.labels.label_file import load_label_map
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
@@ -45,11 +45,9 @@ from batchseg.storage.location import locate
 from batchseg.training.facts import find_bands, typical_size
 from batchseg.training.plan import DataFacts, TrainingPlan, plan_of_time, plan_training
 from batchseg.training.rows import Rows, split_rows
-from batchseg.training.start import Made, seen_before, write_start
+from batchseg.training.start import Made, seen_before, words_of, write_start
 from batchseg.training.truth_classes import classes_of_truths
 from batchseg.training.truths import check_truths, look_at_classes
-
-MEANT = ("background", "foreground")  # of a prompt
 
 
 @dataclass(frozen=True)
@@ -151,21 +149,11 @@ def _made(config: TrainConfig, rows: Rows) -> Made:
 
 
 def _names(config: TrainConfig, rows: Rows) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the classes, and the sentences in which they are read. Raises BatchsegError."""
+    """As `words_of`; where nobody names them, those of the ids that the ground truth holds."""
     head = config.model.head if isinstance(config.model, NewModel) else "closed"
-    if config.labels is None and head == "prompt":
-        return MEANT, ("{}",)
-    if config.labels is None and head == "text":
-        raise ModelError("head text reads the names of its classes: give --labels")
-    if config.labels is None:
-        return classes_of_truths(rows.used, config.truth, config.limits), ("{}",)
-    names = load_label_map(config.labels).names
-    if head == "prompt" and len(names) != len(MEANT):
-        raise ModelError(
-            f"{config.labels} has {len(names)} classes, and of what a prompt means there are two, background "
-            "and foreground: leave out --labels, or give a label map of two"
-        )
-    return names, load_wording(config.labels).prompts
+    if config.labels is None and head == "closed":
+        return classes_of_truths(rows.with_truth, config.truth, config.limits), ("{}",)
+    return words_of(config)
 
 
 def _start(
@@ -213,9 +201,12 @@ def _of_pixels(
     config: TrainConfig, rows: Rows, start: HuggingFaceCheckpoint, images_as: ImageReading
 ) -> list[str]:
     """What is doubtful about the images, of a model that brings the range it expects. Raises SourceError."""
-    expected = start.pixel_range if isinstance(config.model, str) else None
+    is_new = not isinstance(config.model, str)
+    expected = None if is_new else start.pixel_range
+    # dark bands are normalised by their own mean and deviation
+    accepted = (*config.accept, *(["dark_images"] if is_new and images_as.is_by_band else []))
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         used = rows.used.append_column("status", pa.nulls(len(rows.used), pa.string()))
         listing = write_chosen([used], locate(folder) / "rows.arrow")
         looking = Looking(config.truth, config.limits, images_as, expected)
-        return [doubt.sentence for doubt in look_at_pixels(listing, looking, config.accept, is_new=True)]
+        return [doubt.sentence for doubt in look_at_pixels(listing, looking, accepted, is_new=True)]

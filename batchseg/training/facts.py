@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
 from batchseg.config.source import RGB_CHANNELS, FolderSource, ImageReading, ManifestSource
-from batchseg.errors import ConfigError, RowFault
+from batchseg.errors import RowFault, SourceError
 from batchseg.images.bands import BandPicture, decode_bands
 from batchseg.images.decode import decode_scaled, whole
 from batchseg.images.headers import decoding, sniff
@@ -26,7 +26,7 @@ from batchseg.storage.reader import image_reader
 from batchseg.training.rows import spread
 
 HEADERS, PICTURES = 64, 16  # of images: their sizes, and their bands
-LEAST_DEVIATION = 1 / 255  # of a band that has one value everywhere
+LEAST_DEVIATION = 1e-4  # of a band that has one value everywhere
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def find_bands(source: FolderSource | ManifestSource, rows: pa.Table, limits: Li
     """How many channels a new model gets: as many bands as `source` names or scales, else as pictures have
     that are not to be read as RGB, else three.
 
-    Raises ConfigError where rasterio is needed and not installed.
+    Raises ConfigError where rasterio is needed and not installed, SourceError where bands cannot be read.
     """
     reading = ImageReading.of(source)
     given = reading.bands or reading.scales
@@ -104,19 +104,21 @@ def _channels(data: Any, reading: ImageReading, limits: Limits) -> int:
         return RGB_CHANNELS if has_palette(dataset) else int(dataset.count)
 
 
-def _measured(rows: pa.Table, reading: ImageReading, limits: Limits) -> PixelRange | None:
-    """Each picture weighs the same. None where none can be read, which is told of elsewhere."""
-    reader, means, squares = image_reader(), list[NDArray[np.float64]](), list[NDArray[np.float64]]()
+def _measured(rows: pa.Table, reading: ImageReading, limits: Limits) -> PixelRange:
+    """Each picture weighs the same. Raises SourceError where none can be read."""
+    reader, fault = image_reader(), "they have no data"
+    means, squares = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
     for row in spread(rows, PICTURES):
         try:
             values_NC = shares_of_white(decode_bands(reader.read(row["uri"]), limits, reading))
-        except (RowFault, ConfigError):
+        except RowFault as exc:
+            fault = f"{row['id']}: {exc}"
             continue
         if len(values_NC):
             means.append(values_NC.mean(axis=0, dtype=np.float64))
             squares.append(np.square(values_NC, dtype=np.float64).mean(axis=0))
     if not means:
-        return None
+        raise SourceError(f"none of the images to learn from that were looked at can be read; {fault}")
     mean_C = np.mean(means, axis=0)
     std_C = np.sqrt(np.maximum(np.mean(squares, axis=0) - mean_C**2, LEAST_DEVIATION**2))
     return PixelRange(tuple(mean_C.tolist()), tuple(std_C.tolist()))

@@ -107,12 +107,12 @@ class Pace:
         """Of the learning rate: a linear warm-up, then half a cosine down to zero."""
         if self.seconds is not None:  # how many steps there will be is not known
             warmed = max((step + 1) / max(1, warmup_steps), progress / WARM_UP)
-            return min(1.0, warmed) * _falling(progress)
+            return min(1.0, warmed) * _falling(progress, 1)
         warm_up = min(warmup_steps, self.steps // 2)
         if step < warm_up:
             return (step + 1) / warm_up
-        return _falling((step - warm_up) / max(1, self.steps - warm_up))
+        return _falling(step - warm_up, max(1, self.steps - warm_up))
 
 
-def _falling(share: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * share))
+def _falling(passed: float, whole: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * passed / whole))

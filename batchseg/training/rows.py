@@ -51,6 +51,11 @@ class Rows:
         """Both parts together."""
         return pa.concat_tables([self.train, self.validation])
 
+    @property
+    def with_truth(self) -> pa.Table:
+        """All images that have a ground truth, whatever part they are in."""
+        return self.table.filter(self.table["truth"].is_valid())
+
     def left_out(self) -> Iterator[str]:
         """A sentence for each reason why images are not used."""
         reasons = self.table.filter(pc.equal(self.table["split"], LEFT_OUT))["reason"].to_pylist()
@@ -121,7 +126,7 @@ def _parts(config: TrainConfig, rows: pa.Table) -> tuple[NDArray[np.object_], ND
             image = np.unique(rows["uri"].to_numpy(), return_inverse=True)[1]
         images = int(image.max()) + 1
         order = np.random.default_rng([config.seed, 0]).permutation(images)
-        validation = np.isin(image, order[: round(images * config.validation)])
+        validation = np.isin(image, order[: max(1, round(images * config.validation))])
     return np.where(validation, VALIDATION, TRAIN).astype(object), none
 
 

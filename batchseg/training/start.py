@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.config.source import ImageReading
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.errors import ConfigError, ModelError
 from batchseg.labels.label_file import load_label_map, load_wording
@@ -28,9 +29,11 @@ from batchseg.segmentors.llm.text import TextModel
 from batchseg.segmentors.llm.token_states import PromptReader, middle_layer
 from batchseg.source.split import SPLIT_FILE, Split
 from batchseg.storage.location import locate
+from batchseg.training.backbone_weights import fill_backbone
 from batchseg.training.facts import PictureBands
 from batchseg.training.rows import Rows
 
+MEANT = ("background", "foreground")  # of a prompt
 MOST_NEW = (
     0.5  # a model to go on from brings at least so much of itself; SegFormer's decoder is a sixth of it
 )
@@ -50,20 +53,22 @@ class Made:
     bands: PictureBands
 
 
-def write_start(config: TrainConfig, folder: Path, made: Made | None) -> None:
+def write_start(config: TrainConfig, folder: Path, made: Made | None = None) -> None:
     """Save the network, with weights as they are before the first step, and its image processor.
 
     Args:
-        made: for a new model; None for one to go on from.
+        made: for a new model; None: for RGB, and the classes of the label map.
 
     Raises:
         ModelError: the language model or the model to go on from cannot be had.
+        LabelMapError: there are no class names.
     """
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # what a checkpoint has beyond its layers is no news
-    if made is not None:
+    if isinstance(config.model, NewModel):
+        made = made or Made(*words_of(config), PictureBands(CHANNELS, ImageReading()))
         network, processor = _new(config, folder, made)
     else:
         network, processor = _known(config, str(config.model), folder)
@@ -128,13 +133,32 @@ def _new(config: TrainConfig, folder: Path, made: Made) -> tuple[Any, Any]:
         if model.open_vocabulary:
             text.save(folder / LANGUAGE_MODEL)
     if model.backbone_weights is not None:
-        _fill_backbone(network.backbone, model.backbone_weights)
+        fill_backbone(network.backbone, model.backbone_weights)
     _try(network, model.size)
     size = {"height": model.size, "width": model.size}
     expected = made.bands.pixel_range if model.backbone_weights is None else None
     if expected is None:
         return network, SegformerImageProcessor(size=size)
     return network, SegformerImageProcessor(size=size, image_mean=[*expected.mean], image_std=[*expected.std])
+
+
+def words_of(config: TrainConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the classes of a new model, and the sentences in which they are read.
+
+    Raises ModelError, LabelMapError.
+    """
+    head = config.model.head if isinstance(config.model, NewModel) else "closed"
+    if config.labels is None and head == "prompt":
+        return MEANT, ("{}",)
+    if config.labels is None:
+        raise ModelError("a new model needs the names of its classes: give --labels")
+    names = load_label_map(config.labels).names
+    if head == "prompt" and len(names) != len(MEANT):
+        raise ModelError(
+            f"{config.labels} has {len(names)} classes, and of what a prompt means there are two, background "
+            "and foreground: leave out --labels, or give a label map of two"
+        )
+    return names, load_wording(config.labels).prompts
 
 
 def _prompt_reader(model: NewModel, shape: LLMSegConfig) -> PromptReader:
@@ -157,41 +181,6 @@ def _try(network: LLMSemanticSegmentor, size: int) -> None:
             network.see(torch.zeros(1, network.config.num_channels, size, size))
     except ValueError as exc:
         raise ModelError(f"model.size {size}: {exc}") from exc
-
-
-def _fill_backbone(backbone: nn.Module, weights: str) -> None:
-    """Copy what torchvision's ResNet-50 has of ours, under its own names."""
-    state = _read_state(weights)
-    names = {
-        "stem.0": "conv1",
-        "stem.1": "bn1",
-        "stages.0": "layer1",
-        "stages.1": "layer2",
-        "stages.2": "layer3",
-    }
-    ours = {}
-    for key in backbone.state_dict():
-        stem = next(name for name in names if key.startswith(name + "."))
-        ours[key] = state.get(names[stem] + key.removeprefix(stem))
-    missing = [key for key, value in ours.items() if value is None]
-    if missing:
-        raise ModelError(f"model.backbone_weights {weights}: is no ResNet-50, it lacks {missing[0]}")
-    backbone.load_state_dict(ours)
-
-
-def _read_state(weights: str) -> dict[str, Any]:
-    from safetensors.torch import load_file
-    from torchvision.models import get_weight
-
-    path = Path(weights).expanduser()
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        if path.suffix in (".pt", ".pth"):
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
-        return dict(get_weight(f"ResNet50_Weights.{weights}").get_state_dict(progress=False))
-    except Exception as exc:  # unpickling and downloading may fail in any way
-        raise ModelError(f"model.backbone_weights {weights}: cannot be read: {exc}") from exc
 
 
 def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:

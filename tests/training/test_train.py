@@ -345,7 +345,11 @@ def test_an_interrupt_in_the_first_epoch_says_that_it_is_not_kept(slices: Path, 
         ({"validation": ["nobody/*"]}, 1, "no image is for validation: there are 40 images"),
         ({"validation": ["*"]}, 1, "no image is left to learn from"),
         ({"class_weights": {"bone": 2.0}}, 2, "class_weights: 'bone' is no class; they are air, organ"),
-        ({"labels": None}, 1, "needs the names of its classes: give --labels"),
+        (
+            {"labels": None, "model": {"language_model": "bert", "head": "text", **SMALL}},
+            1,
+            "needs the names of its classes: give --labels",
+        ),
         ({"labels": "two.yaml"}, 2, "do not fit the label map"),
         ({"model": "bert"}, 1, "is a bert model; those that can be trained here"),
         pytest.param(  # the hub is asked, and asked again
