@@ -32,6 +32,8 @@ from batchseg.config.train import TrainConfig
 @finding
 @bands
 @click.option("--validation", metavar="SHARE|GLOB", help="Which images judge, where no column split says so.")
+@click.option("--folds", type=int, metavar="N", help="Cross-validation: N trainings.")
+@click.option("--group", metavar="COLUMN", help="Manifest column that stays together, such as patient.")
 @click.option("--epochs", type=int, metavar="N", help="Times every training image is seen.")
 @click.option("--minutes", type=float, metavar="N", help="Time for all of it; the rest is planned to fit.")
 @click.option("--batch-size", type=int, metavar="N", help="Images a worker takes at once.")
@@ -44,11 +46,12 @@ def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, *
     """Train a model on the images of SOURCE and their ground truth: a folder, or a Parquet manifest.
 
     Without --model a small convolutional network is planned from the data, and said before it starts.
-    OUTPUT/model is then a model for `batchseg run`. A stopped training goes on with the same command.
+    OUTPUT/model is then a model for `batchseg run`, and with --folds OUTPUT/folds an ensemble, beside
+    OUTPUT/results with a prediction of every image. A stopped training goes on with the same command.
     """
     with reported_errors(debug, GOES_ON):
         config = _train_config(source, flags)
-        from batchseg.cli.show.train import TrainProgress, print_trained
+        from batchseg.cli.show.train import TrainProgress, print_training
         from batchseg.engine.quiet import native_stderr
         from batchseg.training.train import train
 
@@ -58,7 +61,7 @@ def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, *
         if as_json:
             click.echo(json.dumps(result.record, indent=2))
         elif not quiet:
-            print_trained(result)
+            print_training(result)
 
 
 def _train_config(source: str | None, flags: dict[str, Any]) -> TrainConfig:

@@ -168,6 +168,19 @@ class TrainConfig(Model):
     train_fraction: float = Field(
         1.0, gt=0, le=1, description="Learn from this share of the training images only."
     )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="Column of the manifest, such as patient or site: images that share its value stay "
+        "together, so that no such group is both learnt from and judged by.",
+    )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=16,
+        description="Cross-validation: so many trainings, each of which leaves out a part of the images and "
+        "then predicts it; minutes are shared among them. Null: one training.",
+    )
     epochs: int = Field(50, ge=1, description="Times every training image is seen.")
     minutes: float | None = Field(
         None,
@@ -217,6 +230,16 @@ class TrainConfig(Model):
         if head != "prompt" or not isinstance(given, dict):
             return data
         return {**data, "augmentation": {**KEEPING, **given}}
+
+    @model_validator(mode="after")
+    def _folds_part_the_images(self) -> TrainConfig:
+        if isinstance(self.validation, tuple):
+            for name in ("folds", "group"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"{name} parts the images, and so do the globs of validation: give a share there"
+                    )
+        return self
 
     @property
     def peak_rate(self) -> float:

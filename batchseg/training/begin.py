@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from batchseg.source.annotations.spool import notes_of
 from batchseg.source.folder import Folder
 from batchseg.source.manifest import Manifest
 from batchseg.source.open import list_source
-from batchseg.source.plan import write_chosen
+from batchseg.source.plan import Listing, write_chosen
 from batchseg.source.split import SPLIT_FILE
 from batchseg.storage.location import locate
 from batchseg.training.facts import find_bands, typical_size
@@ -77,7 +78,9 @@ def begin(
     source: Folder | Manifest,
     root: Path,
     state: Path,
+    *,
     earlier: dict[str, Any] | None,
+    parts: Rows | None = None,
 ) -> Beginning:
     """All that is before the first step.
 
@@ -86,6 +89,7 @@ def begin(
 
     Args:
         earlier: the record of a training in this folder that was stopped.
+        parts: which images are learnt from, and which judge; None: as the configuration says.
 
     Raises:
         BatchsegError: it could not be done.
@@ -94,7 +98,7 @@ def begin(
     if goes_on and earlier is not None:
         rows = Rows(pq.read_table(root / SPLIT_FILE), tuple(earlier.get("notes", ())))
     else:
-        rows = _parted(given, source, root)
+        rows = parts if parts is not None else _parted(given, source, root)
     make = None if isinstance(given.model, str) else cache(partial(_made, given, rows))
     plan = recorded_plan(earlier)
     if plan is None and given.model is None and make is not None:
@@ -181,10 +185,17 @@ def _labels(config: TrainConfig, start: HuggingFaceCheckpoint) -> LabelMap:
 
 
 def _parted(config: TrainConfig, source: Folder | Manifest, root: Path) -> Rows:
+    with listed(source, root) as listing:
+        return replace(split_rows(config, listing), notes=notes_of(listing))
+
+
+@contextmanager
+def listed(source: Folder | Manifest, root: Path) -> Iterator[Listing]:
+    """The images of a source, for as long as it is entered. Raises SourceError where there are none."""
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = list_source(source, locate(folder) / "listing.arrow", "full", work=locate(str(root)))
         check_source(source, listing)
-        return replace(split_rows(config, listing), notes=notes_of(listing))
+        yield listing
 
 
 def _reading(
