@@ -44,6 +44,7 @@ from batchseg.source.plan import Listing, write_chosen
 from batchseg.source.split import SPLIT_FILE
 from batchseg.storage.location import locate
 from batchseg.training.facts import find_bands, typical_size
+from batchseg.training.kept import writing
 from batchseg.training.plan import DataFacts, TrainingPlan, plan_of_time, plan_training
 from batchseg.training.rows import Rows, split_rows
 from batchseg.training.start import Made, seen_before, words_of, write_start
@@ -118,7 +119,8 @@ def begin(
             *check_truths(rows, reading, config.limits, images_as),
             *_of_pixels(config, rows, start, images_as),
         )
-        locate(str(root / SPLIT_FILE)).write_by(partial(pq.write_table, rows.table))
+        with writing(root):
+            locate(str(root / SPLIT_FILE)).write_by(partial(pq.write_table, rows.table))
         rows = replace(rows, notes=notes)
     return Beginning(config, start, reading, rows, plan)
 
@@ -171,8 +173,10 @@ def _start(
     if not folder.exists():
         unfinished = folder.with_name(".start.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        write_start(config, unfinished, make() if make is not None else None)
-        os.replace(unfinished, folder)
+        made = make() if make is not None else None
+        with writing(folder.parent):
+            write_start(config, unfinished, made)
+            os.replace(unfinished, folder)
     return HuggingFaceCheckpoint.open(HuggingFaceSegmentor(model=str(folder)))
 
 

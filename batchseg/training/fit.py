@@ -15,7 +15,7 @@ from typing import Any
 
 from batchseg.config.train import TrainConfig
 from batchseg.engine.nodes import Nodes, anywhere_but, usable_nodes
-from batchseg.errors import BatchsegError, ConfigError, ModelError
+from batchseg.errors import BatchsegError, ConfigError, ModelError, OutputError
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.network.precision import resolve_precision
 from batchseg.training.begin import Beginning
@@ -88,6 +88,8 @@ def fit(ready: Beginning, *, state: Path, begun: float, on_news: OnNews) -> Fitt
         with _interruptible(), _sentences(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer.fit()
+    if events.unkept is not None:
+        raise OutputError(events.unkept)
     return _fitted(Kept(state), events.failure)
 
 
@@ -154,6 +156,7 @@ class _Events:
     def __init__(self, queue: Any, on_news: OnNews) -> None:
         self.queue, self.on_news = queue, on_news
         self.failure: str | None = None
+        self.unkept: str | None = None
         self.ended = Event()
 
     def follow(self) -> None:
@@ -163,6 +166,7 @@ class _Events:
     def drain(self) -> None:
         for news in self.queue.get_nowait_batch(self.queue.qsize()):
             self.failure = news.get("failure", self.failure)
+            self.unkept = news.get("unkept", self.unkept)
             self.on_news(news)
 
 

@@ -35,6 +35,7 @@ from batchseg.storage.lock import exclusive
 from batchseg.training.begin import listed
 from batchseg.training.fit import OnNews
 from batchseg.training.fold_rows import Folds, part_folds
+from batchseg.training.kept import writing
 from batchseg.training.one import (
     HISTORY,
     TrainResult,
@@ -97,7 +98,8 @@ def _folds(
         return Folds.read(root / FOLDS_FILE), []
     with listed(source, root) as listing:
         folds, notes = part_folds(config, listing), [*notes_of(listing)]
-    folds.write(root / FOLDS_FILE)
+    with writing(root):
+        folds.write(root / FOLDS_FILE)
     return folds, notes
 
 
@@ -125,7 +127,8 @@ def _fold(config: TrainConfig, root: Path, fold: int, folds: Folds, on_news: OnN
     alone = {"output": str(place), "folds": None, "group": None, "minutes": minutes}
     trained = train_one(config.model_copy(update=alone), on_news, folds.rows(fold, config))
     held_out = folds.held_out(fold)
-    locate(str(place / HELD_OUT)).write_by(lambda path: pq.write_table(held_out, path))
+    with writing(place):
+        locate(str(place / HELD_OUT)).write_by(lambda path: pq.write_table(held_out, path))
     predicted = run(_run_config(config, trained.model, place / RESULTS, str(place / HELD_OUT)))
     support = {row["class_name"]: row["support"] for row in predicted.classes}
     facts = {
@@ -209,7 +212,8 @@ def _write_history(root: Path, trainings: list[TrainResult]) -> None:
         table = pq.read_table(each.history)
         tables.append(table.add_column(0, "fold", pa.array([number] * len(table), pa.int32())))
     table = pa.concat_tables(tables, promote_options="permissive")
-    locate(str(root / HISTORY)).write_by(lambda path: pq.write_table(table, path))
+    with writing(root):
+        locate(str(root / HISTORY)).write_by(lambda path: pq.write_table(table, path))
 
 
 def _result(root: Path, record: dict[str, Any]) -> FoldsResult:

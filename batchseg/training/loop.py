@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from batchseg.config.train import NewModel
+from batchseg.errors import OutputError
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.metrics.prompted import prompt_figures
 from batchseg.segmentors.llm.lora import add_lora
 from batchseg.training.augment import Augment
 from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
@@ -106,6 +106,8 @@ class Learner:
                 self._finish_epoch(True)
         except CannotGoOn as reason:
             self._tell(failure=str(reason))
+        except OutputError as reason:  # told rather than raised: another attempt would fail as well
+            self._tell(unkept=str(reason))
 
     def _finish_epoch(self, is_due: bool) -> None:
         row = self._judge() if is_due else None
@@ -217,8 +219,7 @@ class Learner:
             "step": self.state.step,
             "loss": float(np.mean(self.state.losses)),
             "learning_rate": self.schedule.get_last_lr()[0],
-            **found.matrix.summary(),
-            **({} if self.prompts is None else _plain(prompt_figures(found.prompts_6))),
+            **found.figures(with_prompts=self.prompts is not None),
             "validation_nll": likelihood,
             "temperature": temperature,
             "train_s": self.state.learnt_s,
@@ -227,10 +228,17 @@ class Learner:
         }
 
     def _keep(self, row: dict[str, Any] | None) -> None:
-        """Finish the epoch, and only then tell of it. Raises OSError."""
+        """Finish the epoch, and only then tell of it. Raises OutputError, on all workers."""
         self.state.spent_s, self.state.learning_since_s = self.pace.spent, self.pace.learning_since
+        problem = None
         if self.rank == 0:
-            self.kept.write(self.state, {name: part.state_dict() for name, part in self._parts().items()})
+            try:
+                parts = {name: part.state_dict() for name, part in self._parts().items()}
+                self.kept.write(self.state, parts)
+            except OutputError as exc:
+                problem = str(exc)
+        if (problem := of_the_first(problem)) is not None:
+            raise OutputError(problem)
         if row is not None:
             self._tell(epoch=row)
 
@@ -290,8 +298,3 @@ class Learner:
         if self.rank == 0:
             steps = self.pace.expected(self.state.step, self.progress)
             self.job.events.put({"step": self.state.step, "steps": steps, **news})
-
-
-def _plain(figures: dict[str, Any]) -> dict[str, float | None]:
-    """Numbers without numpy; None where there is nothing that one is of."""
-    return {name: None if np.isnan(value) else float(value) for name, value in figures.items()}

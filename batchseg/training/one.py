@@ -32,7 +32,7 @@ from batchseg.storage.lock import exclusive
 from batchseg.training.begin import Beginning, begin, recorded_plan
 from batchseg.training.export import export_trained
 from batchseg.training.fit import Fitted, OnNews, fit
-from batchseg.training.kept import Kept, what_is_left
+from batchseg.training.kept import Kept, what_is_left, writing
 from batchseg.training.prompts import prompt_reader, write_states
 from batchseg.training.rows import Rows
 
@@ -149,15 +149,16 @@ def _started(ready: Beginning) -> dict[str, Any]:
 
 def _finish(ready: Beginning, root: Path, fitted: Fitted) -> TrainResult:
     """Export the best epoch, write the history, and leave a record. Raises ModelError after a failure."""
-    export_trained(
-        ready.config,
-        ready.start,
-        fitted.best,
-        fitted.row["temperature"],
-        split=root / SPLIT_FILE,
-        folder=root / MODEL,
-    )
-    pq.write_table(pa.Table.from_pylist(fitted.last["history"]), root / HISTORY)
+    with writing(root):
+        export_trained(
+            ready.config,
+            ready.start,
+            fitted.best,
+            fitted.row["temperature"],
+            split=root / SPLIT_FILE,
+            folder=root / MODEL,
+        )
+        pq.write_table(pa.Table.from_pylist(fitted.last["history"]), root / HISTORY)
     if fitted.failure is not None:
         raise ModelError(
             f"training stopped: {fitted.failure}; the best epoch before it, {fitted.row['epoch']}, is in "
@@ -199,8 +200,9 @@ def _class_cosines(start: HuggingFaceCheckpoint, weights: dict[str, Any]) -> lis
 
 
 def write_record(root: Path, record: dict[str, Any]) -> None:
-    """Write train.json, whole or not at all. Raises OSError."""
-    locate(str(root / RECORD)).write(json.dumps(record, indent=2).encode())
+    """Write train.json, whole or not at all. Raises OutputError."""
+    with writing(root):
+        locate(str(root / RECORD)).write(json.dumps(record, indent=2).encode())
 
 
 def _result(root: Path, record: dict[str, Any]) -> TrainResult:

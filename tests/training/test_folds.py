@@ -108,7 +108,7 @@ def test_every_image_is_predicted_once_by_a_model_that_never_saw_its_group(
     report = batchseg.verify(str(out / "results"))
     assert report.ok and report.rows == report.masks == IMAGES, report.problems
     assert batchseg.suspects(str(out / "results")).probed == IMAGES
-    assert Path(batchseg.report(str(out / "results")).page).exists()
+    assert Path(batchseg.report(str(out / "results")).path).exists()
     for model in (result.model, out):
         found = batchseg.run(
             pairs / "images", model=model, truth=pairs / "masks", output=tmp_path / f"by-{Path(model).name}"
@@ -130,6 +130,7 @@ def command(pairs: Path, output: Path, *words: object) -> Result:
     return CliRunner().invoke(cli, [*map(str, (*given, *words)), *settings])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session", "heard_interrupts")
 def test_an_interrupted_fold_goes_on_and_ends_as_if_it_had_not_been(pairs: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
