@@ -87,7 +87,7 @@ def test_weights_for_which_there_is_no_room_are_told_likewise(tmp_path: Path) ->
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
         with (
-            pytest.raises(OutputError, match="cannot be written: File too large .*; what was"),
+            pytest.raises(OutputError, match="cannot be written: File too large"),
             writing(tmp_path),
         ):
             save_file({"weight": torch.zeros(100_000)}, tmp_path / "model.safetensors")
