@@ -33,7 +33,7 @@ from batchseg.training.begin import Beginning, begin, recorded_plan
 from batchseg.training.export import export_trained
 from batchseg.training.fit import Fitted, OnNews, fit
 from batchseg.training.kept import Kept, what_is_left, writing
-from batchseg.training.prompts import prompt_reader, write_states
+from batchseg.training.prompts import check_prompts, prompt_reader, write_states
 from batchseg.training.rows import Rows
 
 RECORD, HISTORY, MODEL, STATE = "train.json", "history.parquet", "model", "state"
@@ -81,6 +81,8 @@ def train_one(config: TrainConfig, on_news: OnNews, parts: Rows | None = None) -
         if earlier is not None and earlier["status"] == "finished":
             return _result(root, earlier)
         source = open_source(config.source, (config.output,))  # first: nothing is written among the images
+        if not isinstance(config.model, str):  # of a model to go on from its files tell
+            check_prompts(source, config.model is not None and config.model.head == "prompt")
         ready = begin(config, source, root, root / STATE, earlier=earlier, parts=parts)
         reader = prompt_reader(ready.start, source)
         write_record(root, _started(ready))

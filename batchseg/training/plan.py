@@ -119,7 +119,7 @@ def _model(facts: DataFacts, on_gpu: bool) -> NewModel:
     size = round(min(max(side, least), most * (2 if on_gpu else 1)) / MULTIPLE) * MULTIPLE
     if size <= SMALL_SIDE:
         return NewModel(mode="none", widths=(32, 64, 128, 128), decoder_width=64, finest_stride=2, size=size)
-    return NewModel(mode="none", size=size)
+    return NewModel(mode="none", decoder_width=128 if on_gpu else 64, size=size)
 
 
 def _batch(facts: DataFacts, size: int) -> int:
