@@ -125,11 +125,12 @@ def _measured(rows: pa.Table, reading: ImageReading, limits: Limits) -> PixelRan
 
 
 def shares_of_white(picture: BandPicture) -> NDArray[np.float32]:
-    """Pixels [N, C] that have data, 0 at the black of each band and 1 at its white."""
+    """Pixels [N, C] that have finite data, 0 at the black of each band and 1 at its white."""
     scale = picture.scale or ((0.0, 255.0),) * picture.pixels_HWC.shape[2]
     black_C, white_C = np.array(scale, np.float32).T
     pixels_NC = picture.pixels_HWC.reshape(-1, len(black_C)).astype(np.float32)
     if picture.nodata_HW is not None:
         pixels_NC = pixels_NC[~picture.nodata_HW.ravel()]
+    pixels_NC = pixels_NC[np.isfinite(pixels_NC).all(axis=1)]
     shares_NC: NDArray[np.float32] = ((pixels_NC - black_C) / (white_C - black_C)).clip(0, 1)
     return shares_NC
