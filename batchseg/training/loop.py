@@ -30,7 +30,6 @@ from batchseg.training.objective import segmentation_loss
 from batchseg.training.optimiser import make_optimiser
 from batchseg.training.pace import TooShortError
 from batchseg.training.parallel import freeze_unused, gathered, of_the_first, summed
-from batchseg.training.plan import JUDGED
 from batchseg.training.prompted import PromptedSet, loss_of
 from batchseg.training.prompts import PromptStates
 from batchseg.training.validate import Validation, validate_epoch
@@ -146,8 +145,8 @@ class Learner:
     def _is_due(self) -> bool:
         if self.state.epoch == self.config.epochs:
             return True
-        waits = bool(self.config.minutes and self.judged and self.progress - self.judged < 1 / JUDGED)
-        return self.state.epoch % self.config.validate_every == 0 and not waits
+        is_turn = self.state.epoch % self.config.validate_every == 0
+        return is_turn and self.pace.is_worth_judging(self.progress, self.judged)
 
     def _step(self, batches: list[Batch]) -> float:
         """One step of the optimiser; its loss. Raises CannotGoOn, on all workers at the same step."""

@@ -125,7 +125,9 @@ def earlier_record(config: TrainConfig, root: Path) -> dict[str, Any] | None:
         raise OutputError(f"{root / RECORD}: cannot be read: {exc}; choose a fresh --output") from exc
     if plan := recorded_plan(record):
         config = plan.laid_under(config)
-    apart = BY_PLACE_ONLY if record["status"] == "finished" else (*BY_PLACE_ONLY, "minutes")
+    # more or less time is no other training; but without a limit its epochs may have no end
+    is_free = record["status"] != "finished" and config.minutes is not None
+    apart = (*BY_PLACE_ONLY, "minutes") if is_free else BY_PLACE_ONLY
     changes = [
         f"{key}: {old!r} -> {new!r}"
         for key, old, new in config_differences(before, config.model_dump(mode="json"))

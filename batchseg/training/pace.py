@@ -12,6 +12,8 @@ from batchseg.results.progress import duration
 FIRST, MEASURED = 2, 6  # steps after which the time of a step is known: the first ones are slower
 EXPORT_S = 3.0
 FORWARD = 0.5  # of the time of learning from an image, a guess until images were validated
+JUDGED = 20  # validations at most
+JUDGING = 0.1  # of the time is for validations, but for the first and the last
 WARM_UP = 0.1  # of the time, at most
 BEYOND = 1.15  # times what is left, from which on an epoch surely takes too long
 
@@ -78,6 +80,17 @@ class Pace:
         if self.seconds is None:
             return self.steps
         return max(step, round(step / progress) if progress else self.steps_an_epoch)
+
+    def is_worth_judging(self, progress: float, judged: float) -> bool:
+        """Whether a validation may come now: under a limit in time they take a tenth of it at most.
+
+        Args:
+            judged: how far it was at the last one; 0 before the first.
+        """
+        if self.seconds is None or not judged:
+            return True
+        each = (self.validation_s or 0.0) / self.seconds
+        return progress - judged >= max(1 / JUDGED, each / JUDGING)
 
     def _closing(self) -> float:
         """Seconds after the last step: a validation, and writing the model."""

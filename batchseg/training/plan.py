@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchseg.config.train import MULTIPLE, NewModel, TrainConfig
+from batchseg.training.pace import JUDGED
 
 SIDES = (64, 256)  # of the input, pixels; a GPU takes twice as much
 SMALL_SIDE = 128  # up to which a map of half the input's size costs little, and thin things need it
@@ -22,7 +23,6 @@ BATCHES = (2, 32)  # images of it
 SEEN = (8_000, 60_000)  # images that are learnt from, counted each time, where there is no limit in minutes
 TIMES = 50  # that each is seen, between these
 UNBOUNDED = 100_000  # epochs, where minutes end the training
-JUDGED = 20  # times
 RARE = 0.01  # share of the pixels from which on a class counts as any other
 MOST_WEIGHT = 5.0
 

@@ -98,3 +98,14 @@ def test_epochs_that_are_given_end_it_before_the_time() -> None:
     pace = paced(clock, steps=30)
     found = steps_until_the_end(pace, clock, 0.1)
     assert len(found) == 31 and found[15] == 0.5
+
+
+def test_validations_take_a_tenth_of_the_time_at_most() -> None:
+    clock = Clock()
+    pace = paced(clock)
+    assert pace.is_worth_judging(0.01, 0)  # the first
+    pace.validation_s = 0.1
+    assert [pace.is_worth_judging(now, 0.5) for now in (0.54, 0.56)] == [False, True]  # 20 in all
+    pace.validation_s = 2.0  # of 100 s: one after each fifth of the time
+    assert [pace.is_worth_judging(now, 0.5) for now in (0.69, 0.71)] == [False, True]
+    assert Pace(40, 10, 4.0, validation_s=99.0).is_worth_judging(0.01, 0.009)

@@ -114,6 +114,7 @@ def test_too_few_minutes_are_refused_and_more_go_on(tmp_path: Path) -> None:
     again = command(tmp_path, *words, "--minutes", 0.002)
     assert "minutes is 0.002, and one epoch" in again.stderr
     assert (tmp_path / "out" / "split.parquet").read_bytes() == split
+    assert "minutes: 0.001 -> None" in command(tmp_path, *words).stderr.replace("0.002", "0.001")
 
 
 @pytest.mark.slow
