@@ -95,6 +95,8 @@ def begin(
     Raises:
         BatchsegError: it could not be done.
     """
+    if isinstance(given.model, NewModel) and given.model.mode == "lora":
+        require_peft()
     goes_on = earlier is not None and (root / SPLIT_FILE).exists()
     if goes_on and earlier is not None:
         rows = Rows(pq.read_table(root / SPLIT_FILE), tuple(earlier.get("notes", ())))
@@ -166,8 +168,6 @@ def _start(
     config: TrainConfig, make: Callable[[], Made] | None, folder: Path, anew: bool
 ) -> HuggingFaceCheckpoint:
     """The checkpoint to start from, written once: a training that goes on must find the same."""
-    if isinstance(config.model, NewModel) and config.model.mode == "lora":
-        require_peft()
     if anew:  # what lies there is of settings that came to nothing
         shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
