@@ -1,4 +1,4 @@
-"""Do the folds of a cross-validation together beat one of them alone? `python -m tests.bench.defaults.folds`.
+"""Do the folds of a cross-validation together beat one of them alone? `python -m tests.bench.folds`.
 
 200 slices, five folds; then the ensemble and each single model on fresh slices. Image by image the ensemble
 is held against the mean of the single models.
