@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     from batchseg.segmentors.llm.relate import Proposal, map_labels
     from batchseg.segmentors.network.upsample import bilinear_argmax
     from batchseg.segmentors.registry import SegmentorKind, load_segmentor
-    from batchseg.training.train import TrainResult, train
+    from batchseg.training.folds import FoldsResult
+    from batchseg.training.one import TrainResult
+    from batchseg.training.train import train
 
 __version__ = "0.1.0"
 
@@ -104,7 +106,8 @@ _HOMES = {
     "Suspects": "batchseg.results.suspects",
     "SuspectsConfig": "batchseg.config.suspects",
     "TrainConfig": "batchseg.config.train",
-    "TrainResult": "batchseg.training.train",
+    "FoldsResult": "batchseg.training.folds",
+    "TrainResult": "batchseg.training.one",
     "TrialResult": "batchseg.pipeline.trial",
     "VerifyReport": "batchseg.inspect.verify",
     "acknowledge": "batchseg.results.acknowledge",
@@ -152,6 +155,7 @@ __all__ = [
     "ExplainReport",
     "ExportConfig",
     "ExportReport",
+    "FoldsResult",
     "Job",
     "LabelMap",
     "MapLabelsConfig",

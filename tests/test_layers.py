@@ -17,7 +17,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"pipeline", "training", "cluster"},
+    {"training"},
+    {"pipeline", "cluster"},
     {"exports", "reporting"},
     {"inspect", "comparison", "scenes"},
     {"engine", "results"},

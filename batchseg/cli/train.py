@@ -9,6 +9,7 @@ import click
 
 from batchseg.cli.options import (
     GOES_ON,
+    bands,
     finding,
     given,
     pairing,
@@ -29,9 +30,13 @@ from batchseg.config.train import TrainConfig
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting.")
 @pairing
 @finding
+@bands
 @click.option("--validation", metavar="SHARE|GLOB", help="Which images judge, where no column split says so.")
-@click.option("--epochs", type=int, metavar="N", help="Times every training image is seen.  [50]")
-@click.option("--batch-size", type=int, metavar="N", help="Images a worker takes at once.  [8]")
+@click.option("--folds", type=int, metavar="N", help="Cross-validation: N trainings.")
+@click.option("--group", metavar="COLUMN", help="Manifest column that stays together, such as patient.")
+@click.option("--epochs", type=int, metavar="N", help="Times every training image is seen.")
+@click.option("--minutes", type=float, metavar="N", help="Time for all of it; the rest is planned to fit.")
+@click.option("--batch-size", type=int, metavar="N", help="Images a worker takes at once.")
 @click.option("--learning-rate", type=float, metavar="R", help="At its peak.")
 @click.option("--seed", type=int, metavar="S", help="Of new weights, order and augmentation.  [0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model learns.  [auto]")
@@ -40,11 +45,13 @@ from batchseg.config.train import TrainConfig
 def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:
     """Train a model on the images of SOURCE and their ground truth: a folder, or a Parquet manifest.
 
-    OUTPUT/model is then a model for `batchseg run`. A stopped training goes on with the same command.
+    Without --model a small convolutional network is planned from the data, and said before it starts.
+    OUTPUT/model is then a model for `batchseg run`, and with --folds OUTPUT/folds an ensemble, beside
+    OUTPUT/results with a prediction of every image. A stopped training goes on with the same command.
     """
     with reported_errors(debug, GOES_ON):
         config = _train_config(source, flags)
-        from batchseg.cli.show.train import TrainProgress, print_trained
+        from batchseg.cli.show.train import TrainProgress, print_training
         from batchseg.engine.quiet import native_stderr
         from batchseg.training.train import train
 
@@ -54,7 +61,7 @@ def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, *
         if as_json:
             click.echo(json.dumps(result.record, indent=2))
         elif not quiet:
-            print_trained(result)
+            print_training(result)
 
 
 def _train_config(source: str | None, flags: dict[str, Any]) -> TrainConfig:
@@ -67,7 +74,7 @@ def _train_config(source: str | None, flags: dict[str, Any]) -> TrainConfig:
     return read_config(TrainConfig, path, settings, given({**nested, **flags}))
 
 
-_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "follow_links")
+_OF_SOURCE = ("truth", "truth_suffix", "include", "exclude", "follow_links", "bands")
 
 
 def _share_or_glob(text: str | None) -> float | tuple[str, ...] | None:

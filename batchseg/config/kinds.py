@@ -115,9 +115,13 @@ def infer_segmentor(value: Any) -> Any:
 
 
 def _folds(model: str) -> list[str]:
-    """The models in `folds/` of a folder that is none itself, as cross-validation leaves them."""
-    folder = os.path.join(os.path.expanduser(model), "folds")
-    if not os.path.isdir(folder) or _is_model(os.path.dirname(folder)):
+    """The models in `folds/` of a folder that is none itself, as cross-validation leaves them, or in a folder
+    of that name."""
+    given = os.path.expanduser(model)
+    folder = os.path.join(given, "folds")
+    if not os.path.isdir(folder) and os.path.basename(os.path.abspath(given)) == "folds":
+        folder = given
+    if not os.path.isdir(folder) or _is_model(given):
         return []
     below = (os.path.join(folder, name) for name in sorted(os.listdir(folder), key=_by_number))
     return [

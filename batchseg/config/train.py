@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from batchseg.config.base import Limits, Model, RayConfig
 from batchseg.config.places import Place
-from batchseg.config.source import ImageReading, Source, infer_source
+from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
 MULTIPLE = 16  # the deepest features have one cell for so many pixels
@@ -132,21 +132,30 @@ KEEPING = {"scale": (1.0, 1.0), "colour": 0.0}  # changes nothing that a prompt 
 
 
 class TrainConfig(Model):
-    """One training: `batchseg train`. `source` and `model` may be given as a plain string."""
+    """One training: `batchseg train`. `source` and `model` may be given as a plain string.
+
+    Without a model one is planned from the data, and so is of `epochs`, `validate_every`, `batch_size`,
+    `learning_rate` and `class_weights` what is not given.
+    """
 
     source: Annotated[Source, BeforeValidator(infer_source)]
     output: Place = Field(description="Folder for the model, its history and what resumes it.")
-    model: Annotated[
-        Annotated[Place, Tag("name")] | Annotated[NewModel, Tag("new")],
-        Discriminator(lambda value: "name" if isinstance(value, str) else "new"),
-    ] = Field(
+    model: (
+        Annotated[
+            Annotated[Place, Tag("name")] | Annotated[NewModel, Tag("new")],
+            Discriminator(lambda value: "name" if isinstance(value, str) else "new"),
+        ]
+        | None
+    ) = Field(
+        None,
         description="A new LLM segmentor; or a semantic model of transformers to go on from, by folder or "
-        "hub name."
+        "hub name. Null: a small convolutional network, planned from the data.",
     )
     labels: Place | None = Field(
         None,
-        description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes; "
-        "with head prompt background and foreground.",
+        description="ade20k, cityscapes, voc, coco-stuff, or a YAML file. Null: the model's own classes; of "
+        "a new one class_0, class_1 and so on, as the ids of the ground truth are; with head prompt "
+        "background and foreground.",
     )
     validation: Annotated[
         Annotated[float, Field(gt=0, lt=1), Tag("share")] | Annotated[tuple[str, ...], Tag("globs")],
@@ -159,7 +168,27 @@ class TrainConfig(Model):
     train_fraction: float = Field(
         1.0, gt=0, le=1, description="Learn from this share of the training images only."
     )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="Column of the manifest, such as patient or site: images that share its value stay "
+        "together, so that no such group is both learnt from and judged by.",
+    )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=16,
+        description="Cross-validation: so many trainings, each of which leaves out a part of the images and "
+        "then predicts it; minutes are shared among them. Null: one training.",
+    )
     epochs: int = Field(50, ge=1, description="Times every training image is seen.")
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Time for all of it, from the first look at the source to the model. The learning rate "
+        "falls to fit it; epochs, where not given, are as many as that allows. Null: as long as it takes.",
+    )
     validate_every: int = Field(1, ge=1, description="Epochs from one validation to the next.")
     batch_size: int = Field(8, ge=1, description="Images a worker takes at once.")
     accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
@@ -203,12 +232,13 @@ class TrainConfig(Model):
         return {**data, "augmentation": {**KEEPING, **given}}
 
     @model_validator(mode="after")
-    def _of_rgb(self) -> TrainConfig:
-        if ImageReading.of(self.source).is_by_band:
-            raise ValueError(
-                "source.bands, and a source.scale for each band or by percentiles, are for runs: a training "
-                "reads RGB"
-            )
+    def _folds_part_the_images(self) -> TrainConfig:
+        if isinstance(self.validation, tuple):
+            for name in ("folds", "group"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"{name} parts the images, and so do the globs of validation: give a share there"
+                    )
         return self
 
     @property

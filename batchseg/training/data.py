@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from batchseg.config.base import Limits
 from batchseg.config.source import ImageReading
-from batchseg.config.train import Augmentation
 from batchseg.errors import RowFault
+from batchseg.images.bands import BandPicture, decode_bands
 from batchseg.images.decode import Decoded, decode_scaled, whole
 from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import ModelInput, Preparer
+from batchseg.segmentors.network.levels import to_levels
 from batchseg.source.listing import PROMPT
-from batchseg.stages.score import check_truth_size, read_truth
+from batchseg.stages.score import check_truth_size, read_truth, voided
 from batchseg.storage.reader import image_reader, truth_reader
-
-FILL = (124, 116, 104)  # beyond the edge of an image: the mean of ImageNet
+from batchseg.training.augment import Augment
 
 
 @dataclass(frozen=True)
@@ -60,19 +57,24 @@ class PairReader:
         self.reading, self.limits, self.images_as = reading, limits, images_as or ImageReading()
         self.images, self.truths = image_reader(), truth_reader()
 
-    def read(self, row: dict[str, str]) -> tuple[NDArray[np.uint8], Ids]:
-        """RGB [H, W, 3] and class ids [H, W]. Raises RowFault."""
+    def read(self, row: dict[str, str]) -> tuple[Decoded | BandPicture, Ids]:
+        """The picture and its class ids [H, W]. Raises RowFault."""
         image = self.image(row)
-        return image.pixels_HWC, self.truth(row, image)
+        return image, self.truth(row, image)
 
-    def image(self, row: dict[str, str]) -> Decoded:
+    def image(self, row: dict[str, str]) -> Decoded | BandPicture:
         """Raises RowFault."""
-        return decode_scaled(self.images.read(row["uri"]), self.limits, whole, self.images_as)
+        data = self.images.read(row["uri"])
+        if self.images_as.is_by_band:
+            return decode_bands(data, self.limits, self.images_as)
+        return decode_scaled(data, self.limits, whole, self.images_as)
 
-    def truth(self, row: dict[str, str], image: Decoded) -> Ids:
-        """Class ids [H, W] of a row of this image. Raises RowFault."""
+    def truth(self, row: dict[str, str], image: Decoded | BandPicture) -> Ids:
+        """Class ids [H, W] of a row of this image, void where its bands have no data. Raises RowFault."""
         truth_HW = read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
         check_truth_size(truth_HW.shape, image.size_hw, image.orientation)
+        if isinstance(image, BandPicture) and image.nodata_HW is not None:
+            return voided(truth_HW, image.nodata_HW, self.reading.label_map.num_classes)
         return truth_HW
 
 
@@ -96,11 +98,24 @@ class Samples:
     def row(self, index: int) -> dict[str, str]:
         return {name: self.rows[name][index].as_py() for name in self.rows.column_names}
 
+    def prepared(self, image: Decoded | BandPicture) -> ModelInput:
+        """The model's input, whose pixels are uint8, or of bands that have a scale float32, 0 to 255.
+
+        Raises RowFault.
+        """
+        if not isinstance(image, BandPicture):
+            return self.preparer(image.pixels_HWC)
+        prepared = self.preparer(image.pixels_HWC, image.scale)
+        if prepared.scale is None:
+            return prepared
+        levels_THWC = to_levels(torch.from_numpy(prepared.pixels_THWC), [prepared])
+        return replace(prepared, pixels_THWC=levels_THWC.numpy(), scale=None)
+
     def read(self, index: int) -> Sample | Fault:
         row = self.row(index)
         try:
-            image_HWC, truth_HW = self.pairs.read(row)
-            return Sample(self.preparer(image_HWC), truth_HW, row.get(PROMPT.name))
+            image, truth_HW = self.pairs.read(row)
+            return Sample(self.prepared(image), truth_HW, row.get(PROMPT.name))
         except RowFault as fault:
             return Fault.of(row, fault)
 
@@ -123,7 +138,7 @@ class Batch:
     """Crops that are learnt from.
 
     Attributes:
-        pixels_BHWC: uint8.
+        pixels_BHWC: uint8; of bands that have a scale float32, 0 to 255.
         labels_BHW: int64; the label map's void where there is no truth. With prompts a map for each of them,
             those of a crop one after another.
         prompts: of each crop, where rows have prompts.
@@ -157,46 +172,13 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor] | Fault]):
         faults = [part for part in parts if isinstance(part, Fault)]
         crops = [part for part in parts if not isinstance(part, Fault)]
         pixels, labels = zip(*(crops or [self.augment.nothing()]), strict=True)
-        return Batch(torch.stack(pixels), torch.stack(labels), faults)
+        return Batch(stacked(pixels), torch.stack(labels), faults)
 
 
-class Augment:
-    """Scale, crop, mirror and colour with torchvision's transforms."""
-
-    def __init__(self, settings: Augmentation, crop: int, void: int) -> None:
-        self.scale, self.crop, self.void = settings.scale, crop, void
-        fill = {tv_tensors.Image: FILL, tv_tensors.Mask: void}
-        mirrors = {"horizontal": v2.RandomHorizontalFlip(), "vertical": v2.RandomVerticalFlip()}
-        strength = settings.colour
-        self.rest = v2.Compose(
-            [
-                v2.RandomCrop(crop, pad_if_needed=True, fill=fill),
-                *(mirrors[axis] for axis in settings.flip),
-                *([v2.ColorJitter(strength, strength, strength)] if strength else []),
-            ]
-        )
-
-    def __call__(self, seed: int, model_input: ModelInput, truths_KHW: Ids) -> tuple[Tensor, Tensor]:
-        """Pixels uint8 [crop, crop, 3] and labels int64 [K, crop, crop]. The same seed does the same."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self._augmented(model_input.pixels_THWC[0], truths_KHW)
-
-    def _augmented(self, pixels_HWC: NDArray[np.uint8], truths_KHW: Ids) -> tuple[Tensor, Tensor]:
-        low, high = self.scale
-        factor = low + (high - low) * torch.rand(()).item()
-        size = [max(1, round(side * factor)) for side in pixels_HWC.shape[:2]]
-        image = v2.functional.resize(torch.from_numpy(pixels_HWC).permute(2, 0, 1), size, antialias=True)
-        # nearest as Pillow does it: the pixel under each centre
-        labels = torch.from_numpy(truths_KHW.astype(np.int32))[None].float()
-        labels = torch.nn.functional.interpolate(labels, size, mode="nearest-exact")[0]
-        image, labels = self.rest(tv_tensors.Image(image), tv_tensors.Mask(labels.long()))
-        return image.permute(1, 2, 0).as_subclass(Tensor).contiguous(), labels.as_subclass(Tensor)
-
-    def nothing(self) -> tuple[Tensor, Tensor]:
-        """A crop without ground truth."""
-        side = (self.crop, self.crop)
-        return torch.zeros(*side, 3, dtype=torch.uint8), torch.full(side, self.void)
+def stacked(pixels: Sequence[Tensor]) -> Tensor:
+    """Crops [B, H, W, C] in their type; float32 where pictures of a source have several."""
+    is_mixed = len({each.dtype for each in pixels}) > 1
+    return torch.stack([each.float() if is_mixed else each for each in pixels])
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,13 @@ from typing import Any
 
 from batchseg.config.train import TrainConfig
 from batchseg.engine.nodes import Nodes, anywhere_but, usable_nodes
-from batchseg.errors import BatchsegError, ConfigError, ModelError
-from batchseg.labels.reading import Reading
+from batchseg.errors import BatchsegError, ConfigError, ModelError, OutputError
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.network.precision import resolve_precision
+from batchseg.training.begin import Beginning
 from batchseg.training.job import TrainingJob
 from batchseg.training.kept import Kept
 from batchseg.training.loop import train_worker
-from batchseg.training.rows import Rows
 
 RETRIES = 3  # of workers that die; each goes on from the last epoch that was finished
 
@@ -46,19 +45,12 @@ class Fitted:
     failure: str | None
 
 
-def fit(
-    config: TrainConfig,
-    start: HuggingFaceCheckpoint,
-    reading: Reading,
-    rows: Rows,
-    *,
-    state: Path,
-    on_news: OnNews,
-) -> Fitted:
+def fit(ready: Beginning, *, state: Path, begun: float, on_news: OnNews) -> Fitted:
     """Run the workers until they are through, from wherever an earlier run of theirs stopped.
 
     Args:
         state: folder for their checkpoints, on a disk that every worker reaches.
+        begun: when the training began, as `time` says.
 
     Raises:
         BatchsegError: they failed; finished epochs are in `state`.
@@ -66,13 +58,14 @@ def fit(
     from ray.train import FailureConfig, RunConfig
     from ray.train.torch import TorchTrainer
 
+    config, start, rows = ready.config, ready.start, ready.rows
     nodes = usable_nodes(config.ray.exclude_head)
     workers, cpus, device = _hardware(config, nodes)
     with _news(on_news) as events:
         job = TrainingJob(
             config=config,
             start=start,
-            reading=reading,
+            reading=ready.reading,
             train=rows.train,
             validation=rows.validation,
             crop=config.crop or _input_size(start),
@@ -81,6 +74,8 @@ def fit(
             threads=cpus,
             state=state,
             events=events.queue,
+            begun=begun,
+            spent_before=_spent_before(state) if config.minutes is not None else 0.0,
         )
         trainer = TorchTrainer(
             train_worker,
@@ -93,7 +88,14 @@ def fit(
         with _interruptible(), _sentences(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer.fit()
+    if events.unkept is not None:
+        raise OutputError(events.unkept)
     return _fitted(Kept(state), events.failure)
+
+
+def _spent_before(state: Path) -> float:
+    kept = (Kept(state).last() or {}).get("state", {})
+    return float(kept.get("spent_s", 0.0))
 
 
 def _fitted(kept: Kept, failure: str | None) -> Fitted:
@@ -154,6 +156,7 @@ class _Events:
     def __init__(self, queue: Any, on_news: OnNews) -> None:
         self.queue, self.on_news = queue, on_news
         self.failure: str | None = None
+        self.unkept: str | None = None
         self.ended = Event()
 
     def follow(self) -> None:
@@ -163,6 +166,7 @@ class _Events:
     def drain(self) -> None:
         for news in self.queue.get_nowait_batch(self.queue.qsize()):
             self.failure = news.get("failure", self.failure)
+            self.unkept = news.get("unkept", self.unkept)
             self.on_news(news)
 
 

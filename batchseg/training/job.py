@@ -8,10 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchseg.config.source import ImageReading
 from batchseg.config.train import TrainConfig
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.training.data import Batches
+from batchseg.training.pace import Pace
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class TrainingJob:
         start: the checkpoint with the weights before the first step.
         state: the folder of what is kept between epochs.
         events: a `ray.util.queue.Queue` for news of step and epoch.
+        begun: when this call began, as `time` says.
+        spent_before: seconds of earlier calls that were stopped, up to what was kept of them.
     """
 
     config: TrainConfig
@@ -35,11 +40,50 @@ class TrainingJob:
     threads: int
     state: Path
     events: Any
+    begun: float = 0.0
+    spent_before: float = 0.0
 
     @property
     def label_map(self) -> LabelMap:
         """The classes that are learnt."""
         return self.reading.label_map
+
+    @property
+    def images_as(self) -> ImageReading:
+        """How the pictures are read."""
+        return ImageReading.of(self.config.source, self.start.channels)
+
+    @property
+    def band_means(self) -> tuple[float, ...] | None:
+        """Of each band, 0 to 255; None for pictures that are read as RGB."""
+        if not self.images_as.is_by_band:
+            return None
+        expected = self.start.pixel_range
+        means = expected.mean if expected is not None else (0.0,) * self.start.channels
+        return tuple(255 * mean for mean in means)
+
+    def pace(self, batches: Batches) -> Pace:
+        """How fast it goes: as long as it takes, or by the clock."""
+        minutes = self.config.minutes
+        return Pace(
+            batches.last,
+            batches.steps_an_epoch,
+            judged=len(self.validation) / batches.a_step,
+            seconds=None if minutes is None else 60 * minutes,
+            begun=self.begun,
+            spent_before=self.spent_before,
+        )
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """Of the loaders: one process reads ahead for two threads that learn."""
+        # started anew, for a copy of a process full of threads may hang
+        return {
+            "num_workers": max(1, self.threads // 2),
+            "persistent_workers": True,
+            "multiprocessing_context": "spawn",
+            "pin_memory": False,
+        }
 
 
 @dataclass
@@ -53,6 +97,8 @@ class State:
         best_mean_iou: the highest so far; with prompts, of gIoU.
         losses: of the steps since the last validation.
         learnt_s: seconds of these steps.
+        spent_s: seconds of everything, of all calls.
+        learning_since_s: of these, those before the first step.
     """
 
     step: int = 0
@@ -63,3 +109,5 @@ class State:
     faults: list[dict[str, str]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     learnt_s: float = 0.0
+    spent_s: float = 0.0
+    learning_since_s: float | None = None

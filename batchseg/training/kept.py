@@ -7,14 +7,18 @@ weights of the best epoch lie beside it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from batchseg.errors import OutputError
 from batchseg.training.job import State
+
+_OF_TORCH = "inline_container"  # what torch says of a file that could not be written has no other sign
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,10 @@ class Kept:
         return max((int(path.stem.partition("-")[2]) for path in self.folder.glob("epoch-*.pt")), default=0)
 
     def write(self, state: State, parts: Mapping[str, Any]) -> None:
-        """Finish an epoch. `parts` are state dicts by name, `network` among them. Raises OSError."""
+        """Finish an epoch. `parts` are state dicts by name, `network` among them.
+
+        Raises OutputError where there is no room for it; what was kept before is still there.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         last, best = self._last(state.epoch), self._best(state.best_epoch)
         if state.best_epoch == state.epoch:  # first, for the last state names it
@@ -64,9 +71,38 @@ def what_is_left(finished: int, epochs: int) -> str:
     return f"interrupted; {kept} kept, and the same command goes on from there with epoch {finished + 1}"
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A disk that is full, or may not be written to, in one sentence. Raises OutputError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as exc:
+        raise OutputError(_no_room(folder, exc.strerror or str(exc))) from exc
+    except SafetensorError as exc:
+        raise OutputError(_no_room(folder, str(exc).rpartition("I/O error: ")[2])) from exc
+    except RuntimeError as exc:
+        if _OF_TORCH not in str(exc):
+            raise
+        raise OutputError(_no_room(folder, "a file broke off, as where the disk is full")) from exc
+
+
+def _no_room(folder: Path, why: str) -> str:
+    return (
+        f"{folder}: cannot be written: {why}; what was finished before is kept, and the same command goes on "
+        "from there once that is mended"
+    )
+
+
 def _save(value: Any, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
-    torch.save(value, unfinished)
+    try:
+        with writing(path.parent):
+            torch.save(value, unfinished)
+    except OutputError:
+        unfinished.unlink(missing_ok=True)
+        raise
     os.replace(unfinished, path)
 
 

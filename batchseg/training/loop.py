@@ -18,16 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from batchseg.config.source import ImageReading
-from batchseg.config.train import NewModel, TrainConfig
+from batchseg.config.train import NewModel
+from batchseg.errors import OutputError
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.metrics.prompted import prompt_figures
 from batchseg.segmentors.llm.lora import add_lora
-from batchseg.training.data import Augment, Batch, Batches, Samples, TrainingSet, ValidationSet
+from batchseg.training.augment import Augment
+from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
 from batchseg.training.job import State, TrainingJob
 from batchseg.training.kept import Kept
 from batchseg.training.objective import segmentation_loss
-from batchseg.training.parallel import freeze_unused, gathered, summed
+from batchseg.training.optimiser import make_optimiser
+from batchseg.training.pace import TooShortError
+from batchseg.training.parallel import freeze_unused, gathered, of_the_first, summed
 from batchseg.training.prompted import PromptedSet, loss_of
 from batchseg.training.prompts import PromptStates
 from batchseg.training.validate import Validation, validate_epoch
@@ -63,17 +65,17 @@ class Learner:
         self.network.to(memory_format=torch.channels_last)
         self.state, self.kept = State(), Kept(job.state)
         self.prompts = PromptStates.of(job.state)
-        images_as = ImageReading.of(self.config.source)
         reading, limits = job.reading, self.config.limits
-        samples = Samples(job.train, job.start.preparer(), reading, limits, images_as)
+        samples = Samples(job.train, job.start.preparer(), reading, limits, job.images_as)
         crops = self._crops(samples)
         weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
         self.weights_C = torch.tensor(weights, device=self.model.device)
         self.learner = copy.copy(self.model)
         freeze_unused(self.network, lambda: self._loss(crops.collate([])))
         batches = self._batches(len(crops))
-        self.steps = batches.last
-        self.optimiser = torch.optim.AdamW(_groups(self.network, self.config), lr=self.config.peak_rate)
+        self.pace = job.pace(batches)
+        self.progress, self.judged = 0.0, 0.0
+        self.optimiser = make_optimiser(self.network, self.config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._share_of_rate)
         self._resume()
         self.batches = replace(batches, first=self.state.step)
@@ -81,36 +83,58 @@ class Learner:
             crops,
             batch_sampler=self.batches,
             collate_fn=crops.collate,
-            **_loading(job),
+            **job.loading,
         )
         mine = job.validation.take(np.arange(self.rank, len(job.validation), self.world))
         self.validation_loader: Any = DataLoader(
-            ValidationSet(Samples(mine, job.start.preparer(), reading, limits, images_as)),
+            ValidationSet(Samples(mine, job.start.preparer(), reading, limits, job.images_as)),
             batch_size=None,
-            **_loading(job),
+            **job.loading,
         )
         self.learner.network = ray.train.torch.prepare_model(self.network, move_to_device=False)
         self.told = monotonic()
 
     def run(self) -> None:
-        """Every epoch that is left."""
+        """Every epoch that is left, or as many as there is time for."""
         batches = iter(self.train_loader)
         try:
-            while self.state.epoch < self.config.epochs and not self._stale():
+            while self.state.epoch < self.config.epochs and not self._stale() and self._has_time():
                 self._learn(batches)
-                row = self._judge() if self._is_due() else None
-                self._note(gathered(self.state.faults))
-                self._keep(row)
+                self._finish_epoch(self._is_due())
+            if self.state.epoch and [row["epoch"] for row in self.state.history[-1:]] != [self.state.epoch]:
+                self._finish_epoch(True)
         except CannotGoOn as reason:
             self._tell(failure=str(reason))
+        except OutputError as reason:  # told rather than raised: another attempt would fail as well
+            self._tell(unkept=str(reason))
+
+    def _finish_epoch(self, is_due: bool) -> None:
+        row = self._judge() if is_due else None
+        self._note(gathered(self.state.faults))
+        self._keep(row)
+
+    def _has_time(self) -> bool:
+        """To be asked once before each step. Raises CannotGoOn."""
+        try:
+            told: float | str = self.pace.progress(self.state.step)
+        except TooShortError as exc:
+            told = str(exc)
+        if self.config.minutes is not None:
+            told = of_the_first(told)
+        if isinstance(told, str):
+            raise CannotGoOn(told)
+        self.progress = told
+        return self.progress < 1
 
     def _learn(self, batches: Iterator[Batch]) -> None:
-        """One epoch. Raises CannotGoOn."""
+        """One epoch, the last of which may end early. Raises CannotGoOn."""
         self.network.train()
         if self.prompts is not None:  # the noise on their words is that of the epoch, wherever it began
             torch.manual_seed(self.config.seed + self.state.epoch)
         begun = monotonic()
-        for _ in range(self.batches.steps_an_epoch):
+        for number in range(self.batches.steps_an_epoch):
+            if number and not self._has_time():
+                break
             loss = self._step([next(batches) for _ in range(self.config.accumulate)])
             self.state.losses.append(loss)
             self.state.step += 1
@@ -119,7 +143,10 @@ class Learner:
         self.state.learnt_s += monotonic() - begun
 
     def _is_due(self) -> bool:
-        return self.state.epoch % self.config.validate_every == 0 or self.state.epoch == self.config.epochs
+        if self.state.epoch == self.config.epochs:
+            return True
+        is_turn = self.state.epoch % self.config.validate_every == 0
+        return is_turn and self.pace.is_worth_judging(self.progress, self.judged)
 
     def _step(self, batches: list[Batch]) -> float:
         """One step of the optimiser; its loss. Raises CannotGoOn, on all workers at the same step."""
@@ -162,7 +189,8 @@ class Learner:
         self._note([asdict(fault) for fault in found.faults])
         if not found.matrix.truth_pixels:
             raise CannotGoOn("no validation image could be read with its ground truth")
-        row = self._row(found, monotonic() - begun)
+        self.pace.validation_s, self.judged = monotonic() - begun, self.progress
+        row = self._row(found, self.pace.validation_s)
         self.state.losses, self.state.learnt_s = [], 0.0
         self.state.history.append(row)
         figure = row["mean_iou"] if self.prompts is None else row["giou"]
@@ -190,8 +218,7 @@ class Learner:
             "step": self.state.step,
             "loss": float(np.mean(self.state.losses)),
             "learning_rate": self.schedule.get_last_lr()[0],
-            **found.matrix.summary(),
-            **({} if self.prompts is None else _plain(prompt_figures(found.prompts_6))),
+            **found.figures(with_prompts=self.prompts is not None),
             "validation_nll": likelihood,
             "temperature": temperature,
             "train_s": self.state.learnt_s,
@@ -200,9 +227,17 @@ class Learner:
         }
 
     def _keep(self, row: dict[str, Any] | None) -> None:
-        """Finish the epoch, and only then tell of it. Raises OSError."""
+        """Finish the epoch, and only then tell of it. Raises OutputError, on all workers."""
+        self.state.spent_s, self.state.learning_since_s = self.pace.spent, self.pace.learning_since
+        problem = None
         if self.rank == 0:
-            self.kept.write(self.state, {name: part.state_dict() for name, part in self._parts().items()})
+            try:
+                parts = {name: part.state_dict() for name, part in self._parts().items()}
+                self.kept.write(self.state, parts)
+            except OutputError as exc:
+                problem = str(exc)
+        if (problem := of_the_first(problem)) is not None:
+            raise OutputError(problem)
         if row is not None:
             self._tell(epoch=row)
 
@@ -212,12 +247,14 @@ class Learner:
             for name, part in self._parts().items():
                 part.load_state_dict(saved[name])
             self.state = State(**saved["state"])
+            self.pace.learning_since = self.state.learning_since_s
 
     def _parts(self) -> dict[str, Any]:
         return {"network": self.network, "optimiser": self.optimiser, "schedule": self.schedule}
 
     def _crops(self, samples: Samples) -> TrainingSet | PromptedSet:
-        augment = Augment(self.config.augmentation, self.job.crop, samples.reading.label_map.void)
+        void = samples.reading.label_map.void
+        augment = Augment(self.config.augmentation, self.job.crop, void, self.job.band_means)
         return (TrainingSet if self.prompts is None else PromptedSet)(samples, augment)
 
     def _batches(self, rows: int) -> Batches:
@@ -236,11 +273,7 @@ class Learner:
         )
 
     def _share_of_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to zero."""
-        warm_up = min(self.config.warmup_steps, self.steps // 2)
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, self.steps - warm_up)))
+        return self.pace.share_of_rate(step, self.progress, self.config.warmup_steps)
 
     def _stale(self) -> bool:
         later = [row for row in self.state.history if row["epoch"] > self.state.best_epoch]
@@ -262,29 +295,5 @@ class Learner:
     def _tell(self, **news: Any) -> None:
         self.told = monotonic()
         if self.rank == 0:
-            self.job.events.put({"step": self.state.step, "steps": self.steps, **news})
-
-
-def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Weights of norms, and biases, are not decayed."""
-    learning = [weight for weight in network.parameters() if weight.requires_grad]
-    return [
-        {"params": [weight for weight in learning if weight.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [weight for weight in learning if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _loading(job: TrainingJob) -> dict[str, Any]:
-    """One process reads ahead for two threads that learn."""
-    # started anew, for a copy of a process full of threads may hang
-    return {
-        "num_workers": max(1, job.threads // 2),
-        "persistent_workers": True,
-        "multiprocessing_context": "spawn",
-        "pin_memory": False,
-    }
-
-
-def _plain(figures: dict[str, Any]) -> dict[str, float | None]:
-    """Numbers without numpy; None where there is nothing that one is of."""
-    return {name: None if np.isnan(value) else float(value) for name, value in figures.items()}
+            steps = self.pace.expected(self.state.step, self.progress)
+            self.job.events.put({"step": self.state.step, "steps": steps, **news})

@@ -46,3 +46,12 @@ def gathered(own: list[T]) -> list[T]:
     found: list[list[T]] = [[] for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather_object(found, own)
     return [each for some in found for each in some]
+
+
+def of_the_first(own: T) -> T:
+    """What the first worker has, for all."""
+    if not torch.distributed.is_initialized():
+        return own
+    told = [own]
+    torch.distributed.broadcast_object_list(told, src=0)
+    return told[0]

@@ -13,7 +13,8 @@ from batchseg.errors import RowFault
 from batchseg.segmentors.huggingface.model import HuggingFaceModel
 from batchseg.segmentors.network.upsample import bilinear_argmax
 from batchseg.source.listing import PROMPT
-from batchseg.training.data import Augment, Batch, Fault, Sample, Samples
+from batchseg.training.augment import Augment
+from batchseg.training.data import Batch, Fault, Sample, Samples, stacked
 from batchseg.training.objective import prompt_loss
 from batchseg.training.points import Points
 from batchseg.training.prompts import PromptStates
@@ -66,7 +67,7 @@ class PromptedSet(Dataset[tuple[AskedCrop | None, list[Fault]]]):
                 faults.append(Fault.of(row, fault))
         if not truths:
             return None, faults
-        prepared = self.samples.preparer(decoded.pixels_HWC)
+        prepared = self.samples.prepared(decoded)
         pixels_HWC, labels_KHW = self.augment(seed, prepared, np.stack(truths))
         return AskedCrop(pixels_HWC, tuple(prompts), labels_KHW), faults
 
@@ -77,7 +78,7 @@ class PromptedSet(Dataset[tuple[AskedCrop | None, list[Fault]]]):
         if not asked:
             pixels_HWC, labels_HW = self.augment.nothing()
             asked = [AskedCrop(pixels_HWC, (self.samples.row(0)[PROMPT.name],), labels_HW[None])]
-        pixels_BHWC = torch.stack([each.pixels_HWC for each in asked])
+        pixels_BHWC = stacked([each.pixels_HWC for each in asked])
         labels_RHW = torch.cat([each.labels_KHW for each in asked])
         return Batch(pixels_BHWC, labels_RHW, faults, tuple(each.prompts for each in asked))
 

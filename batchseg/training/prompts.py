@@ -105,11 +105,13 @@ def prompt_reader(start: HuggingFaceCheckpoint, source: Folder | Manifest) -> Pr
     """
     folder = start.location.folder()
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    _check_source(source, reads_prompts(content))
+    check_prompts(source, reads_prompts(content))
     return PromptReader.of(folder, content["prompt_layer"]) if reads_prompts(content) else None
 
 
-def _check_source(source: Folder | Manifest, with_prompts: bool) -> None:
+def check_prompts(source: Folder | Manifest, with_prompts: bool) -> None:
+    """Raises SourceError where a source lacks the prompts that a model learns from, or has some for one that
+    does not."""
     path = source.source.path
     if with_prompts and isinstance(source, Folder):
         raise SourceError(

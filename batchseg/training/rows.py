@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +17,11 @@ from numpy.typing import NDArray
 from batchseg.config.train import TrainConfig
 from batchseg.errors import SourceError
 from batchseg.schema import SPLIT
-from batchseg.source.listing import PROMPT
+from batchseg.source.listing import LISTING, PROMPT
 from batchseg.source.plan import Listing
 
 COLUMN = "split"  # of a manifest
+GROUP = "_group"
 TRAIN, VALIDATION, LEFT_OUT = "train", "validation", "left_out"
 _SAME = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION}
 NO_TRUTH, BEYOND_FRACTION = "it has no ground truth", "train_fraction"
@@ -46,6 +49,16 @@ class Rows:
         """Columns `id`, `uri` and `truth`, and `prompt` where there are some."""
         return self._of(VALIDATION)
 
+    @property
+    def used(self) -> pa.Table:
+        """Both parts together."""
+        return pa.concat_tables([self.train, self.validation])
+
+    @property
+    def with_truth(self) -> pa.Table:
+        """All images that have a ground truth, whatever part they are in."""
+        return self.table.filter(self.table["truth"].is_valid())
+
     def left_out(self) -> Iterator[str]:
         """A sentence for each reason why images are not used."""
         reasons = self.table.filter(pc.equal(self.table["split"], LEFT_OUT))["reason"].to_pylist()
@@ -62,13 +75,9 @@ def split_rows(config: TrainConfig, listing: Listing) -> Rows:
 
     Raises SourceError where one part would be empty.
     """
-    rows = pa.concat_tables(map(_needed, listing.tables())).sort_by("id")
-    usable = (rows["truth"].is_valid().to_numpy()) & (rows["status"].is_null().to_numpy())
+    rows, usable = usable_rows(config, listing)
     with_truth = rows.filter(pa.array(usable))
-    if not len(with_truth):
-        raise SourceError(f"{config.source.path}: no image has a ground truth to learn from; give --truth")
-    split = np.full(len(rows), LEFT_OUT, object)
-    reasons = np.array([error or NO_TRUTH for error in rows["error"].to_pylist()], object)
+    split, reasons = left_out_of(rows)
     split[usable], reasons[usable] = _parts(config, with_truth)
     if not (split == VALIDATION).any():
         raise SourceError(f"{config.source.path}: no image is for validation: {_advice(config, with_truth)}")
@@ -79,38 +88,119 @@ def split_rows(config: TrainConfig, listing: Listing) -> Rows:
     if config.train_fraction < 1:
         beyond = _beyond_fraction(config, np.flatnonzero(split == TRAIN))
         split[beyond], reasons[beyond] = LEFT_OUT, f"{BEYOND_FRACTION} is {config.train_fraction:g}"
+    return as_rows(rows, split, reasons)
+
+
+def usable_rows(config: TrainConfig, listing: Listing) -> tuple[pa.Table, NDArray[np.bool_]]:
+    """All images, sorted by id, and which of them have a ground truth that may be used.
+
+    Raises SourceError where none has, or where the column of their groups is not there.
+    """
+    needed = partial(_needed, config=config)
+    rows = pa.concat_tables(map(needed, listing.tables())).sort_by("id")
+    usable = (rows["truth"].is_valid().to_numpy()) & (rows["status"].is_null().to_numpy())
+    if not usable.any():
+        raise SourceError(f"{config.source.path}: no image has a ground truth to learn from; give --truth")
+    return rows, usable
+
+
+def left_out_of(rows: pa.Table) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """The part of each row and why, as if none could be used."""
+    reasons = np.array([error or NO_TRUTH for error in rows["error"].to_pylist()], object)
+    return np.full(len(rows), LEFT_OUT, object), reasons
+
+
+def as_rows(rows: pa.Table, split: NDArray[np.object_], reasons: NDArray[np.object_]) -> Rows:
+    """Images with the part that each is in, and their prompts where they have some."""
     columns = [rows["id"], rows["uri"], rows["truth"], pa.array(split), pa.array(reasons, pa.string())]
     table = pa.table(columns, schema=SPLIT)
     asked = PROMPT.name in rows.column_names
     return Rows(table.append_column(PROMPT, rows[PROMPT.name]) if asked else table)
 
 
-def _needed(table: pa.Table) -> pa.Table:
+def groups_of(config: TrainConfig, rows: pa.Table) -> NDArray[np.object_]:
+    """What must stay together, a value a row: the column that is named, else the image.
+
+    Raises SourceError where that column has no value, or one alone.
+    """
+    if config.group is None:
+        names: NDArray[np.object_] = rows["uri" if PROMPT.name in rows.column_names else "id"].to_numpy()
+        return names
+    column = rows[GROUP]
+    if column.null_count:
+        empty = rows.filter(column.is_null())["id"]
+        raise SourceError(
+            f"group: the column {config.group} is empty for {len(empty):,} images with ground truth, "
+            f"{empty[0].as_py()} among them; fill it in, or take these rows out"
+        )
+    values = column.unique()
+    if len(values) == 1:
+        raise SourceError(
+            f"group: the column {config.group} has one value for all images, {values[0].as_py()!r}, so none "
+            "could be kept apart; name another column, or leave group out"
+        )
+    names = column.to_numpy()
+    return names
+
+
+def share_of_groups(groups: NDArray[Any], share: float, seed: Sequence[int]) -> NDArray[np.bool_]:
+    """Which rows judge: those of a random share of the groups, at least one."""
+    group = np.unique(groups, return_inverse=True)[1]
+    count = int(group.max()) + 1
+    order = np.random.default_rng(seed).permutation(count)
+    return np.isin(group, order[: max(1, round(count * share))])
+
+
+def own_parts(rows: pa.Table) -> tuple[NDArray[np.object_], NDArray[np.object_]] | None:
+    """The part of each row and why it is left out, by the manifest's column `split`; None without one."""
+    if rows[COLUMN].null_count == len(rows):
+        return None
+    given = [_part_named(name) for name in rows[COLUMN].to_pylist()]
+    parts = np.array([part for part, _ in given], object)
+    return parts, np.array([reason for _, reason in given], object)
+
+
+def spread(rows: pa.Table, count: int) -> list[dict[str, str]]:
+    """So many rows, evenly over all of them; all where there are no more."""
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
+    taken: list[dict[str, str]] = rows.take(pa.array(chosen)).to_pylist()
+    return taken
+
+
+def _needed(table: pa.Table, config: TrainConfig) -> pa.Table:
     split = (
         table[COLUMN].cast(pa.string()) if COLUMN in table.column_names else pa.nulls(len(table), pa.string())
     )
     prompts = [name for name in (PROMPT.name,) if name in table.column_names]
-    return table.select(["id", "uri", "truth", "status", "error", *prompts]).append_column(COLUMN, split)
+    needed = table.select(["id", "uri", "truth", "status", "error", *prompts]).append_column(COLUMN, split)
+    return needed if config.group is None else needed.append_column(GROUP, _group(table, config))
+
+
+def _group(table: pa.Table, config: TrainConfig) -> pa.ChunkedArray:
+    if config.group in table.column_names:
+        try:
+            return table[config.group].cast(pa.string())
+        except pa.ArrowException as exc:
+            raise SourceError(f"group: the column {config.group} cannot be read as text: {exc}") from exc
+    ours = (*LISTING.names, "mask", PROMPT.name)
+    own = ", ".join(name for name in table.column_names if name not in ours)
+    there = f"its own columns are {own}" if own else "it has no columns of its own, as a manifest may have"
+    raise SourceError(f"{config.source.path}: group names the column {config.group}, and {there}")
 
 
 def _parts(config: TrainConfig, rows: pa.Table) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     """The part of each row and why it is left out: by the manifest's own split, globs, or a random share."""
-    none = np.full(len(rows), None, object)
-    if rows[COLUMN].null_count < len(rows):
-        given = [_part_named(name) for name in rows[COLUMN].to_pylist()]
-        parts = np.array([part for part, _ in given], object)
-        return parts, np.array([reason for _, reason in given], object)
+    if (own := own_parts(rows)) is not None:
+        return own
     if isinstance(config.validation, tuple):
         ids = rows["id"].to_pylist()
         validation = np.array([any(fnmatch(name, glob) for glob in config.validation) for name in ids])
     else:
-        image = np.arange(len(rows))
-        if PROMPT.name in rows.column_names:  # what is asked of one image stays together
-            image = np.unique(rows["uri"].to_numpy(), return_inverse=True)[1]
-        images = int(image.max()) + 1
-        order = np.random.default_rng([config.seed, 0]).permutation(images)
-        validation = np.isin(image, order[: round(images * config.validation)])
-    return np.where(validation, VALIDATION, TRAIN).astype(object), none
+        # without groups by the place of each row, which sorts as its id does
+        alone = config.group is None and PROMPT.name not in rows.column_names
+        groups: NDArray[Any] = np.arange(len(rows)) if alone else groups_of(config, rows)
+        validation = share_of_groups(groups, config.validation, [config.seed, 0])
+    return np.where(validation, VALIDATION, TRAIN).astype(object), np.full(len(rows), None, object)
 
 
 def _part_named(name: str | None) -> tuple[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import torch
 from torch import nn
 
 from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.config.source import ImageReading
 from batchseg.config.train import NewModel, TrainConfig
-from batchseg.errors import ModelError
+from batchseg.errors import ConfigError, ModelError
 from batchseg.labels.label_file import load_label_map, load_wording
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint, refuse_untrainable
-from batchseg.segmentors.huggingface.content import CHANNELS, input_channels
+from batchseg.segmentors.huggingface.content import CHANNELS
 from batchseg.segmentors.huggingface.families import OWN, SEMANTIC
 from batchseg.segmentors.huggingface.files import CONFIG, read_checkpoint_config
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
@@ -28,6 +30,8 @@ from batchseg.segmentors.llm.text import TextModel
 from batchseg.segmentors.llm.token_states import PromptReader, middle_layer
 from batchseg.source.split import SPLIT_FILE, Split
 from batchseg.storage.location import locate
+from batchseg.training.backbone_weights import fill_backbone
+from batchseg.training.facts import PictureBands
 from batchseg.training.rows import Rows
 
 MEANT = ("background", "foreground")  # of a prompt
@@ -36,8 +40,25 @@ MOST_NEW = (
 )
 
 
-def write_start(config: TrainConfig, folder: Path) -> None:
+@dataclass(frozen=True)
+class Made:
+    """What a new model is made for.
+
+    Attributes:
+        names: of the classes.
+        prompts: the sentences in which they are read.
+    """
+
+    names: tuple[str, ...]
+    prompts: tuple[str, ...]
+    bands: PictureBands
+
+
+def write_start(config: TrainConfig, folder: Path, made: Made | None = None) -> None:
     """Save the network, with weights as they are before the first step, and its image processor.
+
+    Args:
+        made: for a new model; None: for RGB, and the classes of the label map.
 
     Raises:
         ModelError: the language model or the model to go on from cannot be had.
@@ -47,15 +68,18 @@ def write_start(config: TrainConfig, folder: Path) -> None:
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # what a checkpoint has beyond its layers is no news
-    new = isinstance(config.model, NewModel)
-    network, processor = _new(config, folder) if new else _known(config, str(config.model), folder)
+    if isinstance(config.model, NewModel):
+        made = made or Made(*words_of(config), PictureBands(CHANNELS, ImageReading()))
+        network, processor = _new(config, folder, made)
+    else:
+        network, processor = _known(config, str(config.model), folder)
     network.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
 def seen_before(config: TrainConfig, rows: Rows) -> Iterator[str]:
     """A sentence where the model to go on from has learnt from images that are to judge it now."""
-    if isinstance(config.model, NewModel):
+    if not isinstance(config.model, str):
         return
     file = Path(config.model).expanduser() / SPLIT_FILE
     if not file.is_file():
@@ -69,13 +93,19 @@ def seen_before(config: TrainConfig, rows: Rows) -> Iterator[str]:
         )
 
 
-def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
+def _new(config: TrainConfig, folder: Path, made: Made) -> tuple[Any, Any]:
     from transformers import SegformerImageProcessor
 
     model = config.model
     assert isinstance(model, NewModel)
-    names, prompts = _names(config, model)
+    names, channels = made.names, made.bands.channels
+    if channels != CHANNELS and model.backbone != "small":
+        raise ConfigError(
+            f"model.backbone {model.backbone} reads RGB, and the pictures have {channels} bands; take the "
+            "small backbone, or three of the bands (source.bands)"
+        )
     shape = LLMSegConfig(
+        num_channels=channels,
         backbone=model.backbone,
         widths=model.widths,
         fusion=model.fusion,
@@ -83,7 +113,7 @@ def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
         decoder_width=model.decoder_width,
         head=model.head,
         finest=model.finest_stride,
-        prompts=prompts,
+        prompts=made.prompts,
         trained=model.mode if model.mode in ("norm_only", "full") else "frozen",
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
@@ -104,19 +134,27 @@ def _new(config: TrainConfig, folder: Path) -> tuple[Any, Any]:
         if model.open_vocabulary:
             text.save(folder / LANGUAGE_MODEL)
     if model.backbone_weights is not None:
-        _fill_backbone(network.backbone, model.backbone_weights)
+        fill_backbone(network.backbone, model.backbone_weights)
     _try(network, model.size)
-    return network, SegformerImageProcessor(size={"height": model.size, "width": model.size})
+    size = {"height": model.size, "width": model.size}
+    expected = made.bands.pixel_range if model.backbone_weights is None else None
+    if expected is None:
+        return network, SegformerImageProcessor(size=size)
+    return network, SegformerImageProcessor(size=size, image_mean=[*expected.mean], image_std=[*expected.std])
 
 
-def _names(config: TrainConfig, model: NewModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the classes, and the sentences in which they are read. Raises ModelError."""
-    if config.labels is None and model.head == "prompt":
+def words_of(config: TrainConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the classes of a new model, and the sentences in which they are read.
+
+    Raises ModelError, LabelMapError.
+    """
+    head = config.model.head if isinstance(config.model, NewModel) else "closed"
+    if config.labels is None and head == "prompt":
         return MEANT, ("{}",)
     if config.labels is None:
         raise ModelError("a new model needs the names of its classes: give --labels")
     names = load_label_map(config.labels).names
-    if model.head == "prompt" and len(names) != len(MEANT):
+    if head == "prompt" and len(names) != len(MEANT):
         raise ModelError(
             f"{config.labels} has {len(names)} classes, and of what a prompt means there are two, background "
             "and foreground: leave out --labels, or give a label map of two"
@@ -141,44 +179,9 @@ def _try(network: LLMSemanticSegmentor, size: int) -> None:
     try:
         with torch.inference_mode():
             network.eval()
-            network.see(torch.zeros(1, 3, size, size))
+            network.see(torch.zeros(1, network.config.num_channels, size, size))
     except ValueError as exc:
         raise ModelError(f"model.size {size}: {exc}") from exc
-
-
-def _fill_backbone(backbone: nn.Module, weights: str) -> None:
-    """Copy what torchvision's ResNet-50 has of ours, under its own names."""
-    state = _read_state(weights)
-    names = {
-        "stem.0": "conv1",
-        "stem.1": "bn1",
-        "stages.0": "layer1",
-        "stages.1": "layer2",
-        "stages.2": "layer3",
-    }
-    ours = {}
-    for key in backbone.state_dict():
-        stem = next(name for name in names if key.startswith(name + "."))
-        ours[key] = state.get(names[stem] + key.removeprefix(stem))
-    missing = [key for key, value in ours.items() if value is None]
-    if missing:
-        raise ModelError(f"model.backbone_weights {weights}: is no ResNet-50, it lacks {missing[0]}")
-    backbone.load_state_dict(ours)
-
-
-def _read_state(weights: str) -> dict[str, Any]:
-    from safetensors.torch import load_file
-    from torchvision.models import get_weight
-
-    path = Path(weights).expanduser()
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        if path.suffix in (".pt", ".pth"):
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
-        return dict(get_weight(f"ResNet50_Weights.{weights}").get_state_dict(progress=False))
-    except Exception as exc:  # unpickling and downloading may fail in any way
-        raise ModelError(f"model.backbone_weights {weights}: cannot be read: {exc}") from exc
 
 
 def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
@@ -243,10 +246,6 @@ def _refuse_other_kinds(own: Any, name: str) -> None:
         raise ModelError(
             f"{name} is a {own.model_type} model; those that can be trained here: "
             f"{', '.join((*SEMANTIC, *OWN))}"
-        )
-    if (channels := input_channels(own.to_dict(), name)) != CHANNELS:
-        raise ModelError(
-            f"{name} reads images of {channels} channels, and a training reads them with {CHANNELS}, RGB"
         )
 
 

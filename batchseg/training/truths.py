@@ -17,7 +17,7 @@ from batchseg.labels.reading import Reading
 from batchseg.stages.score import read_truth
 from batchseg.storage.reader import truth_reader
 from batchseg.training.data import PairReader
-from batchseg.training.rows import Rows
+from batchseg.training.rows import Rows, spread
 
 TRUTHS, IMAGES = 200, 16  # read of either part; an image takes longer than a truth
 NAMED = 5
@@ -56,7 +56,7 @@ def check_truths(
     """
     label_map = reading.label_map
     _check_pairs(rows.train, PairReader(reading, limits, images_as))
-    train, judges = (_look(part, reading, limits) for part in (rows.train, rows.validation))
+    train, judges = (look_at_classes(part, reading, limits) for part in (rows.train, rows.validation))
     if train.files and not train.pixels_C.any():
         raise SourceError(
             f"every pixel of the ground truth to learn from is ignored ({train} looked at), so the label map "
@@ -68,7 +68,7 @@ def check_truths(
 
 def _check_pairs(rows: pa.Table, pairs: PairReader) -> None:
     """Raises SourceError where most of some images cannot be used together with their truth."""
-    chosen, faults = _spread(rows, IMAGES), []
+    chosen, faults = spread(rows, IMAGES), []
     for row in chosen:
         try:
             pairs.read(row)
@@ -82,11 +82,12 @@ def _check_pairs(rows: pa.Table, pairs: PairReader) -> None:
         )
 
 
-def _look(rows: pa.Table, reading: Reading, limits: Limits) -> Seen:
+def look_at_classes(rows: pa.Table, reading: Reading, limits: Limits) -> Seen:
+    """Count the classes of some truths, those that can be read."""
     reader, classes = truth_reader(), reading.label_map.num_classes
     pixels, files = np.zeros(classes, np.int64), 0
     ignored = 0
-    for row in _spread(rows, TRUTHS):
+    for row in spread(rows, TRUTHS):
         try:
             truth_HW = read_truth(reader, reading, limits, row["truth"]).ids_HW
         except RowFault:  # the training names it and leaves it out
@@ -96,12 +97,6 @@ def _look(rows: pa.Table, reading: Reading, limits: Limits) -> Seen:
         ignored += int(counts[classes:].sum())
         files += 1
     return Seen(pixels, ignored, files, len(rows))
-
-
-def _spread(rows: pa.Table, count: int) -> list[dict[str, str]]:
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
-    taken: list[dict[str, str]] = rows.take(pa.array(chosen)).to_pylist()
-    return taken
 
 
 def _refuse_one_class(train: Seen, label_map: LabelMap) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from batchseg.metrics.class_sums import ClassSums, Numbers
 from batchseg.metrics.confusion import ConfusionMatrix
-from batchseg.metrics.prompted import SUMMED, prompt_sums
+from batchseg.metrics.prompted import SUMMED, prompt_figures, prompt_sums
 from batchseg.segmentors.huggingface.model import HuggingFaceModel
 from batchseg.segmentors.network.upsample import bilinear_argmax
 from batchseg.training.data import Fault, Sample
@@ -38,6 +38,14 @@ class Validation:
     truth_N: list[Tensor] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     prompts_6: Numbers = field(default_factory=lambda: np.zeros(SUMMED))
+
+    def figures(self, with_prompts: bool) -> dict[str, float | None]:
+        """Over all images, by name; those of prompts are None where there is nothing that one is of."""
+        if not with_prompts:
+            return self.matrix.summary()
+        of_prompts = prompt_figures(self.prompts_6).items()
+        plain = {name: None if np.isnan(value) else float(value) for name, value in of_prompts}
+        return {**self.matrix.summary(), **plain}
 
     def calibration(self) -> tuple[float, float]:
         """The temperature of the lowest mean negative log-likelihood, and that (Guo et al. 2017)."""

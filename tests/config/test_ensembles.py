@@ -88,8 +88,13 @@ def test_a_folder_with_folds_is_an_ensemble(tmp_path: Path, below: tuple[str, ..
     assert isinstance(found, EnsembleSegmentor) and found.batch_size == 2
     expected = [(tmp_path / "cv" / "folds" / fold).joinpath(*below) for fold in ("0", "2", "10")]
     assert [member.name for member in found.members] == [*map(str, expected)]
+    for folds in (tmp_path / "cv" / "folds", f"{tmp_path}/cv/folds/"):
+        itself = segmentor(str(folds))
+        assert isinstance(itself, EnsembleSegmentor)
+        assert [Path(member.name) for member in itself.members] == expected
     (tmp_path / "cv" / "config.json").write_text("{}")  # a model that lies beside its folds
     assert segmentor(str(tmp_path / "cv")).kind == "huggingface"
+    assert segmentor(str(tmp_path / "cv" / "folds")).kind == "ensemble"
 
 
 @pytest.mark.parametrize(

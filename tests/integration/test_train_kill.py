@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import batchseg
+
 pytestmark = [pytest.mark.slow]
 
 EPOCHS, IMAGES, BATCH = 5, 24, 4
@@ -41,8 +43,8 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(discs: Path, out: Path) -> subprocess.Popen:
-    words = ["-m", "batchseg", "train", "--config", str(discs / "train.yaml"), "--output", str(out)]
+def start(discs: Path, out: Path, *more: str) -> subprocess.Popen:
+    words = ["-m", "batchseg", "train", "--config", str(discs / "train.yaml"), "--output", str(out), *more]
     return subprocess.Popen(
         [sys.executable, *words], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -60,9 +62,14 @@ def history(out: Path) -> list[dict]:
 
 
 def wait_for_epoch_2(process: subprocess.Popen) -> None:
+    wait_for(process, "epoch 2")
+
+
+def wait_for(process: subprocess.Popen, beginning: str) -> None:
+    """Until a line begins so."""
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("epoch 2"):
+        if line.startswith(beginning):
             break
 
 
@@ -80,6 +87,32 @@ def test_a_killed_training_goes_on(discs: Path, tmp_path: Path) -> None:
     assert len(history(killed)) == EPOCHS
     for ours, expected in zip(history(killed), history(whole), strict=True):
         assert ours == pytest.approx(expected, rel=1e-3)
+
+
+def test_folds_killed_in_the_third_go_on(discs: Path, tmp_path: Path) -> None:
+    """The folds that were finished are not trained again, and all of it is as it would have been."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    words = ("--folds", "3", "--validation", "0.2", "--epochs", "2")
+    finish(start(discs, whole, *words))
+    process = start(discs, killed, *words)
+    wait_for(process, "fold 3 of 3")
+    wait_for(process, "epoch 1")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "results").exists() and not (killed / "folds").exists()
+    made = [(killed / f"fold-{fold}" / "model" / "model.safetensors").stat().st_mtime_ns for fold in (1, 2)]
+    said = finish(start(discs, killed, *words))
+    assert "epoch 1 " not in said[: said.index("fold 3 of 3")]
+    again = [(killed / f"fold-{fold}" / "model" / "model.safetensors").stat().st_mtime_ns for fold in (1, 2)]
+    assert again == made
+    assert (killed / "folds.parquet").read_bytes() == (whole / "folds.parquet").read_bytes()
+    assert [row["fold"] for row in history(killed)] == [1, 1, 2, 2, 3, 3]
+    for ours, expected in zip(history(killed), history(whole), strict=True):
+        assert ours == pytest.approx(expected, rel=1e-3)
+    figures = [json.loads((out / "train.json").read_text())["metrics"] for out in (killed, whole)]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-3)
+    ids = [row["id"] for row in batchseg.open_results(str(killed / "results")).images.to_pylist()]
+    assert sorted(ids) == [f"{number:02d}.png" for number in range(IMAGES)]
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])

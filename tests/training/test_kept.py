@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from batchseg.errors import OutputError
 from batchseg.training.job import State
-from batchseg.training.kept import Kept
+from batchseg.training.kept import Kept, writing
 
 
 def finish(kept: Kept, epoch: int, best: int) -> None:
@@ -57,3 +59,39 @@ def test_an_interrupt_while_an_epoch_is_written_leaves_the_one_before(
     assert kept.best(9)["weight"].tolist() == [9, 9]
     finish(kept, 10, 10)
     assert kept.finished == 10 and kept.best(10)["weight"].tolist() == [10, 10]
+
+
+def test_an_epoch_for_which_there_is_no_room_takes_nothing_away(tmp_path: Path) -> None:
+    kept, limits = Kept(tmp_path / "state"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    finish(kept, 1, 1)
+    large = {"network": {"weight": torch.zeros(100_000)}, "schedule": {}}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OutputError) as caught:
+            kept.write(State(step=20, epoch=2, best_epoch=2), large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value) == (
+        f"{kept.folder}: cannot be written: a file broke off, as where the disk is full; what was finished "
+        "before is kept, and the same command goes on from there once that is mended"
+    )
+    assert names(kept.folder) == ["best-1.pt", "epoch-1.pt"] and kept.best(1)["weight"].tolist() == [1, 1]
+    kept.write(State(step=20, epoch=2, best_epoch=2), large)
+    assert kept.finished == 2
+
+
+def test_weights_for_which_there_is_no_room_are_told_likewise(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with (
+            pytest.raises(OutputError, match="cannot be written: File too large"),
+            writing(tmp_path),
+        ):
+            save_file({"weight": torch.zeros(100_000)}, tmp_path / "model.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(RuntimeError, match="of the model"), writing(tmp_path):
+        raise RuntimeError("of the model")

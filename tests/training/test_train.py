@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import signal
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -36,7 +38,7 @@ from batchseg.cli.group import cli
 from batchseg.config.base import METRICS
 from batchseg.config.load import read_config
 from batchseg.config.train import TrainConfig
-from batchseg.errors import ModelError, SourceError
+from batchseg.errors import ModelError, OutputError, SourceError
 from batchseg.training.kept import Kept
 
 SIDE = 64
@@ -249,6 +251,28 @@ def test_weights_beyond_bounds_after_the_last_step_are_not_saved(slices: Path, t
 
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.slow
+def test_a_full_disk_at_an_epoch_stops_and_goes_on_later(slices: Path, tmp_path: Path) -> None:
+    """The worker may write no file as large as its state: as where there is no room for it."""
+    config = settings(slices, tmp_path / "out", model={"mode": "none", **SMALL}, epochs=3, batch_size=10)
+    kept = Kept(tmp_path / "out" / "state")
+
+    def fill(news: dict[str, Any]) -> None:
+        if news.get("epoch", {}).get("epoch") == 1:
+            for process in psutil.Process().children(recursive=True):
+                if "TrainWorker" in " ".join(process.cmdline()):
+                    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+
+    with pytest.raises(OutputError, match="state: cannot be written: a file broke off, as where the disk"):
+        batchseg.train(config, fill)
+    first = kept.finished
+    assert first >= 1 and not (tmp_path / "out" / "model").exists()
+    told: list[dict[str, Any]] = []
+    assert batchseg.train(config, told.append).epochs == 3
+    assert min(news["step"] for news in told if "step" in news) >= 3 * first
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_a_model_of_settings_that_came_to_nothing_is_not_gone_on_with(slices: Path, tmp_path: Path) -> None:
     few = {"epochs": 1, "batch_size": 30}
     with pytest.raises(SourceError, match="no image is for validation"):
@@ -345,7 +369,11 @@ def test_an_interrupt_in_the_first_epoch_says_that_it_is_not_kept(slices: Path, 
         ({"validation": ["nobody/*"]}, 1, "no image is for validation: there are 40 images"),
         ({"validation": ["*"]}, 1, "no image is left to learn from"),
         ({"class_weights": {"bone": 2.0}}, 2, "class_weights: 'bone' is no class; they are air, organ"),
-        ({"labels": None}, 1, "needs the names of its classes: give --labels"),
+        (
+            {"labels": None, "model": {"language_model": "bert", "head": "text", **SMALL}},
+            1,
+            "needs the names of its classes: give --labels",
+        ),
         ({"labels": "two.yaml"}, 2, "do not fit the label map"),
         ({"model": "bert"}, 1, "is a bert model; those that can be trained here"),
         pytest.param(  # the hub is asked, and asked again

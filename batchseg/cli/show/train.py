@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from batchseg.cli.show.lines import print_lines
 from batchseg.results.progress import duration
 
 if TYPE_CHECKING:
-    from batchseg.training.train import TrainResult
+    from batchseg.training.one import TrainResult
 
 SHOWN = {
     **{"giou": "gIoU", "ciou": "cIoU", "no_target_accuracy": "no-target accuracy"},  # with prompts
@@ -43,14 +44,14 @@ class TrainProgress:
         self.task = self.bar.add_task("starting", total=None, loss="")
 
     def __call__(self, news: dict[str, Any]) -> None:
+        if "fold" in news:
+            self.first = None
         if "step" in news:
             self._draw(news)
         if self.hidden:
             return
-        if "note" in news:
-            console.print(escape(f"note: {news['note']}"))
-        if "fault" in news:
-            console.print(escape(f"left out: {news['fault']['id']}: {news['fault']['error']}"))
+        for line in _told(news):
+            console.print(line)
         if "epoch" in news:
             self._print_epoch(news)
         elif "step" in news and self.bar.disable and self.clock() - self.logged >= LOG_EVERY_S:
@@ -93,7 +94,52 @@ class TrainProgress:
         return duration(seconds)
 
 
-def print_trained(result: TrainResult) -> None:
+def _told(news: dict[str, Any]) -> Iterator[str]:
+    """What is news of the data, or of a fold."""
+    if "fold" in news:
+        yield f"fold {news['fold']} of {news['folds']}: {news['held_out']:,} images are held out"
+    if "predicted" in news:
+        yield _predicted(news["predicted"])
+    if "note" in news:
+        yield escape(f"note: {news['note']}")
+    if "fault" in news:
+        yield escape(f"left out: {news['fault']['id']}: {news['fault']['error']}")
+
+
+def print_training(result: TrainResult) -> None:
+    """What came of a training, or of one a fold."""
+    if "folds" in result.record:
+        _print_folds(result)
+    else:
+        _print_trained(result)
+
+
+def _print_folds(result: TrainResult) -> None:
+    """A line a fold, and the figures over all images."""
+    for fold in result.record["folds"]:
+        console.print(_predicted(fold))
+    for note in result.record["notes"]:
+        console.print(escape(f"note: {note}"))
+    table = Table(show_header=False, box=None, pad_edge=False)
+    images = sum(fold["images"] for fold in result.record["folds"])
+    table.add_row("predicted", f"{images:,} images, each by a model that had not seen it")
+    for name, value in result.metrics.items():
+        table.add_row(name, f"{value:.4f}" if value is not None else "")
+    table.add_row("results", escape(str(Path(result.output) / "results")))
+    table.add_row("ensemble", escape(result.model))
+    print_lines(console, table)
+
+
+def _predicted(fold: dict[str, Any]) -> str:
+    figures = "  ".join(
+        f"{label} {fold['metrics'][name]:.4f}"
+        for name, label in SHOWN.items()
+        if fold["metrics"].get(name) is not None
+    )
+    return f"fold {fold['fold']}  {fold['images']:,} images that it left out  {figures}"
+
+
+def _print_trained(result: TrainResult) -> None:
     """Totals, the best epoch's figures, and where everything lies."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row(

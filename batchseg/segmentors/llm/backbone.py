@@ -13,12 +13,15 @@ class Small(nn.Module):
     """Four stages, each of half the size of the one before; `widths` are their channels.
 
     It gives the features of stride `finest`, 4 or 2, and of all coarser ones.
+
+    Args:
+        channels: of the images.
     """
 
-    def __init__(self, widths: Sequence[int], finest: int = 4) -> None:
+    def __init__(self, widths: Sequence[int], finest: int = 4, channels: int = 3) -> None:
         super().__init__()
         self.maps = len(widths) if finest == 2 else len(widths) - 1
-        inputs = (3, *widths[:-1])
+        inputs = (channels, *widths[:-1])
         self.stages = nn.ModuleList(_stage(*pair) for pair in zip(inputs, widths, strict=True))
 
     def forward(self, pixels_BCHW: Tensor) -> list[Tensor]:

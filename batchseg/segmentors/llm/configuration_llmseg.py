@@ -13,6 +13,7 @@ class LLMSegConfig(PreTrainedConfig):  # type: ignore[misc]
     """What an LLM segmentor is made of.
 
     Attributes:
+        num_channels: of the images; other than 3 with the small backbone alone.
         backbone: `small` (four strided stages of `widths` channels) or `resnet50` (torchvision, to layer3).
         language_model: the configuration of the slice of layers; None has its two projections alone.
         embedding_rms: root mean square of the pretrained word embeddings; the tokens are scaled to it.
@@ -34,6 +35,7 @@ class LLMSegConfig(PreTrainedConfig):  # type: ignore[misc]
     model_type = "llmseg"
     sub_configs = {"language_model": AutoConfig}  # noqa: RUF012
 
+    num_channels: int = 3
     backbone: Literal["small", "resnet50"] = "small"
     widths: list[int] | tuple[int, ...] = (32, 64, 128, 256)
     language_model: dict[str, Any] | PreTrainedConfig | None = None

@@ -54,7 +54,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         if config.backbone == "resnet50":
             self.backbone = ResNet50()
         else:
-            self.backbone = Small(config.widths, config.finest)
+            self.backbone = Small(config.widths, config.finest, config.num_channels)
             channels = tuple(config.widths[-self.backbone.maps :])
         self.reader = TokenReader(config, channels[-1])
         width = config.decoder_width
@@ -148,7 +148,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         return self
 
     def see(self, pixel_values: Tensor) -> Tensor:
-        """What the decoder says of normalised pixels [B, 3, H, W]: logits, or embeddings that a head reads.
+        """What the decoder says of normalised pixels [B, N, H, W]: logits, or embeddings that a head reads.
 
         Raises ValueError for too many tokens.
         """
@@ -180,7 +180,7 @@ class LLMSemanticSegmentor(PreTrainedModel):  # type: ignore[misc]
         places: Sequence[Tensor] | None = None,
         **_: Any,
     ) -> SemanticSegmenterOutput | PromptOutput:
-        """Logits [B, C, h, w] of normalised pixels [B, 3, H, W]; with a prompt head [B, H, W], see `ask`.
+        """Logits [B, C, h, w] of normalised pixels [B, N, H, W]; with a prompt head [B, H, W], see `ask`.
 
         Args:
             states, is_word: of a prompt an image; with `places` of all prompts of one image after another.
