@@ -33,11 +33,9 @@ _OF_TRANSFORMERS = ("segformer.", "beit.", "dpt.", "model.pixel_level_module.", 
 
 
 def hollow_file(path: Path, name: str) -> str | None:
-    """For a file that is there and holds nothing of what its name says: None where it may hold it."""
+    """For a file that stands in for what its name says; None for any other."""
     with path.open("rb") as file:
         start = file.read(len(_POINTER))
-    if not start:
-        return f"{name} is an empty file; copy or download it again"
     if start == _POINTER:
         return (
             f"{name} is a pointer of Git LFS and not the file itself; fetch that (git lfs pull) where it was "

@@ -60,13 +60,10 @@ def yolo(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
 
-@pytest.mark.parametrize(("content", "sentence"), [(POINTER, "a pointer of Git LFS"), ("", "an empty file")])
 @pytest.mark.parametrize("name", ["net.pt", "net.onnx", "net.safetensors", "net.bin"])
-def test_a_file_that_was_not_fetched(name: str, content: str, sentence: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(content)
-    if name == "net.onnx" and not content:
-        sentence = "not an ONNX network"
-    assert f"{name} is {sentence}" in refused(tmp_path / name)
+def test_a_file_that_was_not_fetched(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(POINTER)
+    assert f"{name} is a pointer of Git LFS" in refused(tmp_path / name)
 
 
 @pytest.mark.parametrize("family", ["segformer", "clipseg"])
@@ -223,7 +220,7 @@ def test_folders_of_other_programs(files: list[str], words: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x80\x02", b"\x80\x05K", b"PK\x03\x04 torn", b"\xff" * 8 + b"{", b"{" * 9]
+    "content", [b"", b"\x80\x02", b"\x80\x05K", b"PK\x03\x04 torn", b"\xff" * 8 + b"{", b"{" * 9]
 )
 def test_a_damaged_file_is_still_one_sentence(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "best.pt").write_bytes(content)

@@ -112,7 +112,7 @@ def _patterns(files: Sequence[str]) -> tuple[str, ...]:
 def _external_files(path: Path, name: str) -> tuple[str, ...]:
     """The files that weights are kept in, relative to the network's own folder."""
     library = load_onnx()
-    if path.stat().st_size and (hollow := hollow_file(path, name)):
+    if hollow := hollow_file(path, name):
         raise ModelError(hollow)
     try:
         model = library.load(str(path), load_external_data=False)
