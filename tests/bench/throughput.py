@@ -32,7 +32,7 @@ RIVALS = {
 }
 OF_SEGFORMER = ("pipeline", "loop", "ray_recipe", "batchseg onnxruntime")  # they are written for it
 LAYOUTS = ((2, 1), (1, 2))  # processes, threads each
-LIMIT_BATCHES = 24
+LIMIT_BATCHES = 12
 OTHER = "batchseg there"
 ROOT = Path(__file__).parents[2]
 

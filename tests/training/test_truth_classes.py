@@ -70,7 +70,7 @@ def test_a_truth_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
         (grey(0), "shows one id alone, 0"),
         (Image.new("RGB", (8, 6), (200, 0, 7)), "its ground truth is in colour"),
     ],
-    ids=str,
+    ids=["gap", "from_one", "large", "even", "black_and_white", "one", "colour"],
 )
 def test_what_ids_do_not_say_is_asked_for(tmp_path: Path, truth: Image.Image, sentence: str) -> None:
     table = rows(tmp_path, truth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,8 +64,7 @@ class OpenVinoEngine:
             self.used = self.plain.used
             return self.plain(input_BCHW)
         self.used = "openvino"
-        answers = [compiled(part) for part in torch.split(input_BCHW, self.at_once)]
-        return tuple(torch.cat(parts) for parts in zip(*answers, strict=True))
+        return compiled(input_BCHW)
 
     def _for(self, part_BCHW: Tensor) -> Compiled | None:
         shape = tuple(part_BCHW.shape)
@@ -103,7 +103,7 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,  # or all processes sit on the same core
             **({"INFERENCE_NUM_THREADS": self.threads} if self.threads else {}),
         }
-        return _caller(library.Core().compile_model(model, "CPU", options))
+        return _caller(library.Core().compile_model(model, "CPU", options), self.at_once)
 
     def _check(self, found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
         """Raises ValueError where they are not the same but for rounding."""
@@ -116,12 +116,18 @@ class OpenVinoEngine:
                 raise ValueError(f"its output differs from torch's by {share:.3g} of its length")
 
 
-def _caller(compiled: Any) -> Compiled:
-    """From a batch to tensors that the next call leaves alone."""
-    request, outputs = compiled.create_infer_request(), range(len(compiled.outputs))
+def _caller(compiled: Any, at_once: int) -> Compiled:
+    """From a batch, some images after others, to tensors that the next call leaves alone."""
+    library, request = load_openvino(), compiled.create_infer_request()
+    kinds = [(tuple(each.shape), each.element_type.to_dtype()) for each in compiled.outputs]
 
-    def call(part_BCHW: Tensor) -> tuple[Tensor, ...]:
-        request.infer({0: part_BCHW.contiguous().numpy()}, share_inputs=True)
-        return tuple(torch.from_numpy(request.get_output_tensor(place).data.copy()) for place in outputs)
+    def call(input_BCHW: Tensor) -> tuple[Tensor, ...]:
+        parts = len(input_BCHW) // at_once
+        made = [np.empty((parts, *shape), dtype) for shape, dtype in kinds]
+        for number, part in enumerate(torch.split(input_BCHW, at_once)):
+            for place, output in enumerate(made):  # it writes there: to copy large scores takes long
+                request.set_output_tensor(place, library.Tensor(output[number], shared_memory=True))
+            request.infer({0: part.contiguous().numpy()}, share_inputs=True, share_outputs=True)
+        return tuple(torch.from_numpy(output.reshape(-1, *output.shape[2:])) for output in made)
 
     return call

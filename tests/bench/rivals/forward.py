@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from batchseg.engine.heap import keep_freed_memory
 from batchseg.segmentors.network.pointwise import speed_up_pointwise
+from batchseg.segmentors.openvino.loading import load_openvino, silent
 from tests.bench import workload
 from tests.bench.workload import INPUT
 
@@ -58,9 +59,8 @@ def forward(model: str, precision: str, threads: int, batches: int, engine: str)
 
 def by_openvino(network: nn.Module, pixels: Tensor, precision: str, threads: int) -> Callable[[], object]:
     """One image after another, which is how it is fastest here."""
-    import openvino
-
-    with torch.no_grad():
+    openvino = load_openvino()
+    with torch.no_grad(), silent():
         model = openvino.convert_model(network, example_input=pixels[:1])
     model.reshape([1, *pixels.shape[1:]])
     options = {
@@ -71,7 +71,7 @@ def by_openvino(network: nn.Module, pixels: Tensor, precision: str, threads: int
     }
     request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
     images = [pixels[place : place + 1].numpy() for place in range(len(pixels))]
-    return lambda: [request.infer({0: image}, share_inputs=True) for image in images]
+    return lambda: [request.infer({0: image}, share_inputs=True, share_outputs=True) for image in images]
 
 
 def main() -> None:
