@@ -90,6 +90,13 @@ class EngineConfig(ScoringConfig):
     )
 
     @property
+    def of_openvino(self) -> str | None:
+        """The setting that only OpenVINO can do, as it is written; None where another engine will do."""
+        if self.quantise is not None:
+            return f"quantise: {self.quantise}"
+        return "engine: openvino" if self.engine == "openvino" else None
+
+    @property
     def altering(self) -> list[str]:
         """The settings in use that change masks: nothing is added to a fingerprint where there are none."""
         named = [] if self.engine == "auto" else [f"engine={self.engine}"]
@@ -97,7 +104,7 @@ class EngineConfig(ScoringConfig):
 
     @model_validator(mode="after")
     def _is_for_cpus(self) -> EngineConfig:
-        wanted = "engine: openvino" if self.engine == "openvino" else "quantise" if self.quantise else None
+        wanted = self.of_openvino
         if wanted is None:
             return self
         if self.device == "cuda":
@@ -134,7 +141,8 @@ class NetworkConfig(EngineConfig):
 
     @model_validator(mode="after")
     def _compiled_by_one(self) -> NetworkConfig:
-        wanted = "engine: openvino" if self.engine == "openvino" else "quantise" if self.quantise else None
-        if self.compile and wanted:
-            raise ValueError(f"compile is for torch, and {wanted} for OpenVINO; leave one of them out")
+        if self.compile and self.of_openvino:
+            raise ValueError(
+                f"compile is for torch, and {self.of_openvino} for OpenVINO; leave one of them out"
+            )
         return self

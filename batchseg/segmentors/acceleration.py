@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchseg.config.network import EngineConfig, SegmentorConfig
-from batchseg.errors import ConfigError
+from batchseg.errors import ConfigError, ModelError
 from batchseg.segmentors.base import Segmentor
 from batchseg.segmentors.fetched import cache_folder
 from batchseg.segmentors.openvino.loading import has_openvino, load_openvino
@@ -28,14 +28,15 @@ def takes_openvino(config: SegmentorConfig, device: str) -> bool:
     """
     if not isinstance(config, EngineConfig) or config.engine not in ("auto", "openvino"):
         return False
-    required = config.engine == "openvino" or config.quantise is not None
-    if required and device != "cpu":
-        asked = "quantise" if config.quantise else "engine: openvino"
-        raise ConfigError(f"segmentor.{asked} is for CPUs, and the model runs on a GPU; say device: cpu")
-    if required:
+    if config.of_openvino:
+        if device != "cpu":
+            raise ConfigError(
+                f"segmentor.{config.of_openvino} is for CPUs, and the model runs on a GPU; say device: cpu"
+            )
         load_openvino()
+        return True
     compiled = bool(getattr(config, "compile", False))
-    return device == "cpu" and not compiled and (required or has_openvino())
+    return device == "cpu" and not compiled and has_openvino()
 
 
 def accelerate(
@@ -55,14 +56,17 @@ def accelerate(
         threads: that it may use; None: as many as there are cores.
         quantised: folder of the network that is used in place of its own.
 
-    Raises ConfigError where it is asked for and the model is of a kind that it does not compute.
+    Raises ConfigError where it is asked for and the model is of a kind that it does not compute, and
+    ModelError where a quantised network is asked for and there is none.
     """
     if not takes_openvino(config, "cpu"):
         return
     from batchseg.segmentors.network.engine import FileEngine, HasEngine
 
     assert isinstance(config, EngineConfig)
-    required = config.engine == "openvino" or quantised is not None
+    required = config.of_openvino is not None
+    if config.quantise is not None and quantised is None:
+        raise ModelError(f"segmentor.quantise: there is no network of 8 bits of {config.name}; run it again")
     if not isinstance(model, HasEngine):
         if required:
             raise ConfigError(

@@ -14,7 +14,11 @@ from segmentors.test_onnx import SAID, exported
 from segmentors.test_onnx import Network as SmallNetwork
 
 import batchseg
+from batchseg.config.kinds import infer_segmentor
+from batchseg.config.load import validate_segmentor
 from batchseg.errors import BatchsegError
+from batchseg.segmentors.acceleration import accelerate
+from batchseg.segmentors.registry import open_checkpoint
 from tests.segmentors.loaded import blobs
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -121,3 +125,10 @@ def test_a_model_without_a_network_cannot_be(images: Path, tmp_path: Path) -> No
     model = build_prompted("clipseg", tmp_path / "model")
     with pytest.raises(BatchsegError, match=r"a model such as .* cannot be"):
         run(images, tmp_path / "out", model, classes=["a", "b"], quantise="int8")
+
+
+def test_a_network_that_is_gone_is_not_replaced_by_the_whole_one(network: Path) -> None:
+    chosen = validate_segmentor(infer_segmentor({"model": str(network), **SAID, "quantise": "int8"}))
+    loaded = open_checkpoint(chosen).load("cpu", "fp32", 1)
+    with pytest.raises(BatchsegError, match="there is no network of 8 bits"):
+        accelerate(loaded, chosen, "fingerprint", "fp32")
