@@ -13,7 +13,7 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from batchseg.segmentors.base import Confidence
-from batchseg.segmentors.network.confidence import confidence
+from batchseg.segmentors.network.confidence import confidence, confidence_of_logits
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
@@ -48,6 +48,22 @@ def test_equals_numpy_and_scipy(classes, size, device):
 def test_equals_numpy_and_scipy_for_any_number_of_pixels(classes, pixels, sharpness):
     values = probabilities(classes, 1, pixels, sharpness)
     assert_close(confidence(values), expected(values))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("size", [(1, 1), (64, 48), (300, 400)])
+@pytest.mark.parametrize("classes", [2, 11, 150])
+def test_of_logits_is_that_of_their_softmax(classes, size, device):
+    logits = 4 * torch.randn(classes, *size, generator=torch.Generator().manual_seed(1))
+    logits[0, 0] = -torch.inf  # a class that is switched off there
+    assert_close(confidence_of_logits(logits.to(device)), expected(logits.double().softmax(0)))
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    logits = torch.zeros(3, 20, 20)
+    logits[1, 7, 9] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        confidence_of_logits(logits)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -140,9 +140,11 @@ def _confidence(grids: list[Grid], decision: Decision) -> Any:
     from torch.nn.functional import interpolate
 
     from batchseg.segmentors.combined.fuse import normalised
-    from batchseg.segmentors.network.confidence import confidence
+    from batchseg.segmentors.network.confidence import confidence, confidence_of_logits
 
     if len(grids) == 1:
+        if grids[0].kind == "logits" and len(grids[0].maps_CHW) == decision.classes and not decision.claims:
+            return confidence_of_logits(grids[0].maps_CHW)
         return confidence(grids[0].probabilities_CHW[: decision.classes], *decision.claims)
     finest = max((grid.maps_CHW.shape[1:] for grid in grids), key=lambda shape: shape[0] * shape[1])
     maps = (grid.maps_CHW[None] for grid in grids)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from batchseg.segmentors.base import Confidence
+from batchseg.segmentors.network.bilinear import chunk_elements
 
 _LOW = 0.5
 
@@ -30,16 +32,42 @@ def confidence(
         ValueError: there is a NaN among them, which every class would win.
     """
     probabilities = probabilities_CHW.float()
-    top_HW = probabilities.amax(0)
-    entropy_HW = _relative_entropy(probabilities)
+    top_HW, entropy_HW = probabilities.amax(0), _relative_entropy(probabilities)
+    claims = () if background is None else (contested(probabilities, background, factors).float().mean(),)
+    return _summary(top_HW, entropy_HW, *claims)
+
+
+def confidence_of_logits(logits_CHW: Tensor) -> Confidence:
+    """The same of their softmax, a band of rows at a time: of fine maps in half the time.
+
+    Raises:
+        ValueError: there is a NaN among them, which every class would win.
+    """
+    classes, _, width = logits_CHW.shape
+    bands = torch.split(logits_CHW, max(1, chunk_elements(logits_CHW.device) // (classes * width)), dim=1)
+    least = torch.finfo(torch.float32).min  # of a class that is switched off: 0 times infinity is no number
+    parts = [_top_and_entropy(band.float().clamp(min=least)) for band in bands]
+    return _summary(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def _top_and_entropy(logits_CHW: Tensor) -> tuple[Tensor, Tensor]:
+    """With d = logit - highest and p = exp(d) / sum exp(d): the best p is 1 / sum exp(d), and
+    H = -sum p log p = log sum exp(d) - sum p d."""
+    below_CHW = logits_CHW - logits_CHW.amax(0)
+    exp_CHW = below_CHW.exp()
+    total_HW = exp_CHW.sum(0)
+    entropy_HW = total_HW.log() - exp_CHW.mul_(below_CHW).sum(0) / total_HW
+    return 1 / total_HW, _relative(entropy_HW, len(logits_CHW))
+
+
+def _summary(top_HW: Tensor, entropy_HW: Tensor, *claims: Tensor) -> Confidence:
     summary = [
         top_HW.mean(),
         entropy_HW.mean(),
         _percentile_95(entropy_HW.flatten()),
         (top_HW < _LOW).float().mean(),
+        *claims,
     ]
-    if background is not None:
-        summary.append(contested(probabilities, background, factors).float().mean())
     figures = Confidence(*torch.stack(summary).tolist())  # one transfer from the device
     if math.isnan(figures.mean):
         raise ValueError("its scores are not numbers (NaN); are there such among its weights?")
@@ -59,13 +87,20 @@ def _relative_entropy(probabilities: Tensor) -> Tensor:
     smallest = torch.finfo(probabilities.dtype).tiny  # 0 log 0 is 0
     # twice as fast as torch.special.entr, whose logarithm is not vectorised
     entropy_HW = -probabilities.clamp(min=smallest).log_().mul_(probabilities).sum(0)
-    return (entropy_HW / (math.log(len(probabilities)) or 1.0)).clamp(0, 1)  # rounding can overstep
+    return _relative(entropy_HW, len(probabilities))
+
+
+def _relative(entropy_HW: Tensor, classes: int) -> Tensor:
+    return (entropy_HW / (math.log(classes) or 1.0)).clamp(0, 1)  # rounding can overstep
 
 
 def _percentile_95(values_N: Tensor) -> Tensor:
     # torch.quantile sorts all the values, and refuses more than 16 million
-    count = len(values_N)
-    below, hundredths = divmod((count - 1) * 95, 100)
-    lower = values_N.kthvalue(below + 1).values
-    upper = values_N.kthvalue(min(below + 2, count)).values
+    below, hundredths = divmod((len(values_N) - 1) * 95, 100)
+    above = min(below + 1, len(values_N) - 1)
+    if values_N.is_cuda:
+        lower, upper = (values_N.kthvalue(rank + 1).values for rank in (below, above))
+    else:  # three times as fast
+        ranked_N = np.partition(values_N.numpy(), [below, above])
+        lower, upper = torch.from_numpy(ranked_N[[below, above]])
     return torch.lerp(lower, upper, hundredths / 100)

@@ -119,15 +119,14 @@ def _clear(best_HW: Tensor, sure_HW: Tensor, rows: Axis, columns: Axis) -> Tenso
 
 def _mixed_blocks(best_HW: Tensor, rows: Axis, columns: Axis, most: int) -> Iterator[Tensor]:
     """Row and column [2, M] of the blocks whose four cells differ in their best class, `most` at a time."""
-    left, right = columns.lower_N[columns.first_B], columns.upper_N[columns.first_B]
-    row_B = torch.arange(len(rows.first_B), device=best_HW.device)
-    for band in torch.split(row_B, max(1, chunk_elements(best_HW.device) // len(left))):
-        above = best_HW[rows.lower_N[rows.first_B[band]]]
-        below = best_HW[rows.upper_N[rows.first_B[band]]]
-        one = above[:, left]
-        mixed = (one != above[:, right]) | (one != below[:, left]) | (one != below[:, right])
-        row, column = mixed.nonzero(as_tuple=True)
-        yield from torch.split(torch.stack([row + band[0], column]), most, dim=1)
+    # of the cell at each place, the next in its row and in its column, and the one beyond both
+    mixed_HW = torch.zeros_like(best_HW, dtype=torch.bool)
+    mixed_HW[:, :-1] = best_HW[:, :-1] != best_HW[:, 1:]
+    mixed_HW[:-1] |= best_HW[:-1] != best_HW[1:]
+    mixed_HW[:-1, :-1] |= best_HW[:-1, :-1] != best_HW[1:, 1:]
+    row_B, column_B = (axis.lower_N[axis.first_B] for axis in (rows, columns))
+    mixed_BB = mixed_HW.index_select(1, column_B).index_select(0, row_B)
+    yield from torch.split(mixed_BB.nonzero().T, most, dim=1)
 
 
 def _interpolate_blocks(
