@@ -128,6 +128,21 @@ class Augmentation(Model):
         return scale
 
 
+class Auxiliary(Model):
+    """What is learnt beside the classes, from the same ground truth: a weight in the loss for each; 0 is off.
+
+    It is for a model whose last layer is a convolution: semantic models of transformers, and new ones with
+    head closed and decoder fpn or mlp. What comes out is the model without it.
+    """
+
+    boundary: float = Field(0.0, ge=0, le=10, description="Where two classes meet, pixel by pixel.")
+    presence: float = Field(0.0, ge=0, le=10, description="Which classes an image shows at all.")
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.boundary or self.presence)
+
+
 KEEPING = {"scale": (1.0, 1.0), "colour": 0.0}  # changes nothing that a prompt may name
 
 
@@ -205,6 +220,7 @@ class TrainConfig(Model):
     class_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="CLASS: weight of its pixels in the cross-entropy; others have 1."
     )
+    auxiliary: Auxiliary = Auxiliary()
     patience: int = Field(
         10, ge=1, description="Stop after so many validations without a better mean IoU; with prompts gIoU."
     )
@@ -239,6 +255,14 @@ class TrainConfig(Model):
                     raise ValueError(
                         f"{name} parts the images, and so do the globs of validation: give a share there"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_beside_tasks(self) -> TrainConfig:
+        if isinstance(self.model, NewModel) and self.model.head == "prompt" and self.auxiliary.is_on:
+            raise ValueError(
+                "auxiliary: a prompt head learns no classes, and their presence by itself; leave it out"
+            )
         return self
 
     @property

@@ -23,6 +23,7 @@ from batchseg.errors import OutputError
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.llm.lora import add_lora
 from batchseg.training.augment import Augment
+from batchseg.training.auxiliary import Taught, auxiliary_loss
 from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
 from batchseg.training.job import State, TrainingJob
 from batchseg.training.kept import Kept
@@ -71,11 +72,12 @@ class Learner:
         weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
         self.weights_C = torch.tensor(weights, device=self.model.device)
         self.learner = copy.copy(self.model)
-        freeze_unused(self.network, lambda: self._loss(crops.collate([])))
+        self.taught = self.learner.network = Taught.of(self.model, self.config.auxiliary, crops.collate([]))
+        freeze_unused(self.taught, lambda: self._loss(crops.collate([])))
         batches = self._batches(len(crops))
         self.pace = job.pace(batches)
         self.progress, self.judged = 0.0, 0.0
-        self.optimiser = make_optimiser(self.network, self.config)
+        self.optimiser = make_optimiser(self.taught, self.config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._share_of_rate)
         self._resume()
         self.batches = replace(batches, first=self.state.step)
@@ -91,7 +93,7 @@ class Learner:
             batch_size=None,
             **job.loading,
         )
-        self.learner.network = ray.train.torch.prepare_model(self.network, move_to_device=False)
+        self.learner.network = ray.train.torch.prepare_model(self.taught, move_to_device=False)
         self.told = monotonic()
 
     def run(self) -> None:
@@ -157,7 +159,7 @@ class Learner:
             (loss / len(batches)).backward()  # type: ignore[no-untyped-call]
             total += loss.item() / len(batches)
         # a loss that is not finite on one worker is none in the gradients of all
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.taught.parameters(), self.config.clip_norm)
         if not (math.isfinite(total) and torch.isfinite(norm)):
             what = "gradient" if math.isfinite(total) else "loss"
             raise CannotGoOn(f"the {what} is not a finite number at step {self.state.step + 1}")
@@ -169,8 +171,10 @@ class Learner:
     def _loss(self, batch: Batch) -> Tensor:
         if self.prompts is not None:
             return loss_of(self.learner, batch, self.prompts, self.weights_C)
-        logits = self.learner.logits(batch.pixels_BHWC)
-        return segmentation_loss(logits, batch.labels_BHW.to(logits.device), self.weights_C)
+        outputs = self.learner.outputs(batch.pixels_BHWC)
+        labels_BHW = batch.labels_BHW.to(self.model.device)
+        loss = segmentation_loss(self.learner.logits_of(outputs), labels_BHW, self.weights_C)
+        return loss + auxiliary_loss(outputs, labels_BHW, self.job.label_map.void, self.config.auxiliary)
 
     def _judge(self) -> dict[str, Any]:
         """Validate; the row of the history. Raises CannotGoOn."""
@@ -250,7 +254,8 @@ class Learner:
             self.pace.learning_since = self.state.learning_since_s
 
     def _parts(self) -> dict[str, Any]:
-        return {"network": self.network, "optimiser": self.optimiser, "schedule": self.schedule}
+        heads = {"heads": self.taught.heads} if isinstance(self.taught, Taught) else {}
+        return {"network": self.network, "optimiser": self.optimiser, "schedule": self.schedule, **heads}
 
     def _crops(self, samples: Samples) -> TrainingSet | PromptedSet:
         void = samples.reading.label_map.void

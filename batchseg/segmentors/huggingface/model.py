@@ -110,7 +110,11 @@ class HuggingFaceModel(BatchedNetwork):
 
     def logits(self, pixels_BHWC: Tensor) -> Tensor:
         """Logits [B, C, h, w] of a semantic model, with gradients where those are on."""
-        return self._logits(self.outputs(pixels_BHWC)["logits"])
+        return self.logits_of(self.outputs(pixels_BHWC))
+
+    def logits_of(self, outputs: Any) -> Tensor:
+        """The same of what the network says."""
+        return self._logits(outputs["logits"])
 
     def outputs(self, pixels_BHWC: Tensor, **asked: Any) -> Any:
         """What the network says of pixels and of what is asked of them, with gradients where those are on."""
