@@ -13,32 +13,26 @@ from dataclasses import asdict, replace
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from batchseg.config.train import NewModel
 from batchseg.errors import OutputError
-from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.llm.lora import add_lora
 from batchseg.training.augment import Augment
-from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
+from batchseg.training.data import Batch, Batches, Samples, TrainingSet
 from batchseg.training.job import State, TrainingJob
+from batchseg.training.judging import CannotGoOn, Judge, row_of
 from batchseg.training.kept import Kept
 from batchseg.training.objective import segmentation_loss
 from batchseg.training.optimiser import make_optimiser
 from batchseg.training.pace import TooShortError
-from batchseg.training.parallel import freeze_unused, gathered, of_the_first, summed
+from batchseg.training.parallel import freeze_unused, gathered, of_the_first
 from batchseg.training.prompted import PromptedSet, loss_of
 from batchseg.training.prompts import PromptStates
-from batchseg.training.validate import Validation, validate_epoch
 
 TELL_S = 0.5
-
-
-class CannotGoOn(Exception):
-    """Why learning had to stop; finished epochs are worth keeping."""
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -85,12 +79,7 @@ class Learner:
             collate_fn=crops.collate,
             **job.loading,
         )
-        mine = job.validation.take(np.arange(self.rank, len(job.validation), self.world))
-        self.validation_loader: Any = DataLoader(
-            ValidationSet(Samples(mine, job.start.preparer(), reading, limits, job.images_as)),
-            batch_size=None,
-            **job.loading,
-        )
+        self.judge = Judge(job, self.model, self.prompts, (self.rank, self.world))
         self.learner.network = ray.train.torch.prepare_model(self.network, move_to_device=False)
         self.told = monotonic()
 
@@ -175,56 +164,22 @@ class Learner:
     def _judge(self) -> dict[str, Any]:
         """Validate; the row of the history. Raises CannotGoOn."""
         begun = monotonic()
-        self._check_weights()
-        self.network.eval()
-        found = validate_epoch(
-            self.model,
-            self._told_of(self.validation_loader),
-            self.job.label_map.num_classes,
-            self.config.seed,
-            self.prompts,
-        )
-        found.matrix = ConfusionMatrix(summed(found.matrix.counts, self.model.device))
-        found.prompts_6 = summed(found.prompts_6, self.model.device)
-        self._note([asdict(fault) for fault in found.faults])
-        if not found.matrix.truth_pixels:
-            raise CannotGoOn("no validation image could be read with its ground truth")
+        found = self.judge.validate(self.state.step, self._note, self._tell_now_and_then)
         self.pace.validation_s, self.judged = monotonic() - begun, self.progress
-        row = self._row(found, self.pace.validation_s)
+        row = row_of(
+            self.state,
+            found,
+            rate=float(self.schedule.get_last_lr()[0]),
+            a_step=self.batches.a_step,
+            validation_s=self.pace.validation_s,
+            with_prompts=self.prompts is not None,
+        )
         self.state.losses, self.state.learnt_s = [], 0.0
         self.state.history.append(row)
         figure = row["mean_iou"] if self.prompts is None else row["giou"]
         if figure > self.state.best_mean_iou:
             self.state.best_mean_iou, self.state.best_epoch = figure, self.state.epoch
         return row
-
-    def _told_of(self, samples: Any) -> Iterator[Any]:
-        for number, sample in enumerate(samples):
-            yield sample
-            self._tell_now_and_then(validated=(number + 1) * self.world, judges=len(self.job.validation))
-
-    def _check_weights(self) -> None:
-        """Raises CannotGoOn, on all workers, where the model could not be saved: that is done in float16."""
-        values = [value for value in self.network.state_dict().values() if value.is_floating_point()]
-        strange = sum(not value.half().isfinite().all() for value in values)
-        if summed(np.array([strange]), self.model.device).any():
-            raise CannotGoOn(f"a weight is not a finite number in float16 at step {self.state.step}")
-
-    def _row(self, found: Validation, validation_s: float) -> dict[str, Any]:
-        temperature, likelihood = found.calibration()
-        steps = self.state.step - (self.state.history[-1]["step"] if self.state.history else 0)
-        return {
-            "epoch": self.state.epoch,
-            "step": self.state.step,
-            "loss": float(np.mean(self.state.losses)),
-            "learning_rate": self.schedule.get_last_lr()[0],
-            **found.figures(with_prompts=self.prompts is not None),
-            "validation_nll": likelihood,
-            "temperature": temperature,
-            "train_s": self.state.learnt_s,
-            "validation_s": validation_s,
-            "images_per_s": steps * self.batches.a_step / self.state.learnt_s,
-        }
 
     def _keep(self, row: dict[str, Any] | None) -> None:
         """Finish the epoch, and only then tell of it. Raises OutputError, on all workers."""
