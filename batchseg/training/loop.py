@@ -13,22 +13,25 @@ from dataclasses import asdict, replace
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from batchseg.config.train import NewModel
 from batchseg.errors import OutputError
+from batchseg.results.learning import Learning
 from batchseg.segmentors.llm.lora import add_lora
+from batchseg.storage.location import locate
 from batchseg.training.augment import Augment
 from batchseg.training.data import Batch, Batches, Samples, TrainingSet
 from batchseg.training.job import State, TrainingJob
-from batchseg.training.judging import CannotGoOn, Judge, row_of
-from batchseg.training.kept import Kept
+from batchseg.training.judging import CannotGoOn, Judge, of_classes, pixels_of_classes, row_of
+from batchseg.training.kept import Kept, writing
 from batchseg.training.objective import segmentation_loss
 from batchseg.training.optimiser import make_optimiser
 from batchseg.training.pace import TooShortError
-from batchseg.training.parallel import freeze_unused, gathered, of_the_first
+from batchseg.training.parallel import freeze_unused, gathered, of_the_first, summed
 from batchseg.training.prompted import PromptedSet, loss_of
 from batchseg.training.prompts import PromptStates
 
@@ -69,6 +72,7 @@ class Learner:
         batches = self._batches(len(crops))
         self.pace = job.pace(batches)
         self.progress, self.judged = 0.0, 0.0
+        self.learnt_C = np.zeros(job.label_map.num_classes, np.int64)
         self.optimiser = make_optimiser(self.network, self.config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._share_of_rate)
         self._resume()
@@ -98,6 +102,8 @@ class Learner:
             self._tell(unkept=str(reason))
 
     def _finish_epoch(self, is_due: bool) -> None:
+        if self.state.epoch == 1:
+            self.state.learnt_pixels = summed(self.learnt_C, self.model.device).tolist()
         row = self._judge() if is_due else None
         self._note(gathered(self.state.faults))
         self._keep(row)
@@ -142,6 +148,8 @@ class Learner:
         total = 0.0
         for batch in batches:
             self._note([asdict(fault) for fault in batch.faults])
+            if not self.state.epoch:
+                self.learnt_C += pixels_of_classes(batch.labels_BHW, len(self.learnt_C))
             loss = self._loss(batch)
             (loss / len(batches)).backward()  # type: ignore[no-untyped-call]
             total += loss.item() / len(batches)
@@ -176,9 +184,11 @@ class Learner:
         )
         self.state.losses, self.state.learnt_s = [], 0.0
         self.state.history.append(row)
+        self.state.class_history.append(of_classes(self.state.epoch, found))
         figure = row["mean_iou"] if self.prompts is None else row["giou"]
         if figure > self.state.best_mean_iou:
             self.state.best_mean_iou, self.state.best_epoch = figure, self.state.epoch
+            self.state.pictures = self.judge.pictures(self.state.epoch, found)
         return row
 
     def _keep(self, row: dict[str, Any] | None) -> None:
@@ -189,12 +199,19 @@ class Learner:
             try:
                 parts = {name: part.state_dict() for name, part in self._parts().items()}
                 self.kept.write(self.state, parts)
+                if row is not None:
+                    with writing(self.job.root):
+                        self._learning.write(locate(str(self.job.root)))
             except OutputError as exc:
                 problem = str(exc)
         if (problem := of_the_first(problem)) is not None:
             raise OutputError(problem)
         if row is not None:
-            self._tell(epoch=row)
+            self._tell(epoch=row, classes=self._learning.classes[-self.job.label_map.num_classes :])
+
+    @property
+    def _learning(self) -> Learning:
+        return self.state.learning(self.job.label_map.names)
 
     def _resume(self) -> None:
         saved = self.kept.last(self.model.device)
