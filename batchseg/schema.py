@@ -163,12 +163,7 @@ OBJECTS = pa.schema(
         column("top", pa.int32(), "first row of its box", nullable=False),
         column("width", pa.int32(), "columns of its box", nullable=False),
         column("height", pa.int32(), "rows of its box", nullable=False),
-        column(
-            "centre_x",
-            pa.float64(),
-            "mean of its pixels, of which the first is at 0.5",
-            nullable=False,
-        ),
+        column("centre_x", pa.float64(), "mean of its pixels, of which the first is at 0.5", nullable=False),
         column("centre_y", pa.float64(), "the same of the rows", nullable=False),
         column("touches_border", pa.bool_(), "whether it reaches the edge of the image", nullable=False),
         column(
@@ -255,6 +250,16 @@ SPLIT = pa.schema(  # of a training, not of a run
         column("truth", pa.string(), "where its ground truth was read; null where it has none"),
         column("split", pa.string(), "`train`, `validation` or `left_out`", nullable=False),
         column("reason", pa.string(), "why it was left out; else null"),
+    ]
+)
+
+CLASS_HISTORY = pa.schema(  # of a training likewise
+    [
+        column("epoch", pa.int32(), "a validated one, as in history.parquet", nullable=False),
+        column("class_id", pa.int32(), "pixel value in the masks", nullable=False),
+        column("class_name", pa.string(), "name from the label map", nullable=False),
+        column("iou", pa.float64(), "over all validation images; null where none shows the class"),
+        column("truth_pixels", pa.int64(), "pixels of the class in their truths", nullable=False),
     ]
 )
 

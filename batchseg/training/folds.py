@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from batchseg.engine.session import ray_kept
 from batchseg.errors import OutputError
 from batchseg.pipeline.gather import gather, link_or_copy
 from batchseg.pipeline.run import run
+from batchseg.results.learning import CLASSES_FILE, HISTORY
 from batchseg.results.record import package_versions
 from batchseg.results.result import RunResult
 from batchseg.source.annotations.spool import notes_of
@@ -37,7 +39,6 @@ from batchseg.training.fit import OnNews
 from batchseg.training.fold_rows import Folds, part_folds
 from batchseg.training.kept import writing
 from batchseg.training.one import (
-    HISTORY,
     TrainResult,
     earlier_record,
     train_one,
@@ -207,13 +208,16 @@ def _keep_models(root: Path, models: list[str]) -> list[str]:
 
 
 def _write_history(root: Path, trainings: list[TrainResult]) -> None:
-    tables = []
-    for number, each in enumerate(trainings, 1):
-        table = pq.read_table(each.history)
-        tables.append(table.add_column(0, "fold", pa.array([number] * len(table), pa.int32())))
-    table = pa.concat_tables(tables, promote_options="permissive")
-    with writing(root):
-        locate(str(root / HISTORY)).write_by(lambda path: pq.write_table(table, path))
+    for name in (HISTORY, CLASSES_FILE):
+        tables = []
+        for number, each in enumerate(trainings, 1):
+            place = Path(each.output) / name
+            if place.exists():  # that of classes is not, of a fold that an earlier version finished
+                table = pq.read_table(place)
+                tables.append(table.add_column(0, "fold", pa.array([number] * len(table), pa.int32())))
+        table = pa.concat_tables(tables, promote_options="permissive")
+        with writing(root):
+            locate(str(root / name)).write_by(partial(pq.write_table, table))
 
 
 def _result(root: Path, record: dict[str, Any]) -> FoldsResult:

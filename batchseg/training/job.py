@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from batchseg.config.source import ImageReading
 from batchseg.config.train import TrainConfig
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
+from batchseg.results.learning import Learning, class_rows
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.training.data import Batches
 from batchseg.training.pace import Pace
@@ -47,6 +49,11 @@ class TrainingJob:
     def label_map(self) -> LabelMap:
         """The classes that are learnt."""
         return self.reading.label_map
+
+    @property
+    def root(self) -> Path:
+        """The folder of the training."""
+        return self.state.parent
 
     @property
     def images_as(self) -> ImageReading:
@@ -93,10 +100,13 @@ class State:
     Attributes:
         epoch: epochs that are finished.
         history: a row a validation.
+        class_history: likewise, with `iou` and `truth_pixels` of each class.
+        pictures: validation images as the best epoch predicts them, `results.learning.VALIDATION_PICTURES`.
+        learnt_pixels: of each class, what was learnt from in the first epoch, in which every image is seen.
         faults: one an image that could not be used.
         best_mean_iou: the highest so far; with prompts, of gIoU.
         losses: of the steps since the last validation.
-        learnt_s: seconds of these steps.
+        learnt_s, waited_s: seconds of these steps, and of waiting for their batches.
         spent_s: seconds of everything, of all calls.
         learning_since_s: of these, those before the first step.
     """
@@ -106,8 +116,33 @@ class State:
     best_epoch: int = 0
     best_mean_iou: float = -1.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    class_history: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+    learnt_pixels: list[int] = field(default_factory=list)
     faults: list[dict[str, str]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     learnt_s: float = 0.0
+    waited_s: float = 0.0
     spent_s: float = 0.0
     learning_since_s: float | None = None
+
+    def learning(self, names: Sequence[str]) -> Learning:
+        """What is shown of it.
+
+        Args:
+            names: of the classes.
+        """
+        classes = [
+            row
+            for each in self.class_history
+            for row in class_rows(each["epoch"], names, each["iou"], each["truth_pixels"])
+        ]
+        return Learning(self.history, classes, self.pictures)
+
+    def unjudged(self, names: Sequence[str]) -> list[str]:
+        """The classes that were learnt and that no validation image shows."""
+        if not self.class_history:
+            return []
+        judged = self.class_history[-1]["truth_pixels"]
+        each = zip(names, self.learnt_pixels, judged, strict=False)  # none of a state of earlier versions
+        return [name for name, learnt, pixels in each if learnt and not pixels]

@@ -20,26 +20,23 @@ from torch.utils.data import DataLoader
 
 from batchseg.config.train import NewModel
 from batchseg.errors import OutputError
-from batchseg.metrics.confusion import ConfusionMatrix
+from batchseg.results.learning import Learning
 from batchseg.segmentors.llm.lora import add_lora
+from batchseg.storage.location import locate
 from batchseg.training.augment import Augment
 from batchseg.training.auxiliary import Taught, auxiliary_loss
-from batchseg.training.data import Batch, Batches, Samples, TrainingSet, ValidationSet
+from batchseg.training.data import Batch, Batches, Samples, TrainingSet
 from batchseg.training.job import State, TrainingJob
-from batchseg.training.kept import Kept
+from batchseg.training.judging import CannotGoOn, Judge, of_classes, pixels_of_classes, row_of
+from batchseg.training.kept import Kept, writing
 from batchseg.training.objective import segmentation_loss
 from batchseg.training.optimiser import make_optimiser
 from batchseg.training.pace import TooShortError
 from batchseg.training.parallel import freeze_unused, gathered, of_the_first, summed
 from batchseg.training.prompted import PromptedSet, loss_of
 from batchseg.training.prompts import PromptStates
-from batchseg.training.validate import Validation, validate_epoch
 
 TELL_S = 0.5
-
-
-class CannotGoOn(Exception):
-    """Why learning had to stop; finished epochs are worth keeping."""
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -77,6 +74,7 @@ class Learner:
         batches = self._batches(len(crops))
         self.pace = job.pace(batches)
         self.progress, self.judged = 0.0, 0.0
+        self.learnt_C = np.zeros(job.label_map.num_classes, np.int64)
         self.optimiser = make_optimiser(self.taught, self.config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._share_of_rate)
         self._resume()
@@ -87,12 +85,7 @@ class Learner:
             collate_fn=crops.collate,
             **job.loading,
         )
-        mine = job.validation.take(np.arange(self.rank, len(job.validation), self.world))
-        self.validation_loader: Any = DataLoader(
-            ValidationSet(Samples(mine, job.start.preparer(), reading, limits, job.images_as)),
-            batch_size=None,
-            **job.loading,
-        )
+        self.judge = Judge(job, self.model, self.prompts, (self.rank, self.world))
         self.learner.network = ray.train.torch.prepare_model(self.taught, move_to_device=False)
         self.told = monotonic()
 
@@ -111,6 +104,8 @@ class Learner:
             self._tell(unkept=str(reason))
 
     def _finish_epoch(self, is_due: bool) -> None:
+        if self.state.epoch == 1:
+            self.state.learnt_pixels = summed(self.learnt_C, self.model.device).tolist()
         row = self._judge() if is_due else None
         self._note(gathered(self.state.faults))
         self._keep(row)
@@ -137,12 +132,18 @@ class Learner:
         for number in range(self.batches.steps_an_epoch):
             if number and not self._has_time():
                 break
-            loss = self._step([next(batches) for _ in range(self.config.accumulate)])
+            loss = self._step([self._next(batches) for _ in range(self.config.accumulate)])
             self.state.losses.append(loss)
             self.state.step += 1
             self._tell_now_and_then(loss=loss)
         self.state.epoch += 1
         self.state.learnt_s += monotonic() - begun
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        begun = monotonic()
+        batch = next(batches)
+        self.state.waited_s += monotonic() - begun
+        return batch
 
     def _is_due(self) -> bool:
         if self.state.epoch == self.config.epochs:
@@ -155,6 +156,8 @@ class Learner:
         total = 0.0
         for batch in batches:
             self._note([asdict(fault) for fault in batch.faults])
+            if not self.state.epoch:
+                self.learnt_C += pixels_of_classes(batch.labels_BHW, len(self.learnt_C))
             loss = self._loss(batch)
             (loss / len(batches)).backward()  # type: ignore[no-untyped-call]
             total += loss.item() / len(batches)
@@ -179,56 +182,24 @@ class Learner:
     def _judge(self) -> dict[str, Any]:
         """Validate; the row of the history. Raises CannotGoOn."""
         begun = monotonic()
-        self._check_weights()
-        self.network.eval()
-        found = validate_epoch(
-            self.model,
-            self._told_of(self.validation_loader),
-            self.job.label_map.num_classes,
-            self.config.seed,
-            self.prompts,
-        )
-        found.matrix = ConfusionMatrix(summed(found.matrix.counts, self.model.device))
-        found.prompts_6 = summed(found.prompts_6, self.model.device)
-        self._note([asdict(fault) for fault in found.faults])
-        if not found.matrix.truth_pixels:
-            raise CannotGoOn("no validation image could be read with its ground truth")
+        found = self.judge.validate(self.state.step, self._note, self._tell_now_and_then)
         self.pace.validation_s, self.judged = monotonic() - begun, self.progress
-        row = self._row(found, self.pace.validation_s)
-        self.state.losses, self.state.learnt_s = [], 0.0
+        row = row_of(
+            self.state,
+            found,
+            rate=float(self.schedule.get_last_lr()[0]),
+            a_step=self.batches.a_step,
+            validation_s=self.pace.validation_s,
+            with_prompts=self.prompts is not None,
+        )
+        self.state.losses, self.state.learnt_s, self.state.waited_s = [], 0.0, 0.0
         self.state.history.append(row)
+        self.state.class_history.append(of_classes(self.state.epoch, found))
         figure = row["mean_iou"] if self.prompts is None else row["giou"]
         if figure > self.state.best_mean_iou:
             self.state.best_mean_iou, self.state.best_epoch = figure, self.state.epoch
+            self.state.pictures = self.judge.pictures(self.state.epoch, found)
         return row
-
-    def _told_of(self, samples: Any) -> Iterator[Any]:
-        for number, sample in enumerate(samples):
-            yield sample
-            self._tell_now_and_then(validated=(number + 1) * self.world, judges=len(self.job.validation))
-
-    def _check_weights(self) -> None:
-        """Raises CannotGoOn, on all workers, where the model could not be saved: that is done in float16."""
-        values = [value for value in self.network.state_dict().values() if value.is_floating_point()]
-        strange = sum(not value.half().isfinite().all() for value in values)
-        if summed(np.array([strange]), self.model.device).any():
-            raise CannotGoOn(f"a weight is not a finite number in float16 at step {self.state.step}")
-
-    def _row(self, found: Validation, validation_s: float) -> dict[str, Any]:
-        temperature, likelihood = found.calibration()
-        steps = self.state.step - (self.state.history[-1]["step"] if self.state.history else 0)
-        return {
-            "epoch": self.state.epoch,
-            "step": self.state.step,
-            "loss": float(np.mean(self.state.losses)),
-            "learning_rate": self.schedule.get_last_lr()[0],
-            **found.figures(with_prompts=self.prompts is not None),
-            "validation_nll": likelihood,
-            "temperature": temperature,
-            "train_s": self.state.learnt_s,
-            "validation_s": validation_s,
-            "images_per_s": steps * self.batches.a_step / self.state.learnt_s,
-        }
 
     def _keep(self, row: dict[str, Any] | None) -> None:
         """Finish the epoch, and only then tell of it. Raises OutputError, on all workers."""
@@ -238,12 +209,19 @@ class Learner:
             try:
                 parts = {name: part.state_dict() for name, part in self._parts().items()}
                 self.kept.write(self.state, parts)
+                if row is not None:
+                    with writing(self.job.root):
+                        self._learning.write(locate(str(self.job.root)))
             except OutputError as exc:
                 problem = str(exc)
         if (problem := of_the_first(problem)) is not None:
             raise OutputError(problem)
         if row is not None:
-            self._tell(epoch=row)
+            self._tell(epoch=row, classes=self._learning.classes[-self.job.label_map.num_classes :])
+
+    @property
+    def _learning(self) -> Learning:
+        return self.state.learning(self.job.label_map.names)
 
     def _resume(self) -> None:
         saved = self.kept.last(self.model.device)

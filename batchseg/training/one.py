@@ -14,14 +14,12 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from batchseg.config.base import METRICS, PROMPT_METRICS
 from batchseg.config.load import config_differences
 from batchseg.config.train import TrainConfig
 from batchseg.engine.session import ray_session
 from batchseg.errors import ModelError, OutputError
+from batchseg.results.learning import HISTORY, RECORD
 from batchseg.results.record import package_versions
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.head import alike
@@ -32,11 +30,13 @@ from batchseg.storage.lock import exclusive
 from batchseg.training.begin import Beginning, begin, recorded_plan
 from batchseg.training.export import export_trained
 from batchseg.training.fit import Fitted, OnNews, fit
+from batchseg.training.job import State
 from batchseg.training.kept import Kept, what_is_left, writing
 from batchseg.training.prompts import check_prompts, prompt_reader, write_states
 from batchseg.training.rows import Rows
+from batchseg.training.truths import listed_names
 
-RECORD, HISTORY, MODEL, STATE = "train.json", "history.parquet", "model", "state"
+MODEL, STATE = "model", "state"
 OF_A_RUN = ("run.json", "runs", "images")
 BY_PLACE_ONLY = ("ray", "workers", "device", "output")  # where it runs, and not what it learns
 MOST_ALIKE = 50  # pairs of classes in the record
@@ -94,6 +94,8 @@ def train_one(config: TrainConfig, on_news: OnNews, parts: Rows | None = None) -
                 fitted = fit(ready, state=root / STATE, begun=begun, on_news=on_news)
         except KeyboardInterrupt as exc:
             raise KeyboardInterrupt(what_is_left(Kept(root / STATE).finished, ready.config.epochs)) from exc
+        for sentence in _of_the_end(ready, fitted):
+            on_news({"note": sentence})
         return _finish(ready, root, fitted)
 
 
@@ -162,16 +164,25 @@ def _finish(ready: Beginning, root: Path, fitted: Fitted) -> TrainResult:
             split=root / SPLIT_FILE,
             folder=root / MODEL,
         )
-        pq.write_table(pa.Table.from_pylist(fitted.last["history"]), root / HISTORY)
+        State(**fitted.last).learning(ready.reading.label_map.names).write(locate(str(root)))
     if fitted.failure is not None:
         raise ModelError(
             f"training stopped: {fitted.failure}; the best epoch before it, {fitted.row['epoch']}, is in "
             f"{root / MODEL}; a lower learning_rate may help"
         )
-    record = {**_started(ready), "status": "finished", **_facts(ready, fitted)}
+    notes = [*ready.rows.notes, *_of_the_end(ready, fitted)]
+    record = {**_started(ready), "notes": notes, "status": "finished", **_facts(ready, fitted)}
     write_record(root, record)
     shutil.rmtree(root / STATE)
     return _result(root, record)
+
+
+def _of_the_end(ready: Beginning, fitted: Fitted) -> list[str]:
+    """What only the whole validation could tell."""
+    unjudged = State(**fitted.last).unjudged(ready.reading.label_map.names)
+    if not unjudged:
+        return []
+    return [f"no validation image shows {listed_names(unjudged)}, so nothing says how well it was learnt"]
 
 
 def _facts(ready: Beginning, fitted: Fitted) -> dict[str, Any]:

@@ -18,8 +18,9 @@ def train(config: TrainConfig, on_news: OnNews = lambda news: None) -> TrainResu
         config: the whole training.
         on_news: called with what is new: first with each `note` (a sentence on the data), then with `step`,
             `steps` and one of `loss`, `validated` (images, of `judges`), `fault` (an image that cannot be
-            used) or `epoch` (a row of the history; that epoch is kept). In a cross-validation also with
-            `fold`, `folds` and `held_out` (images) before each, and `predicted` (its figures) after it.
+            used) or `epoch` and `classes` (a row of the history, and those of its classes; that epoch is
+            kept). In a cross-validation also with `fold`, `folds` and `held_out` (images) before each, and
+            `predicted` (its figures) after it.
 
     Returns:
         with `config.folds` a `FoldsResult`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,10 @@ def _notes(train: Seen, judges: Seen, label_map: LabelMap) -> Iterator[str]:
 
 
 def _named(classes: NDArray[np.bool_], label_map: LabelMap) -> str:
-    names = [label_map.names[index] for index in np.flatnonzero(classes)]
+    return listed_names([label_map.names[index] for index in np.flatnonzero(classes)])
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from batchseg.images.overlay import LabelIds, nearest, size_within
 from batchseg.metrics.class_sums import ClassSums, Numbers
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.metrics.prompted import SUMMED, prompt_figures, prompt_sums
@@ -20,7 +21,26 @@ from batchseg.training.prompted import answer
 from batchseg.training.prompts import PromptStates
 
 PIXELS_AN_IMAGE = 256  # for the temperature: a few pixels of many images say more than all of one
+SHOWN_PIXELS = 480  # of the longer side of a picture
 LOG_TEMPERATURES = np.linspace(np.log(0.25), np.log(8.0), 141)
+
+
+@dataclass(frozen=True)
+class ShownMaps:
+    """An image as it was predicted, to be looked at.
+
+    Attributes:
+        number: among those that were validated, from 0 on.
+        size_hw: of its truth, in pixels.
+        figures: over all of these.
+        truth_hw, labels_hw: class ids at the size shown.
+    """
+
+    number: int
+    size_hw: tuple[int, int]
+    figures: dict[str, float | None]
+    truth_hw: LabelIds
+    labels_hw: LabelIds
 
 
 @dataclass
@@ -38,6 +58,7 @@ class Validation:
     truth_N: list[Tensor] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     prompts_6: Numbers = field(default_factory=lambda: np.zeros(SUMMED))
+    shown: list[ShownMaps] = field(default_factory=list)
 
     def figures(self, with_prompts: bool) -> dict[str, float | None]:
         """Over all images, by name; those of prompts are None where there is nothing that one is of."""
@@ -67,15 +88,18 @@ def validate_epoch(
     num_classes: int,
     seed: int,
     states: PromptStates | None = None,
+    *,
+    shown: Collection[int] = (),
 ) -> Validation:
     """Segment every image as `batchseg run` does, and count.
 
     Args:
         states: of the prompts, for a model that takes some.
+        shown: numbers of the samples that are kept to be looked at.
     """
     found = Validation(ConfusionMatrix.zeros(num_classes))
     generator = torch.Generator().manual_seed(seed)
-    for sample in samples:
+    for number, sample in enumerate(samples):
         if isinstance(sample, Fault):
             found.faults.append(sample)
             continue
@@ -84,12 +108,23 @@ def validate_epoch(
             labels_HW = bilinear_argmax(logits_Chw, sample.model_input.image_hw)
         else:
             logits_Chw, labels_HW = answer(model, sample, states)
-        matrix = ConfusionMatrix.from_maps(labels_HW.cpu().numpy(), sample.truth_HW, num_classes)
+        ids_HW = labels_HW.cpu().numpy()
+        matrix = ConfusionMatrix.from_maps(ids_HW, sample.truth_HW, num_classes)
         found.matrix += matrix
+        if number in shown:
+            found.shown.append(_shown(number, matrix, sample.truth_HW, ids_HW))
         if states is not None:
             found.prompts_6 += prompt_sums(_alone(matrix.class_sums))[0]
         _sample_pixels(found, logits_Chw.cpu(), sample, generator)
     return found
+
+
+def _shown(number: int, matrix: ConfusionMatrix, truth_HW: LabelIds, ids_HW: LabelIds) -> ShownMaps:
+    size_hw = (truth_HW.shape[0], truth_HW.shape[1])
+    small_hw = size_within(size_hw, SHOWN_PIXELS)
+    return ShownMaps(
+        number, size_hw, matrix.summary(), nearest(truth_HW, small_hw), nearest(ids_HW, small_hw)
+    )
 
 
 def _alone(sums: ClassSums) -> ClassSums:

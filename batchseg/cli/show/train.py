@@ -23,6 +23,7 @@ SHOWN = {
     **{"mean_iou": "mean IoU", "accuracy": "accuracy", "recall_macro": "recall", "f1_macro": "F1"},
 }
 LOG_EVERY_S = 60.0
+_SEVERAL = 3  # classes
 
 
 class TrainProgress:
@@ -71,6 +72,7 @@ class TrainProgress:
         )
         console.print(
             f"epoch {row['epoch']}  step {row['step']} / {news['steps']}  loss {row['loss']:.4f}  {figures}"
+            f"{_worst(news.get('classes', []))}"
         )
         self.logged = self.clock()
 
@@ -92,6 +94,15 @@ class TrainProgress:
             return None
         seconds = (self.clock() - self.first[1]) / (step - self.first[0]) * (steps - step)
         return duration(seconds)
+
+
+def _worst(classes: list[dict[str, Any]]) -> str:
+    """The class of the lowest IoU, where there are more than can be told from the mean."""
+    known = [row for row in classes if row["iou"] is not None]
+    if len(known) < _SEVERAL:
+        return ""
+    worst = min(known, key=lambda row: float(row["iou"]))
+    return escape(f"  worst {worst['class_name']} {worst['iou']:.4f}")
 
 
 def _told(news: dict[str, Any]) -> Iterator[str]:
