@@ -1,8 +1,9 @@
 """Do boundaries and presence, learnt beside the classes, help? `python -m tests.bench.auxiliary FOLDER`.
 
-Two trainings from one seed see the same crops in the same order, one of them with both tasks. Each is judged by images that it never saw. Digits are our own scenes; anatomy is the
-MNI152 head that nilearn brings (`pip install nilearn`): slices of T1, the truth from its maps of grey and
-white matter, every third block of twelve slices kept for judging.
+Two trainings from one seed see the same crops in the same order, one of them with both tasks. Each is judged
+by images that it never saw. Digits are our own scenes; anatomy is the MNI152 head that nilearn brings
+(`pip install nilearn`): slices of T1, the truth from its maps of grey and white matter, every third block of
+twelve slices kept for judging.
 """
 
 from __future__ import annotations
@@ -58,9 +59,7 @@ def anatomy(folder: Path) -> None:
 MAKERS = {"digits": digits, "anatomy": anatomy}
 
 
-def training(
-    data: Path, output: Path, seed: int, steps: int, tasks: dict[str, float]
-) -> subprocess.Popen[bytes]:
+def train(data: Path, output: Path, seed: int, steps: int, tasks: dict[str, float]) -> None:
     images = len([*(data / "learnt/images").rglob("*.*")])
     settings: dict[str, Any] = {
         "source": {"path": str(data / "learnt/images"), "truth": str(data / "learnt/masks")},
@@ -102,8 +101,8 @@ def main(folder: Path, seeds: int, steps: int, only: tuple[str, ...]) -> None:
         found = []
         for seed in range(seeds):
             outputs = {arm: data / f"{arm}-{seed}" for arm in TASKS}
-            for arm in TASKS:
-                train(data, outputs[arm], seed, steps, TASKS[arm])
+            for arm, tasks in TASKS.items():
+                train(data, outputs[arm], seed, steps, tasks)
             found.append([judged(data, outputs[arm]) for arm in TASKS])
             click.echo(f"{name}, seed {seed}: without {found[-1][0]:.4f}, with {found[-1][1]:.4f}")
         gains = np.subtract(*np.array(found).T[::-1])
