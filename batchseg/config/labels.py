@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from batchseg.config.base import Model
 from batchseg.config.places import Place
@@ -31,3 +31,9 @@ class MapLabelsConfig(Model):
         description="A class whose best cosine is lower goes to none. The default is for the models above.",
     )
     output: Place | None = Field(None, description="New YAML file. Null: it is printed.")
+
+    @model_validator(mode="after")
+    def _cosines_of_a_model(self) -> MapLabelsConfig:
+        if "none_below" in self.model_fields_set and self.language_model is None:
+            raise ValueError("none_below needs a language_model, whose cosines it is of")
+        return self

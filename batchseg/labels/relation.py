@@ -80,7 +80,10 @@ class Relation:
             LabelMapError: rows were not reviewed, name a class that there is not or one twice, are of another
                 model's classes, or send all to one class.
         """
-        other = load_label_map(self.target)
+        try:
+            other = load_label_map(self.target)
+        except LabelMapError as exc:
+            raise LabelMapError(f"{self.path}: what its classes go to (to): {exc}") from exc
         self._check_rows(other)
         unreviewed = [row.source for row in self.rows if not row.reviewed]
         if unreviewed:

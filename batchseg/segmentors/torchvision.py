@@ -30,6 +30,7 @@ from batchseg.segmentors.network.one_output import with_background
 from batchseg.segmentors.network.precision import torch_dtype
 from batchseg.segmentors.network.sizing import SizedPreparer, Sizing
 from batchseg.segmentors.network.state_dict import FILES, State, read_state
+from batchseg.segmentors.strangers import hollow_file
 from batchseg.storage.hashing import sha256_of
 
 CLASSIFIER = {  # the weight whose length is the number of classes
@@ -165,6 +166,8 @@ def _locate(builder: str, weights: str) -> str:
         path = Path(weights).expanduser().resolve()
         if not path.is_file():
             raise ModelError(f"there is no file {weights} with the weights of {builder}")
+        if hollow := hollow_file(path, weights):
+            raise ModelError(hollow)
         return str(path)
     known = get_model_weights(builder)
     if weights not in known.__members__:

@@ -246,6 +246,22 @@ def test_an_unknown_label_map_or_a_missing_flag_is_one_sentence() -> None:
     assert "to_labels: is required; give --to" in command("labels", "map", "--from", "voc").stderr
 
 
+def test_a_cosine_without_a_language_model_is_refused() -> None:
+    found = command("labels", "map", "--from", "voc", "--to", "cityscapes", "--none-below", "0.7")
+    assert found.exit_code == 2
+    assert "none_below needs a language_model" in found.stderr
+
+
+def test_a_relation_whose_target_is_gone_is_named(tmp_path: Path) -> None:
+    path = relation(tmp_path)
+    content = yaml.safe_load(Path(path).read_text())
+    Path(path).write_text(yaml.safe_dump({**content, "to": "gone.yaml"}))
+    with pytest.raises(
+        LabelMapError, match=re.escape(f"{path}: what its classes go to (to)") + ".*gone.yaml"
+    ):
+        load_relation(path).applied(load_label_map("voc"))
+
+
 def test_several_merges_beside_a_relation_are_refused() -> None:
     given = ("run", "photos", "--model", "threshold", "--output", "r", "--merge", "relation.yaml")
     found = command(*given, "--merge", "a=b,c")

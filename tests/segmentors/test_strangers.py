@@ -19,6 +19,7 @@ from torchvision.models import get_model_builder
 
 from batchseg.config.kinds import infer_segmentor
 from batchseg.config.load import validate_segmentor
+from batchseg.config.segmentor import TorchvisionSegmentor
 from batchseg.errors import ModelError
 from batchseg.segmentors.registry import open_checkpoint
 from batchseg.segmentors.torchvision import CLASSIFIER
@@ -64,6 +65,13 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123
 def test_a_file_that_was_not_fetched(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(POINTER)
     assert f"{name} is a pointer of Git LFS" in refused(tmp_path / name)
+
+
+def test_weights_of_torchvision_that_were_not_fetched(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_text(POINTER)
+    config = TorchvisionSegmentor(model="fcn_resnet50", weights=str(tmp_path / "weights.pth"))
+    with pytest.raises(ModelError, match="is a pointer of Git LFS"):
+        open_checkpoint(config)
 
 
 @pytest.mark.parametrize("family", ["segformer", "clipseg"])

@@ -87,7 +87,7 @@ class PromptedCheckpoint:
             prompting=config.prompting,
             compile=config.compile,
             side=kind.side(processor),
-            notes=tuple(_notes(kind, prompts, found.name)),
+            notes=tuple(_notes(kind, prompts, config.prompting, found.name)),
             pixel_range=expected_range(processor, found.name, kind.channels),
         )
         for name, text in () if prompts is None else opened._texts(prompts):
@@ -167,10 +167,15 @@ def _refuse_thresholds(prompting: Prompting, label_map: LabelMap, background: in
             )
 
 
-def _notes(kind: PromptedKind, prompts: PromptList | None, name: str) -> Iterator[str]:
+def _notes(kind: PromptedKind, prompts: PromptList | None, asked_of: Prompting, name: str) -> Iterator[str]:
     texts = () if prompts is None else tuple(text for some in prompts.texts for text in some)
     if note := negation_note(texts, name):
         yield note
+    if "presence" in asked_of.model_fields_set and not kind.says_presence:
+        yield (
+            f"segmentor.prompting.presence has no effect: {name} does not say whether what a prompt names is "
+            "there at all"
+        )
     asked = 1 if prompts is None else sum(map(bool, prompts.texts))
     if kind.compares and asked == 1:
         yield (

@@ -26,6 +26,7 @@ class PromptedKind:
     Attributes:
         family: clipseg, sam3, sam3_lite_text, groupvit or llmseg.
         compares: its scores tell prompts from each other, and say little of one alone.
+        says_presence: it says how likely a prompt is to be in the image at all.
         templated: it reads sentences; else bare noun phrases.
         positions: of its text model: the tokens that a prompt has at most; None: any number.
         channels: of the images that it reads.
@@ -36,6 +37,7 @@ class PromptedKind:
 
     family: str
     compares: bool
+    says_presence: bool
     templated: bool
     positions: int | None
     channels: int
@@ -48,7 +50,7 @@ class PromptedKind:
         """By a checkpoint's config.json; None for a model that takes no prompts. Raises ModelError."""
         if reads_prompts(content):
             positions = content.get("prompt_positions")
-            return cls("llmseg", False, True, positions, CHANNELS, MULTIPLE, _OWN_SIDE, LANGUAGE_MODEL)
+            return cls("llmseg", False, True, True, positions, CHANNELS, MULTIPLE, _OWN_SIDE, LANGUAGE_MODEL)
         if not is_prompted(content):
             return None
         family = str(content["model_type"]).removesuffix("_video")
@@ -60,6 +62,7 @@ class PromptedKind:
         return cls(
             family=family,
             compares=family == "groupvit",
+            says_presence=is_sam,
             templated=not is_sam,
             positions=_whole(text.get("max_position_embeddings")) or positions,
             channels=input_channels(vision, name),

@@ -194,6 +194,12 @@ def test_negations_are_named(clipseg: Path) -> None:
     assert opened(clipseg, classes=["background", "a knot"]).notes == ()
 
 
+def test_a_threshold_of_presence_that_a_model_does_not_have_is_named(clipseg: Path) -> None:
+    classes = ["background", "a knot", "a pipe"]
+    (note,) = opened(clipseg, classes=classes, prompting={"presence": 0.3}).notes
+    assert note.startswith("segmentor.prompting.presence has no effect")
+
+
 def test_a_prompt_that_is_compared_with_none_is_named(checkpoints: dict[str, Path]) -> None:
     (note,) = opened(checkpoints["groupvit"]).notes
     assert "tells prompts from each other" in note
