@@ -256,10 +256,9 @@ def test_a_relation_whose_target_is_gone_is_named(tmp_path: Path) -> None:
     path = relation(tmp_path)
     content = yaml.safe_load(Path(path).read_text())
     Path(path).write_text(yaml.safe_dump({**content, "to": "gone.yaml"}))
-    with pytest.raises(
-        LabelMapError, match=re.escape(f"{path}: what its classes go to (to)") + ".*gone.yaml"
-    ):
+    with pytest.raises(LabelMapError, match=r"what its classes go to \(to\): .*gone\.yaml") as caught:
         load_relation(path).applied(load_label_map("voc"))
+    assert str(caught.value).startswith(path)
 
 
 def test_several_merges_beside_a_relation_are_refused() -> None:
