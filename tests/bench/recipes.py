@@ -1,8 +1,8 @@
 """How long until the digits are told apart? `python -m tests.bench.recipes FOLDER --language-model DIR`.
 
-Two trainings of the sample model's network on the same 10,000 scenes, in turn: by the recipe of
-commit f85fea5 (six epochs at a rate of 0.001, one worker), and by configs/train_digits.yaml as it is now. Both
-are timed to the first validation with a mean IoU of 0.90; the time of validations counts.
+Two trainings of the sample model's network on the same 10,000 scenes, one after the other: as commit f85fea5
+did it (six epochs at a rate of 0.001, one worker), and by configs/train_digits.yaml as it is now. Both are
+timed to the first validation with a mean IoU of 0.90, validations included.
 """
 
 from __future__ import annotations
