@@ -29,21 +29,23 @@ def segmentation_loss(logits_BChw: Tensor, labels_BHW: Tensor, weights_C: Tensor
         logits_BChw.float(), labels_BHW.shape[1:], mode="bilinear", align_corners=False
     )
     classes = logits_BCHW.shape[1]
-    log_BCHW = logits_BCHW.log_softmax(1)
-    known_B1HW = (labels_BHW != classes)[:, None]
-    truth_BCHW = torch.zeros_like(log_BCHW).scatter_(
-        1, labels_BHW.clamp(max=classes - 1)[:, None], known_B1HW.float()
-    )
-    cross_C = -(log_BCHW * truth_BCHW).sum((0, 2, 3))
-    support_C = truth_BCHW.sum((0, 2, 3))
-    predicted_BCHW = log_BCHW.exp() * known_B1HW
-    dice_C = (
-        2 * (predicted_BCHW * truth_BCHW).sum((0, 2, 3)) / (predicted_BCHW.sum((0, 2, 3)) + support_C + 1e-6)
-    )
+    log_BCN = logits_BCHW.log_softmax(1).flatten(2)
+    known_BN = (labels_BHW != classes).flatten(1)
+    class_BN = labels_BHW.flatten(1).clamp(max=classes - 1)
+    log_true_BN = log_BCN.gather(1, class_BN[:, None])[:, 0]  # what is of one class a pixel is never one-hot
+    known = known_BN.to(log_BCN)
+
+    def by_class(values_BN: Tensor) -> Tensor:
+        return values_BN.new_zeros(classes).index_add(0, class_BN.flatten(), values_BN.flatten())
+
+    support_C, both_C = by_class(known), by_class(log_true_BN.exp() * known)
     present = support_C > 0
     if not present.any():
         return logits_BCHW.sum() * 0
-    cross = (weights_C * cross_C).sum() / (weights_C * support_C).sum().clamp(min=1e-6)
+    predicted_C = torch.bmm(log_BCN.exp(), known[..., None]).sum((0, 2))
+    dice_C = 2 * both_C / (predicted_C + support_C + 1e-6)
+    weights_BN = weights_C[class_BN] * known
+    cross = -(log_true_BN * weights_BN).sum() / weights_BN.sum().clamp(min=1e-6)
     return cross + DICE_SHARE * (1 - dice_C[present].mean())
 
 
