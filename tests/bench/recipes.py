@@ -7,6 +7,8 @@ with the first validation that has a mean IoU of 0.90, and everything before tha
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +28,6 @@ BEFORE = {"batch_size": 8, "epochs": 6, "learning_rate": 0.001, "workers": 1, "v
 BAR = 0.90
 
 
-class ReachedError(Exception):
-    """The bar."""
-
-
 def timed(name: str, settings: dict[str, Any]) -> str:
     """Train up to the bar, and say what came of it."""
     rows = list[dict[str, Any]]()
@@ -39,17 +37,17 @@ def timed(name: str, settings: dict[str, Any]) -> str:
             rows.append(news["epoch"])
             click.echo(f"{name}: {rows[-1]['mean_iou']:.4f} after {perf_counter() - begun:.0f} s", err=True)
             if rows[-1]["mean_iou"] >= BAR:
-                raise ReachedError
+                os.kill(os.getpid(), signal.SIGINT)  # news come in a thread of their own
 
     begun, reached = perf_counter(), False
     try:
         batchseg.train(read_config(TrainConfig, overrides=settings), listen)
-    except ReachedError:
+    except KeyboardInterrupt:
         reached = True
     seconds = perf_counter() - begun
     learnt_s, waited_s = (sum(row[key] for row in rows) for key in ("train_s", "waited_s"))
     return (
-        f"{name}: {'' if reached else 'not '}there after {seconds / 60:.1f} min and {rows[-1]['step']:,} steps, "
+        f"{name}: {'' if reached else 'not '}there after {seconds / 60:.1f} min, {rows[-1]['step']:,} steps, "
         f"{1000 * learnt_s / rows[-1]['step']:.0f} ms a step, {waited_s / learnt_s:.1%} of it waiting for "
         f"batches; mean IoU {', '.join(format(row['mean_iou'], '.3f') for row in rows)}"
     )
