@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from batchseg.config.train import NewModel
+from batchseg.engine.heap import keep_freed_memory
 from batchseg.errors import OutputError
 from batchseg.results.learning import Learning
 from batchseg.segmentors.llm.lora import add_lora
@@ -41,6 +42,7 @@ TELL_S = 0.5
 
 def train_worker(settings: dict[str, Any]) -> None:
     """The function Ray Train calls on every worker."""
+    keep_freed_memory()
     Learner(settings["job"]).run()
 
 
