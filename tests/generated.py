@@ -14,7 +14,7 @@ import click
 from batchseg.cli.group import cli
 from batchseg.config.reference import configuration_reference
 from batchseg.results.explanations import EXPLANATIONS
-from batchseg.schema import TABLES, as_markdown
+from batchseg.schema import CLASS_HISTORY, TABLES, as_markdown
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- generated: python -m tests.generated -->", "<!-- end of what is generated -->"
@@ -28,8 +28,8 @@ def command_line(command: click.Command = cli, name: str = "batchseg") -> str:
 
 
 def tables() -> str:
-    """A section a table of the results."""
-    schemas = {**TABLES, "explanations": EXPLANATIONS}
+    """A section a table of the results, and one of a training."""
+    schemas = {**TABLES, "explanations": EXPLANATIONS, "class_history": CLASS_HISTORY}
     return "\n\n".join(f"### {name}\n\n{as_markdown(schema)}" for name, schema in schemas.items()) + "\n"
 
 

@@ -7,9 +7,19 @@ import pytest
 
 from batchseg.config.base import METRICS
 from batchseg.results.explanations import EXPLANATIONS
-from batchseg.schema import CLASSES, IMAGES, PIXELS, TABLES, TRUTH_FAULTS, Status, TruthStatus, as_markdown
+from batchseg.schema import (
+    CLASS_HISTORY,
+    CLASSES,
+    IMAGES,
+    PIXELS,
+    TABLES,
+    TRUTH_FAULTS,
+    Status,
+    TruthStatus,
+    as_markdown,
+)
 
-SCHEMAS = {**TABLES, "explanations": EXPLANATIONS}
+SCHEMAS = {**TABLES, "explanations": EXPLANATIONS, "class_history": CLASS_HISTORY}
 
 # columns are only ever added: what stands here is in other people's queries
 PROMISED = {
@@ -24,6 +34,7 @@ PROMISED = {
     "classes": "class_id class_name precision recall f1 iou dice support predicted_pixels",
     "explanations": "id class_id class_name method target inside_share area_share language_off_changed "
     "language_off_target remainder grid picture fingerprint source_version",
+    "class_history": "epoch class_id class_name iou truth_pixels",
 }
 
 

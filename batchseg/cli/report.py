@@ -25,7 +25,8 @@ def report_command(as_json: bool, quiet: bool, debug: bool, address: str | None,
     """Make a page of RESULTS: one HTML file of at most 8 MB, which a mail can carry and a phone can show.
 
     It has the figures, the images that stand out with what was predicted, and the SQL of every figure. What
-    it says does not change the exit code; see `batchseg compare` for that.
+    it says does not change the exit code; see `batchseg compare` for that. Of the folder of a training it has
+    the learning curves, every class over the epochs, and some validation images.
     """
     with reported_errors(debug):
         path, settings = flags.pop("config_path"), flags.pop("settings")

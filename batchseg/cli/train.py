@@ -40,6 +40,12 @@ from batchseg.config.train import TrainConfig
 @click.option("--learning-rate", type=float, metavar="R", help="At its peak.")
 @click.option("--seed", type=int, metavar="S", help="Of new weights, order and augmentation.  [0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the model learns.  [auto]")
+@click.option("--report", is_flag=True, default=None, help="Also make a page to look at, report.html.")
+@click.option(
+    "--log-to",
+    type=click.Choice(["mlflow", "tensorboard"]),
+    help="Log each epoch there as well; MLFLOW_TRACKING_URI says where MLflow is.",
+)
 @click.option("--address", metavar="RAY", help="Address of a running Ray cluster.")
 @reporting
 def train_command(source: str | None, as_json: bool, quiet: bool, debug: bool, **flags: Any) -> None:

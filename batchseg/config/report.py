@@ -11,9 +11,9 @@ PAGE = "report.html"
 
 
 class ReportConfig(Model):
-    """One self-contained HTML page on a results folder: `batchseg report`."""
+    """One self-contained HTML page on a results folder, or on a training: `batchseg report`."""
 
-    results: Place = Field(description="Folder that `batchseg run` or `batchseg evaluate` wrote.")
+    results: Place = Field(description="Folder that `batchseg run`, `evaluate` or `train` wrote.")
     against: Place | None = Field(
         None,
         description="Older results to compare with, or the record of a run. Null: the last good night that "

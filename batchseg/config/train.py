@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from batchseg.config.base import Limits, Model, RayConfig
+from batchseg.config.log_to import LogSetting
 from batchseg.config.places import Place
 from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
@@ -234,6 +235,10 @@ class TrainConfig(Model):
     accept: Accepted = Field((), description="Guards to pass over, such as binary_truth.")
     limits: Limits = Limits()
     ray: RayConfig = RayConfig()
+    report: bool = Field(
+        False, description="Also make report.html in the end, a page to look at; see `batchseg report`."
+    )
+    log_to: LogSetting = None
 
     @model_validator(mode="before")
     @classmethod

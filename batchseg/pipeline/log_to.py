@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -70,7 +70,7 @@ def log_run(record: Mapping[str, Any], log_to: LogTo | None, results: Location, 
         if isinstance(log_to, MlflowLog):
             _to_mlflow(record, log_to, results, page)
         else:
-            _to_tensorboard(record, _folder_of(log_to, results))
+            _to_tensorboard(record, board_folder(log_to, results))
     except Exception as exc:  # of a server, of a disk, of either library: the run itself is over
         reason = without_secrets(str(exc).partition("\n")[0] or type(exc).__name__)
         raise OutputError(
@@ -80,24 +80,11 @@ def log_run(record: Mapping[str, Any], log_to: LogTo | None, results: Location, 
 
 
 def _to_mlflow(record: Mapping[str, Any], log_to: MlflowLog, results: Location, page: str | None) -> None:
-    mlflow = _load_mlflow()
-    entities = mlflow.entities
-    client = mlflow.MlflowClient(tracking_uri=log_to.tracking_uri)
-    experiment = client.get_experiment_by_name(log_to.experiment)
-    where = experiment.experiment_id if experiment else client.create_experiment(log_to.experiment)
+    client, where = mlflow_client(log_to)
     tags = {"batchseg.results": str(results), "batchseg.fingerprint": str(record["model"]["fingerprint"])}
     made = client.create_run(where, run_name=record["run_id"], tags=tags)
-    when_ms = int(_finished(record).timestamp() * 1000)
-    named = _distinct(_NO_KEY.sub("_", name) for name, _ in _figures(record))
-    metrics = [
-        entities.Metric(name, value, when_ms, 0)
-        for name, (_, value) in zip(named, _figures(record), strict=True)
-    ]
-    params = [entities.Param(name, value[:_LONGEST]) for name, value in _settings(record)]
-    for some in _batches(metrics, 1000):
-        client.log_batch(made.info.run_id, metrics=some)
-    for some in _batches(params, 100):
-        client.log_batch(made.info.run_id, params=some)
+    send_figures(client, made.info.run_id, _figures(record), when=_finished(record), step=0)
+    send_settings(client, made.info.run_id, _settings(record))
     # the form of mlflow.log_table, which its pages show as a table
     columns = list(record["classes"][0]) if record["classes"] else []
     rows = [[row[name] for name in columns] for row in record["classes"]]
@@ -110,17 +97,61 @@ def _to_mlflow(record: Mapping[str, Any], log_to: MlflowLog, results: Location, 
     client.set_terminated(made.info.run_id, "FINISHED")
 
 
+def mlflow_client(log_to: MlflowLog) -> tuple[Any, str]:
+    """The client and the id of the experiment, which is made where it is not there."""
+    client = _load_mlflow().MlflowClient(tracking_uri=log_to.tracking_uri)
+    experiment = client.get_experiment_by_name(log_to.experiment)
+    return client, experiment.experiment_id if experiment else client.create_experiment(log_to.experiment)
+
+
+def send_figures(
+    client: Any, run_id: str, figures: Iterable[tuple[str, float]], *, when: datetime, step: int
+) -> None:
+    """Of one step, under names that MLflow takes."""
+    entities, some = _load_mlflow().entities, [*figures]
+    when_ms = int(when.timestamp() * 1000)
+    named = _distinct(_NO_KEY.sub("_", name) for name, _ in some)
+    metrics = [
+        entities.Metric(name, value, when_ms, step) for name, (_, value) in zip(named, some, strict=True)
+    ]
+    for batch in _batches(metrics, 1000):
+        client.log_batch(run_id, metrics=batch)
+
+
+def send_settings(client: Any, run_id: str, settings: Iterable[tuple[str, str]]) -> None:
+    """Those that are there already must be the same."""
+    entities = _load_mlflow().entities
+    params = [entities.Param(name, value[:_LONGEST]) for name, value in settings]
+    for batch in _batches(params, 100):
+        client.log_batch(run_id, params=batch)
+
+
+def board_writer(folder: Location, **settings: Any) -> Any:
+    """What writes an event file of TensorBoard."""
+    return _load_tensorboard().SummaryWriter(folder.path, **settings)
+
+
+def send_scalars(writer: Any, figures: Iterable[tuple[str, float]], step: int, seconds: float) -> None:
+    """Figures such as iou.road, of which TensorBoard makes a group iou.
+
+    Args:
+        seconds: when, as `time` says.
+    """
+    for name, value in figures:
+        writer.add_scalar(name.replace(".", "/", 1), value, step, seconds)
+
+
 def _to_tensorboard(record: Mapping[str, Any], folder: Location) -> None:
     step, seconds = len(folder.files()), _finished(record).timestamp()
-    writer = _load_tensorboard().SummaryWriter(folder.path)
-    for name, value in _figures(record):
-        writer.add_scalar(name.replace(".", "/", 1), value, step, seconds)
+    writer = board_writer(folder)
+    send_scalars(writer, _figures(record), step, seconds)
     writer.add_text("classes", _markdown(record["classes"]), step, seconds)
     writer.add_text("run", f"{record['run_id']}: {record['model']['name']}", step, seconds)
     writer.close()
 
 
-def _folder_of(log_to: TensorboardLog, results: Location) -> Location:
+def board_folder(log_to: TensorboardLog, results: Location) -> Location:
+    """Where TensorBoard looks."""
     return results / "tensorboard" if log_to.folder is None else locate(log_to.folder)
 
 
@@ -142,6 +173,11 @@ def _settings(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "model", str(record["model"]["name"])
     yield "precision", str(record.get("precision"))
     yield "engine", str(record.get("engine"))
+    yield from flat_settings(record["config"])
+
+
+def flat_settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Those of a configuration, as config.NAME, without the cluster's, which may hold secrets."""
 
     def flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
@@ -150,9 +186,8 @@ def _settings(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         elif value is not None:
             yield name, str(value)
 
-    # the cluster's may hold secrets, as on the page
-    config = {name: value for name, value in record["config"].items() if name != "ray"}
-    yield from ((f"config.{name}", value) for name, value in flat(config, ""))
+    shown = {name: value for name, value in config.items() if name != "ray"}
+    yield from ((f"config.{name}", value) for name, value in flat(shown, ""))
 
 
 def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:

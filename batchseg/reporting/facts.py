@@ -45,7 +45,11 @@ def facts_of(record: Record | None) -> list[tuple[str, str]]:
 def settings_of(record: Record | None) -> str:
     """The settings that are not as by default, as YAML; the cluster's may hold secrets and stay out."""
     config = (record or {}).get("config") or {}
-    kind: type[Model] = EvaluateConfig if is_evaluation(record) else NightConfig
+    return changed_settings(config, EvaluateConfig if is_evaluation(record) else NightConfig)
+
+
+def changed_settings(config: Record, kind: type[Model]) -> str:
+    """The same of any job, by what its configuration is."""
     with suppress(ValidationError):  # of another version: then all of them
         config = kind.model_validate(config).model_dump(mode="json", exclude_defaults=True)
     config = {name: value for name, value in config.items() if name != "ray"}

@@ -1,4 +1,4 @@
-"""`batchseg report`: one page to look at of a results folder."""
+"""`batchseg report`: one page to look at of a results folder, or of a training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from batchseg.config.arguments import Plain, from_arguments
 from batchseg.config.compare import NightConfig
 from batchseg.config.evaluate import EvaluateConfig
 from batchseg.config.report import PAGE, ReportConfig
-from batchseg.errors import OutputError, SourceError
+from batchseg.errors import ConfigError, OutputError, SourceError
 from batchseg.reporting.explained import shown_explanations
 from batchseg.reporting.gallery import draw_pictures
 from batchseg.reporting.headline import as_sentence, headline_of
+from batchseg.reporting.learning_page import LearningPage, learning_page
 from batchseg.reporting.overview import overview_of
 from batchseg.reporting.page import ReportPage
 from batchseg.reporting.pictures import Artist
@@ -34,6 +35,7 @@ from batchseg.reporting.shown import (
 from batchseg.results.calibrated import calibration_sums
 from batchseg.results.explanations import read_explanations
 from batchseg.results.folder import Results
+from batchseg.results.learning import training_record
 from batchseg.results.opened import OpenedResults
 from batchseg.results.progress import OnCounted, unwatched
 from batchseg.results.recorded import LookBack, is_evaluation, look_back
@@ -81,10 +83,10 @@ def report(
     images: int | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> PageReport:
-    """Make one self-contained HTML page of a results folder, of at most 8 MB.
+    """Make one self-contained HTML page of a results folder, or of a training, of at most 8 MB.
 
     Args:
-        results: the whole job; or the results folder.
+        results: the whole job; or the results folder; or the folder of a training, be it under way.
         on_picture: called in this process with the pictures that are drawn, and all.
         against: older results to compare with; None for the last good night in the folder.
         output: the file; None for report.html in the results.
@@ -111,6 +113,9 @@ def make_page(
     Raises as `report` does.
     """
     results = Results(config.results)
+    training = training_record(results.root)
+    if training is not None:
+        return _page_of_training(config, results, training)
     results.refuse_strangers()
     place = _place(config, results)
     record = results.record()
@@ -141,7 +146,20 @@ def make_page(
     if config.images:
         page.explanations = shown_explanations(results.root, explained, overview.wanted)
         _draw(page, results, past, config, on_picture)
-    data = _fitting(page)
+    return _written(place, page, _fitting(page))
+
+
+def _page_of_training(config: ReportConfig, results: Results, record: dict[str, Any]) -> PageReport:
+    if config.against is not None:
+        raise ConfigError(
+            f"against (--against) compares results, and {results.root} is a training; leave it out"
+        )
+    place = _place(config, results)
+    page = learning_page(results.root, record, config.images, beside=config.output is None)
+    return _written(place, page, render_page(page))
+
+
+def _written(place: Location, page: ReportPage | LearningPage, data: bytes) -> PageReport:
     with output_errors(place):
         place.write(data)
     headline = page.headline

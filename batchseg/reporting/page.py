@@ -10,25 +10,21 @@ import numpy as np
 
 from batchseg import __version__
 from batchseg.comparison.differences import Difference
-from batchseg.images.overlay import Colour
 from batchseg.labels.label_map import LabelMap
 from batchseg.reporting.confusions import ConfusionPicture, confusion_picture
 from batchseg.reporting.explained import ShownExplanation
 from batchseg.reporting.facts import Timing, facts_of, settings_of, timing_of
 from batchseg.reporting.headline import Headline
-from batchseg.reporting.layers import ABSTAINS, NOTHING, WRONG
 from batchseg.reporting.overview import Overview
-from batchseg.reporting.pictures import LAYERS
 from batchseg.reporting.queries import Query, queries_for
 from batchseg.reporting.reference import Reference
 from batchseg.reporting.reliability import ReliabilityBin, reliability_bins
-from batchseg.reporting.shown import ImageGroup, ShownImage
+from batchseg.reporting.shown import ImageGroup
+from batchseg.reporting.shown_page import PageWithImages
 from batchseg.reporting.slices import SlicedColumn, slices_of
 from batchseg.results.suspects import Suspects
 
 MOST_CLASSES = 300  # rows of the table; the others are in classes.parquet
-# width / height up to which a picture counts as such
-_SHAPES = {"tall": 0.85, "square": 1.15, "normal": 1.55, "wide": float("inf")}
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class ClassRow:
 
 
 @dataclass
-class ReportPage:
+class ReportPage(PageWithImages):
     """The whole page. A section that has nothing to say is empty or None, and is left out."""
 
     results: str
@@ -78,28 +74,6 @@ class ReportPage:
         self.queries: list[Query] = queries_for(self.overview)
 
     @property
-    def images(self) -> list[ShownImage]:
-        return [image for group in self.groups for image in group.shown]
-
-    @property
-    def pictures(self) -> int:
-        """How many images can be seen."""
-        return sum(image.can_be_seen for image in self.images)
-
-    @property
-    def layers(self) -> list[str]:
-        """What there is to be laid over the images, of any of them."""
-        pictures = [image.picture for image in self.images if image.picture is not None]
-        return [name for name in LAYERS if any(picture[name] is not None for picture in pictures)]
-
-    @property
-    def shape(self) -> str:
-        """What most pictures are like, so that they stand in rows; others have room at their sides."""
-        ratios = [row["width"] / row["height"] for image in self.images if (row := image.picture) is not None]
-        ratio = float(np.median(ratios)) if ratios else 4 / 3
-        return next(name for name, most in _SHAPES.items() if ratio <= most)
-
-    @property
     def calibration(self) -> dict[str, float]:
         """ECE, Brier score and log loss over the probed pixels of the data set."""
         found = {"ece": self.overview.reliability.ece, **self.overview.probed.means}
@@ -121,17 +95,6 @@ class ReportPage:
     def number_of(self, image_id: str) -> int | None:
         """Of the picture of an image, if the page has one."""
         return next((image.number for image in self.images if image.row["id"] == image_id), None)
-
-    def name(self, class_id: int) -> str:
-        return self.label_map.names[class_id]
-
-    def colour(self, class_id: int) -> str:
-        return _in_css(self.label_map.colours[class_id])
-
-    @property
-    def difference(self) -> dict[str, str]:
-        """The colours of the layer that shows where a mask is wrong."""
-        return {"wrong": _in_css(WRONG), "abstains": _in_css(ABSTAINS), "nothing": _in_css(NOTHING)}
 
 
 def class_rows_of(overview: Overview) -> list[ClassRow]:
@@ -155,10 +118,6 @@ def class_rows_of(overview: Overview) -> list[ClassRow]:
     if overview.matrix.truth_pixels:
         return sorted(rows, key=lambda row: (row.iou is None, row.iou or 0, row.class_id))
     return sorted(rows, key=lambda row: (-row.predicted_pixels, row.class_id))
-
-
-def _in_css(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _number(value: float) -> float | None:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import yaml
+
 from batchseg.reporting.definitions import DEFINITIONS
+from batchseg.reporting.learning_page import LearningPage
 from batchseg.reporting.page import ReportPage
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ class Section(NamedTuple):
     title: str
 
 
-def render_page(page: ReportPage) -> bytes:
+def render_page(page: ReportPage | LearningPage) -> bytes:
     """The whole file, UTF-8."""
     environment = _environment()
     style = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in STYLES)
@@ -38,7 +41,7 @@ def render_page(page: ReportPage) -> bytes:
     )
     text = environment.get_template("page.html").render(
         page=page,
-        sections=list(sections_of(page)),
+        sections=list(learning_sections(page) if isinstance(page, LearningPage) else sections_of(page)),
         definitions=DEFINITIONS,
         style=style,
         script=script,
@@ -74,6 +77,21 @@ def sections_of(page: ReportPage) -> Iterator[Section]:
             yield Section(key, title)
 
 
+def learning_sections(page: LearningPage) -> Iterator[Section]:
+    """The same of the page of a training."""
+    for there, key, title in (
+        (page.curves, "curves", "Learning"),
+        (page.folds, "folds", "Folds"),
+        (page.groups, "images", "Images"),
+        (page.classes, "learnt", "Classes"),
+        (page.epochs, "epochs", "Epochs"),
+        (page.plan, "plan", "What was planned"),
+        (page.facts, "run", "What ran"),
+    ):
+        if there:
+            yield Section(key, title)
+
+
 def data_uri(picture: dict[str, Any], layer: str) -> str:
     """A layer as a browser takes it from within the page."""
     return data_uri_of(picture[layer], "webp" if layer == "photo" else "png")
@@ -98,8 +116,10 @@ def _environment() -> Environment:
         "share": _share,
         "percent": _percent,
         "count": lambda value: f"{value:,}",
+        "general": lambda value: f"{value:.3g}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}"),
         "clipped": _clipped,
+        "plainly": _plainly,
     }
     environment.filters |= filters
     return environment
@@ -118,6 +138,10 @@ def _percent(value: float | None) -> str:
     if value is None:
         return ""
     return "<0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
+
+
+def _plainly(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def _clipped(text: str | None) -> str:

@@ -74,7 +74,7 @@ def training_record(root: Location) -> Row | None:
     place = root / RECORD
     try:
         record = json.loads(place.read())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as exc:
         raise OutputError(f"{place}: cannot be read: {exc}") from exc

@@ -11,6 +11,8 @@ import torch
 
 from batchseg.config.train import NewModel, TrainConfig
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
+from batchseg.segmentors.huggingface.content import TEMPERATURE
+from batchseg.segmentors.huggingface.families import OWN
 from batchseg.segmentors.llm.lora import add_lora, merge_lora
 
 
@@ -28,7 +30,7 @@ def export_trained(
     Args:
         weights: the best epoch's state dict.
         split: the training's split.parquet, so that the model can tell wherever it is moved.
-        temperature: what logits are to be divided by; models of our own carry it in their configuration.
+        temperature: what logits are to be divided by besides; the model's configuration keeps it.
     """
     network = start.load("cpu", "fp32").network
     lora = isinstance(config.model, NewModel) and config.model.mode == "lora"
@@ -37,8 +39,7 @@ def export_trained(
     network.load_state_dict(weights)
     if lora:
         merge_lora(network)
-    if hasattr(network.config, "temperature"):
-        network.config.temperature *= temperature
+    _keep_temperature(network.config, temperature)
     with torch.no_grad():
         network.half()
     unfinished = folder.with_name(f".{folder.name}.unfinished")
@@ -52,3 +53,11 @@ def export_trained(
     shutil.copyfile(split, unfinished / split.name)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(unfinished, folder)
+
+
+def _keep_temperature(shape: Any, temperature: float) -> None:
+    """Models of our own divide by theirs in the network; those of transformers are divided beside it."""
+    name = "temperature" if shape.model_type in OWN else TEMPERATURE
+    found = getattr(shape, name, 1.0) * temperature
+    if found != 1:
+        setattr(shape, name, found)

@@ -19,11 +19,13 @@ import pyarrow.parquet as pq
 
 from batchseg.config.base import METRICS, PROMPT_METRICS
 from batchseg.config.load import read_config
+from batchseg.config.log_to import TensorboardLog
 from batchseg.config.run import RunConfig
 from batchseg.config.train import TrainConfig
 from batchseg.engine.session import ray_kept
 from batchseg.errors import OutputError
 from batchseg.pipeline.gather import gather, link_or_copy
+from batchseg.pipeline.log_to import refuse_unloggable
 from batchseg.pipeline.run import run
 from batchseg.results.learning import CLASSES_FILE, HISTORY
 from batchseg.results.record import package_versions
@@ -77,6 +79,7 @@ def cross_validate(config: TrainConfig, on_news: OnNews) -> FoldsResult:
         earlier = earlier_record(config, root)
         if earlier is not None and earlier["status"] == "finished":
             return _result(root, earlier)
+        refuse_unloggable(config.log_to, locate(str(root)))
         source = open_source(config.source, (config.output,))
         folds, notes = _folds(config, source, root, goes_on=earlier is not None)
         started = {"status": "started", "config": config.model_dump(mode="json"), "notes": notes}
@@ -125,7 +128,10 @@ class _Fold:
 def _fold(config: TrainConfig, root: Path, fold: int, folds: Folds, on_news: OnNews) -> _Fold:
     place = root / f"fold-{fold}"
     minutes = config.minutes / folds.count if config.minutes is not None else None
-    alone = {"output": str(place), "folds": None, "group": None, "minutes": minutes}
+    log_to = config.log_to
+    if isinstance(log_to, TensorboardLog) and log_to.folder is not None:
+        log_to = log_to.model_copy(update={"folder": str(Path(log_to.folder) / place.name)})
+    alone = {"output": str(place), "folds": None, "group": None, "minutes": minutes, "log_to": log_to}
     trained = train_one(config.model_copy(update=alone), on_news, folds.rows(fold, config))
     held_out = folds.held_out(fold)
     with writing(place):

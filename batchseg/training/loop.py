@@ -106,7 +106,7 @@ class Learner:
             self._tell(unkept=str(reason))
 
     def _finish_epoch(self, is_due: bool) -> None:
-        if self.state.epoch == 1:
+        if self.state.epoch == 1 and not self.state.learnt_pixels:
             self.state.learnt_pixels = summed(self.learnt_C, self.model.device).tolist()
         row = self._judge() if is_due else None
         self._note(gathered(self.state.faults))

@@ -19,6 +19,8 @@ from batchseg.config.load import config_differences
 from batchseg.config.train import TrainConfig
 from batchseg.engine.session import ray_session
 from batchseg.errors import ModelError, OutputError
+from batchseg.labels.recorded import record_label_map
+from batchseg.pipeline.log_to import refuse_unloggable
 from batchseg.results.learning import HISTORY, RECORD
 from batchseg.results.record import package_versions
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
@@ -32,13 +34,15 @@ from batchseg.training.export import export_trained
 from batchseg.training.fit import Fitted, OnNews, fit
 from batchseg.training.job import State
 from batchseg.training.kept import Kept, what_is_left, writing
+from batchseg.training.logged import logged
 from batchseg.training.prompts import check_prompts, prompt_reader, write_states
 from batchseg.training.rows import Rows
 from batchseg.training.truths import listed_names
 
 MODEL, STATE = "model", "state"
 OF_A_RUN = ("run.json", "runs", "images")
-BY_PLACE_ONLY = ("ray", "workers", "device", "output")  # where it runs, and not what it learns
+# where it runs and what is told of it, and not what it learns
+BY_PLACE_ONLY = ("ray", "workers", "device", "output", "report", "log_to")
 MOST_ALIKE = 50  # pairs of classes in the record
 
 
@@ -54,6 +58,7 @@ class TrainResult:
         temperature: fitted on the validation images.
         history: path of the Parquet table with a row an epoch.
         faults: id, status and error of images that could not be used.
+        page: where its report page lies; None: none was asked for.
     """
 
     output: str
@@ -66,6 +71,7 @@ class TrainResult:
     history: str
     faults: list[dict[str, str]]
     record: dict[str, Any] = field(repr=False)
+    page: str | None = None
 
 
 def train_one(config: TrainConfig, on_news: OnNews, parts: Rows | None = None) -> TrainResult:
@@ -80,6 +86,7 @@ def train_one(config: TrainConfig, on_news: OnNews, parts: Rows | None = None) -
         earlier = earlier_record(config, root)
         if earlier is not None and earlier["status"] == "finished":
             return _result(root, earlier)
+        refuse_unloggable(config.log_to, locate(str(root)))
         source = open_source(config.source, (config.output,))  # first: nothing is written among the images
         if not isinstance(config.model, str):  # of a model to go on from its files tell
             check_prompts(source, config.model is not None and config.model.head == "prompt")
@@ -90,8 +97,8 @@ def train_one(config: TrainConfig, on_news: OnNews, parts: Rows | None = None) -
             on_news({"note": sentence})
         write_states(reader, ready.rows, root / STATE)
         try:
-            with ray_session(config.ray.address):
-                fitted = fit(ready, state=root / STATE, begun=begun, on_news=on_news)
+            with ray_session(config.ray.address), logged(config, root, root / STATE, on_news) as tell:
+                fitted = fit(ready, state=root / STATE, begun=begun, on_news=tell)
         except KeyboardInterrupt as exc:
             raise KeyboardInterrupt(what_is_left(Kept(root / STATE).finished, ready.config.epochs)) from exc
         for sentence in _of_the_end(ready, fitted):
@@ -149,6 +156,8 @@ def _started(ready: Beginning) -> dict[str, Any]:
         "status": "started",
         "config": ready.config.model_dump(mode="json"),
         **plan,
+        "label_map": record_label_map(ready.reading.label_map),
+        "channels": ready.start.channels,
         "notes": list(ready.rows.notes),
     }
 

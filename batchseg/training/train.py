@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from batchseg.config.report import ReportConfig
 from batchseg.config.train import TrainConfig
+from batchseg.errors import BatchsegError, OutputError
+from batchseg.reporting.make import make_page
 from batchseg.training.fit import OnNews
-from batchseg.training.folds import cross_validate
+from batchseg.training.folds import FoldsResult, cross_validate
 from batchseg.training.one import TrainResult, train_one
 
 
@@ -29,4 +34,17 @@ def train(config: TrainConfig, on_news: OnNews = lambda news: None) -> TrainResu
         BatchsegError: it cannot be done, or had to stop; finished epochs are kept.
         KeyboardInterrupt: likewise; its sentence says from where the next call goes on.
     """
-    return train_one(config, on_news) if config.folds is None else cross_validate(config, on_news)
+    result = train_one(config, on_news) if config.folds is None else cross_validate(config, on_news)
+    return replace(result, page=_page(result, config)) if config.report else result
+
+
+def _page(result: TrainResult, config: TrainConfig) -> str:
+    """Where it lies; that of the predictions of all folds is made first. Raises OutputError."""
+    predicted = [result.results] if isinstance(result, FoldsResult) else []
+    try:
+        pages = [
+            make_page(ReportConfig(results=each, ray=config.ray)) for each in (*predicted, result.output)
+        ]
+    except BatchsegError as exc:
+        raise OutputError(f"the training has finished, but its page cannot be made: {exc}") from exc
+    return pages[-1].path

@@ -137,6 +137,8 @@ def _print_folds(result: TrainResult) -> None:
     for name, value in result.metrics.items():
         table.add_row(name, f"{value:.4f}" if value is not None else "")
     table.add_row("results", escape(str(Path(result.output) / "results")))
+    if result.page is not None:
+        table.add_row("report", escape(result.page))
     table.add_row("ensemble", escape(result.model))
     print_lines(console, table)
 
@@ -161,5 +163,7 @@ def _print_trained(result: TrainResult) -> None:
     if result.faults:
         table.add_row("left out", f"{len(result.faults)} images that could not be used")
     table.add_row("history", escape(result.history))
+    if result.page is not None:
+        table.add_row("report", escape(result.page))
     table.add_row("model", escape(result.model))
     print_lines(console, table)

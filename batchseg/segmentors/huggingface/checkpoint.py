@@ -23,6 +23,7 @@ from batchseg.segmentors.huggingface.content import (
     input_channels,
     own_labels,
     read_stride,
+    read_temperature,
     reduced_note,
     require_segmentation,
     with_reduced_truth,
@@ -58,6 +59,7 @@ class HuggingFaceCheckpoint:
         pixel_range: of the images that it expects; None where its processor does not say.
         stride: pixels of the input for one cell of its coarsest features, as its configuration says.
         channels: of the images that the network reads.
+        temperature: what its logits are divided by before they become probabilities.
         input_size: what its processor brings images to; None where that is to be asked itself.
     """
 
@@ -72,6 +74,7 @@ class HuggingFaceCheckpoint:
     stride: int = 1
     channels: int = CHANNELS
     input_size: InputSize | None = None
+    temperature: float = 1.0
 
     @classmethod
     def open(
@@ -113,6 +116,16 @@ class HuggingFaceCheckpoint:
             stride=read_stride(content),
             channels=channels,
             input_size=InputSize.stated(processor),
+            temperature=read_temperature(content, location.name),
+        )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        if self.temperature == 1:
+            return ()
+        return (
+            f"{self.location.name}: logits are divided by {self.temperature:.2f} before they become "
+            "probabilities, as its training fitted",
         )
 
     def preparer(self, as_is: bool = False) -> HuggingFacePreparer:

@@ -12,6 +12,8 @@ from batchseg.errors import ModelError
 from batchseg.labels.label_map import LabelMap, is_background
 from batchseg.segmentors.huggingface.families import OWN, PATCHES, UNIVERSAL, VIDEO
 
+# of a config.json; `temperature` alone means how text is generated to transformers
+TEMPERATURE = "calibration_temperature"
 CHANNELS = 3  # of RGB, which a config.json need not say
 _SHOWN = 5
 _USUAL_STRIDE = 32
@@ -56,6 +58,20 @@ def _output_names(content: dict[str, Any]) -> tuple[str, ...]:
     names = [by_id.get(index, f"LABEL_{index}") for index in range(count)]
     times = Counter(names)
     return tuple(name if times[name] == 1 else f"{name} ({index})" for index, name in enumerate(names))
+
+
+def read_temperature(content: dict[str, Any], name: str) -> float:
+    """What logits are divided by before they become probabilities, as a training fitted it; 1 where none did.
+
+    Raises ModelError where it is no number above 0.
+    """
+    found = content.get(TEMPERATURE, 1.0)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
+        raise ModelError(
+            f"{name}: {TEMPERATURE} in its config.json must be a number above 0, not {found!r}; leave it out "
+            "where logits are to stay as they are"
+        )
+    return float(found)
 
 
 def read_stride(content: dict[str, Any]) -> int:

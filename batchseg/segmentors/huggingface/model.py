@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from batchseg.errors import ModelError
 from batchseg.segmentors.base import ModelInput, Scores
-from batchseg.segmentors.huggingface.content import input_channels
+from batchseg.segmentors.huggingface.content import input_channels, read_temperature
 from batchseg.segmentors.huggingface.families import FIXED_SIZE, OWN, TASK, UNIVERSAL, VIDEO
 from batchseg.segmentors.huggingface.loading import load_network
 from batchseg.segmentors.huggingface.mask_classification import (
@@ -69,7 +69,9 @@ class HuggingFaceModel(BatchedNetwork):
         self.by_queries = model_type in UNIVERSAL
         self.device = torch.device(device)
         self.dtype = torch_dtype(precision)
-        affine = pixel_affine(processor, input_channels(network.config.to_dict(), model_type))
+        content = network.config.to_dict()
+        self.temperature = read_temperature(content, model_type)
+        affine = pixel_affine(processor, input_channels(content, model_type))
         self.scale_C11, self.shift_C11 = (part.to(self.device) for part in affine)
         self.mask_size = _mask_size(model_type, processor)
         self.core = _Core(network, model_type, task_L)
@@ -132,6 +134,8 @@ class HuggingFaceModel(BatchedNetwork):
         return class_scores(classes_BQK[rows], masks_BQHW[rows], self.mask_size)
 
     def _logits(self, logits_BCHW: Tensor) -> Tensor:
+        if self.temperature != 1:  # in float32, so that no two classes come to be equal
+            logits_BCHW = logits_BCHW.float() / self.temperature
         return with_background(logits_BCHW) if self.one_output else logits_BCHW
 
 
