@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from batchseg.config.base import Limits, Model, RayConfig
+from batchseg.config.looks import TilingSetting
 from batchseg.config.places import Place
 from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
+LEAST_SIDE = 32  # of an input, pixels
 MULTIPLE = 16  # the deepest features have one cell for so many pixels
 
 
@@ -71,7 +73,10 @@ class NewModel(Model):
         description="Of a text head: the model keeps the whole language model, to read other names later.",
     )
     size: int = Field(
-        224, ge=32, multiple_of=MULTIPLE, description="Images are squashed to this width and height, pixels."
+        224,
+        ge=LEAST_SIDE,
+        multiple_of=MULTIPLE,
+        description="Images are squashed to this width and height, pixels.",
     )
 
     @model_validator(mode="after")
@@ -181,6 +186,12 @@ class TrainConfig(Model):
         description="Cross-validation: so many trainings, each of which leaves out a part of the images and "
         "then predicts it; minutes are shared among them. Null: one training.",
     )
+    tiling: TilingSetting = None
+    sampling: Literal["uniform", "balanced"] = Field(
+        "uniform",
+        description="uniform: each image, or window, once an epoch. balanced: half of the draws go to the "
+        "classes in turn, and their crops show that class, so that rare ones are seen like others.",
+    )
     epochs: int = Field(50, ge=1, description="Times every training image is seen.")
     minutes: float | None = Field(
         None,
@@ -193,7 +204,10 @@ class TrainConfig(Model):
     batch_size: int = Field(8, ge=1, description="Images a worker takes at once.")
     accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
     crop: int | None = Field(
-        None, ge=32, multiple_of=MULTIPLE, description="Side of the training crops, pixels. Null: the input."
+        None,
+        ge=LEAST_SIDE,
+        multiple_of=MULTIPLE,
+        description="Side of the training crops, pixels. Null: the input.",
     )
     augmentation: Augmentation = Augmentation()
     learning_rate: float | None = Field(
@@ -241,9 +255,46 @@ class TrainConfig(Model):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _windows_are_inputs(self) -> TrainConfig:
+        if self.tiling is None:
+            return self
+        size, model = self.tiling.size, self.model
+        if size % MULTIPLE or size < LEAST_SIDE:
+            raise ValueError(
+                f"tiling.size (--tile) is {size}, and of windows that are learnt from it is a multiple of "
+                f"{MULTIPLE}, {LEAST_SIDE} at least; take {max(LEAST_SIDE, round(size / MULTIPLE) * MULTIPLE)}"
+            )
+        if isinstance(model, NewModel) and "size" in model.model_fields_set and model.size != size:
+            raise ValueError(
+                f"tiling.size (--tile) is {size} and model.size {model.size}, and a window is the input; "
+                "leave model.size out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_see_whole_pictures(self) -> TrainConfig:
+        if isinstance(self.model, NewModel) and self.model.head == "prompt":
+            refuse_with_prompts(self)
+        return self
+
     @property
     def peak_rate(self) -> float:
         """The learning rate after the warm-up."""
         if self.learning_rate is not None:
             return self.learning_rate
         return 6e-5 if isinstance(self.model, str) else 1e-3
+
+
+def refuse_with_prompts(config: TrainConfig) -> None:
+    """Raises ValueError for what a training whose rows have prompts cannot do."""
+    if config.sampling == "balanced":
+        raise ValueError(
+            "sampling: balanced evens out classes, and a prompted model learns from prompts, whose points "
+            "are balanced already; leave it out"
+        )
+    if config.tiling is not None:
+        raise ValueError(
+            "tiling (--tile): a prompted model learns from whole pictures, for a window need not show what "
+            "is meant; leave it out"
+        )

@@ -65,14 +65,12 @@ class Learner:
         self.network.to(memory_format=torch.channels_last)
         self.state, self.kept = State(), Kept(job.state)
         self.prompts = PromptStates.of(job.state)
-        reading, limits = job.reading, self.config.limits
-        samples = Samples(job.train, job.start.preparer(), reading, limits, job.images_as)
-        crops = self._crops(samples)
+        crops = self._crops(job.samples(job.train))
         weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
         self.weights_C = torch.tensor(weights, device=self.model.device)
         self.learner = copy.copy(self.model)
         freeze_unused(self.network, lambda: self._loss(crops.collate([])))
-        batches = self._batches(len(crops))
+        batches = self._batches(crops)
         self.pace = job.pace(batches)
         self.progress, self.judged = 0.0, 0.0
         self.optimiser = make_optimiser(self.network, self.config)
@@ -87,7 +85,7 @@ class Learner:
         )
         mine = job.validation.take(np.arange(self.rank, len(job.validation), self.world))
         self.validation_loader: Any = DataLoader(
-            ValidationSet(Samples(mine, job.start.preparer(), reading, limits, job.images_as)),
+            ValidationSet(job.samples(mine)),
             batch_size=None,
             **job.loading,
         )
@@ -257,8 +255,8 @@ class Learner:
         augment = Augment(self.config.augmentation, self.job.crop, void, self.job.band_means)
         return (TrainingSet if self.prompts is None else PromptedSet)(samples, augment)
 
-    def _batches(self, rows: int) -> Batches:
-        config = self.config
+    def _batches(self, crops: TrainingSet | PromptedSet) -> Batches:
+        config, rows = self.config, len(crops)
         a_step = config.batch_size * config.accumulate * self.world
         epoch = max(1, rows // a_step)
         return Batches(
@@ -270,6 +268,7 @@ class Learner:
             config.seed,
             first=0,
             last=epoch * config.epochs,
+            balance=crops.balance,
         )
 
     def _share_of_rate(self, step: int) -> float:
