@@ -261,9 +261,10 @@ class TrainConfig(Model):
             return self
         size, model = self.tiling.size, self.model
         if size % MULTIPLE or size < LEAST_SIDE:
+            near = max(LEAST_SIDE, round(size / MULTIPLE) * MULTIPLE)
             raise ValueError(
                 f"tiling.size (--tile) is {size}, and of windows that are learnt from it is a multiple of "
-                f"{MULTIPLE}, {LEAST_SIDE} at least; take {max(LEAST_SIDE, round(size / MULTIPLE) * MULTIPLE)}"
+                f"{MULTIPLE}, {LEAST_SIDE} at least; take {near}"
             )
         if isinstance(model, NewModel) and "size" in model.model_fields_set and model.size != size:
             raise ValueError(

@@ -34,12 +34,10 @@ class Augment:
         fill = {tv_tensors.Image: FILL if means is None else [*means], tv_tensors.Mask: void}
         mirrors = {"horizontal": v2.RandomHorizontalFlip(), "vertical": v2.RandomVerticalFlip()}
         self.fill = fill
-        self.rest = v2.Compose(
-            [
-                *(mirrors[axis] for axis in settings.flip),
-                *_colours(settings.colour, means is None),
-            ]
-        )
+        self.changes = [
+            *(mirrors[axis] for axis in settings.flip),
+            *_colours(settings.colour, means is None),
+        ]
 
     def __call__(
         self, seed: int, model_input: ModelInput, truths_KHW: Ids, shown: int | None = None
@@ -67,7 +65,9 @@ class Augment:
         labels = torch.from_numpy(truths_KHW.astype(np.int32))[None].float()
         labels = torch.nn.functional.interpolate(labels, size, mode="nearest-exact")[0]
         image, labels = self._cropped(tv_tensors.Image(image), tv_tensors.Mask(labels.long()), shown)
-        image, labels = self.rest(tv_tensors.Image(image), tv_tensors.Mask(labels))
+        image, labels = tv_tensors.Image(image), tv_tensors.Mask(labels)
+        for change in self.changes:
+            image, labels = change(image, labels)
         return image.permute(1, 2, 0).as_subclass(Tensor).contiguous(), labels.as_subclass(Tensor)
 
     def _cropped(self, image: Tensor, labels: Tensor, shown: int | None) -> tuple[Tensor, Tensor]:

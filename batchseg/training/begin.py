@@ -45,7 +45,6 @@ from batchseg.source.open import list_source
 from batchseg.source.plan import Listing, write_chosen
 from batchseg.source.split import SPLIT_FILE
 from batchseg.storage.location import locate
-from batchseg.training.data import PairReader
 from batchseg.training.examples import examples_of
 from batchseg.training.facts import find_bands, typical_size
 from batchseg.training.kept import writing
@@ -56,8 +55,6 @@ from batchseg.training.truth_classes import classes_of_truths
 from batchseg.training.truths import check_truths, look_at_classes
 from batchseg.training.window_samples import pair_reader, takes_margins
 from batchseg.training.windows import cut_windows
-
-WINDOWS_FILE = "windows.parquet"
 
 
 @dataclass(frozen=True)
@@ -136,8 +133,15 @@ def begin(
     label_map, images_as = _labels(config, start), choose_bands(config.source, start)
     reading, doubts = _reading(config, rows, label_map, images_as)
     pairs = pair_reader(config, reading, images_as)
-    find = partial(_examples, config, rows, windows, pairs, takes_margins(start, config.tiling))
-    examples = _once(_kept_examples(config, root, state), find, anew=not goes_on)
+    examples = examples_of(
+        config,
+        rows,
+        windows if config.tiling is not None else None,
+        pairs,
+        has_margin=takes_margins(start, config.tiling),
+        kept=(root, state),
+        anew=not goes_on,
+    )
     if not goes_on:
         notes = (
             *rows.notes,
@@ -160,31 +164,6 @@ def _refuse_with_prompts(config: TrainConfig, rows: Rows) -> None:
             refuse_with_prompts(config)
         except ValueError as exc:
             raise ConfigError(str(exc)) from exc
-
-
-def _examples(
-    config: TrainConfig, rows: Rows, windows: Callable[[], Rows], pairs: PairReader, has_margin: bool
-) -> Rows:
-    cut = windows() if config.tiling is not None else None
-    return examples_of(config, rows, cut, pairs, has_margin=has_margin)
-
-
-def _once(kept: Path | None, find: Callable[[], Rows], anew: bool) -> Rows:
-    """What was found and kept by an earlier call, unless nothing is; its notes stand in the record."""
-    if kept is not None and kept.exists() and not anew:
-        return Rows(pq.read_table(kept))
-    found = find()
-    if kept is not None:
-        with writing(kept.parent):
-            locate(str(kept)).write_by(partial(pq.write_table, found.table))
-    return found
-
-
-def _kept_examples(config: TrainConfig, root: Path, state: Path) -> Path | None:
-    """Where windows are written, and what each image shows; None where images say all."""
-    if config.tiling is not None:
-        return root / WINDOWS_FILE
-    return state / "classes.parquet" if config.sampling == "balanced" else None
 
 
 def recorded_plan(record: dict[str, Any] | None) -> TrainingPlan | None:

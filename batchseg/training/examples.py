@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from batchseg.config.looks import Tiling
 from batchseg.config.train import TrainConfig
@@ -25,8 +28,10 @@ from batchseg.images.raster_picture import plan_picture
 from batchseg.labels.label_map import Ids
 from batchseg.stages.by_window import open_truth
 from batchseg.stages.score import check_truth_size, read_truth
+from batchseg.storage.location import locate
 from batchseg.storage.many import for_many
 from batchseg.training.data import PairReader
+from batchseg.training.kept import writing
 from batchseg.training.rows import LEFT_OUT, TRAIN, VALIDATION, Rows
 from batchseg.training.sampling import CLASSES
 from batchseg.training.window_samples import WindowReader
@@ -42,6 +47,7 @@ from batchseg.training.windows import (
     with_reasons,
 )
 
+WINDOWS_FILE, CLASSES_FILE = "windows.parquet", "classes.parquet"
 PROBES = 16  # pixels along a window's side by which it is told to have no data
 _NAMED = 5
 
@@ -50,27 +56,48 @@ Row = dict[str, Any]
 
 
 def examples_of(
-    config: TrainConfig, rows: Rows, windows: Rows | None, pairs: PairReader, *, has_margin: bool = True
+    config: TrainConfig,
+    rows: Rows,
+    windows: Callable[[], Rows] | None,
+    pairs: PairReader,
+    *,
+    has_margin: bool,
+    kept: tuple[Path, Path],
+    anew: bool,
 ) -> Rows:
     """The rows of a training, with notes of their own.
 
     Args:
         rows: images.
-        windows: of them, as `cut_windows` has them; None without tiling.
+        windows: cuts them, as `cut_windows`; None without tiling.
         pairs: reads them, as the model does.
         has_margin: the model takes inputs that are larger than a window.
+        kept: the folders of the training and of its state, where what is found is kept.
+        anew: it is found again, whatever is kept; otherwise its notes stand in the training's record.
 
-    Raises SourceError where nothing is left to learn from, or to judge by.
+    Raises SourceError where nothing is left to learn from, or to judge by; OutputError.
     """
-    if windows is not None:
-        assert isinstance(pairs, WindowReader)
-        found = _of_windows(config, windows, pairs)
-        return replace(found, table=with_margins(found, MARGIN if has_margin else 0.0).table)
-    if config.sampling == "uniform":
+    root, state = kept
+    if windows is None and config.sampling == "uniform":
         return replace(rows, notes=())
-    learnt = pc.equal(rows.table["split"], TRAIN).to_pylist()
-    shown = iter([*for_many(lambda row: _shown(pairs, row), rows.train.to_pylist())])
-    return _with_classes(replace(rows, notes=()), [next(shown) if each else None for each in learnt], pairs)
+    file = state / CLASSES_FILE if windows is None else root / WINDOWS_FILE
+    if file.exists() and not anew:
+        return Rows(pq.read_table(file))
+    if windows is None:
+        found = _with_own_classes(replace(rows, notes=()), pairs)
+    else:
+        assert isinstance(pairs, WindowReader)
+        found = with_margins(_of_windows(config, windows(), pairs), MARGIN if has_margin else 0.0)
+    with writing(file.parent):
+        locate(str(file)).write_by(partial(pq.write_table, found.table))
+    return found
+
+
+def _with_own_classes(rows: Rows, pairs: PairReader) -> Rows:
+    """Images that are learnt from with the classes that they show."""
+    shown = iter([*for_many(partial(_shown, pairs), rows.train.to_pylist())])
+    split = rows.table["split"].to_pylist()
+    return _with_classes(rows, [next(shown) if part == TRAIN else None for part in split], pairs)
 
 
 def _shown(pairs: PairReader, row: Row) -> Found:
@@ -105,8 +132,11 @@ def _with_classes(rows: Rows, found: list[Found], pairs: PairReader) -> Rows:
 
 def _of_windows(config: TrainConfig, windows: Rows, pairs: WindowReader) -> Rows:
     found, reasons = list[Found](), list[str | None]()
-    for _, group in groupby(windows.table.to_pylist(), key=lambda row: row["id"]):
-        shown, why_not = _looked_at(pairs, [*group])
+    start = 0
+    for _, group in groupby(windows.table["id"].to_pylist()):
+        count = len([*group])
+        shown, why_not = _looked_at(pairs, windows.table.slice(start, count).to_pylist())
+        start += count
         found, reasons = [*found, *shown], [*reasons, *why_not]
     rows = with_reasons(windows, np.array(reasons, object))
     is_alone = VALIDATION not in windows.table["split"].to_pylist()

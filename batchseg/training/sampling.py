@@ -1,10 +1,10 @@
 """Which examples are drawn how often, and which class a crop shows: `sampling: balanced`.
 
 Half of the draws of an epoch take every example alike. The other half takes every class alike: a class is
-drawn, then one of the examples that show it, and the crop is laid over one of its pixels. That is class-uniform
-sampling with its usual half (Zhu et al. 2019, Improving Semantic Segmentation via Video Propagation and Label
-Relaxation); nnU-Net lays a third of its crops over the foreground. So each of C classes is in one crop of 2C at
-least, however rare it is.
+drawn, then one of the examples that show it, and the crop is laid over one of its pixels. That is
+class-uniform sampling with its usual half (Zhu et al. 2019, Improving Semantic Segmentation via Video
+Propagation and Label Relaxation); nnU-Net lays a third of its crops over the foreground. So each of C classes
+is in one crop of 2C at least, however rare it is.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from batchseg.images.label_rasters import open_labels, tiff_head
 from batchseg.labels.label_map import IGNORE_INDEX
 from batchseg.labels.reading import is_grey
 from batchseg.stages.by_window import is_large
+from batchseg.stages.places import TIFF_SUFFIXES
 from batchseg.storage.reader import Reader, truth_reader
 from batchseg.training.rows import spread
 
@@ -76,7 +77,7 @@ def _ids(rows: pa.Table, limits: Limits) -> set[int]:
 
 def _files(reader: Reader, uri: str, limits: Limits) -> Iterator[LabelFile]:
     """A label file; one that is too large to be held a piece at a time. Raises RowFault."""
-    place = reader.by_window(uri)
+    place = reader.by_window(uri) if uri.lower().endswith(TIFF_SUFFIXES) else b""
     head = tiff_head(place)
     if head is None or not is_large((head.height, head.width), limits):
         yield decode_labels(reader.read(uri), limits)

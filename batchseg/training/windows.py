@@ -27,6 +27,8 @@ from batchseg.images.label_rasters import tiff_head
 from batchseg.images.raster import Area, RasterFile, has_rasterio
 from batchseg.inspect.image_sizes import look
 from batchseg.segmentors.combined.windows import windows_along
+from batchseg.stages.places import TIFF_SUFFIXES
+from batchseg.storage.embedded import is_embedded
 from batchseg.storage.many import for_many
 from batchseg.storage.reader import Reader, image_reader
 from batchseg.training.rows import LEFT_OUT, TRAIN, VALIDATION, Rows
@@ -43,7 +45,8 @@ Box = NDArray[np.int64]
 
 def raster_file(reader: Reader, uri: str, tiling: Tiling | None) -> RasterFile | None:
     """What a picture is read by where `batchseg run` reads it in parts; None of others. Raises RowFault."""
-    if tiling is None:
+    may_be = is_embedded(uri) or uri.lower().endswith(TIFF_SUFFIXES)
+    if tiling is None or not may_be:
         return None
     file = reader.by_window(uri)
     head = tiff_head(file)
