@@ -7,7 +7,7 @@ from. What was found is kept, so that a training that goes on does not look agai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -87,7 +87,7 @@ def examples_of(
         found = _with_own_classes(replace(rows, notes=()), pairs)
     else:
         assert isinstance(pairs, WindowReader)
-        found = with_margins(_of_windows(config, windows(), pairs), MARGIN if has_margin else 0.0)
+        found = with_margins(_of_windows(config, rows, windows(), pairs), MARGIN if has_margin else 0.0)
     with writing(file.parent):
         locate(str(file)).write_by(partial(pq.write_table, found.table))
     return found
@@ -130,17 +130,19 @@ def _with_classes(rows: Rows, found: list[Found], pairs: PairReader) -> Rows:
 # --- windows ---
 
 
-def _of_windows(config: TrainConfig, windows: Rows, pairs: WindowReader) -> Rows:
+def _of_windows(config: TrainConfig, images: Rows, windows: Rows, pairs: WindowReader) -> Rows:
     found, reasons = list[Found](), list[str | None]()
     start = 0
     for _, group in groupby(windows.table["id"].to_pylist()):
         count = len([*group])
         shown, why_not = _looked_at(pairs, windows.table.slice(start, count).to_pylist())
         start += count
-        found, reasons = [*found, *shown], [*reasons, *why_not]
+        found += shown
+        reasons += why_not
     rows = with_reasons(windows, np.array(reasons, object))
-    is_alone = VALIDATION not in windows.table["split"].to_pylist()
-    _refuse_nothing(rows, (TRAIN,) if is_alone else (TRAIN, VALIDATION))
+    part_of = dict(zip(images.table["id"].to_pylist(), images.table["split"].to_pylist(), strict=True))
+    _refuse_nothing(rows, part_of)
+    is_alone = VALIDATION not in part_of.values()
     if is_alone:
         assert isinstance(config.validation, float)
         rows = hold_out(rows, pairs.tiling, config.validation, config.seed)
@@ -173,11 +175,8 @@ def _look(pairs: WindowReader, rows: list[Row]) -> Iterator[Found]:
         yield from (_classes(ids_HW[_slices(area)], classes) for area in counted)
         return
     with open_raster(file) as dataset:
-        hw, place, is_empty = (
-            (dataset.height, dataset.width),
-            georeference_of(dataset),
-            _empty(dataset, pairs),
-        )
+        hw, place = (dataset.height, dataset.width), georeference_of(dataset)
+        is_empty = _empty(dataset, pairs)
     with open_truth(pairs.truths, pairs.reading, pairs.limits, truth_uri) as truth:
         check_truth_size(truth.hw, hw)
         check_truth_place(place, truth.georeference)
@@ -215,15 +214,14 @@ def _slices(area: Area) -> tuple[slice, slice]:
 _MEANT = {TRAIN: "to learn from", VALIDATION: "for validation"}
 
 
-def _refuse_nothing(rows: Rows, parts: Sequence[str]) -> None:
-    """Raises SourceError where all windows of a part are left out."""
-    there = {*rows.table["split"].to_pylist()}
-    for part in parts:
-        if part not in there:
-            reasons = rows.table.filter(pc.is_valid(rows.table["reason"]))
-            name, why = (reasons[column][0].as_py() for column in ("id", "reason"))
+def _refuse_nothing(rows: Rows, part_of: dict[str, str]) -> None:
+    """Raises SourceError where all windows of a part, to which images belong by their ids, are left out."""
+    left = {*rows.table["split"].to_pylist()}
+    reasons = zip(rows.table["id"].to_pylist(), rows.table["reason"].to_pylist(), strict=True)
+    for name, why in reasons:
+        if part_of[name] not in left:
             why = "all of its ground truth is ignored or without data" if why == NOTHING_COUNTS else why
-            raise SourceError(f"no window of an image {_MEANT[part]} can be used; {name}: {why}")
+            raise SourceError(f"no window of an image {_MEANT[part_of[name]]} can be used; {name}: {why}")
 
 
 def _notes(rows: Rows, pairs: WindowReader, is_alone: bool) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Does balanced sampling find more of a rare class? `python -m tests.bench.sampling FOLDER`.
 
-Discs are common, rings are rare: one in a tenth of the images. Both trainings have the same images, seed, start
-and steps, and are judged by fresh images, half of which have a ring.
+Discs are common, rings are rare: one in a tenth of the images. Both trainings have the same images, seed,
+start and steps, and are judged by fresh images, half of which have a ring.
 """
 
 from __future__ import annotations

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import rasterio
@@ -20,14 +22,15 @@ from batchseg.cli.group import cli
 from batchseg.config.load import read_config
 from batchseg.config.source import ImageReading
 from batchseg.config.train import TrainConfig
-from batchseg.errors import ConfigError
+from batchseg.errors import ConfigError, SourceError
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.schema import SPLIT
 from batchseg.segmentors.base import ModelInput
 from batchseg.training.data import Sample, ValidationSet
+from batchseg.training.examples import examples_of
 from batchseg.training.rows import Rows
-from batchseg.training.window_samples import WindowReader, WindowSamples
+from batchseg.training.window_samples import WindowReader, WindowSamples, pair_reader
 from batchseg.training.windows import cut_windows, hold_out, with_margins
 
 CLASSES = LabelMap.from_names(("low", "middle", "high"))
@@ -131,6 +134,51 @@ def test_of_one_raster_alone_no_pixel_is_learnt_near_one_that_judges(
     again = with_margins(hold_out(windows, settings.tiling, 0.1, 3), 0.25)
     assert again.table.equals(parted.table)
     assert not hold_out(windows, settings.tiling, 0.1, 4).table.equals(parted.table)
+
+
+def found_of(folder: Path, rows: Rows, settings: TrainConfig) -> Rows:
+    pairs = pair_reader(settings, Reading(CLASSES), ImageReading.of(settings.source, BANDS))
+    cut = partial(cut_windows, settings, rows)
+    return examples_of(settings, rows, cut, pairs, has_margin=True, kept=(folder, folder), anew=True)
+
+
+def test_windows_in_which_nothing_counts_are_left_out_and_told(tmp_path: Path) -> None:
+    """Of 35 windows the first row is ignored, and of the second row one has no data."""
+    scene(tmp_path, "b", seed=1)
+    image = scene(tmp_path, "a")
+    with rasterio.open(image, "r+") as file:
+        file.write(np.zeros((BANDS, 32, 32), np.uint16), window=((32, 64), (64, 96)))
+    with rasterio.open(tmp_path / "truth/a.tif", "r+") as file:
+        file.write(np.full((1, 32, 210), 255, np.uint8), window=((0, 32), (0, 210)))
+    found = found_of(tmp_path, rows_of(tmp_path, a="train", b="validation"), config(tmp_path))
+    out = found.table.filter(pc.is_valid(found.table["reason"]))
+    assert {*out["reason"].to_pylist()} == {"nothing in them counts (ignored, or without data)"}
+    places = [(top, left) for top, left, _, _ in out["window"].to_pylist()]
+    assert sorted(places) == [*((0, left) for left in (0, 32, 64, 96, 128, 160, 178)), (32, 64)]
+    assert "8 windows left out, for nothing in them counts (ignored, or without data)" in found.notes
+    assert pq.read_table(tmp_path / "windows.parquet").equals(found.table)
+
+
+def test_classes_are_looked_up_of_windows_and_kept_for_balanced_sampling(tmp_path: Path) -> None:
+    scene(tmp_path, "b", seed=1)
+    scene(tmp_path, "a")
+    with rasterio.open(tmp_path / "truth/a.tif") as file:
+        truth = file.read(1) % 2  # of 255 makes class 1, and of 2 class 0
+    truth[100:103, 90:93] = 2
+    write_tiff(tmp_path / "truth/a.tif", truth[..., None], **TILED)
+    rows = rows_of(tmp_path, a="train", b="validation")
+    found = found_of(tmp_path, rows, config(tmp_path, sampling="balanced"))
+    shown = {tuple(row["window"][:2]): row["classes"] for row in found.train.to_pylist()}
+    assert [place for place, classes in shown.items() if 2 in classes] == [(88, 56)]  # with its margin
+    assert all(set(classes) >= {0, 1} for classes in shown.values())
+    assert found.validation["classes"].null_count == len(found.validation) == 35
+
+
+def test_a_raster_that_was_to_judge_and_cannot_be_read_is_named(tmp_path: Path) -> None:
+    scene(tmp_path, "a")
+    scene(tmp_path, "b").write_bytes(b"II*\0nothing")
+    with pytest.raises(SourceError, match=r"no window of an image for validation can be used; b.tif: "):
+        found_of(tmp_path, rows_of(tmp_path, a="train", b="validation"), config(tmp_path))
 
 
 # --- what is read ---
