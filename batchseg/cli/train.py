@@ -34,6 +34,12 @@ from batchseg.config.train import TrainConfig
 @click.option("--validation", metavar="SHARE|GLOB", help="Which images judge, where no column split says so.")
 @click.option("--folds", type=int, metavar="N", help="Cross-validation: N trainings.")
 @click.option("--group", metavar="COLUMN", help="Manifest column that stays together, such as patient.")
+@click.option("--tile", type=int, metavar="N", help="Learn from windows of N x N pixels, as run sees them.")
+@click.option(
+    "--sampling",
+    type=click.Choice(["uniform", "balanced"]),
+    help="balanced: rare classes are seen as often as others.  [uniform]",
+)
 @click.option("--epochs", type=int, metavar="N", help="Times every training image is seen.")
 @click.option("--minutes", type=float, metavar="N", help="Time for all of it; the rest is planned to fit.")
 @click.option("--batch-size", type=int, metavar="N", help="Images a worker takes at once.")
@@ -74,6 +80,7 @@ def _train_config(source: str | None, flags: dict[str, Any]) -> TrainConfig:
     nested = {
         "source": source_settings(source, flags, _OF_SOURCE),
         "ray": {"address": flags.pop("address")},
+        "tiling": {"size": flags.pop("tile")},
         "validation": _share_or_glob(flags.pop("validation")),
     }
     path, settings = flags.pop("config_path"), flags.pop("settings")

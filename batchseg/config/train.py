@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from batchseg.config.augmentation import KEEPING, Augmentation
+from batchseg.config.auxiliary import Auxiliary
 from batchseg.config.base import Limits, Model, RayConfig
 from batchseg.config.log_to import LogSetting
+from batchseg.config.looks import TilingSetting
 from batchseg.config.places import Place
 from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
+LEAST_SIDE = 32  # of an input, pixels
 MULTIPLE = 16  # the deepest features have one cell for so many pixels
 
 
@@ -72,7 +76,10 @@ class NewModel(Model):
         description="Of a text head: the model keeps the whole language model, to read other names later.",
     )
     size: int = Field(
-        224, ge=32, multiple_of=MULTIPLE, description="Images are squashed to this width and height, pixels."
+        224,
+        ge=LEAST_SIDE,
+        multiple_of=MULTIPLE,
+        description="Images are squashed to this width and height, pixels.",
     )
 
     @model_validator(mode="after")
@@ -100,51 +107,6 @@ class NewModel(Model):
         if self.head != "prompt" and (self.prompt_layer or self.prompt_noise):
             raise ValueError("prompt_layer and prompt_noise need head: prompt")
         return self
-
-
-class Augmentation(Model):
-    """Random changes of the training images; a value that changes nothing turns one off."""
-
-    scale: tuple[float, float] = Field(
-        (0.75, 1.5),
-        description="Enlarged or shrunk by a factor between these, after the model's resizing. With head "
-        "prompt [1, 1] if left out, for prompts may name sizes.",
-    )
-    flip: tuple[Literal["horizontal", "vertical"], ...] = Field(
-        (), description="Mirrored half of the time. Not where left and right, or 6 and 9, differ."
-    )
-    colour: float = Field(
-        0.3,
-        ge=0,
-        le=1,
-        description="Brightness, contrast and saturation change by up to this share. With head prompt 0 if "
-        "left out, for prompts may name colours.",
-    )
-
-    @field_validator("scale")
-    @classmethod
-    def _rising(cls, scale: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < scale[0] <= scale[1]:
-            raise ValueError("must be two factors above 0, the smaller first")
-        return scale
-
-
-class Auxiliary(Model):
-    """What is learnt beside the classes, from the same ground truth: a weight in the loss for each; 0 is off.
-
-    It is for a model whose last layer is a convolution: semantic models of transformers, and new ones with
-    head closed and decoder fpn or mlp. What comes out is the model without it.
-    """
-
-    boundary: float = Field(0.0, ge=0, le=10, description="Where two classes meet, pixel by pixel.")
-    presence: float = Field(0.0, ge=0, le=10, description="Which classes an image shows at all.")
-
-    @property
-    def is_on(self) -> bool:
-        return bool(self.boundary or self.presence)
-
-
-KEEPING = {"scale": (1.0, 1.0), "colour": 0.0}  # changes nothing that a prompt may name
 
 
 class TrainConfig(Model):
@@ -197,6 +159,12 @@ class TrainConfig(Model):
         description="Cross-validation: so many trainings, each of which leaves out a part of the images and "
         "then predicts it; minutes are shared among them. Null: one training.",
     )
+    tiling: TilingSetting = None
+    sampling: Literal["uniform", "balanced"] = Field(
+        "uniform",
+        description="uniform: each image, or window, once an epoch. balanced: half of the draws go to the "
+        "classes in turn, and their crops show that class, so that rare ones are seen like others.",
+    )
     epochs: int = Field(50, ge=1, description="Times every training image is seen.")
     minutes: float | None = Field(
         None,
@@ -209,7 +177,10 @@ class TrainConfig(Model):
     batch_size: int = Field(8, ge=1, description="Images a worker takes at once.")
     accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
     crop: int | None = Field(
-        None, ge=32, multiple_of=MULTIPLE, description="Side of the training crops, pixels. Null: the input."
+        None,
+        ge=LEAST_SIDE,
+        multiple_of=MULTIPLE,
+        description="Side of the training crops, pixels. Null: the input.",
     )
     augmentation: Augmentation = Augmentation()
     learning_rate: float | None = Field(
@@ -263,11 +234,27 @@ class TrainConfig(Model):
         return self
 
     @model_validator(mode="after")
-    def _classes_beside_tasks(self) -> TrainConfig:
-        if isinstance(self.model, NewModel) and self.model.head == "prompt" and self.auxiliary.is_on:
+    def _windows_are_inputs(self) -> TrainConfig:
+        if self.tiling is None:
+            return self
+        size, model = self.tiling.size, self.model
+        if size % MULTIPLE or size < LEAST_SIDE:
+            near = max(LEAST_SIDE, round(size / MULTIPLE) * MULTIPLE)
             raise ValueError(
-                "auxiliary: a prompt head learns no classes, and their presence by itself; leave it out"
+                f"tiling.size (--tile) is {size}, and of windows that are learnt from it is a multiple of "
+                f"{MULTIPLE}, {LEAST_SIDE} at least; take {near}"
             )
+        if isinstance(model, NewModel) and "size" in model.model_fields_set and model.size != size:
+            raise ValueError(
+                f"tiling.size (--tile) is {size} and model.size {model.size}, and a window is the input; "
+                "leave model.size out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_see_whole_pictures(self) -> TrainConfig:
+        if isinstance(self.model, NewModel) and self.model.head == "prompt":
+            refuse_with_prompts(self)
         return self
 
     @property
@@ -276,3 +263,22 @@ class TrainConfig(Model):
         if self.learning_rate is not None:
             return self.learning_rate
         return 6e-5 if isinstance(self.model, str) else 1e-3
+
+
+def refuse_with_prompts(config: TrainConfig) -> None:
+    """Raises ValueError for what a training whose rows have prompts cannot do."""
+    if config.auxiliary.is_on:
+        raise ValueError(
+            "auxiliary: a prompted model learns no classes, and whether things are there in any case; leave "
+            "it out"
+        )
+    if config.sampling == "balanced":
+        raise ValueError(
+            "sampling: balanced evens out classes, and a prompted model learns from prompts, whose points "
+            "are balanced already; leave it out"
+        )
+    if config.tiling is not None:
+        raise ValueError(
+            "tiling (--tile): a prompted model learns from whole pictures, for a window need not show what "
+            "is meant; leave it out"
+        )

@@ -49,7 +49,7 @@ def read_parts(tiling: Tiling, limits: Limits, reading: ImageReading) -> Stage:
             seen = seen_by(size_hw, area, tiling)
             check_size(seen.height, seen.width, limits)
             if known not in plans:
-                _refuse_turned(file, reading)
+                refuse_turned(file, reading)
                 plans.clear()
                 plans[known] = plan_picture(dataset, reading)
             item.image_HWC, item.scale, nodata_HW = read_picture(dataset, plans[known], reading, seen)
@@ -61,7 +61,7 @@ def read_parts(tiling: Tiling, limits: Limits, reading: ImageReading) -> Stage:
     return for_each("decode", work)
 
 
-def _refuse_turned(file: RasterFile, reading: ImageReading) -> None:
+def refuse_turned(file: RasterFile, reading: ImageReading) -> None:
     """Raises RowFault where the pixels would have to be turned upright: parts are cut as they are stored."""
     head = tiff_head(file)
     if head is not None and head.orientation != 1 and not reading.as_stored:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from batchseg.config.train import Auxiliary
+from batchseg.config.auxiliary import Auxiliary
 from batchseg.errors import ConfigError
 from batchseg.segmentors.huggingface.model import HuggingFaceModel
 from batchseg.training.data import Batch

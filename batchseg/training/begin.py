@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from batchseg.config.segmentor import HuggingFaceSegmentor
 from batchseg.config.source import ImageReading
-from batchseg.config.train import NewModel, TrainConfig
+from batchseg.config.train import NewModel, TrainConfig, refuse_with_prompts
 from batchseg.errors import ConfigError
 from batchseg.inspect.guards import Doubt
 from batchseg.inspect.preflight import (
@@ -29,6 +29,7 @@ from batchseg.inspect.preflight import (
     choose_labels,
     look_at_pixels,
     look_at_truths,
+    refuse_small_tile,
 )
 from batchseg.inspect.truth_sample import Looking
 from batchseg.labels.label_file import load_label_map
@@ -38,11 +39,13 @@ from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.llm.lora import require_peft
 from batchseg.source.annotations.spool import notes_of
 from batchseg.source.folder import Folder
+from batchseg.source.listing import PROMPT
 from batchseg.source.manifest import Manifest
 from batchseg.source.open import list_source
 from batchseg.source.plan import Listing, write_chosen
 from batchseg.source.split import SPLIT_FILE
 from batchseg.storage.location import locate
+from batchseg.training.examples import examples_of
 from batchseg.training.facts import find_bands, typical_size
 from batchseg.training.kept import writing
 from batchseg.training.plan import DataFacts, TrainingPlan, plan_of_time, plan_training
@@ -50,6 +53,8 @@ from batchseg.training.rows import Rows, split_rows
 from batchseg.training.start import Made, seen_before, words_of, write_start
 from batchseg.training.truth_classes import classes_of_truths
 from batchseg.training.truths import check_truths, look_at_classes
+from batchseg.training.window_samples import pair_reader, takes_margins
+from batchseg.training.windows import cut_windows
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Beginning:
 
     Attributes:
         config: with what the plan filled in.
+        rows: every image.
+        examples: what is learnt from and judged by: these images, or windows of them.
         plan: None where nothing was left open.
     """
 
@@ -65,6 +72,7 @@ class Beginning:
     start: HuggingFaceCheckpoint
     reading: Reading
     rows: Rows
+    examples: Rows
     plan: TrainingPlan | None
 
     @property
@@ -72,6 +80,15 @@ class Beginning:
         """What a person should know before the first step: the plan, and what there is to say of the data."""
         planned = (self.plan.sentence,) if self.plan is not None and self.plan.sentence else ()
         return (*planned, *self.rows.notes)
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many images there are in either part, and how many windows, for the record."""
+        kinds = {"images": self.rows, **({} if self.config.tiling is None else {"windows": self.examples})}
+        return {
+            name: {"train": len(rows.train), "validation": len(rows.validation)}
+            for name, rows in kinds.items()
+        }
 
 
 def begin(
@@ -102,29 +119,51 @@ def begin(
         rows = Rows(pq.read_table(root / SPLIT_FILE), tuple(earlier.get("notes", ())))
     else:
         rows = parts if parts is not None else _parted(given, source, root)
+        _refuse_with_prompts(given, rows)
+    windows = cache(partial(cut_windows, given, rows))
     make = None if isinstance(given.model, str) else cache(partial(_made, given, rows))
     plan = recorded_plan(earlier)
     if plan is None and given.model is None and make is not None:
-        plan = _new_plan(given, rows, make())
+        plan = _new_plan(given, rows, windows, make())
     elif plan is None:
         plan = plan_of_time(given)
     config = plan.laid_under(given) if plan is not None else given
     start = _start(config, make, state / "start", anew=earlier is None)
+    refuse_small_tile(config.tiling, start)
     label_map, images_as = _labels(config, start), choose_bands(config.source, start)
     reading, doubts = _reading(config, rows, label_map, images_as)
+    pairs = pair_reader(config, reading, images_as)
+    examples = examples_of(
+        config,
+        rows,
+        windows if config.tiling is not None else None,
+        pairs,
+        has_margin=takes_margins(start, config.tiling),
+        kept=(root, state),
+        anew=not goes_on,
+    )
     if not goes_on:
         notes = (
             *rows.notes,
             *rows.left_out(),
             *seen_before(config, rows),
             *(doubt.sentence for doubt in doubts if doubt.guard != "ignored_truth"),  # check_truths sees more
-            *check_truths(rows, reading, config.limits, images_as),
+            *examples.notes,
+            *check_truths(examples, pairs),
             *_of_pixels(config, rows, start, images_as),
         )
         with writing(root):
             locate(str(root / SPLIT_FILE)).write_by(partial(pq.write_table, rows.table))
         rows = replace(rows, notes=notes)
-    return Beginning(config, start, reading, rows, plan)
+    return Beginning(config, start, reading, rows, examples, plan)
+
+
+def _refuse_with_prompts(config: TrainConfig, rows: Rows) -> None:
+    if PROMPT.name in rows.table.column_names:
+        try:
+            refuse_with_prompts(config)
+        except ValueError as exc:
+            raise ConfigError(str(exc)) from exc
 
 
 def recorded_plan(record: dict[str, Any] | None) -> TrainingPlan | None:
@@ -133,11 +172,16 @@ def recorded_plan(record: dict[str, Any] | None) -> TrainingPlan | None:
     return TrainingPlan(**kept) if kept else None
 
 
-def _new_plan(given: TrainConfig, rows: Rows, made: Made) -> TrainingPlan:
+def _new_plan(given: TrainConfig, rows: Rows, windows: Callable[[], Rows], made: Made) -> TrainingPlan:
     reading, _ = _reading(given, rows, _given_labels(given, made), made.bands.reading)
-    pixels_C = look_at_classes(rows.train, reading, given.limits).pixels_C
-    size_hw = typical_size(rows.train, made.bands, given.limits)
-    facts = DataFacts.of(len(rows.train), size_hw, made.bands.channels, made.names, pixels_C)
+    if given.tiling is None:
+        learnt, size_hw = rows.train, typical_size(rows.train, made.bands, given.limits)
+    else:
+        learnt, size_hw = windows().train, (given.tiling.window, given.tiling.window)
+    pixels_C = look_at_classes(learnt, pair_reader(given, reading, made.bands.reading)).pixels_C
+    facts = DataFacts.of(len(learnt), size_hw, made.bands.channels, made.names, pixels_C)
+    if given.tiling is not None:
+        facts = replace(facts, noun="windows")
     return plan_training(given, facts, on_gpu=_has_gpu(given.device))
 
 
@@ -153,7 +197,7 @@ def _given_labels(config: TrainConfig, made: Made) -> LabelMap:
 
 def _made(config: TrainConfig, rows: Rows) -> Made:
     """What a new model is made for. Raises LabelMapError, SourceError, ConfigError."""
-    return Made(*_names(config, rows), find_bands(config.source, rows.train, config.limits))
+    return Made(*_names(config, rows), find_bands(config.source, rows.train, config.limits, config.tiling))
 
 
 def _names(config: TrainConfig, rows: Rows) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -208,7 +252,7 @@ def _reading(
     """How the ground truths are read, and what is doubtful of them. Raises SourceError, LabelMapError."""
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         listing = write_chosen([rows.table], locate(folder) / "rows.arrow")
-        looking = Looking(config.truth, config.limits, images_as)
+        looking = Looking(config.truth, config.limits, images_as, tiling=config.tiling)
         return look_at_truths(listing, label_map, looking, config.accept)
 
 
@@ -223,5 +267,5 @@ def _of_pixels(
     with tempfile.TemporaryDirectory(prefix="batchseg-") as folder:
         used = rows.used.append_column("status", pa.nulls(len(rows.used), pa.string()))
         listing = write_chosen([used], locate(folder) / "rows.arrow")
-        looking = Looking(config.truth, config.limits, images_as, expected)
+        looking = Looking(config.truth, config.limits, images_as, expected, tiling=config.tiling)
         return [doubt.sentence for doubt in look_at_pixels(listing, looking, accepted, is_new=True)]

@@ -25,6 +25,7 @@ from batchseg.source.listing import PROMPT
 from batchseg.stages.score import check_truth_size, read_truth, voided
 from batchseg.storage.reader import image_reader, truth_reader
 from batchseg.training.augment import Augment
+from batchseg.training.sampling import Balance, drawn
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Fault:
     error: str
 
     @classmethod
-    def of(cls, row: dict[str, str], fault: RowFault) -> Fault:
+    def of(cls, row: dict[str, Any], fault: RowFault) -> Fault:
         return cls(row["id"], fault.status.kind, str(fault))
 
 
@@ -57,25 +58,29 @@ class PairReader:
         self.reading, self.limits, self.images_as = reading, limits, images_as or ImageReading()
         self.images, self.truths = image_reader(), truth_reader()
 
-    def read(self, row: dict[str, str]) -> tuple[Decoded | BandPicture, Ids]:
+    def read(self, row: dict[str, Any]) -> tuple[Decoded | BandPicture, Ids]:
         """The picture and its class ids [H, W]. Raises RowFault."""
         image = self.image(row)
         return image, self.truth(row, image)
 
-    def image(self, row: dict[str, str]) -> Decoded | BandPicture:
+    def image(self, row: dict[str, Any]) -> Decoded | BandPicture:
         """Raises RowFault."""
         data = self.images.read(row["uri"])
         if self.images_as.is_by_band:
             return decode_bands(data, self.limits, self.images_as)
         return decode_scaled(data, self.limits, whole, self.images_as)
 
-    def truth(self, row: dict[str, str], image: Decoded | BandPicture) -> Ids:
+    def truth(self, row: dict[str, Any], image: Decoded | BandPicture) -> Ids:
         """Class ids [H, W] of a row of this image, void where its bands have no data. Raises RowFault."""
         truth_HW = read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
         check_truth_size(truth_HW.shape, image.size_hw, image.orientation)
         if isinstance(image, BandPicture) and image.nodata_HW is not None:
             return voided(truth_HW, image.nodata_HW, self.reading.label_map.num_classes)
         return truth_HW
+
+    def ids(self, row: dict[str, Any]) -> Ids:
+        """Class ids of a row's truth, without a look at its image. Raises RowFault."""
+        return read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
 
 
 class Samples:
@@ -95,7 +100,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def row(self, index: int) -> dict[str, str]:
+    def row(self, index: int) -> dict[str, Any]:
         return {name: self.rows[name][index].as_py() for name in self.rows.column_names}
 
     def prepared(self, image: Decoded | BandPicture) -> ModelInput:
@@ -155,6 +160,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor] | Fault]):
 
     def __init__(self, samples: Samples, augment: Augment) -> None:
         self.samples, self.augment = samples, augment
+        self.balance = Balance.of(samples.rows)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -164,7 +170,8 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor] | Fault]):
         sample = self.samples.read(row)
         if isinstance(sample, Fault):
             return sample
-        pixels_HWC, labels_1HW = self.augment(seed, sample.model_input, sample.truth_HW[None])
+        shown = None if self.balance is None else self.balance.shown(seed, row)
+        pixels_HWC, labels_1HW = self.augment(seed, sample.model_input, sample.truth_HW[None], shown)
         return pixels_HWC, labels_1HW[0]
 
     def collate(self, parts: list[tuple[Tensor, Tensor] | Fault]) -> Batch:
@@ -187,6 +194,7 @@ class Batches(Sampler[list[tuple[int, int]]]):
 
     Attributes:
         rows: training images; each epoch has an order of its own.
+        balance: how often each of them is drawn; None: all alike.
         a_step: images of one step on all workers.
         accumulate: batches of one step on one worker.
     """
@@ -199,6 +207,7 @@ class Batches(Sampler[list[tuple[int, int]]]):
     seed: int
     first: int
     last: int
+    balance: Balance | None = None
 
     @property
     def steps_an_epoch(self) -> int:
@@ -210,7 +219,8 @@ class Batches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in range(self.first, self.last):
             epoch, within = divmod(step, self.steps_an_epoch)
-            order = np.random.default_rng([self.seed, 2, epoch]).permutation(self.rows)
+            rng = np.random.default_rng([self.seed, 2, epoch])
+            order = drawn(rng, self.balance.share_N) if self.balance else rng.permutation(self.rows)
             order = np.resize(order, self.steps_an_epoch * self.a_step)  # a small set is seen several times
             rows = order[within * self.a_step : (within + 1) * self.a_step]
             seeds = np.random.default_rng([self.seed, 3, step]).integers(2**62, size=self.a_step)

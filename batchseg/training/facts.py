@@ -13,17 +13,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from batchseg.config.base import Limits
+from batchseg.config.looks import Tiling
 from batchseg.config.source import RGB_CHANNELS, FolderSource, ImageReading, ManifestSource
 from batchseg.errors import RowFault, SourceError
 from batchseg.images.bands import BandPicture, decode_bands
 from batchseg.images.decode import decode_scaled, whole
 from batchseg.images.headers import decoding, sniff
-from batchseg.images.raster import has_palette, has_rasterio, load_rasterio, open_raster
+from batchseg.images.raster import RasterFile, has_palette, has_rasterio, load_rasterio, open_raster
+from batchseg.images.raster_picture import plan_picture, some_pixels
 from batchseg.inspect.image_sizes import look
 from batchseg.schema import Status
 from batchseg.segmentors.base import PixelRange
-from batchseg.storage.reader import image_reader
+from batchseg.storage.reader import Reader, image_reader
 from batchseg.training.rows import spread
+from batchseg.training.windows import raster_file
 
 HEADERS, PICTURES = 64, 16  # of images: their sizes, and their bands
 LEAST_DEVIATION = 1e-4  # of a band that has one value everywhere
@@ -59,9 +62,11 @@ def typical_size(rows: pa.Table, bands: PictureBands, limits: Limits) -> tuple[i
     return height, width
 
 
-def find_bands(source: FolderSource | ManifestSource, rows: pa.Table, limits: Limits) -> PictureBands:
+def find_bands(
+    source: FolderSource | ManifestSource, rows: pa.Table, limits: Limits, tiling: Tiling | None = None
+) -> PictureBands:
     """How many channels a new model gets: as many bands as `source` names or scales, else as pictures have
-    that are not to be read as RGB, else three.
+    that are not to be read as RGB, else three. Of rasters that `tiling` cuts some pixels are looked at.
 
     Raises ConfigError where rasterio is needed and not installed, SourceError where bands cannot be read.
     """
@@ -69,19 +74,24 @@ def find_bands(source: FolderSource | ManifestSource, rows: pa.Table, limits: Li
     given = reading.bands or reading.scales
     if reading.is_by_band:
         load_rasterio()
-    channels = len(given) if given else _counted(rows, reading, limits)
+    channels = len(given) if given else _counted(rows, reading, limits, tiling)
     reading = ImageReading.of(source, channels)
     if not reading.is_by_band:
         return PictureBands(channels, reading)
-    return PictureBands(channels, reading, _measured(rows, reading, limits))
+    return PictureBands(channels, reading, _measured(rows, reading, limits, tiling))
 
 
-def _counted(rows: pa.Table, reading: ImageReading, limits: Limits) -> int:
+def _counted(rows: pa.Table, reading: ImageReading, limits: Limits, tiling: Tiling | None) -> int:
     """Of the bands of most pictures of a sample."""
     reader, votes = image_reader(), Counter[int]()
     for row in spread(rows, PICTURES):
         with suppress(RowFault):
-            votes[_channels(reader.read(row["uri"]), reading, limits)] += 1
+            raster = raster_file(reader, row["uri"], tiling)
+            votes[
+                _channels(reader.read(row["uri"]), reading, limits)
+                if raster is None
+                else _channels_of_raster(raster, reading)
+            ] += 1
     return votes.most_common(1)[0][0] if votes else RGB_CHANNELS
 
 
@@ -104,13 +114,39 @@ def _channels(data: Any, reading: ImageReading, limits: Limits) -> int:
         return RGB_CHANNELS if has_palette(dataset) else int(dataset.count)
 
 
-def _measured(rows: pa.Table, reading: ImageReading, limits: Limits) -> PixelRange:
+def _channels_of_raster(raster: RasterFile, reading: ImageReading) -> int:
+    """The same of one that is read in parts."""
+    with open_raster(raster) as dataset:
+        if not reading.is_by_band:
+            try:
+                plan_picture(dataset, reading)
+            except RowFault as fault:
+                if fault.status is not Status.UNSUPPORTED:
+                    raise
+            else:
+                return RGB_CHANNELS
+        return RGB_CHANNELS if has_palette(dataset) else int(dataset.count)
+
+
+def _picture(
+    reader: Reader, uri: str, reading: ImageReading, limits: Limits, tiling: Tiling | None
+) -> BandPicture:
+    """A picture's bands; of a raster that is read in parts some of its pixels. Raises RowFault."""
+    raster = raster_file(reader, uri, tiling)
+    if raster is None:
+        return decode_bands(reader.read(uri), limits, reading)
+    with open_raster(raster) as dataset:
+        pixels_HWC, scale, nodata_HW = some_pixels(dataset, reading)
+    return BandPicture(pixels_HWC, pixels_HWC.shape[:2], 1, scale, nodata_HW)
+
+
+def _measured(rows: pa.Table, reading: ImageReading, limits: Limits, tiling: Tiling | None) -> PixelRange:
     """Each picture weighs the same. Raises SourceError where none can be read."""
     reader, fault = image_reader(), "they have no data"
     means, squares = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
     for row in spread(rows, PICTURES):
         try:
-            values_NC = shares_of_white(decode_bands(reader.read(row["uri"]), limits, reading))
+            values_NC = shares_of_white(_picture(reader, row["uri"], reading, limits, tiling))
         except RowFault as exc:
             fault = f"{row['id']}: {exc}"
             continue

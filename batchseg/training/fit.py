@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
+from batchseg.config.looks import Tiling
 from batchseg.config.train import TrainConfig
 from batchseg.engine.nodes import Nodes, anywhere_but, usable_nodes
 from batchseg.errors import BatchsegError, ConfigError, ModelError, OutputError
@@ -58,7 +59,7 @@ def fit(ready: Beginning, *, state: Path, begun: float, on_news: OnNews) -> Fitt
     from ray.train import FailureConfig, RunConfig
     from ray.train.torch import TorchTrainer
 
-    config, start, rows = ready.config, ready.start, ready.rows
+    config, start, rows = ready.config, ready.start, ready.examples
     nodes = usable_nodes(config.ray.exclude_head)
     workers, cpus, device = _hardware(config, nodes)
     with _news(on_news) as events:
@@ -68,7 +69,7 @@ def fit(ready: Beginning, *, state: Path, begun: float, on_news: OnNews) -> Fitt
             reading=ready.reading,
             train=rows.train,
             validation=rows.validation,
-            crop=config.crop or _input_size(start),
+            crop=config.crop or _input_size(start, config.tiling),
             device=device,
             precision=resolve_precision(config.precision, device),
             threads=cpus,
@@ -142,8 +143,10 @@ def _room(nodes: Nodes, cpus: int, device: str) -> int:
     return sum(int(each) for each in fitting)
 
 
-def _input_size(start: HuggingFaceCheckpoint) -> int:
+def _input_size(start: HuggingFaceCheckpoint, tiling: Tiling | None) -> int:
     """The shorter side of the model's input, in pixels."""
+    if tiling is not None:
+        return min(start.preparer(as_is=True).input_hw((tiling.size, tiling.size)))
     from batchseg.segmentors.huggingface.processor import load_processor
 
     size = load_processor(start.location.folder(), start.model_type, False).size

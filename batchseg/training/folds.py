@@ -152,7 +152,9 @@ def _fold(config: TrainConfig, root: Path, fold: int, folds: Folds, on_news: OnN
 
 def _run_config(config: TrainConfig, model: Any, output: Path, split_file: str | None = None) -> RunConfig:
     """Of a run over the training's source, which reads images and truths as the training did."""
-    same = config.model_dump(mode="json", include={"source", "labels", "truth", "accept", "limits", "ray"})
+    same = config.model_dump(
+        mode="json", include={"source", "labels", "tiling", "truth", "accept", "limits", "ray"}
+    )
     split = {} if split_file is None else {"split": "validation", "split_file": split_file}
     segmentor = {"model": model, "device": config.device}
     if isinstance(model, list):

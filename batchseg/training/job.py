@@ -15,8 +15,9 @@ from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.results.learning import Learning, class_rows
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
-from batchseg.training.data import Batches
+from batchseg.training.data import Batches, Samples
 from batchseg.training.pace import Pace
+from batchseg.training.window_samples import WindowReader, WindowSamples
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,14 @@ class TrainingJob:
         expected = self.start.pixel_range
         means = expected.mean if expected is not None else (0.0,) * self.start.channels
         return tuple(255 * mean for mean in means)
+
+    def samples(self, rows: pa.Table) -> Samples:
+        """Reads images, or where there are some windows of them."""
+        reading, limits, tiling = self.reading, self.config.limits, self.config.tiling
+        if tiling is None:
+            return Samples(rows, self.start.preparer(), reading, limits, self.images_as)
+        pairs = WindowReader(reading, limits, self.images_as, tiling)
+        return WindowSamples(rows, self.start.preparer(as_is=True), pairs)
 
     def pace(self, batches: Batches) -> Pace:
         """How fast it goes: as long as it takes, or by the clock."""

@@ -15,7 +15,7 @@ from batchseg.images.encode import PALETTE_SIZE, LabelIds, encode_png
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.huggingface.model import HuggingFaceModel
 from batchseg.source.listing import PROMPT
-from batchseg.training.data import Samples, ValidationSet
+from batchseg.training.data import ValidationSet
 from batchseg.training.job import State, TrainingJob
 from batchseg.training.parallel import gathered, summed
 from batchseg.training.prompts import PromptStates
@@ -49,12 +49,12 @@ class Judge:
         rank, self.workers = share
         count = len(job.validation)
         self.places = np.arange(rank, count, self.workers)
-        chosen = np.unique(np.linspace(0, count - 1, min(MOST_SHOWN, count)).astype(int))
+        most = 0 if job.config.tiling else min(MOST_SHOWN, count)  # windows are no pictures to look at
+        chosen = np.unique(np.linspace(0, count - 1, most).astype(int))
         self.shown = {int(place) // self.workers for place in np.intersect1d(chosen, self.places)}
         mine = job.validation.take(self.places)
-        preparer, limits = job.start.preparer(), job.config.limits
         self.loader: Any = DataLoader(
-            ValidationSet(Samples(mine, preparer, job.reading, limits, job.images_as)),
+            ValidationSet(job.samples(mine)),
             batch_size=None,
             **job.loading,
         )

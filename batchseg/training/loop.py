@@ -65,15 +65,13 @@ class Learner:
         self.network.to(memory_format=torch.channels_last)
         self.state, self.kept = State(), Kept(job.state)
         self.prompts = PromptStates.of(job.state)
-        reading, limits = job.reading, self.config.limits
-        samples = Samples(job.train, job.start.preparer(), reading, limits, job.images_as)
-        crops = self._crops(samples)
+        crops = self._crops(job.samples(job.train))
         weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
         self.weights_C = torch.tensor(weights, device=self.model.device)
         self.learner = copy.copy(self.model)
         self.taught = self.learner.network = Taught.of(self.model, self.config.auxiliary, crops.collate([]))
         freeze_unused(self.taught, lambda: self._loss(crops.collate([])))
-        batches = self._batches(len(crops))
+        batches = self._batches(crops)
         self.pace = job.pace(batches)
         self.progress, self.judged = 0.0, 0.0
         self.learnt_C = np.zeros(job.label_map.num_classes, np.int64)
@@ -242,8 +240,8 @@ class Learner:
         augment = Augment(self.config.augmentation, self.job.crop, void, self.job.band_means)
         return (TrainingSet if self.prompts is None else PromptedSet)(samples, augment)
 
-    def _batches(self, rows: int) -> Batches:
-        config = self.config
+    def _batches(self, crops: TrainingSet | PromptedSet) -> Batches:
+        config, rows = self.config, len(crops)
         a_step = config.batch_size * config.accumulate * self.world
         epoch = max(1, rows // a_step)
         return Batches(
@@ -255,6 +253,7 @@ class Learner:
             config.seed,
             first=0,
             last=epoch * config.epochs,
+            balance=crops.balance,
         )
 
     def _share_of_rate(self, step: int) -> float:

@@ -196,14 +196,14 @@ def _of_the_end(ready: Beginning, fitted: Fitted) -> list[str]:
 
 def _facts(ready: Beginning, fitted: Fitted) -> dict[str, Any]:
     """What train.json holds of a finished training beside that."""
-    rows, last, row = ready.rows, fitted.last, fitted.row
+    last, row = fitted.last, fitted.row
     seconds = {
         name: round(sum(epoch[name] for epoch in last["history"]), 1) for name in ("train_s", "validation_s")
     }
     return {
         "versions": package_versions(),
         "machine": {"host": platform.node(), "python": platform.python_version(), "cpus": os.cpu_count()},
-        "images": {"train": len(rows.train), "validation": len(rows.validation)},
+        **ready.counts,
         "epochs": last["epoch"],
         "steps": last["step"],
         "best_epoch": row["epoch"],

@@ -36,6 +36,7 @@ class DataFacts:
         height, width: the median, in pixels; 0 where no image could be read.
         channels: that the model gets.
         classes: the share of the pixels of each class, in a sample of the ground truths.
+        noun: what is learnt from: images, or windows of them.
     """
 
     images: int
@@ -43,6 +44,7 @@ class DataFacts:
     width: int
     channels: int
     classes: dict[str, float]
+    noun: str = "images"
 
     @classmethod
     def of(
@@ -61,7 +63,7 @@ class DataFacts:
         """In words."""
         size = f" of about {self.width} x {self.height} pixels" if self.height else ""
         return (
-            f"{self.images:,} images{size} to learn from, {self.channels} "
+            f"{self.images:,} {self.noun}{size} to learn from, {self.channels} "
             f"channel{'s'[: self.channels != 1]}, {len(self.classes)} classes"
         )
 
@@ -91,7 +93,7 @@ class TrainingPlan:
 
 def plan_training(config: TrainConfig, facts: DataFacts, on_gpu: bool) -> TrainingPlan:
     """Fill in what a configuration without a model leaves open; what it gives is taken as it is."""
-    model = _model(facts, on_gpu)
+    model = _model(config, facts, on_gpu)
     batch = config.batch_size if "batch_size" in config.model_fields_set else _batch(facts, model.size)
     settings: dict[str, Any] = {
         "model": model.model_dump(mode="json"),
@@ -112,11 +114,13 @@ def plan_of_time(config: TrainConfig) -> TrainingPlan | None:
     return TrainingPlan({"epochs": UNBOUNDED}, "", {}) if is_open else None
 
 
-def _model(facts: DataFacts, on_gpu: bool) -> NewModel:
+def _model(config: TrainConfig, facts: DataFacts, on_gpu: bool) -> NewModel:
     """Small images keep their size and get a finer map; large ones are shrunk to what is learnt in time."""
     least, most = SIDES
     side = math.sqrt(facts.height * facts.width) or most
     size = round(min(max(side, least), most * (2 if on_gpu else 1)) / MULTIPLE) * MULTIPLE
+    if config.tiling is not None:
+        size = config.tiling.size
     if size <= SMALL_SIDE:
         return NewModel(mode="none", widths=(32, 64, 128, 128), decoder_width=64, finest_stride=2, size=size)
     return NewModel(mode="none", decoder_width=128 if on_gpu else 64, size=size)

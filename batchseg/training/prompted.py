@@ -39,6 +39,8 @@ class PromptedSet(Dataset[tuple[AskedCrop | None, list[Fault]]]):
     An image is read and seen once for all of them. An index is (seed, image).
     """
 
+    balance = None  # `config.train` refuses it: the points of prompts are balanced
+
     def __init__(self, samples: Samples, augment: Augment) -> None:
         self.samples, self.augment = samples, augment
         rows_of: dict[str, list[int]] = {}

@@ -73,11 +73,16 @@ class Rows:
 def split_rows(config: TrainConfig, listing: Listing) -> Rows:
     """Part the images that have ground truth. The same source and seed are always parted alike.
 
+    One picture alone, of which there are windows, is to be parted itself: so far it is all to learn from.
+
     Raises SourceError where one part would be empty.
     """
     rows, usable = usable_rows(config, listing)
     with_truth = rows.filter(pa.array(usable))
     split, reasons = left_out_of(rows)
+    if parts_itself(config, with_truth):
+        split[usable], reasons[usable] = TRAIN, None
+        return as_rows(rows, split, reasons)
     split[usable], reasons[usable] = _parts(config, with_truth)
     if not (split == VALIDATION).any():
         raise SourceError(f"{config.source.path}: no image is for validation: {_advice(config, with_truth)}")
@@ -89,6 +94,12 @@ def split_rows(config: TrainConfig, listing: Listing) -> Rows:
         beyond = _beyond_fraction(config, np.flatnonzero(split == TRAIN))
         split[beyond], reasons[beyond] = LEFT_OUT, f"{BEYOND_FRACTION} is {config.train_fraction:g}"
     return as_rows(rows, split, reasons)
+
+
+def parts_itself(config: TrainConfig, rows: pa.Table) -> bool:
+    """Whether there is one picture alone, some windows of which judge the others."""
+    is_free = isinstance(config.validation, float) and config.group is None and own_parts(rows) is None
+    return len(rows) == 1 and config.tiling is not None and is_free
 
 
 def usable_rows(config: TrainConfig, listing: Listing) -> tuple[pa.Table, NDArray[np.bool_]]:

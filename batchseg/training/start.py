@@ -135,8 +135,9 @@ def _new(config: TrainConfig, folder: Path, made: Made) -> tuple[Any, Any]:
             text.save(folder / LANGUAGE_MODEL)
     if model.backbone_weights is not None:
         fill_backbone(network.backbone, model.backbone_weights)
-    _try(network, model.size)
-    size = {"height": model.size, "width": model.size}
+    side = model.size if config.tiling is None else config.tiling.size
+    _try(network, side)
+    size = {"height": side, "width": side}
     expected = made.bands.pixel_range if model.backbone_weights is None else None
     if expected is None:
         return network, SegformerImageProcessor(size=size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +10,14 @@ import pyarrow as pa
 from batchseg.config.base import Limits
 from batchseg.config.truth import TruthSettings
 from batchseg.errors import LabelMapError, RowFault, SourceError
+from batchseg.images.geotiff import areas_of
 from batchseg.images.label_files import LabelFile, decode_labels
+from batchseg.images.label_rasters import open_labels, tiff_head
 from batchseg.labels.label_map import IGNORE_INDEX
 from batchseg.labels.reading import is_grey
-from batchseg.storage.reader import truth_reader
+from batchseg.stages.by_window import is_large
+from batchseg.stages.places import TIFF_SUFFIXES
+from batchseg.storage.reader import Reader, truth_reader
 from batchseg.training.rows import spread
 
 TRUTHS = 5000  # looked at; an id of one that is not would be none of the classes, and its image left out
@@ -62,14 +66,25 @@ def _ids(rows: pa.Table, limits: Limits) -> set[int]:
     reader, fault, found = truth_reader(), None, set[int]()
     for row in spread(rows, TRUTHS):
         try:
-            file = decode_labels(reader.read(row["truth"]), limits)
+            for file in _files(reader, row["truth"], limits):
+                found |= {int(value) for value in np.unique(_id_values(row["id"], file))}
         except RowFault as exc:  # the training names it and leaves it out
             fault = fault or f"{row['id']}: {exc}"
-            continue
-        found |= {int(value) for value in np.unique(_id_values(row["id"], file))}
     if not found:
         raise SourceError(f"no ground truth could be read to find its classes; {fault}")
     return found
+
+
+def _files(reader: Reader, uri: str, limits: Limits) -> Iterator[LabelFile]:
+    """A label file; one that is too large to be held a piece at a time. Raises RowFault."""
+    place = reader.by_window(uri) if uri.lower().endswith(TIFF_SUFFIXES) else b""
+    head = tiff_head(place)
+    if head is None or not is_large((head.height, head.width), limits):
+        yield decode_labels(reader.read(uri), limits)
+        return
+    with open_labels(place, head) as labels:
+        for area in areas_of(labels.hw):
+            yield labels.read(area)
 
 
 def _id_values(image: str, file: LabelFile) -> np.ndarray:

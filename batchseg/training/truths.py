@@ -9,13 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batchseg.config.base import Limits
-from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault, SourceError
 from batchseg.labels.label_map import LabelMap
-from batchseg.labels.reading import Reading
-from batchseg.stages.score import read_truth
-from batchseg.storage.reader import truth_reader
 from batchseg.training.data import PairReader
 from batchseg.training.rows import Rows, spread
 
@@ -46,17 +41,15 @@ class Seen:
         return f"{self.files:,} of {self.of:,}"
 
 
-def check_truths(
-    rows: Rows, reading: Reading, limits: Limits, images_as: ImageReading | None = None
-) -> list[str]:
+def check_truths(rows: Rows, pairs: PairReader) -> list[str]:
     """Sentences on what the ground truth cannot teach, or cannot judge.
 
     Raises SourceError where nothing could be learnt: most of the images cannot be used with their truth, all
     of it is ignored, or it shows one class only.
     """
-    label_map = reading.label_map
-    _check_pairs(rows.train, PairReader(reading, limits, images_as))
-    train, judges = (look_at_classes(part, reading, limits) for part in (rows.train, rows.validation))
+    label_map = pairs.reading.label_map
+    _check_pairs(rows.train, pairs)
+    train, judges = (look_at_classes(part, pairs) for part in (rows.train, rows.validation))
     if train.files and not train.pixels_C.any():
         raise SourceError(
             f"every pixel of the ground truth to learn from is ignored ({train} looked at), so the label map "
@@ -82,14 +75,14 @@ def _check_pairs(rows: pa.Table, pairs: PairReader) -> None:
         )
 
 
-def look_at_classes(rows: pa.Table, reading: Reading, limits: Limits) -> Seen:
+def look_at_classes(rows: pa.Table, pairs: PairReader) -> Seen:
     """Count the classes of some truths, those that can be read."""
-    reader, classes = truth_reader(), reading.label_map.num_classes
+    classes = pairs.reading.label_map.num_classes
     pixels, files = np.zeros(classes, np.int64), 0
     ignored = 0
     for row in spread(rows, TRUTHS):
         try:
-            truth_HW = read_truth(reader, reading, limits, row["truth"]).ids_HW
+            truth_HW = pairs.ids(row)
         except RowFault:  # the training names it and leaves it out
             continue
         counts = np.bincount(truth_HW.ravel(), minlength=classes)

@@ -140,7 +140,11 @@ class Looks:
     def _prepared(self, member: int, seen: Picture, scale: float) -> ModelInput:
         height, width = seen.pixels_HWC.shape[:2]
         size = self._input_size(member, (height, width), scale)
-        return self.preparers[member](*seen) if size is None else self.as_is[member](*_resized(seen, size))
+        return (
+            self.preparers[member](*seen)
+            if size is None
+            else self.as_is[member](*resized_picture(seen, size))
+        )
 
     def _input_size(self, member: int, window_hw: Size, scale: float) -> Size | None:
         """Of the input; None where the member's own preparer finds it."""
@@ -168,7 +172,7 @@ def _mirrored(seen: Picture, flip: str) -> Picture:
     return Picture(np.ascontiguousarray(seen.pixels_HWC[rows, columns]), seen.scale)
 
 
-def _resized(seen: Picture, size: Size) -> Picture:
+def resized_picture(seen: Picture, size: Size) -> Picture:
     """By bilinear interpolation, without aliasing where it becomes smaller.
 
     What has a scale is scaled before, as in the models' own preparers.
