@@ -80,7 +80,7 @@ def crop(
         seed, ModelInput(pixels[None], truth.shape, {}), truth[None], shown
     )
     assert found.shape == (side, side, 3) and labels.shape == (1, side, side)
-    known = labels[0] != VOID
+    known = (labels[0] != VOID) & ("scale" not in augmentation)  # what is resized is interpolated
     assert (found[..., 0][known] == labels[0][known]).all()
     return labels[0]
 

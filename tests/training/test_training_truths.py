@@ -64,7 +64,7 @@ def test_classes_that_cannot_be_learnt_or_judged_are_named(tmp_path: Path) -> No
 
 def test_a_truth_that_is_mostly_ignored_is_said(tmp_path: Path) -> None:
     (sentence,) = check_truths(
-        rows(tmp_path, [truth(0, 1, 255, 255, 255, 255, 255, 255)], [truth(0, 1)]), Reading(TWO), Limits()
+        rows(tmp_path, [truth(0, 1, 255, 255, 255, 255, 255, 255)], [truth(0, 1)]), pairs(TWO)
     )
     assert sentence == "75% of the pixels to learn from are ignored (1 of 1 truths looked at)"
 
