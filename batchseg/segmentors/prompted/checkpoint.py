@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchseg.config.prompting import Prompting
 from batchseg.config.segmentor import HuggingFaceSegmentor
-from batchseg.errors import ModelError
+from batchseg.errors import ConfigError
 from batchseg.labels.label_file import load_label_map, load_wording
 from batchseg.labels.label_map import LabelMap
 from batchseg.segmentors.base import PixelRange, PromptMode, Resize
@@ -67,7 +67,8 @@ class PromptedCheckpoint:
             labels: a label map, built-in or a file, whose words count where the configuration has no classes.
 
         Raises:
-            ModelError: the files are not whole, or the words are none that it could read.
+            ModelError: the files are not whole.
+            ConfigError: the words are none that it could read, or thresholds are of other classes.
             LabelMapError: the label map cannot be read.
         """
         kind = PromptedKind.of(found.content, found.name)
@@ -92,7 +93,7 @@ class PromptedCheckpoint:
         )
         for name, text in () if prompts is None else opened._texts(prompts):
             if fault := opened.prompt_fault(text):
-                raise ModelError(f"class {shown(name)!r}: {fault}")
+                raise ConfigError(f"class {shown(name)!r}: {fault}")
         return opened
 
     @property
@@ -156,12 +157,12 @@ def _prompts(config: HuggingFaceSegmentor, labels: str | None, kind: PromptedKin
 def _refuse_thresholds(prompting: Prompting, label_map: LabelMap, background: int | None) -> None:
     for name in prompting.thresholds:
         if name not in label_map.names:
-            raise ModelError(
+            raise ConfigError(
                 f"segmentor.prompting.thresholds names {name!r}, which is none of the classes "
                 f"({', '.join(label_map.names)})"
             )
         if background is not None and name == label_map.names[background]:
-            raise ModelError(
+            raise ConfigError(
                 f"segmentor.prompting.thresholds names {name!r}, which is what the other classes leave over; "
                 "give those a threshold"
             )

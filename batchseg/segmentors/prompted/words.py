@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchseg.errors import ModelError
+from batchseg.errors import ConfigError
 from batchseg.labels.label_file import Wording
 from batchseg.segmentors.llm.names import is_learned, words
 
@@ -32,7 +32,7 @@ class PromptList:
 
     @classmethod
     def of(cls, names: Sequence[str], wording: Wording | None, templated: bool) -> PromptList:
-        """Raises ModelError for a list that cannot be told apart.
+        """Raises ConfigError for a list that cannot be told apart.
 
         Args:
             wording: synonyms and templates; None: the names alone.
@@ -84,21 +84,21 @@ def negation_note(texts: Sequence[str], name: str) -> str | None:
 def _refuse(names: Sequence[str]) -> None:
     rest = [name for name in names if is_learned(name)]
     if len(rest) > 1:
-        raise ModelError(
+        raise ConfigError(
             f"{rest[0]!r} and {rest[1]!r} are both what the other classes leave over; keep one of them"
         )
     if len(names) - len(rest) < 1:
-        raise ModelError(f"{rest[0]!r} alone leaves nothing to look for; name what is to be segmented")
+        raise ConfigError(f"{rest[0]!r} alone leaves nothing to look for; name what is to be segmented")
     if len(names) == 1:
-        raise ModelError(
+        raise ConfigError(
             f"{names[0]!r} alone would take every pixel; name what it is told from, such as background"
         )
     read = [_read(name) for name in names]
     for name, text in zip(names, read, strict=True):
         if not text:
-            raise ModelError(f"class {name!r} has no words that a model could read")
+            raise ConfigError(f"class {name!r} has no words that a model could read")
         if read.count(text) > 1:
-            raise ModelError(
+            raise ConfigError(
                 f"the list says {words(name)!r} twice; keep one of them, or give it another name"
             )
 

@@ -18,7 +18,7 @@ from torch import Tensor
 import batchseg
 from batchseg.config.load import validate_segmentor
 from batchseg.config.segmentor import HuggingFaceSegmentor
-from batchseg.errors import BatchsegError
+from batchseg.errors import BatchsegError, ConfigError
 from batchseg.segmentors.base import Prompted, prompting_of
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.segmentors.registry import open_checkpoint
@@ -149,7 +149,7 @@ LONG = " ".join(["word"] * 12)  # 48 letters, each a token
     ],
 )
 def test_a_list_that_cannot_be_read(settings: dict[str, Any], sentence: str, clipseg: Path) -> None:
-    with pytest.raises(BatchsegError) as caught:
+    with pytest.raises(ConfigError) as caught:
         opened(clipseg, **settings)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
