@@ -17,7 +17,7 @@ from batchseg.cli.group import cli
 from batchseg.images.encode import encode_png
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.recorded import record_label_map
-from batchseg.results.learning import Learning, class_rows
+from batchseg.results.learning import Learning, history_of_classes
 from batchseg.storage.location import locate
 from tests.report_pages import ReadPage
 
@@ -35,7 +35,7 @@ def write_training(root: Path, classes: int = 4, epochs: int = 5, seed: int = 0,
         mean_iou = 0.9 if epoch == 3 else 0.1 * epoch
         loss, rate = 2 / epoch, 1e-3 / epoch
         history.append({"epoch": epoch, "loss": loss, "learning_rate": rate, "mean_iou": mean_iou})
-        rows += class_rows(epoch, label_map.names, iou_C.tolist(), [100] * (classes - 1) + [0])
+        rows += history_of_classes(epoch, label_map.names, iou_C.tolist(), [100] * (classes - 1) + [0])
     pictures = []
     for number in range(3):
         truth_HW = rng.integers(0, classes + 1, (20, 30)).astype(np.uint8)
