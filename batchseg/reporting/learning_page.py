@@ -104,7 +104,10 @@ def learning_page(root: Location, record: Row, images: int, beside: bool) -> Lea
     Raises OutputError where a table cannot be read.
     """
     trainings = [*_trainings(root, record)]
-    label_map = _label_map(record, trainings)
+    alone = trainings[0].name == "" if trainings else True
+    label_map = _label_map(
+        record if alone else training_record(root / f"fold-{trainings[0].name}"), trainings
+    )
     page = LearningPage(str(root), record, label_map, trainings)
     if beside and (root / "results" / PAGE).exists():
         page.predictions = f"results/{PAGE}"
@@ -133,10 +136,10 @@ def _trainings(root: Location, record: Row) -> Iterator[Training]:
             yield Training(str(fold), learning, own.get("best_epoch") or best_of(learning.history))
 
 
-def _label_map(record: Row, trainings: list[Training]) -> LabelMap:
+def _label_map(record: Row | None, trainings: list[Training]) -> LabelMap:
     """As it is recorded; that of an earlier version by its names alone."""
     with suppress(LabelMapError):
-        return recorded_label_map(record.get("label_map"))
+        return recorded_label_map((record or {}).get("label_map"))
     names = {row["class_id"]: row["class_name"] for each in trainings for row in each.learning.classes}
     return LabelMap.from_names([*names.values()] or ["class_0", "class_1"])
 

@@ -83,7 +83,7 @@ def training_record(root: Location) -> Row | None:
     return record
 
 
-def class_rows(
+def history_of_classes(
     epoch: int, names: Sequence[str], iou_C: Sequence[float], pixels_C: Sequence[int]
 ) -> list[Row]:
     """Rows of `schema.CLASS_HISTORY`.

@@ -13,7 +13,7 @@ from batchseg.config.source import ImageReading
 from batchseg.config.train import TrainConfig
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
-from batchseg.results.learning import Learning, class_rows
+from batchseg.results.learning import Learning, history_of_classes
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.training.data import Batches, Samples
 from batchseg.training.pace import Pace
@@ -144,7 +144,7 @@ class State:
         classes = [
             row
             for each in self.class_history
-            for row in class_rows(each["epoch"], names, each["iou"], each["truth_pixels"])
+            for row in history_of_classes(each["epoch"], names, each["iou"], each["truth_pixels"])
         ]
         return Learning(self.history, classes, self.pictures)
 

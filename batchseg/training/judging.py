@@ -121,7 +121,7 @@ class Judge:
             raise CannotGoOn(f"a weight is not a finite number in float16 at step {step}")
 
 
-def of_classes(epoch: int, found: Validation) -> dict[str, Any]:
+def figures_of_classes(epoch: int, found: Validation) -> dict[str, Any]:
     """A row of `State.class_history`."""
     sums = found.matrix.class_sums
     return {"epoch": epoch, "iou": sums.scores()["iou"].tolist(), "truth_pixels": sums.support.tolist()}

@@ -28,7 +28,7 @@ from batchseg.training.augment import Augment
 from batchseg.training.auxiliary import Taught, auxiliary_loss
 from batchseg.training.data import Batch, Batches, Samples, TrainingSet
 from batchseg.training.job import State, TrainingJob
-from batchseg.training.judging import CannotGoOn, Judge, of_classes, pixels_of_classes, row_of
+from batchseg.training.judging import CannotGoOn, Judge, figures_of_classes, pixels_of_classes, row_of
 from batchseg.training.kept import Kept, writing
 from batchseg.training.objective import segmentation_loss
 from batchseg.training.optimiser import make_optimiser
@@ -194,7 +194,7 @@ class Learner:
         )
         self.state.losses, self.state.learnt_s, self.state.waited_s = [], 0.0, 0.0
         self.state.history.append(row)
-        self.state.class_history.append(of_classes(self.state.epoch, found))
+        self.state.class_history.append(figures_of_classes(self.state.epoch, found))
         figure = row["mean_iou"] if self.prompts is None else row["giou"]
         if figure > self.state.best_mean_iou:
             self.state.best_mean_iou, self.state.best_epoch = figure, self.state.epoch

@@ -17,16 +17,16 @@ from batchseg.cli.group import cli
 from batchseg.images.encode import encode_png
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.recorded import record_label_map
-from batchseg.results.learning import Learning, class_rows
+from batchseg.results.learning import Learning, history_of_classes
 from batchseg.storage.location import locate
 from tests.report_pages import ReadPage
 
 EVIL = "<script>alert(1)</script>"
 
 
-def write_training(root: Path, classes: int = 4, epochs: int = 5, **record: Any) -> Learning:
+def write_training(root: Path, classes: int = 4, epochs: int = 5, seed: int = 0, **record: Any) -> Learning:
     """A training of which the third epoch is the best, and two of three pictures are still there."""
-    rng = np.random.default_rng(classes)
+    rng = np.random.default_rng(seed)
     label_map = LabelMap.from_names([EVIL, *(f"class {number}" for number in range(1, classes))])
     root.mkdir(parents=True)
     history, rows = [], []
@@ -35,7 +35,7 @@ def write_training(root: Path, classes: int = 4, epochs: int = 5, **record: Any)
         mean_iou = 0.9 if epoch == 3 else 0.1 * epoch
         loss, rate = 2 / epoch, 1e-3 / epoch
         history.append({"epoch": epoch, "loss": loss, "learning_rate": rate, "mean_iou": mean_iou})
-        rows += class_rows(epoch, label_map.names, iou_C.tolist(), [100] * (classes - 1) + [0])
+        rows += history_of_classes(epoch, label_map.names, iou_C.tolist(), [100] * (classes - 1) + [0])
     pictures = []
     for number in range(3):
         truth_HW = rng.integers(0, classes + 1, (20, 30)).astype(np.uint8)
@@ -51,14 +51,19 @@ def write_training(root: Path, classes: int = 4, epochs: int = 5, **record: Any)
     settings = {"source": {"kind": "folder", "path": str(root)}, "output": str(root), "epochs": epochs}
     job = {"env": {"TOKEN": "s3cret"}}
     begun = {"config": {**settings, "ray": {"job": job}}, "plan": plan, "notes": ["no image shows class 3"]}
-    whole = {**begun, "status": "started", "label_map": record_label_map(label_map), **record}
+    whole = {
+        **begun,
+        "status": "started",
+        "label_map": record_label_map(label_map),
+        "epochs": epochs,
+        **record,
+    }
     (root / "train.json").write_text(json.dumps(whole))
     return learning
 
 
 FINISHED = {
     "status": "finished",
-    "epochs": 5,
     "steps": 50,
     "best_epoch": 3,
     "images": {"train": 9, "validation": 3},
@@ -158,11 +163,12 @@ def test_many_classes_are_a_table_that_can_be_sorted(tmp_path: Path, classes: in
 def test_folds_have_a_line_each_and_a_link_to_what_they_predicted(tmp_path: Path) -> None:
     out = tmp_path / "out"
     whole = write_training(out, **FINISHED)
-    kept = [write_training(out / f"fold-{fold}", classes=3 + fold, **FINISHED) for fold in (1, 2)]
+    kept = [write_training(out / f"fold-{fold}", seed=fold, **FINISHED) for fold in (1, 2)]
     facts = {"learnt_from": 6, "best_epoch": 3, "metrics": {"mean_iou": 0.75}}
     record = json.loads((out / "train.json").read_text())
     folds = [{"fold": fold, "images": 4, **facts} for fold in (1, 2)]
     record |= {"folds": folds, "config": {**record["config"], "folds": 2}}
+    del record["label_map"]  # each fold has its own
     (out / "train.json").write_text(json.dumps(record))
     (out / "results").mkdir()
     (out / "results" / "report.html").write_text("")

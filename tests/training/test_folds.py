@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -21,6 +23,7 @@ from batchseg.config.base import METRICS
 from batchseg.config.load import read_config
 from batchseg.config.train import TrainConfig
 from batchseg.errors import SourceError
+from tests.report_pages import ReadPage
 
 SIDE, IMAGES = 32, 12
 TINY = {"mode": "none", "widths": [8, 8, 8, 8], "decoder_width": 8, "size": SIDE}
@@ -71,7 +74,7 @@ def test_every_image_is_predicted_once_by_a_model_that_never_saw_its_group(
 ) -> None:
     out = tmp_path / "out"
     told: list[dict[str, Any]] = []
-    result = batchseg.train(config(pairs, out), told.append)
+    result = batchseg.train(config(pairs, out, report=True), told.append)
     assert isinstance(result, batchseg.FoldsResult)
     assert [news["fold"] for news in told if "fold" in news] == [1, 2]
     whole = rows_of(out / "results")
@@ -119,7 +122,14 @@ def test_every_image_is_predicted_once_by_a_model_that_never_saw_its_group(
 
     history = pq.read_table(result.history)
     assert history["fold"].to_pylist() == [1, 1, 2, 2]
-    assert batchseg.train(config(pairs, out)) == result  # only reported
+    of_classes = pq.read_table(out / "class_history.parquet")
+    assert Counter(of_classes["fold"].to_pylist()) == {1: 4, 2: 4}
+    assert result.page == str(out / "report.html")
+    page = ReadPage.of(result.page)
+    assert len(page.all("polyline", **{"data-curve": "mean_iou"})) == 2
+    assert any(given["href"] == "results/report.html" for given in page.all("a"))
+    assert (out / "results" / "report.html").exists()
+    assert batchseg.train(config(pairs, out)) == replace(result, page=None)  # only reported
     changed = command(pairs, out, "--folds", 3)
     assert changed.exit_code == 1 and "folds: 2 -> 3" in changed.stderr
 
@@ -165,6 +175,12 @@ def test_an_interrupted_fold_goes_on_and_ends_as_if_it_had_not_been(pairs: Path,
         for place in (cut, whole)
     ]
     assert found[0] == found[1]
+    for name in (
+        "class_history.parquet",
+        "fold-2/class_history.parquet",
+        "fold-2/validation_pictures.parquet",
+    ):
+        assert pq.read_table(cut / name).equals(pq.read_table(whole / name))
 
 
 @pytest.mark.parametrize(
