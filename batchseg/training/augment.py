@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from batchseg.config.train import Augmentation
+from batchseg.config.augmentation import Augmentation
 from batchseg.labels.label_map import Ids
 from batchseg.segmentors.base import ModelInput
 

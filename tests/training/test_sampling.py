@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_training_data import batches
 
-from batchseg.config.train import Augmentation
+from batchseg.config.augmentation import Augmentation
 from batchseg.segmentors.base import ModelInput
 from batchseg.training.augment import Augment
 from batchseg.training.sampling import Balance, drawn

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from transformers import SegformerImageProcessor
 
+from batchseg.config.augmentation import Augmentation
 from batchseg.config.base import Limits
-from batchseg.config.train import Augmentation
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.huggingface.files import CheckpointPlace
