@@ -43,12 +43,17 @@ class Fault:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: the model's input, the ground truth, class ids [H, W] at the image's own size, and what the
-    truth shows of it, in words, where its row says so."""
+    """One image, or a window of one, which is decided by its probabilities: `batchseg run` averages those.
+
+    Attributes:
+        truth_HW: class ids at the image's own size.
+        prompt: what the truth shows of it, in words, where its row says so.
+    """
 
     model_input: ModelInput
     truth_HW: Any
     prompt: str | None = None
+    is_window: bool = False
 
 
 class PairReader:

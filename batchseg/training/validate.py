@@ -105,7 +105,8 @@ def validate_epoch(
             continue
         if states is None:
             logits_Chw = model.logits(torch.from_numpy(sample.model_input.pixels_THWC))[0].float()
-            labels_HW = bilinear_argmax(logits_Chw, sample.model_input.image_hw)
+            maps_Chw = logits_Chw.softmax(0) if sample.is_window else logits_Chw
+            labels_HW = bilinear_argmax(maps_Chw, sample.model_input.image_hw)
         else:
             logits_Chw, labels_HW = answer(model, sample, states)
         ids_HW = labels_HW.cpu().numpy()

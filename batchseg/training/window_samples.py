@@ -118,7 +118,7 @@ class WindowSamples(Samples):
     def read(self, index: int) -> Sample | Fault:
         found = super().read(index)
         if isinstance(found, Sample):
-            return found
+            return replace(found, is_window=True)
         top, left, _, _ = self.row(index)[WINDOW]
         return replace(found, id=f"{found.id} (window at row {top}, column {left})")
 
