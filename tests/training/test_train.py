@@ -202,6 +202,7 @@ def test_a_segformer_goes_on_with_other_classes(slices: Path, tmp_path: Path) ->
     assert [fault["id"] for fault in record["faults"]] == [rows[0]["image"]]
     learnt = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "out" / "model")
     assert list(learnt.config.id2label.values()) == CLASSES
+    assert learnt.config.calibration_temperature == record["temperature"]
     before, after = known.state_dict(), learnt.state_dict()
     kernels = [key for key, value in before.items() if "decode" not in key and value.ndim == 4]
     assert not all(torch.allclose(after[key].float(), before[key], atol=1e-3) for key in kernels)
