@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -116,3 +116,9 @@ def test_no_module_is_named_after_nothing(name: str) -> None:
 def test_files_stay_small() -> None:
     lines = {name_of(path): path.read_text(encoding="utf-8").count("\n") for path in MODULES}
     assert {name: count for name, count in lines.items() if count > 300} == {}
+
+
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """Two of one name in different folders cannot be collected together."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
