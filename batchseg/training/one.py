@@ -14,6 +14,8 @@ from pathlib import Path
 from time import time
 from typing import Any
 
+from pydantic import ValidationError
+
 from batchseg.config.base import METRICS, PROMPT_METRICS
 from batchseg.config.load import config_differences
 from batchseg.config.train import TrainConfig
@@ -127,7 +129,7 @@ def earlier_record(config: TrainConfig, root: Path) -> dict[str, Any] | None:
     """The record of a training in this folder. Raises OutputError for one with other settings."""
     try:
         record: dict[str, Any] = json.loads((root / RECORD).read_text(encoding="utf-8"))
-        before, _ = record["config"], record["status"]
+        before, _ = _as_now(record["config"]), record["status"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -147,6 +149,14 @@ def earlier_record(config: TrainConfig, root: Path) -> dict[str, Any] | None:
             f"{root} holds a training with other settings ({'; '.join(changes)}); choose a fresh --output"
         )
     return record
+
+
+def _as_now(config: dict[str, Any]) -> dict[str, Any]:
+    """Recorded settings with the defaults of those that came later; as they are where they no longer hold."""
+    try:
+        return TrainConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config
 
 
 def _started(ready: Beginning) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from batchseg.config.load import read_config
 from batchseg.config.train import TrainConfig
 from batchseg.errors import ModelError, OutputError, SourceError
 from batchseg.training.kept import Kept
+from batchseg.training.one import earlier_record
 
 SIDE = 64
 LANGUAGE = "reader.language_model."
@@ -424,3 +425,14 @@ def test_masks_of_0_and_255_are_refused_before_anything_is_learnt(tmp_path: Path
     result = command("--config", as_file(config, tmp_path))
     assert (result.exit_code, "`truth_ids: [255]`" in result.stderr) == (2, True)
     assert "Traceback" not in result.stderr and not (tmp_path / "out" / "train.json").exists()
+
+
+def test_settings_that_came_later_do_not_make_it_another_training(slices: Path, tmp_path: Path) -> None:
+    config = settings(slices, tmp_path)
+    recorded = config.model_dump(mode="json")
+    later = ("sampling", "auxiliary", "tiling")
+    before = {name: value for name, value in recorded.items() if name not in later}
+    (tmp_path / "train.json").write_text(json.dumps({"status": "started", "config": before}))
+    assert earlier_record(config, tmp_path) is not None
+    with pytest.raises(OutputError, match="sampling: 'uniform' -> 'balanced'"):
+        earlier_record(config.model_copy(update={"sampling": "balanced"}), tmp_path)
