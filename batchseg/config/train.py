@@ -234,6 +234,19 @@ class TrainConfig(Model):
         return self
 
     @model_validator(mode="after")
+    def _tasks_read_the_last_layer(self) -> TrainConfig:
+        model = self.model
+        if not isinstance(model, NewModel) or not self.auxiliary.is_on:
+            return self
+        for name, value in (("head", "text"), ("decoder", "queries")):
+            if getattr(model, name) == value:
+                raise ValueError(
+                    f"auxiliary reads the layer that makes a map of each class; {name}: {value} has none, so "
+                    "leave one of them out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _windows_are_inputs(self) -> TrainConfig:
         if self.tiling is None:
             return self

@@ -42,6 +42,7 @@ class Taught(nn.Module):
         """A model's network with heads for its tasks; the network itself where there are none.
 
         Args:
+            model: of whose weights those learn that its logits depend on, and no others.
             batch: that it sees once, to find its last layer.
 
         Raises ConfigError where that is no convolution.
@@ -68,22 +69,20 @@ class Taught(nn.Module):
 
 
 def last_layer(network: nn.Module, classes: int, see: Callable[[], object]) -> nn.Conv2d:
-    """The convolution that makes a map of each class.
+    """The convolution that makes a map of each class: of those that learn the last one to be called.
+
+    A second head, such as that of BEiT and UperNet, comes later and makes as many maps; no logits depend on
+    it, so it does not learn.
 
     Args:
         see: has the network see something.
 
     Raises ConfigError where there is none, as where classes are told by queries or by their names.
     """
-    called = list[nn.Conv2d]()
-
-    def note(layer: nn.Module, _: object) -> None:
-        if isinstance(layer, nn.Conv2d) and layer.out_channels == classes:
-            called.append(layer)
-
-    hooks = [
-        each.register_forward_pre_hook(note) for each in network.modules() if isinstance(each, nn.Conv2d)
-    ]
+    found = [each for each in network.modules() if isinstance(each, nn.Conv2d)]
+    found = [each for each in found if each.out_channels == classes and each.weight.requires_grad]
+    called = list[nn.Module]()
+    hooks = [each.register_forward_pre_hook(lambda layer, _: called.append(layer)) for each in found]
     try:
         with torch.no_grad():
             see()
@@ -95,7 +94,9 @@ def last_layer(network: nn.Module, classes: int, see: Callable[[], object]) -> n
             "auxiliary needs a model whose last layer is a convolution with a map for each class, as that of "
             "decoder fpn and mlp with head closed; leave it out, or take such a model"
         )
-    return called[-1]
+    last = called[-1]
+    assert isinstance(last, nn.Conv2d)
+    return last
 
 
 def auxiliary_loss(outputs: dict[str, Tensor], labels_BHW: Tensor, void: int, tasks: Auxiliary) -> Tensor:

@@ -69,8 +69,8 @@ class Learner:
         weights = [self.config.class_weights.get(name, 1.0) for name in job.label_map.names]
         self.weights_C = torch.tensor(weights, device=self.model.device)
         self.learner = copy.copy(self.model)
+        freeze_unused(self.network, lambda: self._loss(crops.collate([])))
         self.taught = self.learner.network = Taught.of(self.model, self.config.auxiliary, crops.collate([]))
-        freeze_unused(self.taught, lambda: self._loss(crops.collate([])))
         batches = self._batches(crops)
         self.pace = job.pace(batches)
         self.progress, self.judged = 0.0, 0.0

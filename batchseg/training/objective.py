@@ -32,7 +32,7 @@ def segmentation_loss(logits_BChw: Tensor, labels_BHW: Tensor, weights_C: Tensor
     log_BCN = logits_BCHW.log_softmax(1).flatten(2)
     known_BN = (labels_BHW != classes).flatten(1)
     class_BN = labels_BHW.flatten(1).clamp(max=classes - 1)
-    log_true_BN = log_BCN.gather(1, class_BN[:, None])[:, 0]  # what is of one class a pixel is never one-hot
+    log_true_BN = log_BCN.gather(1, class_BN[:, None])[:, 0]
     known = known_BN.to(log_BCN)
 
     def by_class(values_BN: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from PIL import Image
 from scipy import stats
 
 from tests.bench.contest import emptied, noise
+from tests.bench.defaults.__main__ import BATCHSEG, judged
 
 TASKS = {"without": {}, "with": {"boundary": 0.2, "presence": 0.1}}
-BATCHSEG = [sys.executable, "-m", "batchseg"]
 MODEL = {"mode": "none", "widths": [16, 32, 64, 64], "decoder_width": 32, "finest_stride": 2, "size": 96}
 BLOCK = 12  # neighbouring slices, which are alike
 
@@ -78,16 +77,6 @@ def train(data: Path, output: Path, seed: int, steps: int, tasks: dict[str, floa
     subprocess.run([*BATCHSEG, "train", "--config", str(file), "--quiet"], check=True)
 
 
-def judged(data: Path, trained: Path) -> float:
-    """Mean IoU over all fresh images."""
-    words = ["--truth", str(data / "fresh/masks"), "--model", str(trained / "model"), "--json", "--quiet"]
-    words += ["--output", str(emptied(trained / "judged"))]
-    done = subprocess.run(
-        [*BATCHSEG, "run", str(data / "fresh/images"), *words], check=True, stdout=subprocess.PIPE
-    )
-    return float(json.loads(done.stdout)["metrics"]["mean_iou"])
-
-
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--seeds", default=5, show_default=True)
@@ -103,7 +92,7 @@ def main(folder: Path, seeds: int, steps: int, only: tuple[str, ...]) -> None:
             outputs = {arm: data / f"{arm}-{seed}" for arm in TASKS}
             for arm, tasks in TASKS.items():
                 train(data, outputs[arm], seed, steps, tasks)
-            found.append([judged(data, outputs[arm]) for arm in TASKS])
+            found.append([judged(outputs[arm] / "model", data / "fresh") for arm in TASKS])
             click.echo(f"{name}, seed {seed}: without {found[-1][0]:.4f}, with {found[-1][1]:.4f}")
         gains = np.subtract(*np.array(found).T[::-1])
         low, high = stats.t.interval(0.95, seeds - 1, gains.mean(), stats.sem(gains))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +21,7 @@ import batchseg
 from batchseg.config.load import read_config
 from batchseg.config.train import TrainConfig
 from tests.bench.contest import emptied, noise
+from tests.bench.defaults.__main__ import BATCHSEG
 
 CONFIG = Path(__file__).parents[2] / "configs" / "train_digits.yaml"
 BEFORE = {"batch_size": 8, "epochs": 6, "learning_rate": 0.001, "workers": 1, "validate_every": 1}
@@ -63,7 +63,7 @@ def main(folder: Path, language_model: str, count: int, only: str | None) -> Non
     scenes = folder / "scenes"
     if not scenes.is_dir():
         words = ["scenes", "digits", str(scenes), "--count", str(count), "--seed", "1", "--quiet"]
-        subprocess.run([sys.executable, "-m", "batchseg", *words], check=True)
+        subprocess.run([*BATCHSEG, *words], check=True)
     now = yaml.safe_load(CONFIG.read_text())
     now |= {"source": str(scenes / "manifest.parquet"), "labels": str(CONFIG.parent / "labels/digits.yaml")}
     now["model"]["language_model"] = language_model

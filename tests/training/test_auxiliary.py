@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
-from PIL import Image
 from safetensors import safe_open
 from scipy.special import expit
 from sklearn.metrics import log_loss
-from training.test_train import CLASSES, SMALL, slice_of
+from torch.nn import functional
+from training.tiny_training import TINY, config, draw
+from transformers import AutoConfig, AutoModelForSemanticSegmentation
 
 import batchseg
-from batchseg.config.load import read_config
-from batchseg.config.train import TrainConfig
-from batchseg.errors import BatchsegError, ConfigError
-from batchseg.training.auxiliary import boundary_loss, presence_loss
+from batchseg.config.auxiliary import Auxiliary
+from batchseg.config.segmentor import HuggingFaceSegmentor
+from batchseg.errors import ConfigError
+from batchseg.segmentors.huggingface.model import HuggingFaceModel
+from batchseg.segmentors.registry import open_checkpoint
+from batchseg.training.auxiliary import Taught, auxiliary_loss, boundary_loss, last_layer, presence_loss
+from batchseg.training.data import Batch
+from batchseg.training.parallel import freeze_unused
+from tests.segmentors.tiny_checkpoints import CONFIGS, build
 
 VOID = 3
 
@@ -67,52 +72,101 @@ def test_without_truth_both_are_nothing_and_have_gradients() -> None:
         assert found.item() == 0 and logits.grad is not None
 
 
+TASKS = {"boundary": 0.2, "presence": 0.1}
+
+
 @pytest.fixture(scope="module")
-def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("slices"), np.random.default_rng(2)
-    for index in range(12):
-        for name, pixels in zip(("images", "masks"), slice_of(rng), strict=True):
-            path = folder / name / f"{index:02d}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(pixels).save(path)
-    (folder / "labels.yaml").write_text(yaml.safe_dump({"classes": CLASSES}))
-    return folder
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw(tmp_path_factory.mktemp("pictures"))
 
 
-def settings(slices: Path, output: Path, **model: Any) -> TrainConfig:
-    overrides = {
-        "source": {"path": str(slices / "images"), "truth": str(slices / "masks")},
-        "output": str(output),
-        "labels": str(slices / "labels.yaml"),
-        "model": {"mode": "none", **SMALL, **model},
-        "auxiliary": {"boundary": 0.2, "presence": 0.1},
-        "batch_size": 5,
-        "epochs": 2,
-    }
-    return read_config(TrainConfig, overrides=overrides)
+def loaded(folder: Path) -> HuggingFaceModel:
+    return open_checkpoint(HuggingFaceSegmentor(model=str(folder))).load("cpu", "fp32")
+
+
+def test_a_second_head_is_not_taken_for_the_last_layer() -> None:
+    """Of UperNet, it is called after the one that makes the logits."""
+    shape = AutoConfig.for_model(
+        "upernet", **{**CONFIGS["upernet"], "use_auxiliary_head": True, "auxiliary_in_channels": 16}
+    )
+    network = AutoModelForSemanticSegmentation.from_config(shape)
+    pixels, called = torch.randn(2, 3, 64, 64), list[object]()
+    for head in (network.decode_head, network.auxiliary_head):
+        head.classifier.register_forward_pre_hook(lambda layer, _: called.append(layer))
+
+    def summed() -> torch.Tensor:
+        return network(pixels).logits.sum()
+
+    freeze_unused(network, summed)
+    found = last_layer(network, shape.num_labels, lambda: network(pixels))
+    assert called[-1] is network.auxiliary_head.classifier
+    assert found is network.decode_head.classifier
+
+
+@pytest.mark.parametrize("family", ["segformer", "upernet"])
+def test_the_heads_read_what_the_logits_are_made_of(family: str, tmp_path: Path) -> None:
+    model = loaded(build(family, tmp_path))
+    seen = Batch(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), torch.zeros(1, 64, 64), [])
+    freeze_unused(model.network, lambda: model.logits(seen.pixels_BHWC).sum())
+    taught = Taught.of(model, Auxiliary(**TASKS), seen)
+    inputs = model._input(torch.randint(0, 255, (2, 64, 64, 3)))
+    read = list[torch.Tensor]()
+    model.network.decode_head.classifier.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    outputs = taught(pixel_values=inputs)
+    expected = functional.conv2d(
+        read[0], taught.heads["boundary"].weight, taught.heads["boundary"].bias, padding=1
+    )
+    torch.testing.assert_close(outputs["boundary"], expected)
+
+
+def test_the_tasks_teach_the_network_by_their_weights(tmp_path: Path) -> None:
+    model, labels = loaded(build("segformer", tmp_path)), labels_of(0).repeat_interleave(4, 1)
+    tasks = Auxiliary(**TASKS)
+    taught = Taught.of(model, tasks, Batch(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), labels, []))
+    outputs = taught(pixel_values=model._input(torch.randint(0, 255, (2, 64, 64, 3))))
+    parts = [
+        boundary_loss(outputs["boundary"], labels, VOID),
+        presence_loss(outputs["presence"], labels, VOID),
+    ]
+    found = auxiliary_loss(outputs, labels, VOID, tasks)
+    assert float(found.detach()) == pytest.approx(0.2 * parts[0].item() + 0.1 * parts[1].item())
+    found.backward()
+    first = next(each for each in model.network.parameters() if each.ndim == 4)
+    assert first.grad is not None and first.grad.any()
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("decoder", ["fpn", "mlp"])
-def test_the_model_that_comes_out_has_no_heads(slices: Path, tmp_path: Path, decoder: str) -> None:
-    result = batchseg.train(settings(slices, tmp_path / "with", decoder=decoder))
-    alone = settings(slices, tmp_path / "without", decoder=decoder)
-    plain = batchseg.train(alone.model_copy(update={"auxiliary": type(alone.auxiliary)()}))
+@pytest.mark.parametrize("more", [{"workers": 2}, {"model": {**TINY, "decoder": "mlp"}}], ids=str)
+def test_the_model_that_comes_out_has_no_heads(pictures: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+    result = batchseg.train(config(pictures, output=str(tmp_path / "with"), auxiliary=TASKS, **more))
+    plain = batchseg.train(config(pictures, output=str(tmp_path / "without"), **more))
     names = []
     for each in (result, plain):
         with safe_open(f"{each.model}/model.safetensors", "pt") as file:
             names.append(sorted(file.keys()))
     assert names[0] == names[1]
-    assert result.metrics != plain.metrics
-    assert result.record["config"]["auxiliary"] == {"boundary": 0.2, "presence": 0.1}
+    losses = [pq.read_table(each.history)["loss"].to_pylist() for each in (result, plain)]
+    assert all(both > alone for both, alone in zip(*losses, strict=True))
+    assert result.record["config"]["auxiliary"] == TASKS
 
 
-@pytest.mark.usefixtures("ray_session")
-def test_classes_told_by_queries_have_no_such_layer(slices: Path, tmp_path: Path) -> None:
-    with pytest.raises(BatchsegError, match=re.escape("auxiliary needs a model whose last layer")):
-        batchseg.train(settings(slices, tmp_path / "out", decoder="queries"))
+@pytest.mark.parametrize(
+    "model",
+    [{"decoder": "queries"}, {"head": "text", "language_model": "somewhere", "mode": "frozen"}],
+    ids=str,
+)
+def test_classes_told_in_another_way_have_no_such_layer(pictures: Path, model: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="auxiliary reads the layer that makes a map of each class"):
+        config(pictures, model={**TINY, **model}, auxiliary=TASKS)
 
 
-def test_a_prompt_head_learns_no_classes(slices: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="auxiliary"):
-        settings(slices, tmp_path / "out", head="prompt", language_model="somewhere")
+def test_a_network_without_such_a_layer_is_refused() -> None:
+    network = torch.nn.Conv2d(3, 8, 1)
+    with pytest.raises(ConfigError, match="auxiliary needs a model whose last layer is a convolution"):
+        last_layer(network, 4, lambda: network(torch.zeros(1, 3, 4, 4)))
+
+
+def test_a_prompt_head_learns_no_classes(pictures: Path) -> None:
+    model = {**TINY, "head": "prompt", "language_model": "somewhere"}
+    with pytest.raises(ConfigError, match="a prompted model learns no classes"):
+        config(pictures, model=model, auxiliary=TASKS)

@@ -47,7 +47,8 @@ def trained(folder: Path, minutes: float) -> dict[str, Any]:
 
 def judged(model: Path, folder: Path) -> float:
     """Mean IoU of a model on images."""
-    words = ["--truth", "masks", "--model", str(model), "--output", "judged", "--json"]
+    emptied(folder / "judged")
+    words = ["--truth", "masks", "--model", str(model.resolve()), "--output", "judged", "--json"]
     done = subprocess.run(
         [*BATCHSEG, "run", "images", *words], cwd=folder, check=True, stdout=subprocess.PIPE
     )
