@@ -28,7 +28,7 @@ BLOCK = 12  # neighbouring slices, which are alike
 
 def digits(folder: Path) -> None:
     for name, count, seed in (("learnt", 1000, 1), ("fresh", 300, 4711)):
-        words = ["--count", str(count), "--seed", str(seed), "--size", "128", "--quiet"]
+        words = ["--count", str(count), "--seed", str(seed), "--size", "160", "--quiet"]
         subprocess.run([*BATCHSEG, "scenes", "digits", str(folder / name), *words], check=True)
 
 
