@@ -98,14 +98,16 @@ def train_one(config: TrainConfig, on_news: OnNews, parts: Rows | None = None) -
         for sentence in ready.sentences:
             on_news({"note": sentence})
         write_states(reader, ready.rows, root / STATE)
-        try:
-            with ray_session(config.ray.address), logged(config, root, root / STATE, on_news) as tell:
-                fitted = fit(ready, state=root / STATE, begun=begun, on_news=tell)
-        except KeyboardInterrupt as exc:
-            raise KeyboardInterrupt(what_is_left(Kept(root / STATE).finished, ready.config.epochs)) from exc
-        for sentence in _of_the_end(ready, fitted):
-            on_news({"note": sentence})
-        return _finish(ready, root, fitted)
+        with logged(config, root, root / STATE, on_news) as tell:
+            try:
+                with ray_session(config.ray.address):
+                    fitted = fit(ready, state=root / STATE, begun=begun, on_news=tell)
+            except KeyboardInterrupt as exc:
+                left = what_is_left(Kept(root / STATE).finished, ready.config.epochs)
+                raise KeyboardInterrupt(left) from exc
+            for sentence in _of_the_end(ready, fitted):
+                on_news({"note": sentence})
+            return _finish(ready, root, fitted)
 
 
 def training_folder(output: str) -> Path:

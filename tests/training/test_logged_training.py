@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from training.tiny_training import CLASSES, config, draw
+from PIL import Image
+from training.tiny_training import CLASSES, SIDE, config, draw
 
 import batchseg
 from batchseg.results.learning import Learning
@@ -117,6 +119,38 @@ def test_mlflow_goes_on_in_the_same_run(
         assert [(each.step, each.value) for each in points] == [*zip((2, 4), values, strict=True)]
     assert run.data.params["config.epochs"] == "3" and "s3cret" not in str(run.data.params)
     assert not any("none" in name for name in run.data.metrics)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_training_that_had_to_stop_has_failed_in_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "store").as_uri()
+    draw(tmp_path)
+
+    def spoil(news: dict[str, Any]) -> None:
+        """From the first epoch on the truths show a class whose weight is beyond all numbers."""
+        if news.get("epoch", {}).get("epoch") == 1:
+            for path in (tmp_path / "masks").iterdir():
+                Image.fromarray(np.full((SIDE, SIDE), CLASSES.index("unseen"), np.uint8)).save(path)
+
+    asked = config(
+        tmp_path,
+        log_to={"kind": "mlflow", "tracking_uri": uri, "experiment": "scenes"},
+        class_weights={"unseen": 3e38},
+        epochs=1000,
+        patience=1000,
+    )
+    with pytest.raises(batchseg.BatchsegError, match=r"training stopped: .* is not a finite number"):
+        batchseg.train(asked, spoil)
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("scenes")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
 
 
 def test_a_log_that_fails_is_told_once(kept: tuple[Path, Learning], tmp_path: Path) -> None:
