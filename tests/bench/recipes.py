@@ -1,8 +1,8 @@
 """How long until the digits are told apart? `python -m tests.bench.recipes FOLDER --language-model DIR`.
 
 Two trainings of the sample model's kind on the same 10,000 scenes, one after the other: by the settings of
-commit f85fea5, which made sample_data/model, and by configs/train_digits.yaml as it is now. Each ends with the
-first validation that has a mean IoU of 0.90, and everything before that counts.
+commit f85fea5, which made sample_data/model, and by configs/train_digits.yaml as it is now. Each ends with
+the first validation that has a mean IoU of 0.90, and everything before that counts.
 """
 
 from __future__ import annotations
