@@ -16,6 +16,7 @@ from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
 LEAST_SIDE = 32  # of an input, pixels
+Channels = Annotated[int, Field(ge=1)]
 MULTIPLE = 16  # the deepest features have one cell for so many pixels
 
 
@@ -40,7 +41,7 @@ class NewModel(Model):
     backbone_weights: Place | None = Field(
         None, description="Of resnet50: a state dict (.pt, .pth, .safetensors), or torchvision's DEFAULT."
     )
-    widths: tuple[int, int, int, int] = Field(
+    widths: tuple[Channels, Channels, Channels, Channels] = Field(
         (32, 64, 128, 256), description="Channels of the four stages of the small backbone."
     )
     fusion: Literal["residual", "replace"] = Field(
@@ -165,7 +166,7 @@ class TrainConfig(Model):
         description="uniform: each image, or window, once an epoch. balanced: half of the draws go to the "
         "classes in turn, and their crops show that class, so that rare ones are seen like others.",
     )
-    epochs: int = Field(50, ge=1, description="Times every training image is seen.")
+    epochs: int = Field(50, ge=1, description="Times to go through the training images, in whole batches.")
     minutes: float | None = Field(
         None,
         gt=0,
@@ -174,7 +175,7 @@ class TrainConfig(Model):
         "falls to fit it; epochs, where not given, are as many as that allows. Null: as long as it takes.",
     )
     validate_every: int = Field(1, ge=1, description="Epochs from one validation to the next.")
-    batch_size: int = Field(8, ge=1, description="Images a worker takes at once.")
+    batch_size: int = Field(8, ge=1, le=4096, description="Images a worker takes at once.")
     accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
     crop: int | None = Field(
         None,
@@ -196,7 +197,7 @@ class TrainConfig(Model):
     patience: int = Field(
         10, ge=1, description="Stop after so many validations without a better mean IoU; with prompts gIoU."
     )
-    seed: int = Field(0, ge=0, description="Of new weights, the order of images, and augmentation.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Of new weights, the order of images, and augmentation.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model learns.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the hardware computes it natively, else fp32."

@@ -17,7 +17,7 @@ from batchseg.schema import Status
 from batchseg.stages.item import Item, Stage, for_each
 from batchseg.stages.nodata import nodata_of
 from batchseg.stages.places import is_tiff_mask, place_of_image
-from batchseg.storage.reader import image_reader
+from batchseg.storage.reader import Reader, image_reader
 from batchseg.storage.versions import image_version
 
 _NO_JPEG = (".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")  # without torch, where nothing else needs it
@@ -38,30 +38,35 @@ def decode(
 
     def work(item: Item) -> None:
         if not last.serves(item):
-            read(item)
+            decode_item(item, reader, limits, how, enough)
             last.keep(item)
-
-    def read(item: Item) -> None:
-        size = item.row["size"] or 0
-        if size > limits.max_bytes:
-            raise RowFault(
-                Status.TOO_LARGE, f"the file has {size:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
-            )
-        data = reader.read(item.row["uri"])
-        if how.is_by_band:
-            picture = decode_bands(data, limits, how, enough)
-            item.image_HWC, item.size_hw, item.orientation, item.scale, item.nodata_HW = picture
-            if is_tiff_mask(item):
-                place_of_image(item, reader, data)
-        else:
-            head = tiff_head(data) if is_tiff_mask(item) else None
-            as_parts = decode_as_parts(data, limits, how, head) if head else None
-            decoded = as_parts or decode_scaled(data, limits, enough, how)
-            item.image_HWC, item.size_hw, item.orientation = decoded
-            item.nodata_HW = nodata_of(item, reader, how, data)
 
     timed = for_each("decode", work)
     return lambda items: timed(map(_ready, items))
+
+
+def decode_item(
+    item: Item, reader: Reader, limits: Limits, how: ImageReading, enough: Callable[[Size], Size] = whole
+) -> None:
+    """Give an item its pixels, and with them its size, where it has no data, and if its mask is a TIFF where
+    it lies. Raises RowFault."""
+    size = item.row["size"] or 0
+    if size > limits.max_bytes:
+        raise RowFault(
+            Status.TOO_LARGE, f"the file has {size:,} bytes; limits.max_bytes is {limits.max_bytes:,}"
+        )
+    data = reader.read(item.row["uri"])
+    if how.is_by_band:
+        picture = decode_bands(data, limits, how, enough)
+        item.image_HWC, item.size_hw, item.orientation, item.scale, item.nodata_HW = picture
+        if is_tiff_mask(item):
+            place_of_image(item, reader, data)
+    else:
+        head = tiff_head(data) if is_tiff_mask(item) else None
+        as_parts = decode_as_parts(data, limits, how, head) if head else None
+        decoded = as_parts or decode_scaled(data, limits, enough, how)
+        item.image_HWC, item.size_hw, item.orientation = decoded
+        item.nodata_HW = nodata_of(item, reader, how, data)
 
 
 class _Last:

@@ -13,16 +13,21 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from batchseg.config.base import Limits
+from batchseg.config.run import Tiffs
 from batchseg.config.source import ImageReading
 from batchseg.errors import RowFault
-from batchseg.images.bands import BandPicture, decode_bands
-from batchseg.images.decode import Decoded, decode_scaled, whole
+from batchseg.images.bands import BandPicture
+from batchseg.images.label_files import decode_labels
 from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading
 from batchseg.segmentors.base import ModelInput, Preparer
 from batchseg.segmentors.network.levels import to_levels
 from batchseg.source.listing import PROMPT
-from batchseg.stages.score import check_truth_size, read_truth, voided
+from batchseg.source.names import TIFF_SUFFIX, mask_suffix
+from batchseg.stages.decode import decode_item
+from batchseg.stages.item import Item
+from batchseg.stages.places import check_place
+from batchseg.stages.score import as_truth, check_truth_size, read_truth, voided
 from batchseg.storage.reader import image_reader, truth_reader
 from batchseg.training.augment import Augment
 from batchseg.training.sampling import Balance, drawn
@@ -63,29 +68,44 @@ class PairReader:
         self.reading, self.limits, self.images_as = reading, limits, images_as or ImageReading()
         self.images, self.truths = image_reader(), truth_reader()
 
-    def read(self, row: dict[str, Any]) -> tuple[Decoded | BandPicture, Ids]:
+    def read(self, row: dict[str, Any]) -> tuple[BandPicture, Ids]:
         """The picture and its class ids [H, W]. Raises RowFault."""
         image = self.image(row)
-        return image, self.truth(row, image)
+        return picture_of(image), self.truth(row, image)
 
-    def image(self, row: dict[str, Any]) -> Decoded | BandPicture:
-        """Raises RowFault."""
-        data = self.images.read(row["uri"])
-        if self.images_as.is_by_band:
-            return decode_bands(data, self.limits, self.images_as)
-        return decode_scaled(data, self.limits, whole, self.images_as)
+    def image(self, row: dict[str, Any]) -> Item:
+        """What the decode stage of a run makes of the image. Raises RowFault."""
+        item = Item({**row, "size": None, "mask": mask_suffix(row["id"], row["uri"], self.tiffs)})
+        decode_item(item, self.images, self.limits, self.images_as)
+        return item
 
-    def truth(self, row: dict[str, Any], image: Decoded | BandPicture) -> Ids:
-        """Class ids [H, W] of a row of this image, void where its bands have no data. Raises RowFault."""
-        truth_HW = read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
+    def truth(self, row: dict[str, Any], image: Item) -> Ids:
+        """Class ids [H, W] of a row of this image, void where it has no data. Raises RowFault."""
+        assert image.size_hw is not None
+        data = self.truths.read(row["truth"])
+        truth_HW = as_truth(decode_labels(data, self.limits), self.reading).ids_HW
         check_truth_size(truth_HW.shape, image.size_hw, image.orientation)
-        if isinstance(image, BandPicture) and image.nodata_HW is not None:
-            return voided(truth_HW, image.nodata_HW, self.reading.label_map.num_classes)
-        return truth_HW
+        check_place(image, data, self.images)
+        if image.nodata_HW is None:
+            return truth_HW
+        return voided(truth_HW, image.nodata_HW, self.reading.label_map.num_classes)
 
     def ids(self, row: dict[str, Any]) -> Ids:
-        """Class ids of a row's truth, without a look at its image. Raises RowFault."""
+        """Class ids of a row's truth; its image is only read where that may lack data. Raises RowFault."""
+        if mask_suffix(row["id"], row["uri"], self.tiffs) == TIFF_SUFFIX:
+            return self.truth(row, self.image(row))
         return read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW
+
+    @property
+    def tiffs(self) -> Tiffs:
+        """Of which images a run asks where they lie and where they have no data."""
+        return "of tiffs" if self.images_as.is_by_band else "none"
+
+
+def picture_of(item: Item) -> BandPicture:
+    """The pixels of an item that was decoded."""
+    assert item.image_HWC is not None and item.size_hw is not None
+    return BandPicture(item.image_HWC, item.size_hw, item.orientation, item.scale, item.nodata_HW)
 
 
 class Samples:
@@ -108,13 +128,11 @@ class Samples:
     def row(self, index: int) -> dict[str, Any]:
         return {name: self.rows[name][index].as_py() for name in self.rows.column_names}
 
-    def prepared(self, image: Decoded | BandPicture) -> ModelInput:
+    def prepared(self, image: BandPicture) -> ModelInput:
         """The model's input, whose pixels are uint8, or of bands that have a scale float32, 0 to 255.
 
         Raises RowFault.
         """
-        if not isinstance(image, BandPicture):
-            return self.preparer(image.pixels_HWC)
         prepared = self.preparer(image.pixels_HWC, image.scale)
         if prepared.scale is None:
             return prepared

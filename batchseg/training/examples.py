@@ -27,7 +27,7 @@ from batchseg.images.raster import Area, has_gaps, open_raster, read_window
 from batchseg.images.raster_picture import plan_picture
 from batchseg.labels.label_map import Ids
 from batchseg.stages.by_window import open_truth
-from batchseg.stages.score import check_truth_size, read_truth
+from batchseg.stages.score import check_truth_size
 from batchseg.storage.location import locate
 from batchseg.storage.many import for_many
 from batchseg.training.data import PairReader
@@ -170,7 +170,7 @@ def _look(pairs: WindowReader, rows: list[Row]) -> Iterator[Found]:
     uri, truth_uri, classes = rows[0]["uri"], rows[0]["truth"], pairs.reading.label_map.num_classes
     counted = [Area(*row[COUNTED]) for row in rows]
     if (file := raster_file(pairs.images, uri, pairs.tiling)) is None:
-        ids_HW = read_truth(pairs.truths, pairs.reading, pairs.limits, truth_uri).ids_HW
+        ids_HW = pairs.whole_ids(rows[0])
         check_truth_size(ids_HW.shape, tuple(rows[0][SIZE]))
         yield from (_classes(ids_HW[_slices(area)], classes) for area in counted)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,9 @@ class Folds:
         reasons[folds == fold] = f"fold {fold} predicts it"
         others = np.flatnonzero((folds != 0) & (folds != fold))
         groups = self.table[GROUPED_BY].to_numpy()[others]
+        notes: tuple[str, ...] = ()
         if len({*groups}) == 1:  # of two folds of a group each
+            notes = (f"fold {fold} learns from one group alone, so images of it also judge its epochs",)
             groups = self.table["id"].to_numpy()[others]
         assert not isinstance(config.validation, tuple)
         judge = share_of_groups(groups, config.validation, [config.seed, 4, fold])
@@ -91,7 +93,7 @@ class Folds:
             order = np.random.default_rng([config.seed, 1]).permutation(len(train))
             beyond = train[order[max(1, round(len(train) * config.train_fraction)) :]]
             split[beyond], reasons[beyond] = LEFT_OUT, f"{BEYOND_FRACTION} is {config.train_fraction:g}"
-        return as_rows(self.table, split, reasons)
+        return replace(as_rows(self.table, split, reasons), notes=notes)
 
 
 def part_folds(config: TrainConfig, listing: Listing) -> Folds:

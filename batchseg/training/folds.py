@@ -43,6 +43,7 @@ from batchseg.training.kept import writing
 from batchseg.training.one import (
     TrainResult,
     earlier_record,
+    refuse_lost,
     train_one,
     training_folder,
     write_record,
@@ -78,6 +79,7 @@ def cross_validate(config: TrainConfig, on_news: OnNews) -> FoldsResult:
     with exclusive(locate(str(root))):
         earlier = earlier_record(config, root)
         if earlier is not None and earlier["status"] == "finished":
+            refuse_lost(root / FOLDS)
             return _result(root, earlier)
         refuse_unloggable(config.log_to, locate(str(root)))
         source = open_source(config.source, (config.output,))

@@ -111,7 +111,7 @@ class State:
         history: a row a validation.
         class_history: likewise, with `iou` and `truth_pixels` of each class.
         pictures: validation images as the best epoch predicts them, `results.learning.VALIDATION_PICTURES`.
-        learnt_pixels: of each class, what was learnt from in the first epoch, in which every image is seen.
+        learnt_pixels: of each class, what was learnt from in the first epoch.
         faults: one an image that could not be used.
         best_mean_iou: the highest so far; with prompts, of gIoU.
         losses: of the steps since the last validation.

@@ -7,6 +7,7 @@ weights of the best epoch lie beside it.
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -107,5 +108,12 @@ def _save(value: Any, path: Path) -> None:
 
 
 def _load(path: Path, device: Any) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    """Raises OutputError where it was cut off, or is something else."""
+    try:
+        loaded: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as exc:
+        reason = str(exc).partition("\n")[0] or type(exc).__name__
+        raise OutputError(
+            f"{path}: cannot be read, so the training cannot go on ({reason}); choose a fresh --output"
+        ) from exc
     return loaded

@@ -87,6 +87,7 @@ def train_one(config: TrainConfig, on_news: OnNews, parts: Rows | None = None) -
     with exclusive(locate(str(root))):
         earlier = earlier_record(config, root)
         if earlier is not None and earlier["status"] == "finished":
+            refuse_lost(root / MODEL)
             return _result(root, earlier)
         refuse_unloggable(config.log_to, locate(str(root)))
         source = open_source(config.source, (config.output,))  # first: nothing is written among the images
@@ -125,6 +126,15 @@ def training_folder(output: str) -> Path:
     except OSError as exc:
         raise OutputError(f"{root}: cannot be written: {exc.strerror or exc}") from exc
     return root
+
+
+def refuse_lost(model: Path) -> None:
+    """Raises OutputError where a training has finished, and its model is not there any more."""
+    if not model.exists():
+        raise OutputError(
+            f"{model}: the training has finished, but its model is gone; bring it back, or choose a fresh "
+            "--output to train again"
+        )
 
 
 def earlier_record(config: TrainConfig, root: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from batchseg.segmentors.huggingface.model import HuggingFaceModel
 from batchseg.segmentors.network.upsample import bilinear_argmax
 from batchseg.source.listing import PROMPT
 from batchseg.training.augment import Augment
-from batchseg.training.data import Batch, Fault, Sample, Samples, stacked
+from batchseg.training.data import Batch, Fault, Sample, Samples, picture_of, stacked
 from batchseg.training.objective import prompt_loss
 from batchseg.training.points import Points
 from batchseg.training.prompts import PromptStates
@@ -57,19 +57,19 @@ class PromptedSet(Dataset[tuple[AskedCrop | None, list[Fault]]]):
         chosen = np.sort(np.random.default_rng(seed).permutation(places)[:PROMPTS])
         rows = [self.samples.row(int(place)) for place in chosen]
         try:
-            decoded = self.samples.pairs.image(rows[0])
+            item = self.samples.pairs.image(rows[0])
         except RowFault as fault:
             return None, [Fault.of(row, fault) for row in rows]
         truths, prompts, faults = [], [], []
         for row in rows:
             try:
-                truths.append(self.samples.pairs.truth(row, decoded))
+                truths.append(self.samples.pairs.truth(row, item))
                 prompts.append(row[PROMPT.name])
             except RowFault as fault:
                 faults.append(Fault.of(row, fault))
         if not truths:
             return None, faults
-        prepared = self.samples.prepared(decoded)
+        prepared = self.samples.prepared(picture_of(item))
         pixels_HWC, labels_KHW = self.augment(seed, prepared, np.stack(truths))
         return AskedCrop(pixels_HWC, tuple(prompts), labels_KHW), faults
 

@@ -23,6 +23,7 @@ from batchseg.source.plan import Listing
 COLUMN = "split"  # of a manifest
 GROUP = "_group"
 TRAIN, VALIDATION, LEFT_OUT = "train", "validation", "left_out"
+_NO_NAME = ("", "nan")  # of a group: no text, or no number
 _SAME = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION}
 NO_TRUTH, BEYOND_FRACTION = "it has no ground truth", "train_fraction"
 
@@ -179,29 +180,55 @@ def spread(rows: pa.Table, count: int) -> list[dict[str, str]]:
 
 
 def _needed(table: pa.Table, config: TrainConfig) -> pa.Table:
-    split = (
-        table[COLUMN].cast(pa.string()) if COLUMN in table.column_names else pa.nulls(len(table), pa.string())
-    )
+    has_split = COLUMN in table.column_names
+    split = _as_text(table, COLUMN, COLUMN) if has_split else pa.nulls(len(table), pa.string())
     prompts = [name for name in (PROMPT.name,) if name in table.column_names]
     needed = table.select(["id", "uri", "truth", "status", "error", *prompts]).append_column(COLUMN, split)
     return needed if config.group is None else needed.append_column(GROUP, _group(table, config))
 
 
 def _group(table: pa.Table, config: TrainConfig) -> pa.ChunkedArray:
-    if config.group in table.column_names:
-        try:
-            return table[config.group].cast(pa.string())
-        except pa.ArrowException as exc:
-            raise SourceError(f"group: the column {config.group} cannot be read as text: {exc}") from exc
+    if config.group is not None and config.group in table.column_names:
+        names = _as_text(table, config.group, "group")
+        is_empty = pc.is_in(pc.utf8_trim_whitespace(names), pa.array(_NO_NAME))
+        return pc.if_else(is_empty, None, names)
     ours = (*LISTING.names, "mask", PROMPT.name)
     own = ", ".join(name for name in table.column_names if name not in ours)
     there = f"its own columns are {own}" if own else "it has no columns of its own, as a manifest may have"
     raise SourceError(f"{config.source.path}: group names the column {config.group}, and {there}")
 
 
+def _as_text(table: pa.Table, column: str, key: str) -> pa.ChunkedArray:
+    """Raises SourceError where a column holds something else."""
+    try:
+        return table[column].cast(pa.string())
+    except (pa.ArrowException, UnicodeDecodeError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise SourceError(f"{key}: the column {column} cannot be read as text: {reason}") from exc
+
+
+def _refuse_other_parts(config: TrainConfig, rows: pa.Table, parts: NDArray[np.object_]) -> None:
+    """Raises SourceError where a manifest's own column `split` goes against what is asked for."""
+    if isinstance(config.validation, tuple):
+        raise SourceError(
+            "validation gives globs, and the manifest's column split parts the images itself; leave one out"
+        )
+    if config.group is None:
+        return
+    used = parts != LEFT_OUT
+    groups = groups_of(config, rows.filter(pa.array(used)))
+    both = {*groups[parts[used] == TRAIN]} & {*groups[parts[used] == VALIDATION]}
+    if both:
+        raise SourceError(
+            f"group: values of the column {config.group} are on both sides of the column split ({len(both)}, "
+            f"{min(both)!r} among them); move all images of each to one side, or leave group out"
+        )
+
+
 def _parts(config: TrainConfig, rows: pa.Table) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     """The part of each row and why it is left out: by the manifest's own split, globs, or a random share."""
     if (own := own_parts(rows)) is not None:
+        _refuse_other_parts(config, rows, own[0])
         return own
     if isinstance(config.validation, tuple):
         ids = rows["id"].to_pylist()

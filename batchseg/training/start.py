@@ -23,7 +23,7 @@ from batchseg.segmentors.huggingface.content import CHANNELS
 from batchseg.segmentors.huggingface.families import OWN, SEMANTIC
 from batchseg.segmentors.huggingface.files import CONFIG, read_checkpoint_config
 from batchseg.segmentors.llm.configuration_llmseg import LLMSegConfig
-from batchseg.segmentors.llm.language import positions
+from batchseg.segmentors.llm.language import positions, reason_of
 from batchseg.segmentors.llm.modeling_llmseg import LLMSemanticSegmentor
 from batchseg.segmentors.llm.names import LANGUAGE_MODEL, check_classes, reads_prompts
 from batchseg.segmentors.llm.text import TextModel
@@ -220,7 +220,7 @@ def _known(config: TrainConfig, name: str, folder: Path) -> tuple[Any, Any]:
                 if getattr(processor, flag, False):
                     setattr(processor, flag, False)
     except (OSError, ValueError) as exc:
-        raise ModelError(f"model {name}: cannot be loaded: {' '.join(str(exc).split())}") from exc
+        raise ModelError(f"model {name}: cannot be loaded: {reason_of(name, exc)}") from exc
     _refuse_mostly_new(name, network, {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     if by_text:
         _take_names(name, network, names, folder)

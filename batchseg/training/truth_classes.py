@@ -46,10 +46,9 @@ def classes_of_truths(rows: pa.Table, truth: TruthSettings, limits: Limits) -> t
             "the ground truth holds 0 and 255 alone, and 255 counts nowhere; where it is an object say "
             f"truth.threshold: 128 (--set truth.threshold=128), else {_LABELS}"
         )
-    if len(ids) == 1:
-        raise LabelMapError(
-            f"the ground truth shows one id alone, {ids[0]}, so nothing could be learnt of it"
-        )
+    if len(ids) <= 1:
+        shown = f"{ids[0]}" if ids else f"{IGNORE_INDEX}, which counts nowhere"
+        raise LabelMapError(f"the ground truth shows one id alone, {shown}, so nothing could be learnt of it")
     if ids != [*range(len(ids))] or len(ids) > IGNORE_INDEX:
         raise LabelMapError(
             f"the ids of the ground truth are {_listed(ids)}, and not 0 to n without a gap, so nothing says "

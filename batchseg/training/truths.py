@@ -44,22 +44,28 @@ class Seen:
 def check_truths(rows: Rows, pairs: PairReader) -> list[str]:
     """Sentences on what the ground truth cannot teach, or cannot judge.
 
-    Raises SourceError where nothing could be learnt: most of the images cannot be used with their truth, all
-    of it is ignored, or it shows one class only.
+    Raises SourceError where nothing could be learnt, or judged: most of the images cannot be used with their
+    truth, all of it is ignored, or what there is to learn from shows one class only.
     """
     label_map = pairs.reading.label_map
-    _check_pairs(rows.train, pairs)
+    _check_pairs(rows.train, pairs, "to learn from")
+    _check_pairs(rows.validation, pairs, "for validation")
     train, judges = (look_at_classes(part, pairs) for part in (rows.train, rows.validation))
     if train.files and not train.pixels_C.any():
         raise SourceError(
             f"every pixel of the ground truth to learn from is ignored ({train} looked at), so the label map "
             "does not fit it; `batchseg doctor` shows what it holds"
         )
+    if judges.files and not judges.pixels_C.any():
+        raise SourceError(
+            f"every pixel of the ground truth for validation is ignored ({judges} looked at), so nothing "
+            "could be judged; give other images for it (validation)"
+        )
     _refuse_one_class(train, label_map)
     return list(_notes(train, judges, label_map))
 
 
-def _check_pairs(rows: pa.Table, pairs: PairReader) -> None:
+def _check_pairs(rows: pa.Table, pairs: PairReader, purpose: str) -> None:
     """Raises SourceError where most of some images cannot be used together with their truth."""
     chosen, faults = spread(rows, IMAGES), []
     for row in chosen:
@@ -70,7 +76,7 @@ def _check_pairs(rows: pa.Table, pairs: PairReader) -> None:
     if 2 * len(faults) > len(chosen):
         name, first = faults[0]
         raise SourceError(
-            f"{len(faults)} of {len(chosen)} images to learn from cannot be used with their ground truth; "
+            f"{len(faults)} of {len(chosen)} images {purpose} cannot be used with their ground truth; "
             f"{name}: {first}"
         )
 

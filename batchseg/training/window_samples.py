@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from batchseg.config.base import Limits
 from batchseg.config.looks import Tiling
+from batchseg.config.run import Tiffs
 from batchseg.config.source import ImageReading
 from batchseg.config.train import TrainConfig
 from batchseg.images.bands import BandPicture
-from batchseg.images.decode import Decoded
 from batchseg.images.geotiff import check_truth_place, georeference_of
 from batchseg.images.raster import Area, RasterFile, open_raster
 from batchseg.images.raster_bands import BandPlan
@@ -26,7 +26,7 @@ from batchseg.segmentors.combined.windows import cut
 from batchseg.segmentors.huggingface.checkpoint import HuggingFaceCheckpoint
 from batchseg.stages.by_window import open_truth
 from batchseg.stages.parts import refuse_turned
-from batchseg.stages.score import check_truth_size, read_truth, voided
+from batchseg.stages.score import check_truth_size, voided
 from batchseg.training.data import Fault, PairReader, Sample, Samples
 from batchseg.training.windows import COUNTED, WINDOW, raster_file
 
@@ -49,7 +49,11 @@ class WindowReader(PairReader):
         super().__init__(reading, limits, images_as)
         self.tiling = tiling
         self.plans: dict[str, BandPlan] = {}  # percentiles take a look at all of a raster
-        self.held: tuple[str, Decoded | BandPicture, Ids] | None = None  # windows of one follow each other
+        self.held: tuple[str, BandPicture, Ids] | None = None  # windows of one follow each other
+
+    @property
+    def tiffs(self) -> Tiffs:
+        return "of tiffs"
 
     def read(self, row: Row) -> tuple[BandPicture, Ids]:
         """What the window shows, reflected beyond the picture's edges, and its class ids, void where nothing
@@ -57,7 +61,7 @@ class WindowReader(PairReader):
         window = Area(*row[WINDOW])
         if (file := raster_file(self.images, row["uri"], self.tiling)) is None:
             picture, truth_HW = self._whole(row)
-            hw, scale = truth_HW.shape, picture.scale if isinstance(picture, BandPicture) else None
+            hw, scale = truth_HW.shape, picture.scale
             inside = _inside(window, hw)
             pixels_HWC, truth_HW = cut(picture.pixels_HWC, window), _part(truth_HW, inside)
         else:
@@ -70,11 +74,15 @@ class WindowReader(PairReader):
         """Class ids of what the window counts. Raises RowFault."""
         counted = Area(*row[COUNTED])
         if raster_file(self.images, row["uri"], self.tiling) is None:
-            return _part(read_truth(self.truths, self.reading, self.limits, row["truth"]).ids_HW, counted)
+            return _part(self.whole_ids(row), counted)
         with open_truth(self.truths, self.reading, self.limits, row["truth"]) as truth:
             return truth.read(counted).ids_HW
 
-    def _whole(self, row: Row) -> tuple[Decoded | BandPicture, Ids]:
+    def whole_ids(self, row: Row) -> Ids:
+        """Class ids of all of the picture that the window is of. Raises RowFault."""
+        return super().ids(row)
+
+    def _whole(self, row: Row) -> tuple[BandPicture, Ids]:
         if self.held is None or self.held[0] != row["uri"]:
             self.held = (row["uri"], *super().read(row))
         return self.held[1:]
@@ -122,10 +130,9 @@ class WindowSamples(Samples):
         top, left, _, _ = self.row(index)[WINDOW]
         return replace(found, id=f"{found.id} (window at row {top}, column {left})")
 
-    def prepared(self, image: Decoded | BandPicture) -> ModelInput:
-        scale = image.scale if isinstance(image, BandPicture) else None
+    def prepared(self, image: BandPicture) -> ModelInput:
         size = tuple(round(side * self.tiling.size / self.tiling.window) for side in image.size_hw)
-        pixels_HWC, scale = resized_picture(Picture(image.pixels_HWC, scale), (size[0], size[1]))
+        pixels_HWC, scale = resized_picture(Picture(image.pixels_HWC, image.scale), (size[0], size[1]))
         seen = BandPicture(pixels_HWC, (size[0], size[1]), 1, scale, None)
         return replace(super().prepared(seen), image_hw=image.size_hw)
 

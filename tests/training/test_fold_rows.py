@@ -170,3 +170,13 @@ def test_groups_stay_together_in_a_plain_training_too(tmp_path: Path) -> None:
     }
     assert not {*of_part["train"].tolist()} & {*of_part["validation"].tolist()}
     assert len({*of_part["validation"].tolist()}) == 1
+
+
+def test_a_fold_that_learns_from_one_group_says_so(tmp_path: Path) -> None:
+    given = config(folds=2, group="site")
+    folds = part_folds(given, listing(tmp_path, site=["north", "south"]))
+    assert folds.rows(1, given).notes == (
+        "fold 1 learns from one group alone, so images of it also judge its epochs",
+    )
+    of_three = part_folds(config(folds=3, group="site"), listing(tmp_path, site=["a", "b", "c"]))
+    assert of_three.rows(1, given).notes == ()

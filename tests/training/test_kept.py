@@ -95,3 +95,15 @@ def test_weights_for_which_there_is_no_room_are_told_likewise(tmp_path: Path) ->
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     with pytest.raises(RuntimeError, match="of the model"), writing(tmp_path):
         raise RuntimeError("of the model")
+
+
+def test_an_epoch_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    finish(kept, 1, 1)
+    file = tmp_path / "epoch-1.pt"
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(
+        OutputError, match=r"epoch-1\.pt: cannot be read, .* choose a fresh --output"
+    ) as caught:
+        kept.last()
+    assert "\n" not in str(caught.value)

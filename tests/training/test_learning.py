@@ -65,6 +65,9 @@ def test_the_classes_of_each_epoch_and_the_pictures_of_the_best(tmp_path: Path) 
     assert [news["note"] for news in told if "note" in news][-1] == sentence
     record = json.loads((tmp_path / "out/train.json").read_text())
     assert record["notes"][-1] == sentence and "rare" in record["notes"][-2]
+    (tmp_path / "out/model").rename(tmp_path / "model")
+    with pytest.raises(batchseg.BatchsegError, match="has finished, but its model is gone"):
+        batchseg.train(config(tmp_path))
 
 
 def test_a_state_of_an_earlier_version_goes_on() -> None:

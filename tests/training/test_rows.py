@@ -23,7 +23,9 @@ from batchseg.training.start import seen_before
 COUNT = 20
 
 
-def listing(folder: Path, *rows: dict[str, Any], split: list[str | None] | None = None) -> Listing:
+def listing(
+    folder: Path, *rows: dict[str, Any], split: list[Any] | None = None, **columns: pa.Array
+) -> Listing:
     """Images 00 .. 19 with their truth, changed by `rows`."""
     base = [
         {"id": f"{number:02d}", "uri": f"/i/{number:02d}", "truth": f"/t/{number:02d}"}
@@ -34,7 +36,9 @@ def listing(folder: Path, *rows: dict[str, Any], split: list[str | None] | None 
         schema=LISTING,
     )
     if split is not None:
-        table = table.append_column("split", pa.array((split * COUNT)[:COUNT], pa.string()))
+        columns["split"] = pa.array((split * COUNT)[:COUNT])
+    for name, values in columns.items():
+        table = table.append_column(name, values)
     return write_listing([table], locate(str(folder / "listing.arrow")), "full")
 
 
@@ -114,3 +118,40 @@ def test_judges_that_trained_the_model_before_are_counted(tmp_path: Path) -> Non
     assert sentence.startswith(
         f"3 of the 8 images for validation trained {known}, so figures on them flatter"
     )
+
+
+# --- groups beside a column split ---
+
+
+def test_a_group_on_both_sides_of_the_column_split_is_refused(tmp_path: Path) -> None:
+    split = ["train", "val", "train", "val", "test"]
+    sites = pa.array(["north", "south", "north", "south", "south"] * 4)
+    apart = listing(tmp_path, split=split, site=sites)
+    assert parts(parted(apart, group="site")) == {"train": 8, "validation": 8, "left_out": 4}
+    sites = pa.array(["north", "south", "south", "south", "east"] * 4)
+    mixed = listing(tmp_path, split=split, site=sites)
+    with pytest.raises(SourceError, match=r"on both sides of the column split \(1, 'south' among them\)"):
+        parted(mixed, group="site")
+
+
+def test_globs_and_a_column_split_are_one_too_many(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="validation gives globs, and the manifest's column split"):
+        parted(listing(tmp_path, split=["train", "val"]), validation=["00*"])
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [pa.array(["a", "b", " ", "", "c"] * 4), pa.array([1.0, 2.0, float("nan"), float("nan"), 3.0] * 4)],
+    ids=["blank", "nan"],
+)
+def test_a_group_without_a_name_is_none(tmp_path: Path, groups: pa.Array) -> None:
+    with pytest.raises(
+        SourceError, match="the column site is empty for 8 images with ground truth, 02 among"
+    ):
+        parted(listing(tmp_path, site=groups), group="site")
+
+
+@pytest.mark.parametrize("split", [[["train"]], [b"train", b"\xff\xfe"]], ids=["lists", "bytes"])
+def test_a_column_split_that_is_no_text_is_refused(tmp_path: Path, split: list[Any]) -> None:
+    with pytest.raises(SourceError, match="split: the column split cannot be read as text: "):
+        parted(listing(tmp_path, split=split))

@@ -381,6 +381,10 @@ def test_an_interrupt_in_the_first_epoch_says_that_it_is_not_kept(slices: Path, 
         pytest.param(  # the hub is asked, and asked again
             {"model": "nowhere"}, 1, "model nowhere: cannot be loaded", marks=pytest.mark.slow
         ),
+        ({"model": "./nowhere"}, 1, "model ./nowhere: cannot be loaded: there is no such folder"),
+        ({"model": {"mode": "none", "widths": [8, 0, 8, 8]}}, 2, "widths"),
+        ({"seed": 2**70}, 2, "seed"),
+        ({"batch_size": 10**6}, 2, "batch_size"),
         ({"output": "s3://bucket/out"}, 1, "must be a folder on a disk"),
         ({"output": "THE_IMAGES"}, 1, "images: results would lie among the images"),
         ({"augmentation": {"scale": [2, 1]}}, 2, "augmentation.scale"),

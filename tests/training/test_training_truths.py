@@ -128,3 +128,16 @@ def test_one_image_that_fails_is_left_to_the_training(tmp_path: Path) -> None:
         check_truths(found, pairs(CLASSES))
     Image.new("L", (8, 6)).save(tmp_path / "train1.png")
     assert check_truths(found, pairs(CLASSES)) == []
+
+
+def test_a_validation_that_can_judge_nothing_is_refused(tmp_path: Path) -> None:
+    learnt = [truth(0, 1, 2)] * 3
+    with pytest.raises(SourceError, match=r"for validation is ignored \(2 of 2 looked at\).*\(validation\)"):
+        check_truths(rows(tmp_path, learnt, [truth(255)] * 2), pairs(CLASSES))
+    odd = rows(tmp_path, learnt, [truth(0, 1), truth(0, 1)])
+    for number in range(2):
+        (tmp_path / f"validation{number}.png").write_bytes(b"no picture")
+    with pytest.raises(
+        SourceError, match=r"2 of 2 images for validation cannot be used .* validation0\.png: "
+    ):
+        check_truths(odd, pairs(CLASSES))

@@ -145,7 +145,8 @@ def found_of(folder: Path, rows: Rows, settings: TrainConfig) -> Rows:
     return examples_of(settings, rows, cut, pairs, has_margin=True, kept=(folder, folder), anew=True)
 
 
-def test_windows_in_which_nothing_counts_are_left_out_and_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [PART, 4096])
+def test_windows_in_which_nothing_counts_are_left_out_and_told(tmp_path: Path, part: int) -> None:
     """Of 35 windows the first row is ignored, and of the second row one has no data."""
     scene(tmp_path, "b", seed=1)
     image = scene(tmp_path, "a")
@@ -153,7 +154,8 @@ def test_windows_in_which_nothing_counts_are_left_out_and_told(tmp_path: Path) -
         file.write(np.zeros((BANDS, 32, 32), np.uint16), window=((32, 64), (64, 96)))
     with rasterio.open(tmp_path / "truth/a.tif", "r+") as file:
         file.write(np.full((1, 32, 210), 255, np.uint8), window=((0, 32), (0, 210)))
-    found = found_of(tmp_path, rows_of(tmp_path, a="train", b="validation"), config(tmp_path))
+    settings = config(tmp_path, tiling={"size": SIDE, "part": part})
+    found = found_of(tmp_path, rows_of(tmp_path, a="train", b="validation"), settings)
     out = found.table.filter(pc.is_valid(found.table["reason"]))
     assert {*out["reason"].to_pylist()} == {"nothing in them counts (ignored, or without data)"}
     places = [(top, left) for top, left, _, _ in out["window"].to_pylist()]
@@ -259,6 +261,35 @@ def test_pictures_that_are_held_are_cut_likewise(tmp_path: Path) -> None:
         assert np.array_equal(one.truth_HW, other.truth_HW)
     # a quarter of a window on either side, but at the edges of the raster
     assert {max(each.model_input.pixels_THWC.shape[1:3]) for each in found[0]} == {40, 48}
+
+
+@pytest.mark.parametrize("part", [60, 4096])
+def test_colours_without_data_count_nowhere(tmp_path: Path, part: int) -> None:
+    """However much of a picture is held at once."""
+    rng = np.random.default_rng(8)
+    truth = rng.integers(3, size=(96, 128)).astype(np.uint8)
+    pixels = rng.integers(1, 256, size=(96, 128, 3)).astype(np.uint8)
+    pixels[:40, :70] = 0
+    write_tiff(tmp_path / "images/a.tif", pixels, **TILED, nodata=0)
+    write_tiff(tmp_path / "truth/a.tif", truth[..., None], **TILED)
+    source = {"path": str(tmp_path / "images"), "truth": str(tmp_path / "truth")}
+    settings = config(tmp_path, source=source, tiling={"size": SIDE, "part": part})
+    rows = cut_windows(settings, rows_of(tmp_path, a="validation")).validation
+    pairs = pair_reader(settings, Reading(CLASSES), ImageReading.of(settings.source, 3))
+    found = sum(np.bincount(pairs.read(row)[1].ravel(), minlength=4)[:3] for row in rows.to_pylist())
+    assert np.array_equal(found, np.bincount(truth[(pixels > 0).all(2)], minlength=3))
+
+
+@pytest.mark.parametrize("part", [PART, 4096])
+def test_a_raster_whose_truth_lies_elsewhere_is_left_out(tmp_path: Path, part: int) -> None:
+    for seed, name in enumerate("abc"):
+        scene(tmp_path, name, seed=seed)
+    truth = stored(tmp_path / "truth/b.tif", (0, 0, 150, 210))
+    write_tiff(tmp_path / "truth/b.tif", truth, **TILED, transform=Affine(10, 0, 5e5 + 30, 0, -10, 5e6))
+    settings = config(tmp_path, tiling={"size": SIDE, "part": part})
+    found = found_of(tmp_path, rows_of(tmp_path, a="train", b="train", c="validation"), settings)
+    assert {*found.train["id"].to_pylist()} == {"a.tif"}
+    assert any(note.startswith("b.tif is left out: the image lies at") for note in found.notes)
 
 
 # --- whole trainings ---

@@ -68,9 +68,10 @@ def test_a_truth_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
         (grey(*range(0, 20, 2)), r"are 0, 2, 4, 6, 8, 10, 12, 14 \.\.\., and not"),
         (grey(0, 255), "holds 0 and 255 alone, and 255 counts nowhere; .* truth.threshold: 128"),
         (grey(0), "shows one id alone, 0"),
+        (grey(255), "shows one id alone, 255, which counts nowhere"),
         (Image.new("RGB", (8, 6), (200, 0, 7)), "its ground truth is in colour"),
     ],
-    ids=["gap", "from_one", "large", "even", "black_and_white", "one", "colour"],
+    ids=["gap", "from_one", "large", "even", "black_and_white", "one", "ignored", "colour"],
 )
 def test_what_ids_do_not_say_is_asked_for(tmp_path: Path, truth: Image.Image, sentence: str) -> None:
     table = rows(tmp_path, truth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 
 from torch import Tensor, nn
 
@@ -50,12 +51,12 @@ class ResNet50(nn.Module):
 
 
 def _stage(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(_convolution(inputs, outputs, 2), _convolution(outputs, outputs, 1))
+    return nn.Sequential(convolution(inputs, outputs, 2), convolution(outputs, outputs))
 
 
-def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     # GroupNorm does not depend on the batch: one image gives the same mask alone and among others
-    groups = max(1, outputs // 16)
+    groups = gcd(outputs, max(1, outputs // 16))  # of 16 channels each, where these can be parted so
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(groups, outputs), nn.GELU()
     )

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from batchseg.segmentors.llm.backbone import convolution
+
 
 class FPN(nn.Module):
     """Top-down: a coarse map is enlarged and added to the finer one (Lin et al. 2017).
@@ -21,7 +23,7 @@ class FPN(nn.Module):
     def __init__(self, inputs: Sequence[int], width: int, classes: int) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in inputs)
-        self.smooth = nn.ModuleList(_smooth(width) for _ in inputs)
+        self.smooth = nn.ModuleList(convolution(width, width) for _ in inputs)
         self.classify = nn.Conv2d(width, classes, 1)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
@@ -75,12 +77,6 @@ class Queries(nn.Module):
             torch.einsum("bcd,bdhw->bchw", queries_BCD, pixels_BDHW) / pixels_BDHW.shape[1] ** 0.5
         )
         return logits
-
-
-def _smooth(width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.GroupNorm(max(1, width // 16), width), nn.GELU()
-    )
 
 
 DECODERS = {"fpn": FPN, "mlp": MLP, "queries": Queries}

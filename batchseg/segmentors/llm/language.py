@@ -117,7 +117,7 @@ def load_language_model(name: str, families: Collection[str] = LAYERS) -> Any:
             name, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **extra
         )
     except (OSError, ValueError) as exc:
-        raise ModelError(f"cannot load the language model {name}: {_reason(name, exc)}") from exc
+        raise ModelError(f"cannot load the language model {name}: {reason_of(name, exc)}") from exc
     if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(
             f"the language model {name} lacks {len(missing)} of its weights, {missing[0]} among them: it was "
@@ -126,8 +126,9 @@ def load_language_model(name: str, families: Collection[str] = LAYERS) -> Any:
     return model
 
 
-def _reason(name: str, exc: Exception) -> str:
-    """In one line; transformers takes the path of a folder that is not there for a bad name on the hub."""
+def reason_of(name: str, exc: Exception) -> str:
+    """Why a checkpoint cannot be loaded, in one line: transformers takes the path of a folder that is not
+    there for a bad name on the hub."""
     is_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
     if is_path and not os.path.isdir(name):
         return "there is no such folder"
