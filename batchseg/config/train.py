@@ -16,8 +16,9 @@ from batchseg.config.source import Source, infer_source
 from batchseg.config.truth import Accepted, TruthReading, TruthSettings
 
 LEAST_SIDE = 32  # of an input, pixels
-Channels = Annotated[int, Field(ge=1)]
 MULTIPLE = 16  # the deepest features have one cell for so many pixels
+
+Channels = Annotated[int, Field(ge=1)]
 
 
 class NewModel(Model):

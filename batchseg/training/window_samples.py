@@ -71,12 +71,8 @@ class WindowReader(PairReader):
         return BandPicture(pixels_HWC, size_hw, 1, scale, None), self._placed(row, truth_HW, inside)
 
     def ids(self, row: Row) -> Ids:
-        """Class ids of what the window counts. Raises RowFault."""
-        counted = Area(*row[COUNTED])
-        if raster_file(self.images, row["uri"], self.tiling) is None:
-            return _part(self.whole_ids(row), counted)
-        with open_truth(self.truths, self.reading, self.limits, row["truth"]) as truth:
-            return truth.read(counted).ids_HW
+        """Class ids of the window, void where it does not count or has no data. Raises RowFault."""
+        return self.read(row)[1]
 
     def whole_ids(self, row: Row) -> Ids:
         """Class ids of all of the picture that the window is of. Raises RowFault."""
