@@ -221,7 +221,9 @@ def run_in_task(batch: pa.Table, work: Work, run_id: str) -> Iterator[pa.Table]:
         for old in [old for old in _kept if old[0] != run_id]:
             del _kept[old]
         _kept[key] = Worker(work)
-    yield from _kept[key](batch)
+    worker = _kept[key]
+    worker.work = work  # a run has another plan for what its first one left over
+    yield from worker(batch)
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,11 @@ def job(photos: Path, name: str) -> RunConfig:
     return batchseg.load_config(overrides={"source": str(photos), "segmentor": "threshold", "output": output})
 
 
+@pytest.mark.parametrize("kept_in_actors", [True, False])
 def test_images_that_are_left_over_are_computed_by_another_plan(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, monkeypatch: pytest.MonkeyPatch, kept_in_actors: bool
 ) -> None:
+    monkeypatch.setattr(graph, "KEPT_IN_ACTORS", kept_in_actors)
     batchseg.run(job(photos, "whole"))
     commits: list[int] = []
     real = Held.commit
@@ -50,9 +52,9 @@ def test_images_that_are_left_over_are_computed_by_another_plan(
     # one image a chunk, whatever its size: as if each took longer than a chunk may
     monkeypatch.setattr(graph, "CHUNK_S", 0.0)
     monkeypatch.setattr(execute, "CHUNK_S", 0.0)
-    monkeypatch.setattr(Placement, "chunk_rows", lambda self, images: IMAGES)
+    monkeypatch.setattr(Placement, "chunk_rows", lambda self, images: IMAGES // 3)
     result = batchseg.run(job(photos, "cut"))
     assert (result.statuses, sum(commits)) == ({"ok": IMAGES}, IMAGES)
-    assert len(commits) > 1  # what came out of the first chunk was committed before the others
+    assert len(commits) > 1  # what came out of the first chunks was committed before the others
     assert tables(photos.parent / "cut") == tables(photos.parent / "whole")
     assert mask_files(photos.parent / "cut") == mask_files(photos.parent / "whole")
