@@ -18,7 +18,7 @@ from batchseg.config.report import PAGE
 from batchseg.config.source import ImageReading
 from batchseg.config.train import TrainConfig
 from batchseg.errors import LabelMapError, RowFault
-from batchseg.images.overlay import LabelIds, resized
+from batchseg.images.overlay import LabelIds, Pixels, resized
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.reading import Reading
 from batchseg.labels.recorded import recorded_label_map
@@ -29,8 +29,9 @@ from batchseg.reporting.layers import encode_difference, encode_labels, encode_p
 from batchseg.reporting.pictures import LAYERS, LONGEST
 from batchseg.reporting.shown import ImageGroup, ShownImage
 from batchseg.reporting.shown_page import PageWithImages
-from batchseg.results.learning import Learning, Row, training_record
+from batchseg.results.learning import Learning, Row, training_record, window_name
 from batchseg.results.progress import duration
+from batchseg.schema import Status
 from batchseg.stages.by_window import is_large
 from batchseg.stages.viewing import Sight, Viewer
 from batchseg.storage.location import Location
@@ -207,6 +208,8 @@ def _shown(row: Row, number: int, record: Row, label_map: LabelMap) -> ShownImag
     """A row of `VALIDATION_PICTURES` as the page shows images."""
     blank = dict.fromkeys(("prompt_iou", "confidence_mean", "error"))
     facts = {name: row[name] for name in ("id", "prompt", "mean_iou", "accuracy", "width", "height")}
+    if row.get("window"):
+        facts["id"] = window_name(row["id"], row["window"])
     shown = ShownImage({**blank, **facts, "status": "ok", "truth_status": "ok"}, number)
     shown.picture = _picture(row, record, label_map)
     return shown
@@ -225,11 +228,8 @@ def _picture(row: Row, record: Row, label_map: LabelMap) -> Row:
     layers |= {name: encode_labels(labels_HW, sight.drawing) for name, labels_HW in maps.items()}
     layers["difference"] = encode_difference(maps["predicted"], maps["truth"], label_map.num_classes)
     size_hw, notes = maps["truth"].shape[:2], []
-    own_hw = (row["height"], row["width"])
     try:
-        photo_HWC = Viewer(sight, limits, LONGEST[0]).image(
-            row["uri"], own_hw, large=is_large(own_hw, limits)
-        )
+        photo_HWC = _photo(row, Viewer(sight, limits, LONGEST[0]))
         layers["photo"] = encode_photo(resized(photo_HWC, (size_hw[0], size_hw[1])))
     except RowFault as fault:
         notes.append(f"The image cannot be shown, so truth and prediction stand alone: {fault}.")
@@ -238,6 +238,16 @@ def _picture(row: Row, record: Row, label_map: LabelMap) -> Row:
     classes = [int(each) for each in order if np.asarray(pixels)[each]]
     shape = {"height": size_hw[0], "width": size_hw[1], "classes": classes, "notes": notes}
     return {"id": row["id"], **shape, **layers}
+
+
+def _photo(row: Row, viewer: Viewer) -> Pixels:
+    """What a window showed, or an image as it lies there now. Raises RowFault."""
+    if not row.get("window"):
+        own_hw = (row["height"], row["width"])
+        return viewer.image(row["uri"], own_hw, large=is_large(own_hw, viewer.limits))
+    if row["photo"] is None:
+        raise RowFault(Status.UNREADABLE, "the training could not read this window any more")
+    return np.asarray(Image.open(io.BytesIO(row["photo"])))
 
 
 def _labels(png: bytes, classes: int) -> LabelIds:

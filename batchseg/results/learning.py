@@ -22,6 +22,8 @@ VALIDATION_PICTURES = pa.schema(
     [
         column("id", pa.string(), "the image", nullable=False),
         column("uri", pa.string(), "where the training read it", nullable=False),
+        column("window", pa.list_(pa.int64(), 4), "top, left, height and width; null of whole images"),
+        column("photo", pa.binary(), "what a window shows, a small JPEG; whole images are read anew"),
         column("prompt", pa.string(), "what was meant in it; null without prompts"),
         column("epoch", pa.int32(), "the best one, which predicted it", nullable=False),
         column("width", pa.int32(), "pixels of the truth", nullable=False),
@@ -43,7 +45,7 @@ class Learning:
     Attributes:
         history: a row a validated epoch.
         classes: a row an epoch and class, as `schema.CLASS_HISTORY`.
-        pictures: a row a validation image, as `VALIDATION_PICTURES`.
+        pictures: a row a validation image or window, as `VALIDATION_PICTURES`.
     """
 
     history: list[Row] = field(default_factory=list)
@@ -67,6 +69,11 @@ class Learning:
     def read(cls, root: Location) -> Learning:
         """What is there: nothing before the first validated epoch. Raises OutputError."""
         return cls(*(_rows(root / name) for name in (HISTORY, CLASSES_FILE, PICTURES_FILE)))
+
+
+def window_name(image: str, window: Sequence[int]) -> str:
+    """How a window of an image is called; of its top, left, height and width."""
+    return f"{image} (window at row {window[0]}, column {window[1]})"
 
 
 def training_record(root: Location) -> Row | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from batchseg.images.encode import PALETTE_SIZE, LabelIds, encode_png
+from batchseg.errors import RowFault
+from batchseg.images.bands import as_rgb
+from batchseg.images.encode import PALETTE_SIZE, LabelIds, encode_picture, encode_png
+from batchseg.images.overlay import resized
 from batchseg.metrics.confusion import ConfusionMatrix
 from batchseg.segmentors.huggingface.model import HuggingFaceModel
 from batchseg.source.listing import PROMPT
@@ -19,7 +23,8 @@ from batchseg.training.data import ValidationSet
 from batchseg.training.job import State, TrainingJob
 from batchseg.training.parallel import gathered, summed
 from batchseg.training.prompts import PromptStates
-from batchseg.training.validate import Validation, validate_epoch
+from batchseg.training.validate import ShownMaps, Validation, validate_epoch
+from batchseg.training.windows import WINDOW
 
 MOST_SHOWN = 6  # validation images on the page
 
@@ -49,12 +54,11 @@ class Judge:
         rank, self.workers = share
         count = len(job.validation)
         self.places = np.arange(rank, count, self.workers)
-        most = 0 if job.config.tiling else min(MOST_SHOWN, count)  # windows are no pictures to look at
-        chosen = np.unique(np.linspace(0, count - 1, most).astype(int))
+        chosen = np.unique(np.linspace(0, count - 1, min(MOST_SHOWN, count)).astype(int))
         self.shown = {int(place) // self.workers for place in np.intersect1d(chosen, self.places)}
-        mine = job.validation.take(self.places)
+        self.samples = job.samples(job.validation.take(self.places))
         self.loader: Any = DataLoader(
-            ValidationSet(job.samples(mine)),
+            ValidationSet(self.samples),
             batch_size=None,
             **job.loading,
         )
@@ -90,10 +94,11 @@ class Judge:
         """Rows of `results.learning.VALIDATION_PICTURES`, the same images each time, of all workers."""
         own = []
         for each in found.shown:
-            row = self.job.validation.slice(int(self.places[each.number]), 1).to_pylist()[0]
+            row = self.samples.row(each.number)
             own.append(
                 {
-                    **{name: row.get(name) for name in ("id", "uri", PROMPT.name)},
+                    **{name: row.get(name) for name in ("id", "uri", PROMPT.name, WINDOW)},
+                    "photo": self._photo(row, each) if WINDOW in row else None,
                     "epoch": epoch,
                     "width": each.size_hw[1],
                     "height": each.size_hw[0],
@@ -102,7 +107,16 @@ class Judge:
                     "predicted": self._png(each.labels_hw),
                 }
             )
-        return sorted(gathered(own), key=lambda row: str(row["id"]))
+        return sorted(gathered(own), key=lambda row: (str(row["id"]), row[WINDOW] or []))
+
+    def _photo(self, row: dict[str, Any], shown: ShownMaps) -> bytes | None:
+        """What a window shows; None where it cannot be read any more."""
+        with suppress(RowFault):
+            picture, _ = self.samples.pairs.read(row)
+            height, width = shown.truth_hw.shape[:2]
+            photo_HWC = resized(as_rgb(picture.pixels_HWC, picture.scale), (height, width))
+            return encode_picture(photo_HWC, "jpeg")
+        return None
 
     def _png(self, labels_hw: LabelIds) -> bytes:
         colours = self.job.label_map.colours

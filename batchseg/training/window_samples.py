@@ -20,6 +20,7 @@ from batchseg.images.raster_bands import BandPlan
 from batchseg.images.raster_picture import plan_picture, read_picture
 from batchseg.labels.label_map import Ids
 from batchseg.labels.reading import Reading
+from batchseg.results.learning import window_name
 from batchseg.segmentors.base import ModelInput, Preparer
 from batchseg.segmentors.combined.looks import Picture, resized_picture
 from batchseg.segmentors.combined.windows import cut
@@ -123,8 +124,7 @@ class WindowSamples(Samples):
         found = super().read(index)
         if isinstance(found, Sample):
             return replace(found, is_window=True)
-        top, left, _, _ = self.row(index)[WINDOW]
-        return replace(found, id=f"{found.id} (window at row {top}, column {left})")
+        return replace(found, id=window_name(found.id, self.row(index)[WINDOW]))
 
     def prepared(self, image: BandPicture) -> ModelInput:
         size = tuple(round(side * self.tiling.size / self.tiling.window) for side in image.size_hw)

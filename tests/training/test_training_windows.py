@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 from click.testing import CliRunner, Result
+from PIL import Image
 from raster_scenes import TILED, write_tiff
 from rasterio.transform import Affine
 
@@ -35,6 +37,7 @@ from batchseg.training.rows import Rows
 from batchseg.training.validate import validate_epoch
 from batchseg.training.window_samples import WindowReader, WindowSamples, pair_reader
 from batchseg.training.windows import cut_windows, hold_out, with_margins
+from tests.report_pages import ReadPage
 
 CLASSES = LabelMap.from_names(("low", "middle", "high"))
 SIDE, PART = 32, 100
@@ -310,7 +313,7 @@ def told(result: Result) -> str:
 def test_a_model_of_five_bands_is_trained_on_windows_and_run_on_rasters(tmp_path: Path) -> None:
     for number, name in enumerate("abc"):
         scene(tmp_path, name, (160, 224), seed=number)
-    result = command(tmp_path, "--epochs", 6, "--set", "validation=0.3", "--sampling", "balanced")
+    result = command(tmp_path, "--epochs", 6, "--set", "validation=0.3", "--sampling", "balanced", "--report")
     assert result.exit_code == 0, result.output
     said = told(result)
     assert "70 windows of about 32 x 32 pixels to learn from, 5 channels, 3 classes" in said
@@ -363,6 +366,18 @@ def test_a_model_of_five_bands_is_trained_on_windows_and_run_on_rasters(tmp_path
     best = next(row for row in history if row["epoch"] == record["best_epoch"])
     assert best["mean_iou"] == pytest.approx(found.metrics["mean_iou"], abs=0.03)
     assert best["mean_iou"] > 0.4
+    shown = pq.read_table(tmp_path / "out/validation_pictures.parquet").to_pylist()
+    assert len({tuple(row["window"]) for row in shown}) == 6
+    for row in shown:
+        area = tuple(row["window"])  # none leaves the raster: 32 goes into its sides
+        pixels = stored(Path(row["uri"]), area)
+        seen = 255 * ((pixels - black) / (white - black)).clip(0, 1)[..., :3]
+        assert np.abs(np.asarray(Image.open(io.BytesIO(row["photo"]))) - seen).mean() < 8  # it is a JPEG
+        truth = stored(tmp_path / "truth" / row["id"], area)[..., 0]
+        assert (np.asarray(Image.open(io.BytesIO(row["truth"]))) == np.where(pixels.all(2), truth, 255)).all()
+    page = ReadPage.of(str(tmp_path / "out/report.html"))
+    assert [str(given["class"]).split()[1] for given in page.all("img")].count("photo") == 6
+    assert f"{row['id']} (window at row {area[0]}, column {area[1]})" in page.text
 
 
 @pytest.mark.usefixtures("ray_session")
