@@ -57,6 +57,7 @@ class Judge:
         chosen = np.unique(np.linspace(0, count - 1, min(MOST_SHOWN, count)).astype(int))
         self.shown = {int(place) // self.workers for place in np.intersect1d(chosen, self.places)}
         self.samples = job.samples(job.validation.take(self.places))
+        self.photos: dict[int, bytes | None] = {}  # of windows that are shown, which stay the same
         self.loader: Any = DataLoader(
             ValidationSet(self.samples),
             batch_size=None,
@@ -95,10 +96,12 @@ class Judge:
         own = []
         for each in found.shown:
             row = self.samples.row(each.number)
+            if WINDOW in row and each.number not in self.photos:
+                self.photos[each.number] = self._photo(row, each)
             own.append(
                 {
                     **{name: row.get(name) for name in ("id", "uri", PROMPT.name, WINDOW)},
-                    "photo": self._photo(row, each) if WINDOW in row else None,
+                    "photo": self.photos.get(each.number),
                     "epoch": epoch,
                     "width": each.size_hw[1],
                     "height": each.size_hw[0],

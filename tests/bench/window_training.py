@@ -42,7 +42,7 @@ def measure(folder: Path, side: int) -> None:
     }
     file = folder / "train.yaml"
     file.write_text(json.dumps(settings))
-    seconds, mib = peak([*map(str, BATCHSEG), "train", "--config", str(file), "--quiet"])
+    seconds, mib = peak([*BATCHSEG, "train", "--config", str(file), "--quiet"])
     (row,) = pq.read_table(folder / "trained/history.parquet").to_pylist()  # judged once, at the end
     splits = pq.read_table(folder / "trained/windows.parquet")["split"].to_pylist()
     step_ms = 1000 * row["train_s"] / row["step"]

@@ -14,7 +14,7 @@ from PIL import Image
 
 import batchseg
 from batchseg.cli.group import cli
-from batchseg.images.encode import encode_png
+from batchseg.images.encode import encode_picture, encode_png
 from batchseg.labels.label_map import LabelMap
 from batchseg.labels.recorded import record_label_map
 from batchseg.results.learning import Learning, history_of_classes
@@ -132,6 +132,20 @@ def test_pictures_whose_source_is_gone_stand_without_it(tmp_path: Path) -> None:
     assert page.figures["image.2.png.accuracy"] == {"0.625"}
     few = batchseg.report(tmp_path / "out", images=1)
     assert few.pictures == 1 and batchseg.report(tmp_path / "out", images=0).pictures == 0
+
+
+def test_a_window_whose_photo_is_lacking_stands_without_it(tmp_path: Path) -> None:
+    learning = write_training(tmp_path / "out", **FINISHED)
+    for number, row in enumerate(learning.pictures):
+        row |= {"id": "0.png", "window": [0, 30 * number, 20, 30], "photo": None}
+    photo = np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    learning.pictures[1]["photo"] = encode_picture(photo, "jpeg")
+    learning.write(locate(str(tmp_path / "out")))
+    page = ReadPage.of(batchseg.report(tmp_path / "out").path)
+    layers = [str(given["class"]).split()[1] for given in page.all("img")]
+    assert layers.count("photo") == 1 and layers.count("truth") == 3  # the picture that lies there is another
+    assert page.text.count("the training could not read this window any more") == 2
+    assert all(f"0.png (window at row 0, column {left})" in page.text for left in (0, 30, 60))
 
 
 def test_what_is_under_way_shows_what_is_there(tmp_path: Path) -> None:
